@@ -1,0 +1,9 @@
+//! Pure decisions of the router: no tokio, no clock, no randomness of its own, no I/O, no wasmtime.
+//!
+//! Everything here takes `now` and facts, and returns decisions. The rooms that do I/O depend on this
+//! crate for their words; this crate depends on none of them.
+
+pub mod health;
+pub mod id;
+
+pub use id::{InstanceId, Run, SlotKey};
