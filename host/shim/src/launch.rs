@@ -1,0 +1,273 @@
+//! From the first byte on the control connection to a slot that is ours with its child started.
+
+use std::{
+    io,
+    os::unix::fs::{FileTypeExt as _, MetadataExt as _},
+    os::unix::net::UnixListener,
+    path::{Path, PathBuf},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use godot_mcp_shim::{
+    cgroup,
+    protocol::{Hello, Launch, ToShim},
+    record::{self, LockError, SlotLock, SlotRecord},
+    tree::{self, Identity, Target},
+};
+use rustix::{fs::Mode, process::umask};
+
+use crate::{
+    child,
+    peers::Peer,
+    reaping::Signals,
+    slot::{Parts, Slot},
+    stderr_log::StderrLog,
+};
+
+/// How long the router may take to say what to run. It has the message ready when it starts us.
+const LAUNCH_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long a predecessor that is just exiting may keep the lock.
+const LOCK_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long the remains of a predecessor that was killed may take to die.
+const SWEEP_WITHIN: Duration = Duration::from_secs(5);
+
+/// Why there is no slot to serve.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LaunchError {
+    /// What the shim needs of the system before it can serve.
+    #[error("cannot set up: {0}")]
+    SetUp(#[from] io::Error),
+    /// The router did not say what to run.
+    #[error("no launch message came: {0}")]
+    NoLaunch(#[source] io::Error),
+    /// The router speaks no protocol of ours, or says something else first.
+    #[error("the router began with something other than a hello of protocol {}", godot_mcp_shim::protocol::PROTOCOL)]
+    NotARouter,
+    /// The slot is not free.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The control socket cannot be bound.
+    #[error("socket {}: {source}", path.display())]
+    Bind {
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The lock cannot be written.
+    #[error("slot lock {}: {source}", path.display())]
+    Record {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// No process can be started.
+    #[error("cannot start a process for {command:?}: {source}")]
+    Fork {
+        /// For what.
+        command: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Waits for the hello and the launch.
+///
+/// # Errors
+/// They do not come.
+pub(crate) fn receive(peer: &mut Peer) -> Result<(Hello, Launch), LaunchError> {
+    let deadline = Instant::now() + LAUNCH_WITHIN;
+    let first = peer.wait_for_message(deadline).map_err(LaunchError::NoLaunch)?;
+    let ToShim::Hello(hello) = first else { return Err(LaunchError::NotARouter) };
+    hello.agreed().ok_or(LaunchError::NotARouter)?;
+    loop {
+        if let ToShim::Launch(launch) = peer.wait_for_message(deadline).map_err(LaunchError::NoLaunch)? {
+            return Ok((hello, *launch));
+        }
+    }
+}
+
+/// Takes the lock, clears what a predecessor left, binds the socket, and starts the child.
+///
+/// # Errors
+/// The slot is held by another shim, or the system refuses one of these steps. Nothing is left behind then.
+pub(crate) fn open(launch: Launch, hello: &Hello, signals: Signals) -> Result<Slot, LaunchError> {
+    let (mut lock, former) = take_lock(&launch.lock_path)?;
+    if let Some(former) = former {
+        clear(&former);
+    }
+    let own = rustix::process::getpid().as_raw_nonzero().get();
+    let mut record = SlotRecord {
+        instance: launch.instance.clone(),
+        slot: launch.slot,
+        run: launch.run,
+        router_id: hello.router_id.clone(),
+        shim: Identity::of(own).ok_or_else(|| io::Error::other("/proc is not mounted"))?,
+        marker: launch.marker.clone(),
+        control_path: launch.control_path.clone(),
+        transport: launch.transport,
+        socket_path: launch.socket_path.clone(),
+        cgroup: None,
+        child: None,
+        spec_digest: launch.spec_digest.clone(),
+        started_at_ms: now_ms(),
+        exit: None,
+    };
+    record.cgroup = make_cgroup(&launch);
+    match start(&launch, &mut lock, &mut record) {
+        Ok((listener, child)) => {
+            let log = StderrLog::new(launch.log.clone());
+            Ok(Slot::new(Parts {
+                launch,
+                lock,
+                record,
+                listener,
+                child,
+                log,
+                signals,
+            }))
+        }
+        Err(error) => {
+            if let Some(cgroup) = &record.cgroup {
+                cgroup::remove(cgroup);
+            }
+            let _none_yet = std::fs::remove_file(&launch.control_path);
+            lock.remove();
+            Err(error)
+        }
+    }
+}
+
+fn start(
+    launch: &Launch,
+    lock: &mut SlotLock,
+    record: &mut SlotRecord,
+) -> Result<(Listener, child::Child), LaunchError> {
+    let record_error = |source| LaunchError::Record {
+        path: launch.lock_path.clone(),
+        source,
+    };
+    // The marker and the cgroup are on file before anything carries them: a sweep can begin from here on.
+    lock.write(record).map_err(record_error)?;
+    for path in [&launch.socket_path, &launch.control_path] {
+        child::remove_stale_socket(path).map_err(|source| LaunchError::Bind {
+            path: path.clone(),
+            source,
+        })?;
+    }
+    let listener = Listener::bind(&launch.control_path)?;
+    let child = child::spawn(launch, record.cgroup.as_deref()).map_err(|source| LaunchError::Fork {
+        command: launch.command.clone(),
+        source,
+    })?;
+    record.child = Some(child.identity);
+    // A full disk must not end an instance that runs: what is lost is one way of several to find it again.
+    let _unwritten = lock.write(record);
+    Ok((listener, child))
+}
+
+/// The control socket, bound by us.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    /// Accepts connections, without blocking.
+    pub(crate) socket: UnixListener,
+    path: PathBuf,
+    /// The socket file that we made: device and inode.
+    made: (u64, u64),
+}
+
+impl Listener {
+    fn bind(path: &Path) -> Result<Self, LaunchError> {
+        let bind = || -> io::Result<Self> {
+            // Set for the one call that makes the file, so that there is no moment at which others may connect.
+            let former = umask(Mode::from_raw_mode(0o177));
+            let bound = UnixListener::bind(path);
+            umask(former);
+            let socket = bound?;
+            socket.set_nonblocking(true)?;
+            let meta = std::fs::symlink_metadata(path)?;
+            Ok(Self {
+                socket,
+                path: path.to_owned(),
+                made: (meta.dev(), meta.ino()),
+            })
+        };
+        bind().map_err(|source| LaunchError::Bind {
+            path: path.to_owned(),
+            source,
+        })
+    }
+
+    /// Whether the path still names the socket that we made.
+    pub(crate) fn in_place(&self) -> bool {
+        std::fs::symlink_metadata(&self.path).is_ok_and(|meta| (meta.dev(), meta.ino()) == self.made)
+    }
+
+    /// Binds again after somebody removed the file or put another socket there. We hold the slot's lock, so the path
+    /// is ours.
+    pub(crate) fn bind_again(&mut self) -> Result<(), LaunchError> {
+        child::remove_stale_socket(&self.path).map_err(|source| LaunchError::Bind {
+            path: self.path.clone(),
+            source,
+        })?;
+        *self = Self::bind(&self.path)?;
+        Ok(())
+    }
+
+    /// Removes the file if it is ours.
+    pub(crate) fn unlink(&self) {
+        if self.in_place() {
+            let _gone_already = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn take_lock(path: &Path) -> Result<(SlotLock, Option<SlotRecord>), LockError> {
+    let deadline = Instant::now() + LOCK_WITHIN;
+    loop {
+        match record::take(path) {
+            Err(LockError::Held { .. }) if Instant::now() < deadline => {
+                // A lock cannot be waited for with a deadline; the holder is exiting or it is not ours to have.
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// Ends and removes what a shim that was killed left behind.
+fn clear(former: &SlotRecord) {
+    if former.exit.is_none() {
+        let recorded: Vec<Identity> = former.child.into_iter().collect();
+        let target = Target {
+            shim: None,
+            marker: &former.marker,
+            cgroup: former.cgroup.as_deref(),
+            recorded: &recorded,
+        };
+        let _survivors = tree::sweep(&target, SWEEP_WITHIN);
+    }
+    if let Some(cgroup) = &former.cgroup {
+        cgroup::remove(cgroup);
+    }
+    let socket = |path: &&PathBuf| std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
+    for path in [&former.control_path, &former.socket_path].into_iter().filter(socket) {
+        let _gone_already = std::fs::remove_file(path);
+    }
+}
+
+fn make_cgroup(launch: &Launch) -> Option<PathBuf> {
+    let parent = launch.cgroup_parent.as_deref()?;
+    // The id's alphabet suits a directory name; the marker keeps runs apart.
+    let name = format!("godot-mcp-{}-{}", launch.instance, &launch.marker[..launch.marker.len().min(12)]);
+    cgroup::create(parent, &name, launch.memory_bytes_max).ok()
+}
+
+/// Milliseconds since the Unix epoch.
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,66 @@
+//! Signals as a descriptor, and the collection of dead children. The shim is a subreaper, so among the children are
+//! processes it never started.
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd},
+};
+
+use godot_mcp_shim::protocol::Exit;
+use nix::sys::{
+    signal::{SigSet, Signal},
+    signalfd::{SfdFlags, SignalFd},
+};
+use rustix::process::{WaitOptions, WaitStatus, wait};
+
+/// The signals the shim lives by, readable instead of delivered. `std` empties the mask again in what it spawns.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    fd: SignalFd,
+}
+
+impl Signals {
+    /// Blocks SIGTERM, SIGINT, SIGHUP and SIGCHLD for this thread, the only one.
+    pub(crate) fn block() -> io::Result<Self> {
+        let mut set = SigSet::empty();
+        for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGCHLD] {
+            set.add(signal);
+        }
+        set.thread_block()?;
+        let fd = SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+        Ok(Self { fd })
+    }
+
+    /// Empties the descriptor. `true` when somebody wants the shim to end: SIGHUP is not such a wish, for it also
+    /// comes when a terminal closes.
+    pub(crate) fn termination_asked(&mut self) -> bool {
+        let mut asked = false;
+        while let Ok(Some(info)) = self.fd.read_signal() {
+            let number = i32::try_from(info.ssi_signo).unwrap_or(0);
+            asked |= number == Signal::SIGTERM as i32 || number == Signal::SIGINT as i32;
+        }
+        asked
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Reaps every dead child. Returns how `child` ended, if it was among them.
+pub(crate) fn reap(child: i32) -> Option<Exit> {
+    let mut ended = None;
+    while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+        if pid.as_raw_nonzero().get() == child {
+            ended = exit_of(status).or(ended);
+        }
+    }
+    ended
+}
+
+fn exit_of(status: WaitStatus) -> Option<Exit> {
+    let code = status.exit_status().map(Exit::Code);
+    code.or_else(|| status.terminating_signal().map(Exit::Signal))
+}

@@ -1,0 +1,243 @@
+//! The process tree of one run: finding it in `/proc`, and ending it.
+//!
+//! A process is named by its pid and its start time, and signalled through a pidfd whose start time was compared, so
+//! that a reused pid is never hit. What belongs to a run: the descendants of its shim (a subreaper, so those that left
+//! their session or their parent too), whatever carries the run's marker in its environment, what was recorded
+//! earlier, and the descendants of all these. Nothing else is ever signalled.
+//!
+//! Out of reach: a process that cleared its environment and left its parent while the shim was being killed, unless
+//! it was recorded or is in the run's cgroup.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use serde::{Deserialize, Serialize};
+
+use crate::{cgroup, protocol::MARKER_VARIABLE};
+
+/// A process over its whole life: the pid alone may be given to another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Identity {
+    /// Process id.
+    pub pid: i32,
+    /// Start time in clock ticks since boot, field 22 of `/proc/PID/stat`.
+    pub started: u64,
+}
+
+impl Identity {
+    /// The process that has this pid now.
+    #[must_use]
+    pub fn of(pid: i32) -> Option<Self> {
+        Stat::read(pid).map(|stat| stat.identity)
+    }
+
+    /// Whether that process still runs (a zombie does not).
+    #[must_use]
+    pub fn alive(self) -> bool {
+        Stat::read(self.pid).is_some_and(|stat| stat.identity == self && !stat.dead)
+    }
+
+    /// Sends a signal to this process and to no other. `false` when it is gone.
+    #[must_use]
+    pub fn signal(self, signal: Signal) -> bool {
+        let opened = Pid::from_raw(self.pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        // The pidfd is of whatever has the pid now. If that process started when ours did, it is ours, and the
+        // pidfd stays with it whatever becomes of the pid.
+        opened.is_some_and(|pidfd| self.alive() && pidfd_send_signal(&pidfd, signal).is_ok())
+    }
+}
+
+/// What is read of one process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stat {
+    /// Which process.
+    pub identity: Identity,
+    /// Its parent.
+    pub parent: i32,
+    /// Resident pages.
+    pub resident_pages: u64,
+    /// A zombie, or about to vanish.
+    pub dead: bool,
+}
+
+impl Stat {
+    /// Reads `/proc/{pid}/stat`.
+    #[must_use]
+    pub fn read(pid: i32) -> Option<Self> {
+        let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
+        Self::parse(pid, &text)
+    }
+
+    fn parse(pid: i32, text: &[u8]) -> Option<Self> {
+        // The second field is the command's name in parentheses, and may hold blanks and parentheses itself.
+        let after = text.iter().rposition(|byte| *byte == b')')? + 1;
+        let rest = std::str::from_utf8(text.get(after..)?).ok()?;
+        let mut fields = rest.split_ascii_whitespace();
+        let state = fields.next()?;
+        let parent = fields.next()?.parse().ok()?;
+        let started = fields.nth(17)?.parse().ok()?;
+        let resident_pages = fields.nth(1)?.parse().unwrap_or(0);
+        Some(Self {
+            identity: Identity { pid, started },
+            parent,
+            resident_pages,
+            dead: matches!(state, "Z" | "X" | "x"),
+        })
+    }
+}
+
+/// All processes at one moment.
+#[derive(Debug, Default)]
+pub struct ProcessTable {
+    by_pid: BTreeMap<i32, Stat>,
+}
+
+impl ProcessTable {
+    /// Reads `/proc` once.
+    #[must_use]
+    pub fn read() -> Self {
+        let by_pid = pids().filter_map(|pid| Some((pid, Stat::read(pid)?))).collect();
+        Self { by_pid }
+    }
+
+    /// The descendants of `root`, itself excluded, the dead excluded.
+    #[must_use]
+    pub fn descendants(&self, root: i32) -> Vec<Stat> {
+        self.closure(&[root]).into_iter().filter(|stat| stat.identity.pid != root && !stat.dead).collect()
+    }
+
+    /// Everything in `roots` and below. A dead process in between does not cut the walk.
+    fn closure(&self, roots: &[i32]) -> Vec<Stat> {
+        let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
+        for stat in self.by_pid.values() {
+            children.entry(stat.parent).or_default().push(stat.identity.pid);
+        }
+        let mut found = BTreeMap::new();
+        let mut open: Vec<i32> = roots.to_vec();
+        while let Some(pid) = open.pop() {
+            let Some(stat) = self.by_pid.get(&pid) else { continue };
+            if found.insert(pid, *stat).is_none() {
+                open.extend(children.get(&pid).into_iter().flatten());
+            }
+        }
+        found.into_values().collect()
+    }
+}
+
+/// What is known of a run's processes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Target<'a> {
+    /// The run's shim, where the caller is that shim: its descendants belong to the run, itself does not.
+    pub shim: Option<i32>,
+    /// The run's marker.
+    pub marker: &'a str,
+    /// The run's cgroup.
+    pub cgroup: Option<&'a Path>,
+    /// Processes recorded earlier.
+    pub recorded: &'a [Identity],
+}
+
+impl Target<'_> {
+    /// The living processes of the run.
+    #[must_use]
+    pub fn members(&self) -> Vec<Identity> {
+        let table = ProcessTable::read();
+        let known = |identity: &&Identity| table.by_pid.get(&identity.pid).is_some_and(|stat| stat.identity == **identity);
+        let mut roots: Vec<i32> = self.recorded.iter().filter(known).map(|identity| identity.pid).collect();
+        roots.extend(table.by_pid.keys().filter(|pid| carries(**pid, self.marker)));
+        roots.extend(self.cgroup.map(cgroup::members).unwrap_or_default());
+        roots.extend(self.shim);
+        let own = rustix::process::getpid().as_raw_nonzero().get();
+        let members = table.closure(&roots).into_iter();
+        members
+            .filter(|stat| !stat.dead && stat.identity.pid != own && Some(stat.identity.pid) != self.shim)
+            .map(|stat| stat.identity)
+            .collect()
+    }
+
+    /// Stops every member, looks again until no new one appears, then kills all of them: a process that forks as fast
+    /// as it is killed does not escape. Returns those that were found.
+    #[must_use]
+    pub fn kill_round(&self) -> Vec<Identity> {
+        if let Some(cgroup) = self.cgroup {
+            // Without `cgroup.kill` (Linux before 5.14) the walk below does the same more slowly.
+            let _unsupported = cgroup::kill(cgroup);
+        }
+        let mut found: Vec<Identity> = Vec::new();
+        // Each look stops what the one before let fork; a bounded number of looks, for the next round looks again.
+        for _ in 0..8 {
+            let new: Vec<Identity> = self.members().into_iter().filter(|one| !found.contains(one)).collect();
+            if new.is_empty() {
+                break;
+            }
+            for one in &new {
+                let _gone = one.signal(Signal::STOP);
+            }
+            found.extend(new);
+        }
+        for one in &found {
+            let _gone = one.signal(Signal::KILL);
+        }
+        found
+    }
+}
+
+/// What a sweep did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// How many processes were killed.
+    pub killed: usize,
+    /// Those that did not die in time (uninterruptible sleep).
+    pub survivors: Vec<u32>,
+}
+
+/// Kills everything of a run whose shim is gone. Blocks for at most `deadline`.
+#[must_use]
+pub fn sweep(target: &Target<'_>, deadline: Duration) -> Swept {
+    let end = Instant::now() + deadline;
+    let mut killed: Vec<Identity> = Vec::new();
+    loop {
+        let found = target.kill_round();
+        let left = found.is_empty() && !target.cgroup.is_some_and(cgroup::populated);
+        killed.extend(found.iter().filter(|one| !killed.contains(one)).copied().collect::<Vec<_>>());
+        if left || Instant::now() >= end {
+            let survivors = found.iter().filter(|one| one.alive()).filter_map(|one| u32::try_from(one.pid).ok());
+            return Swept {
+                killed: killed.len(),
+                survivors: survivors.collect(),
+            };
+        }
+        // Not our children: there is nothing to wait on but their disappearance.
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// All processes that carry this marker, dead ones excluded.
+#[must_use]
+pub fn marked(marker: &str) -> Vec<Identity> {
+    pids().filter(|pid| carries(*pid, marker)).filter_map(Identity::of).filter(|one| one.alive()).collect()
+}
+
+fn pids() -> impl Iterator<Item = i32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+fn carries(pid: i32, marker: &str) -> bool {
+    if marker.is_empty() {
+        return false;
+    }
+    let Ok(environment) = fs::read(format!("/proc/{pid}/environ")) else { return false };
+    environment.split(|byte| *byte == 0).any(|entry| {
+        let value = entry.strip_prefix(MARKER_VARIABLE.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
+        value == Some(marker.as_bytes())
+    })
+}
+
+#[cfg(test)]
+mod tests;

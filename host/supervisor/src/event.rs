@@ -1,0 +1,148 @@
+//! What the supervisor tells the driver, and the descriptors it hands over.
+//!
+//! Events about one run arrive in the order in which they happened. Every `Started` or `Adopted` run ends in exactly
+//! one `Exited` or one `ShimLost`, unless the router releases it or goes away first.
+
+use std::{os::fd::OwnedFd, path::PathBuf};
+
+pub use godot_mcp_shim::protocol::{Exit, ExitCause, Transport};
+use router_core::{Run, SlotKey};
+
+/// How the router talks to one slot's process.
+#[derive(Debug)]
+pub enum InstanceIo {
+    /// The two pipes of a `stdio` instance. Both are non-blocking on our side only: the child's ends are other open
+    /// file descriptions. Dropping them costs the child neither end of file nor SIGPIPE, for its shim keeps duplicates.
+    Stdio {
+        /// Written by the router, read by the child.
+        stdin: OwnedFd,
+        /// Written by the child, read by the router.
+        stdout: OwnedFd,
+    },
+    /// The path at which a `socket` instance listens (it may take a moment before it does).
+    Socket(PathBuf),
+}
+
+/// A running slot that an earlier life of this router had started.
+#[derive(Debug)]
+pub struct Adoption {
+    /// Its process id, unchanged.
+    pub pid: u32,
+    /// Its descriptors or socket. A line that the earlier router half wrote may still stand in stdin: see the upstream.
+    pub io: InstanceIo,
+    /// What the router last left with [`crate::Supervisor::put_blob`].
+    pub blob: Option<Vec<u8>>,
+    /// The digest of the [`crate::LaunchSpec`] it was started with.
+    pub spec_digest: String,
+    /// When it was started, in milliseconds since the Unix epoch.
+    pub started_at_ms: u64,
+}
+
+/// How a slot's process ended, with what is left as evidence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlotExit {
+    /// Exit code or signal; absent where the status could not be collected.
+    pub exit: Option<Exit>,
+    /// Whose doing it was.
+    pub cause: ExitCause,
+    /// The last lines of its stderr, oldest first.
+    pub stderr_tail: Vec<String>,
+    /// Bytes of stderr that never reached the instance's log (flood, full disk).
+    pub stderr_dropped_bytes: u64,
+    /// Resident memory of the tree when it was last sampled.
+    pub rss_bytes: Option<u64>,
+    /// Processes of the tree that even SIGKILL could not end in time (uninterruptible sleep).
+    pub survivors: Vec<u32>,
+    /// When it ended, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+}
+
+/// One thing that happened to a slot's process, or to all.
+#[derive(Debug)]
+pub enum SupervisorEvent {
+    /// The command runs: its `exec` succeeded. Whether it serves is for the upstream to find out.
+    Started {
+        /// Which slot.
+        key: SlotKey,
+        /// Which start of it.
+        run: Run,
+        /// The child's process id.
+        pid: u32,
+        /// How to talk to it.
+        io: InstanceIo,
+    },
+    /// The command does not run. Nothing of it is left.
+    SpawnFailed {
+        /// Which slot.
+        key: SlotKey,
+        /// Which start of it.
+        run: Run,
+        /// What failed, on what; written to follow `Spawn failed: `.
+        error: String,
+    },
+    /// An earlier router's slot is ours again, with the same process.
+    Adopted {
+        /// Which slot.
+        key: SlotKey,
+        /// The run that the earlier router gave it.
+        run: Run,
+        /// The process and what was kept for it.
+        adoption: Adoption,
+    },
+    /// A slot of ours is held by another living router process.
+    HeldElsewhere {
+        /// Which slot.
+        key: SlotKey,
+        /// The holder's `router_id`.
+        router_id: String,
+        /// The holder's process id.
+        pid: u32,
+    },
+    /// Every shim found by [`crate::Supervisor::adopt_all`] has been dealt with; launches may begin.
+    AdoptionFinished {
+        /// How many slots were adopted.
+        adopted: usize,
+    },
+    /// The process is gone with its whole tree, and the slot is free. After a restart of the router this may also
+    /// tell of a run that ended while no router was there.
+    Exited {
+        /// Which slot.
+        key: SlotKey,
+        /// Which start of it.
+        run: Run,
+        /// How it ended.
+        exit: SlotExit,
+    },
+    /// The shim died before its child did. Close what [`InstanceIo`] gave; the sweep of its tree begins now, and a
+    /// launch of the same slot waits for it.
+    ShimLost {
+        /// Which slot.
+        key: SlotKey,
+        /// Which start of it.
+        run: Run,
+        /// Resident memory of the tree when it was last sampled.
+        rss_bytes: Option<u64>,
+    },
+    /// The sweep after a [`SupervisorEvent::ShimLost`] is over.
+    Swept {
+        /// Which slot.
+        key: SlotKey,
+        /// Which start of it.
+        run: Run,
+        /// How many processes it killed.
+        killed: usize,
+        /// Those that did not die in time.
+        survivors: Vec<u32>,
+    },
+    /// A sample of one slot's whole process tree, the shim excluded. Dropped, not queued, when the receiver is behind.
+    Memory {
+        /// Which slot.
+        key: SlotKey,
+        /// Which start of it.
+        run: Run,
+        /// Resident bytes, summed over the tree (shared pages count once per process).
+        rss_bytes: u64,
+        /// Number of processes.
+        processes: u32,
+    },
+}
