@@ -50,7 +50,11 @@ impl InstanceId {
         let digits = self.0.bytes().all(|b| b.is_ascii_digit());
         // "007" stays a string: as a number it would read back as another id.
         let canonical = self.0.len() == 1 || !self.0.starts_with('0');
-        if digits && canonical { self.0.parse().ok() } else { None }
+        if digits && canonical {
+            self.0.parse().ok()
+        } else {
+            None
+        }
     }
 }
 

@@ -1,0 +1,389 @@
+//! The breaker's cell: what the hot path reads, and all that it reads. Atomics only; no lock, no clock, no decision.
+//!
+//! One writer (the driver, applying [`BreakerSetting`]s that the core decided) and any number of readers. CLOSED costs a load
+//! and a counter. HALF_OPEN hands out exactly `permits` leases of its generation, however many threads race: each lease is one
+//! word, taken by one compare-and-swap that names the generation, so that a lease of an earlier generation can neither be taken
+//! nor given back any more. A lease whose probe is overdue may be taken over by the next caller.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+/// Most probes at once in HALF_OPEN. More than a handful would no longer be probing.
+pub const PERMITS_MAX: u32 = 8;
+
+/// What a rejected caller of a HALF_OPEN breaker is told to wait: there is no timer to quote, and a probe usually ends sooner.
+pub const HALF_OPEN_RETRY_MS: u64 = 1_000;
+
+/// The states. CLOSED admits, OPEN rejects, HALF_OPEN admits a bounded number of probes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BreakerState {
+    /// Admits.
+    Closed,
+    /// Rejects.
+    Open,
+    /// Admits probes.
+    HalfOpen,
+}
+
+impl BreakerState {
+    /// The word shown in JSON, logs and messages.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "CLOSED",
+            Self::Open => "OPEN",
+            Self::HalfOpen => "HALF_OPEN",
+        }
+    }
+}
+
+/// What the cell is to hold, as the core decided it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BreakerSetting {
+    /// The state.
+    pub state: BreakerState,
+    /// Grows with each change of state; a verdict on a permit of another generation is void.
+    pub generation: u32,
+    /// When OPEN ends; `None` when isolated by hand, and in the other states.
+    pub retry_at_ms: Option<u64>,
+    /// Leases of a HALF_OPEN generation.
+    pub permits: u32,
+    /// How long a probe keeps its lease.
+    pub probe_ms: u64,
+    /// Whether failures have been counted in a row, so that a success must be reported to end the row.
+    pub streak: bool,
+}
+
+impl Default for BreakerSetting {
+    fn default() -> Self {
+        Self {
+            state: BreakerState::Closed,
+            generation: 1,
+            retry_at_ms: None,
+            permits: 0,
+            probe_ms: 0,
+            streak: false,
+        }
+    }
+}
+
+/// What a request's end means for the breaker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// The instance failed.
+    Failure,
+    /// The instance answered.
+    Success,
+    /// The instance answered, but too late.
+    Slow,
+    /// Says nothing about the instance (the client went away, say).
+    Ignore,
+}
+
+/// A verdict that the core must hear, in [`crate::event::Event::Outcome`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Report {
+    /// The permit's generation.
+    pub generation: u32,
+    /// The verdict.
+    pub class: Class,
+}
+
+/// Counters since the cell was made. Wrapping is of no concern: the core uses differences.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BreakerTotals {
+    /// Requests with a verdict.
+    pub calls: u64,
+    /// Failures among them.
+    pub failures: u64,
+    /// Slow ones among them.
+    pub slow: u64,
+    /// Requests rejected.
+    pub rejected: u64,
+}
+
+/// A request that was not admitted. `Display` is the text that the client gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rejected {
+    /// OPEN or HALF_OPEN.
+    pub state: BreakerState,
+    /// When to try again; `None` when isolated by hand.
+    pub retry_after_ms: Option<u64>,
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state.as_str();
+        match self.retry_after_ms {
+            Some(ms) => write!(f, "Circuit breaker is {state}. Retry in {ms}ms"),
+            None => write!(
+                f,
+                "Circuit breaker is {state}. An operator isolated this instance until the breaker is reset"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Rejected {}
+
+/// See the module.
+pub struct BreakerCell {
+    /// generation (32) · permits (8) · streak (1) · state (2). One word, so that a reader never sees half a change.
+    word: AtomicU64,
+    retry_at_ms: AtomicU64,
+    probe_ms: AtomicU64,
+    /// generation's low bits (24) · expiry in ms (40); expiry 0 = free.
+    leases: [AtomicU64; PERMITS_MAX as usize],
+    calls: AtomicU64,
+    failures: AtomicU64,
+    slow: AtomicU64,
+    rejected: AtomicU64,
+}
+
+const STATE_MASK: u64 = 0b11;
+const STREAK: u64 = 0b100;
+const PERMITS_SHIFT: u32 = 8;
+const GENERATION_SHIFT: u32 = 32;
+/// 40 bits of milliseconds are 34 years of uptime.
+const EXPIRY_BITS: u32 = 40;
+const EXPIRY_MASK: u64 = (1 << EXPIRY_BITS) - 1;
+/// `retry_at_ms` of a breaker isolated by hand.
+const ISOLATED: u64 = u64::MAX;
+
+fn pack(setting: &BreakerSetting) -> u64 {
+    let state = match setting.state {
+        BreakerState::Closed => 0,
+        BreakerState::Open => 1,
+        BreakerState::HalfOpen => 2,
+    };
+    let streak = if setting.streak { STREAK } else { 0 };
+    let permits = u64::from(setting.permits.min(PERMITS_MAX));
+    u64::from(setting.generation) << GENERATION_SHIFT | permits << PERMITS_SHIFT | streak | state
+}
+
+fn state_of(word: u64) -> BreakerState {
+    match word & STATE_MASK {
+        0 => BreakerState::Closed,
+        1 => BreakerState::Open,
+        _ => BreakerState::HalfOpen,
+    }
+}
+
+fn generation_of(word: u64) -> u32 {
+    (word >> GENERATION_SHIFT) as u32
+}
+
+/// A lease word of `generation` that expires at `expiry_ms` (0: free).
+fn lease_word(generation: u32, expiry_ms: u64) -> u64 {
+    u64::from(generation) << EXPIRY_BITS | (expiry_ms & EXPIRY_MASK)
+}
+
+impl Default for BreakerCell {
+    fn default() -> Self {
+        Self::new(&BreakerSetting::default())
+    }
+}
+
+impl BreakerCell {
+    /// A cell that holds `setting`.
+    #[must_use]
+    pub fn new(setting: &BreakerSetting) -> Self {
+        let cell = Self {
+            word: AtomicU64::new(0),
+            retry_at_ms: AtomicU64::new(0),
+            probe_ms: AtomicU64::new(0),
+            leases: [const { AtomicU64::new(0) }; PERMITS_MAX as usize],
+            calls: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            slow: AtomicU64::new(0),
+            rejected: AtomicU64::new(0),
+        };
+        cell.apply(setting);
+        cell
+    }
+
+    /// Makes the cell hold `setting`. One caller only: the driver.
+    pub fn apply(&self, setting: &BreakerSetting) {
+        let before = self.word.load(Ordering::Acquire);
+        if generation_of(before) != setting.generation {
+            self.retry_at_ms
+                .store(setting.retry_at_ms.unwrap_or(ISOLATED), Ordering::Relaxed);
+            self.probe_ms
+                .store(setting.probe_ms.max(1), Ordering::Relaxed);
+            // Before the word: whoever sees the new generation finds its leases free.
+            for lease in &self.leases {
+                lease.store(lease_word(setting.generation, 0), Ordering::Relaxed);
+            }
+        }
+        self.word.store(pack(setting), Ordering::Release);
+    }
+
+    /// The present state.
+    #[must_use]
+    pub fn state(&self) -> BreakerState {
+        state_of(self.word.load(Ordering::Acquire))
+    }
+
+    /// The counters.
+    #[must_use]
+    pub fn totals(&self) -> BreakerTotals {
+        BreakerTotals {
+            calls: self.calls.load(Ordering::Relaxed),
+            failures: self.failures.load(Ordering::Relaxed),
+            slow: self.slow.load(Ordering::Relaxed),
+            rejected: self.rejected.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Asks to send one request.
+    ///
+    /// # Errors
+    /// OPEN, or HALF_OPEN with every permit out.
+    pub fn try_acquire(self: &Arc<Self>, now_ms: u64) -> Result<Permit, Rejected> {
+        let word = self.word.load(Ordering::Acquire);
+        let generation = generation_of(word);
+        let state = state_of(word);
+        let lease = match state {
+            BreakerState::Closed => None,
+            BreakerState::Open => return Err(self.reject_open(now_ms)),
+            BreakerState::HalfOpen => match self.lease(word, now_ms) {
+                Some(lease) => Some(lease),
+                None => {
+                    self.rejected.fetch_add(1, Ordering::Relaxed);
+                    return Err(Rejected {
+                        state,
+                        retry_after_ms: Some(HALF_OPEN_RETRY_MS),
+                    });
+                }
+            },
+        };
+        Ok(Permit {
+            cell: Arc::clone(self),
+            generation,
+            lease,
+        })
+    }
+
+    fn reject_open(&self, now_ms: u64) -> Rejected {
+        self.rejected.fetch_add(1, Ordering::Relaxed);
+        let retry_at_ms = self.retry_at_ms.load(Ordering::Relaxed);
+        Rejected {
+            state: BreakerState::Open,
+            retry_after_ms: (retry_at_ms != ISOLATED).then(|| retry_at_ms.saturating_sub(now_ms)),
+        }
+    }
+
+    /// Takes a free or overdue lease of the generation in `word`.
+    fn lease(&self, word: u64, now_ms: u64) -> Option<Lease> {
+        let generation = generation_of(word);
+        let permits = (word >> PERMITS_SHIFT & 0xff) as usize;
+        let expiry_ms = (now_ms + self.probe_ms.load(Ordering::Relaxed)).clamp(1, EXPIRY_MASK);
+        let taken = lease_word(generation, expiry_ms);
+        for (index, lease) in self.leases.iter().enumerate().take(permits) {
+            let found = lease.load(Ordering::Relaxed);
+            let same_generation = found >> EXPIRY_BITS == taken >> EXPIRY_BITS;
+            let expiry = found & EXPIRY_MASK;
+            if same_generation
+                && expiry <= now_ms
+                && lease
+                    .compare_exchange(found, taken, Ordering::AcqRel, Ordering::Relaxed)
+                    .is_ok()
+            {
+                return Some(Lease { index, word: taken });
+            }
+        }
+        None
+    }
+
+    /// Notes that a failure was reported: from now on successes are reported too, without waiting for the core.
+    fn mark_streak(&self, generation: u32) {
+        // A failed exchange means that the writer or another failure was here; both leave a word that is right to look at again.
+        let _ = self
+            .word
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
+                (generation_of(word) == generation && word & STREAK == 0).then_some(word | STREAK)
+            });
+    }
+}
+
+impl fmt::Debug for BreakerCell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = self.word.load(Ordering::Acquire);
+        f.debug_struct("BreakerCell")
+            .field("state", &state_of(word))
+            .field("generation", &generation_of(word))
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug)]
+struct Lease {
+    index: usize,
+    word: u64,
+}
+
+/// The right to send one request. Dropped without a verdict (the client went away, the task was cancelled), it gives its
+/// lease back and says nothing.
+#[derive(Debug)]
+#[must_use = "a dropped permit is a request without a verdict"]
+pub struct Permit {
+    cell: Arc<BreakerCell>,
+    generation: u32,
+    lease: Option<Lease>,
+}
+
+impl Permit {
+    /// Whether this request is a probe of a HALF_OPEN breaker.
+    #[must_use]
+    pub fn is_probe(&self) -> bool {
+        self.lease.is_some()
+    }
+
+    /// Ends the request with a verdict. What is returned must reach the core as an `Outcome`; `None` needs not.
+    #[must_use = "the report must reach the core"]
+    pub fn finish(mut self, class: Class) -> Option<Report> {
+        if class == Class::Ignore {
+            return None;
+        }
+        self.cell.calls.fetch_add(1, Ordering::Relaxed);
+        match class {
+            Class::Failure => {
+                self.cell.failures.fetch_add(1, Ordering::Relaxed);
+                self.cell.mark_streak(self.generation);
+            }
+            Class::Slow => {
+                self.cell.slow.fetch_add(1, Ordering::Relaxed);
+            }
+            Class::Success | Class::Ignore => {}
+        }
+        // A probe with a verdict keeps its lease until it expires: the core moves on when it has heard enough verdicts, and
+        // should one get lost on its way, the expiry admits another probe.
+        let probe = self.lease.take().is_some();
+        let word = self.cell.word.load(Ordering::Acquire);
+        let ends_streak = word & STREAK != 0 && generation_of(word) == self.generation;
+        (probe || class == Class::Failure || ends_streak).then_some(Report {
+            generation: self.generation,
+            class,
+        })
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Some(Lease { index, word }) = self.lease.take()
+            && let Some(lease) = self.cell.leases.get(index)
+        {
+            // Fails when the lease was taken over or belongs to a later generation: then there is nothing to give back.
+            let free = word & !EXPIRY_MASK;
+            let _ = lease.compare_exchange(word, free, Ordering::AcqRel, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

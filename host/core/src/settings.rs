@@ -1,0 +1,160 @@
+//! The numbers that the core decides by, with their defaults and where each comes from.
+//!
+//! They are plain values: the configuration room validates them, the core trusts them but stays safe with any.
+
+use std::sync::Arc;
+
+/// Everything the fleet is configured with. All durations are milliseconds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Seeds the jitter. Two fleets with the same seed and the same events decide the same.
+    pub seed: u64,
+    /// The first run id to hand out; the router derives it from its epoch, so that ids grow over restarts of the router.
+    pub first_run: u64,
+    /// Pauses between starts after failures.
+    pub restart: RestartSettings,
+    /// When failures become a crash loop.
+    pub crash_loop: CrashLoopSettings,
+    /// When a breaker trips and how it recovers, where an instance has no thresholds of its own.
+    pub breaker: BreakerThresholds,
+    /// The health policy of instances that name none. `None`: the built-in default judges.
+    pub health_policy: Option<Arc<str>>,
+    /// How often each ready slot is judged anew.
+    pub health_every_ms: u64,
+    /// How long a policy may take before the built-in default answers in its place.
+    pub question_ms: u64,
+    /// How often each ready slot is pinged.
+    pub ping_every_ms: u64,
+    /// How long a ping may take.
+    pub ping_timeout_ms: u64,
+    /// Between SIGTERM and the kill of the tree.
+    pub term_ms: u64,
+    /// How long to wait for a kill's result before the kill is asked for again.
+    pub kill_retry_ms: u64,
+    /// At most one recycle (asked for by a policy, or for memory at 90 %) per slot within this time, so that neither can loop a slot.
+    pub recycle_every_ms: u64,
+    /// Share of `max_memory_bytes` at which a slot is drained and recycled. At 1.0 it is killed.
+    pub memory_recycle_share: f64,
+    /// For how long no wanted instance may be able to serve before readiness says `down`.
+    pub unable_ms: u64,
+    /// Share of a disk in use past which readiness says `degraded`.
+    pub disk_degraded_share: f64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            first_run: 1,
+            restart: RestartSettings::default(),
+            crash_loop: CrashLoopSettings::default(),
+            breaker: BreakerThresholds::default(),
+            health_policy: None,
+            // The original router checked every 10 s, and its operators' dashboards expect that freshness.
+            health_every_ms: 10_000,
+            // A policy call is worth microseconds; a second means that the host is in trouble.
+            question_ms: 1_000,
+            ping_every_ms: 10_000,
+            ping_timeout_ms: 5_000,
+            term_ms: 5_000,
+            kill_retry_ms: 5_000,
+            recycle_every_ms: 600_000,
+            memory_recycle_share: 0.9,
+            unable_ms: 10_000,
+            disk_degraded_share: 0.8,
+        }
+    }
+}
+
+/// Back-off between starts (after Kubernetes' KEP-4603 and Nomad).
+#[derive(Debug, Clone, PartialEq)]
+pub struct RestartSettings {
+    /// The first pause.
+    pub first_ms: u64,
+    /// The longest pause, before jitter.
+    pub max_ms: u64,
+    /// Share by which a pause is stretched or shortened at random, from 0 to 1.
+    pub jitter: f64,
+    /// Time a slot must stay ready before its failures are forgotten.
+    pub forget_after_ms: u64,
+}
+
+impl Default for RestartSettings {
+    fn default() -> Self {
+        Self {
+            first_ms: 1_000,
+            max_ms: 60_000,
+            jitter: 0.25,
+            forget_after_ms: 600_000,
+        }
+    }
+}
+
+/// Crash-loop protection (after OTP's restart intensity).
+#[derive(Debug, Clone, PartialEq)]
+pub struct CrashLoopSettings {
+    /// So many failures …
+    pub failures: u32,
+    /// … within this time are a crash loop.
+    pub window_ms: u64,
+    /// So many failures with the same signature in a row, none of which ever became ready, are one too.
+    pub same_signature: u32,
+    /// Pause before a slot in crash loop is tried again; `None`: only an operator starts it.
+    pub slow_retry_ms: Option<u64>,
+}
+
+impl Default for CrashLoopSettings {
+    fn default() -> Self {
+        Self {
+            failures: 5,
+            window_ms: 300_000,
+            same_signature: 3,
+            slow_retry_ms: Some(600_000),
+        }
+    }
+}
+
+/// When a breaker trips and how it recovers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BreakerThresholds {
+    /// Failures in a row that open it.
+    pub consecutive_failures: u32,
+    /// Length of the sliding window that the shares are taken over.
+    pub window_ms: u64,
+    /// Calls that the window must hold before its shares mean anything.
+    pub min_samples: u64,
+    /// Share of failed calls in the window that opens it, from 0 to 1; above 1 switches this off.
+    pub failure_share: f64,
+    /// Share of slow calls in the window that opens it, from 0 to 1; above 1 switches this off.
+    pub slow_share: f64,
+    /// How long the first OPEN lasts, before jitter.
+    pub open_first_ms: u64,
+    /// How long an OPEN lasts at most; each further one doubles up to it.
+    pub open_max_ms: u64,
+    /// Successful probes that close it.
+    pub successes: u32,
+    /// Probes that may be under way at once in HALF_OPEN (at most [`crate::permit::PERMITS_MAX`]).
+    pub permits: u32,
+    /// How long a probe keeps its permit; past it another may take it.
+    pub probe_ms: u64,
+    /// Time CLOSED after which the length of OPEN starts from the first again.
+    pub forget_after_ms: u64,
+}
+
+impl Default for BreakerThresholds {
+    fn default() -> Self {
+        Self {
+            consecutive_failures: 3,
+            window_ms: 60_000,
+            min_samples: 20,
+            failure_share: 0.5,
+            slow_share: 0.8,
+            open_first_ms: 30_000,
+            open_max_ms: 300_000,
+            successes: 2,
+            permits: 2,
+            probe_ms: 30_000,
+            forget_after_ms: 600_000,
+        }
+    }
+}
