@@ -1,0 +1,448 @@
+//! What the instance says: answers, notifications and questions, each to the one it is meant for.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+
+use crate::{
+    cache::ListKind,
+    envelope::{Envelope, EnvelopeError, Shape, member, range_in, splice, string_of},
+    lines::Ends,
+    reply::{CallError, Reply, ReplySink},
+    sessions::{LogLevel, SessionKey, SessionSink},
+    state::{Ask, Effect, State},
+    upstream::Upstream,
+};
+
+/// Sessions that never named a log level hear this and above, once another session has asked for more.
+const LEVEL_UNASKED: LogLevel = LogLevel::Info;
+
+/// A stray line is logged this often at most per connection: sloppy servers print banners, hostile ones floods.
+const STRAY_LINES_LOGGED_MAX: u64 = 5;
+
+/// JSON-RPC: the method is not known.
+const METHOD_NOT_FOUND: i64 = -32601;
+/// The implementation-defined code for "cannot be done here".
+const NOT_ROUTABLE: i64 = -32000;
+
+/// One way to reach a client: through the request that a message belongs to, else through its session.
+struct Path {
+    call: Option<Arc<dyn ReplySink>>,
+    session: Arc<dyn SessionSink>,
+}
+
+impl Path {
+    fn send(&self, message: &str) -> bool {
+        let through_call = self
+            .call
+            .as_ref()
+            .is_some_and(|call| call.interleave(message));
+        through_call || self.session.deliver(message)
+    }
+}
+
+impl Upstream {
+    /// Takes one line of the instance.
+    pub(crate) fn hear(&self, line: &[u8]) {
+        let line = line.trim_ascii();
+        let is_first = self.forgives_first_line.load(Ordering::Relaxed);
+        if is_first {
+            self.forgives_first_line.store(false, Ordering::Relaxed);
+        }
+        if line.is_empty() {
+            return;
+        }
+        match Envelope::parse(line) {
+            Ok((text, envelope)) => self.take(text, &envelope),
+            Err(EnvelopeError::Batch) => self.hear_batch(line),
+            Err(error) if is_first => {
+                tracing::debug!(instance = %self.config.instance, error = %error, "dropped a line that an earlier router had begun to read");
+            }
+            Err(error) => self.refuse_line(line, &error),
+        }
+    }
+
+    /// A line past the bound: whoever waits for it is told.
+    pub(crate) fn hear_overlong(&self, ends: &Ends) {
+        self.tally.overlong_lines.fetch_add(1, Ordering::Relaxed);
+        let max = self.config.limits.line_bytes_max;
+        tracing::warn!(instance = %self.config.instance, max, "the instance sent a line longer than the bound");
+        let n = self
+            .ids
+            .find_last(&ends.tail)
+            .or_else(|| self.ids.find_last(&ends.head));
+        self.fail(n, CallError::AnswerTooLong { max });
+    }
+
+    /// 2025-03-26 lets a server answer with several messages in one array.
+    fn hear_batch(&self, line: &[u8]) {
+        let messages: Result<Vec<&RawValue>, _> = serde_json::from_slice(line);
+        let Ok(messages) = messages else {
+            return self.refuse_line(line, &EnvelopeError::Batch);
+        };
+        for message in messages {
+            match Envelope::parse_text(message.get()) {
+                Ok(envelope) => self.take(message.get(), &envelope),
+                Err(error) => self.refuse_line(message.get().as_bytes(), &error),
+            }
+        }
+    }
+
+    fn refuse_line(&self, line: &[u8], error: &EnvelopeError) {
+        let before = self.tally.refused_lines.fetch_add(1, Ordering::Relaxed);
+        if before < STRAY_LINES_LOGGED_MAX {
+            let shown = String::from_utf8_lossy(&line[..line.len().min(200)]);
+            tracing::warn!(instance = %self.config.instance, error = %error, line = %shown, "the instance wrote a line that is not a message");
+        }
+        // A message that is broken inside is most likely an answer; other stray lines may merely quote an id.
+        let is_broken_message = matches!(
+            error,
+            EnvelopeError::NotUtf8 { .. } | EnvelopeError::TooDeep
+        );
+        if is_broken_message && line.starts_with(b"{") {
+            let reason = error.to_string();
+            self.fail(
+                self.ids.find_last(line),
+                CallError::AnswerRefused { reason },
+            );
+        }
+    }
+
+    fn fail(&self, n: Option<u64>, error: CallError) {
+        let Some(n) = n else {
+            return;
+        };
+        let pending = self.state.lock().take_pending(n);
+        if let Some(pending) = pending {
+            pending.reply.finish(Reply::Failed(error));
+            self.tell_if_idle();
+        }
+    }
+
+    fn take(&self, text: &str, envelope: &Envelope<'_>) {
+        match envelope.shape() {
+            Shape::Response => self.take_answer(text, envelope),
+            Shape::Notification => self.take_notification(text, envelope),
+            Shape::Request => self.take_question(text, envelope),
+            Shape::Nothing => self.refuse_line(
+                text.as_bytes(),
+                &EnvelopeError::Invalid {
+                    reason: "it is neither a request, a notification nor an answer".to_owned(),
+                },
+            ),
+        }
+    }
+
+    fn take_answer(&self, text: &str, envelope: &Envelope<'_>) {
+        let Some(id) = envelope.id else {
+            return;
+        };
+        let error_code = envelope.error_code();
+        let (pending, became_idle) = {
+            let mut state = self.state.lock();
+            let pending = self.ids.read(id).and_then(|n| state.take_pending(n));
+            let Some(mut pending) = pending else {
+                self.tally.unknown_replies.fetch_add(1, Ordering::Relaxed);
+                return;
+            };
+            if envelope.error.is_none() {
+                let effect = std::mem::replace(&mut pending.effect, Effect::Nothing);
+                self.apply(
+                    &mut state,
+                    pending.session,
+                    effect,
+                    envelope.result.unwrap_or("null"),
+                );
+            }
+            (pending, state.client_calls == 0)
+        };
+        let mut message = Vec::with_capacity(text.len() + pending.origin.id().len());
+        splice(
+            &mut message,
+            text,
+            &[(range_in(text, id), pending.origin.id())],
+        );
+        pending.reply.finish(Reply::Answer {
+            message: Bytes::from(message),
+            error_code,
+        });
+        if became_idle {
+            self.stamp(&self.used_ms);
+            self.became_idle.notify_waiters();
+        }
+    }
+
+    fn apply(&self, state: &mut State, session: Option<SessionKey>, effect: Effect, result: &str) {
+        let Some(key) = session else {
+            return;
+        };
+        let memory = state.sessions.get(&key).map(|entry| entry.memory.clone());
+        match (effect, memory) {
+            (Effect::KeepPage { key, changes }, _) => {
+                state
+                    .cache
+                    .put(key, result, changes, self.cache_ttl(), Instant::now());
+            }
+            (Effect::Subscribe(uri), Some(memory)) => {
+                memory.subscribe(&uri);
+                let subscribers = state.subscribed.entry(uri).or_default();
+                if !subscribers.contains(&key) {
+                    subscribers.push(key);
+                }
+            }
+            (Effect::Level(level), Some(memory)) => {
+                memory.set_level(level);
+                self.balance_level(state);
+                self.wake_writer();
+            }
+            (Effect::Nothing, _) | (_, None) => {}
+        }
+    }
+
+    fn take_notification(&self, text: &str, envelope: &Envelope<'_>) {
+        let method = envelope.method.as_deref().unwrap_or_default();
+        let param = |name| {
+            envelope
+                .params
+                .and_then(|params| member(params, name).ok().flatten())
+        };
+        match method {
+            "notifications/progress" => self.take_progress(text, param("progressToken")),
+            "notifications/cancelled" => self.take_cancellation(text, param("requestId")),
+            "notifications/message" => {
+                let level = param("level").and_then(string_of);
+                let level = level.and_then(|word| LogLevel::parse(&word));
+                self.tell_sessions(text, true, |state, key| hears(state, key, level));
+            }
+            "notifications/resources/updated" => {
+                let uri = param("uri").and_then(string_of).unwrap_or_default();
+                self.tell_sessions(text, false, |state, key| {
+                    match state.subscribed.get(&*uri) {
+                        Some(subscribers) => subscribers.contains(&key),
+                        // Subscribed to under an earlier router, by one of the sessions that are left of it.
+                        None => state
+                            .sessions
+                            .get(&key)
+                            .is_some_and(|entry| entry.is_inherited),
+                    }
+                });
+            }
+            _ => {
+                if let Some(kind) = ListKind::of_notification(method) {
+                    self.state.lock().cache.changed(kind);
+                    self.events.list_changed(kind);
+                }
+                self.tell_sessions(text, false, |_, _| true);
+            }
+        }
+    }
+
+    fn take_progress(&self, text: &str, token: Option<&str>) {
+        let found = token.and_then(|token| {
+            let n = self.ids.read(token)?;
+            let state = self.state.lock();
+            let pending = state.pending.get(&n)?;
+            let theirs = pending.origin.progress()?.to_vec();
+            Some((token, theirs, pending.reply.clone()))
+        });
+        let Some((token, theirs, reply)) = found else {
+            self.tally.undelivered.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        let message = rewritten(text, token, &theirs);
+        if !reply.interleave(&message) {
+            self.tally.undelivered.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The instance no longer wants an answer to a question of its own.
+    fn take_cancellation(&self, text: &str, id: Option<&str>) {
+        let Some(id) = id else {
+            return;
+        };
+        let found = {
+            let mut state = self.state.lock();
+            let mut asks = state.asks.iter();
+            let found = asks
+                .find(|(_, ask)| *ask.instance_id == *id)
+                .map(|(n, _)| *n);
+            found.and_then(|n| {
+                let ask = state.asks.remove(&n)?;
+                Some((n, path_to(&state, ask.session)?))
+            })
+        };
+        if let Some((n, path)) = found {
+            let message = rewritten(text, id, &self.ask_ids.raw(n));
+            self.send(&path, &message);
+        }
+    }
+
+    /// Sends a notification to every session that wants it. Those about work go through the session's newest waiting
+    /// request, so that the client has them before the answer.
+    fn tell_sessions(
+        &self,
+        text: &str,
+        is_about_work: bool,
+        wants: impl Fn(&State, SessionKey) -> bool,
+    ) {
+        let paths: Vec<Path> = {
+            let state = self.state.lock();
+            let keys = state
+                .sessions
+                .keys()
+                .copied()
+                .filter(|key| wants(&state, *key));
+            keys.filter_map(|key| {
+                let mut path = path_to(&state, key)?;
+                path.call = path.call.filter(|_| is_about_work);
+                Some(path)
+            })
+            .collect()
+        };
+        if paths.is_empty() {
+            return;
+        }
+        let message = one_line(text);
+        for path in paths {
+            self.send(&path, &message);
+        }
+    }
+
+    fn send(&self, path: &Path, message: &str) {
+        if !path.send(message) {
+            self.tally.undelivered.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Puts a question to the one client that can be meant.
+    fn take_question(&self, text: &str, envelope: &Envelope<'_>) {
+        let (Some(id), Some(method)) = (envelope.id, envelope.method.as_deref()) else {
+            return;
+        };
+        let chosen = {
+            let mut state = self.state.lock();
+            if method == "ping" {
+                state.send_line(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#));
+                None
+            } else {
+                match self.choose(&state, method) {
+                    Ok((key, path)) => {
+                        state.next_ask += 1;
+                        let n = state.next_ask;
+                        let instance_id = id.into();
+                        state.asks.insert(
+                            n,
+                            Ask {
+                                session: key,
+                                instance_id,
+                            },
+                        );
+                        Some((n, path))
+                    }
+                    Err((code, reason)) => {
+                        self.tally.refused_asks.fetch_add(1, Ordering::Relaxed);
+                        state.refuse_ask(id, code, &reason);
+                        None
+                    }
+                }
+            }
+        };
+        let Some((n, path)) = chosen else {
+            self.wake_writer();
+            return;
+        };
+        let message = rewritten(text, id, &self.ask_ids.raw(n));
+        if !path.send(&message) {
+            let mut state = self.state.lock();
+            if state.asks.remove(&n).is_some() {
+                state.refuse_ask(id, NOT_ROUTABLE, "the client cannot be reached");
+            }
+            drop(state);
+            self.wake_writer();
+        }
+    }
+
+    /// The session with a request in flight, else the only session; anything else would be a guess.
+    fn choose(&self, state: &State, method: &str) -> Result<(SessionKey, Path), (i64, String)> {
+        let per_session = "with sharing = \"per-session\" each client gets a process of its own, and questions reach it";
+        let not_routable = |reason: String| (NOT_ROUTABLE, reason);
+        if state.asks.len() >= self.config.limits.asks_max {
+            return Err(not_routable(
+                "too many questions wait for clients already".to_owned(),
+            ));
+        }
+        let key = if state.sessions_busy == 1 {
+            let busy = state
+                .sessions
+                .iter()
+                .find(|(_, entry)| !entry.in_flight.is_empty());
+            busy.map(|(key, _)| *key)
+        } else if state.sessions_busy == 0 && state.sessions.len() == 1 {
+            state.sessions.keys().next().copied()
+        } else if state.sessions.is_empty() {
+            return Err(not_routable(format!(
+                "no client is connected that {method} could be put to"
+            )));
+        } else {
+            let sessions = state.sessions.len();
+            return Err(not_routable(format!(
+                "{method} could be meant for any of {sessions} clients that share this instance; {per_session}"
+            )));
+        };
+        let found = key.and_then(|key| Some((key, path_to(state, key)?)));
+        let (key, path) =
+            found.ok_or_else(|| not_routable("the client's session ended".to_owned()))?;
+        let capabilities = state.sessions.get(&key).map(|entry| entry.capabilities);
+        if !capabilities.unwrap_or_default().allow(method) {
+            return Err((
+                METHOD_NOT_FOUND,
+                format!("the client does not support {method}"),
+            ));
+        }
+        Ok((key, path))
+    }
+}
+
+/// How a session is reached now: through its newest waiting request, else directly.
+fn path_to(state: &State, key: SessionKey) -> Option<Path> {
+    let entry = state.sessions.get(&key)?;
+    let newest = entry.in_flight.last().and_then(|n| state.pending.get(n));
+    Some(Path {
+        call: newest.map(|pending| pending.reply.clone()),
+        session: entry.sink.clone(),
+    })
+}
+
+/// Whether a session wants a log message of this level. A level that is no level goes to all.
+fn hears(state: &State, key: SessionKey, level: Option<LogLevel>) -> bool {
+    let (Some(entry), Some(level)) = (state.sessions.get(&key), level) else {
+        return true;
+    };
+    match entry.memory.level() {
+        Some(asked) => level >= asked,
+        // What it may have asked for under an earlier router is not known.
+        None if entry.is_inherited => true,
+        None => state.level_sent.is_none() || level >= LEVEL_UNASKED,
+    }
+}
+
+fn rewritten(text: &str, part: &str, with: &[u8]) -> String {
+    let mut message = Vec::with_capacity(text.len() + with.len());
+    splice(&mut message, text, &[(range_in(text, part), with)]);
+    into_text(message)
+}
+
+/// A carriage return between tokens would end a line of server-sent events.
+fn one_line(text: &str) -> String {
+    let mut message = Vec::with_capacity(text.len());
+    splice(&mut message, text, &[]);
+    into_text(message)
+}
+
+fn into_text(message: Vec<u8>) -> String {
+    // Text with raw JSON put in place of raw JSON is text; the lossy way only spares a panic.
+    String::from_utf8(message)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}

@@ -1,0 +1,413 @@
+//! What clients send to the instance: requests, notifications, and answers to its questions.
+
+use std::{borrow::Cow, sync::Arc};
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::{
+    cache::{ListKind, PageKey},
+    envelope::{Envelope, member, progress_token, range_in, splice, string_of},
+    reply::{CallError, Reply, ReplySink},
+    sessions::{LogLevel, SessionKey, lowest_level},
+    state::{Effect, Origin, Pending, State},
+    upstream::Upstream,
+};
+
+/// Methods that are common enough to be named without an allocation.
+const COMMON_METHODS: [&str; 14] = [
+    "tools/call",
+    "tools/list",
+    "ping",
+    "resources/read",
+    "resources/list",
+    "resources/templates/list",
+    "resources/subscribe",
+    "resources/unsubscribe",
+    "prompts/get",
+    "prompts/list",
+    "completion/complete",
+    "logging/setLevel",
+    "tasks/get",
+    "tasks/result",
+];
+
+/// A request as it is about to be sent.
+struct Outgoing<'a> {
+    session: SessionKey,
+    envelope: &'a Envelope<'a>,
+    text: &'a str,
+    /// Written in place of `text`, where the router must say something else than the client did.
+    params: Option<String>,
+    effect: Effect,
+}
+
+/// What becomes of a request.
+enum Plan<'a> {
+    Send(Outgoing<'a>),
+    /// The answer is known: this raw result.
+    Answer(Cow<'static, str>),
+}
+
+impl Upstream {
+    /// Sends a client's request on. `envelope` was parsed from `source`, and is a request.
+    ///
+    /// Where this returns `Ok`, `reply` is finished exactly once, at the latest when the request times out or the
+    /// connection ends.
+    ///
+    /// # Errors
+    /// Not sent: `reply` is not finished.
+    pub fn call(
+        &self,
+        session: SessionKey,
+        source: &Bytes,
+        envelope: &Envelope<'_>,
+        reply: Arc<dyn ReplySink>,
+    ) -> Result<(), CallError> {
+        let text = std::str::from_utf8(source).map_err(|error| bad(&error.to_string()))?;
+        let (Some(id), Some(method)) = (envelope.id, envelope.method.as_deref()) else {
+            return Err(bad("it is not a request"));
+        };
+        let token = match envelope.params {
+            Some(params) => progress_token(params).map_err(|error| bad(&error.to_string()))?,
+            None => None,
+        };
+        let origin = Origin::new(
+            source,
+            range_in(text, id),
+            token.map(|token| range_in(text, token)),
+        );
+        let mut state = self.state.lock();
+        self.admit(&state, session, text.len())?;
+        self.stamp(&self.used_ms);
+        let outgoing = match self.plan(&mut state, session, text, envelope, method)? {
+            Plan::Send(outgoing) => outgoing,
+            Plan::Answer(result) => {
+                drop(state);
+                let message = [
+                    r#"{"jsonrpc":"2.0","id":"#.as_bytes(),
+                    origin.id(),
+                    b",\"result\":",
+                    result.as_bytes(),
+                    b"}",
+                ];
+                reply.finish(Reply::Answer {
+                    message: message.concat().into(),
+                    error_code: None,
+                });
+                return Ok(());
+            }
+        };
+        self.enqueue(&mut state, outgoing, origin, token, reply);
+        drop(state);
+        self.has_calls.notify_one();
+        self.wake_writer();
+        Ok(())
+    }
+
+    /// Sends a client's notification on, as far as the instance is concerned by it.
+    pub fn notify(&self, session: SessionKey, text: &str, envelope: &Envelope<'_>) {
+        {
+            let mut state = self.state.lock();
+            if state.closed.is_some()
+                || state.out.len() + text.len() > self.config.limits.queue_bytes_max
+            {
+                return;
+            }
+            match envelope.method.as_deref() {
+                Some("notifications/initialized") => self.announce_roots(&mut state, session),
+                Some("notifications/cancelled") => {
+                    self.cancel_for_client(&mut state, session, text, envelope)
+                }
+                _ => {
+                    splice(&mut state.out, text, &[]);
+                    state.out.push(b'\n');
+                }
+            }
+        }
+        self.stamp(&self.used_ms);
+        self.has_calls.notify_one();
+        self.wake_writer();
+    }
+
+    /// Takes a client's answer to a question of the instance. False where that session was asked no such question.
+    pub fn respond(&self, session: SessionKey, text: &str, envelope: &Envelope<'_>) -> bool {
+        let Some(id) = envelope.id else {
+            return false;
+        };
+        let Some(n) = self.ask_ids.read(id) else {
+            return false;
+        };
+        {
+            let mut state = self.state.lock();
+            if state.asks.get(&n).is_none_or(|ask| ask.session != session) {
+                return false;
+            }
+            let Some(ask) = state.asks.remove(&n) else {
+                return false;
+            };
+            splice(
+                &mut state.out,
+                text,
+                &[(range_in(text, id), ask.instance_id.as_bytes())],
+            );
+            state.out.push(b'\n');
+        }
+        self.wake_writer();
+        true
+    }
+
+    fn admit(&self, state: &State, session: SessionKey, bytes: usize) -> Result<(), CallError> {
+        let limits = &self.config.limits;
+        if let Some(closed) = &state.closed {
+            return Err(CallError::Lost(closed.clone()));
+        }
+        if state.is_draining {
+            return Err(CallError::Draining);
+        }
+        let entry = state.sessions.get(&session).ok_or(CallError::NotAttached)?;
+        let busy = |what| Err(CallError::Busy { what });
+        if entry.in_flight.len() >= limits.in_flight_per_session_max {
+            return busy("this session has too many requests in flight");
+        }
+        if state.client_calls >= limits.in_flight_max {
+            return busy("too many requests in flight");
+        }
+        // A queue that is empty takes any request that the proxy's bound on bodies let through.
+        if !state.out.is_empty() && state.out.len() + bytes > limits.queue_bytes_max {
+            return busy("it does not read what it is sent");
+        }
+        Ok(())
+    }
+
+    fn plan<'a>(
+        &self,
+        state: &mut State,
+        session: SessionKey,
+        text: &'a str,
+        envelope: &'a Envelope<'a>,
+        method: &str,
+    ) -> Result<Plan<'a>, CallError> {
+        let mut outgoing = Outgoing {
+            session,
+            envelope,
+            text,
+            params: None,
+            effect: Effect::Nothing,
+        };
+        let param = |name| {
+            envelope
+                .params
+                .and_then(|params| member(params, name).ok().flatten())
+        };
+        match method {
+            "logging/setLevel" => {
+                let level = param("level")
+                    .and_then(string_of)
+                    .and_then(|word| LogLevel::parse(&word));
+                // An unknown level is for the instance to refuse.
+                if let Some(level) = level {
+                    let others = state.sessions.iter().filter(|(key, _)| **key != session);
+                    let lowest = others.filter_map(|(_, entry)| entry.memory.level()).min();
+                    let lowest = lowest.map_or(level, |lowest| lowest.min(level));
+                    outgoing.params = Some(format!("{{\"level\":\"{}\"}}", lowest.as_str()));
+                    outgoing.effect = Effect::Level(level);
+                }
+            }
+            "resources/subscribe" => {
+                if let Some(uri) = param("uri").and_then(string_of) {
+                    if self.joins_subscribers(state, session, &uri)? {
+                        return Ok(Plan::Answer(Cow::Borrowed("{}")));
+                    }
+                    outgoing.effect = Effect::Subscribe(uri.into());
+                }
+            }
+            "resources/unsubscribe" => {
+                if let Some(uri) = param("uri").and_then(string_of)
+                    && leaves_subscribers(state, session, &uri)
+                {
+                    return Ok(Plan::Answer(Cow::Borrowed("{}")));
+                }
+            }
+            _ => {
+                if let Some(answer) = self.plan_list(state, &mut outgoing, method) {
+                    return Ok(Plan::Answer(answer));
+                }
+            }
+        }
+        Ok(Plan::Send(outgoing))
+    }
+
+    /// Adds a subscriber to a resource that the instance already reports for another session. False where the
+    /// instance has to be asked.
+    fn joins_subscribers(
+        &self,
+        state: &mut State,
+        session: SessionKey,
+        uri: &str,
+    ) -> Result<bool, CallError> {
+        let max = self.config.limits.subscriptions_per_session_max;
+        let entry = state.sessions.get(&session).ok_or(CallError::NotAttached)?;
+        if entry.memory.subscription_count() >= max {
+            return Err(bad(&format!(
+                "this session already subscribes to {max} resources"
+            )));
+        }
+        let Some(subscribers) = state.subscribed.get_mut(uri) else {
+            return Ok(false);
+        };
+        if !subscribers.contains(&session) {
+            subscribers.push(session);
+        }
+        entry.memory.subscribe(uri);
+        Ok(true)
+    }
+
+    /// Answers a list from memory, or sees to it that the instance's answer is kept.
+    fn plan_list(
+        &self,
+        state: &State,
+        outgoing: &mut Outgoing<'_>,
+        method: &str,
+    ) -> Option<Cow<'static, str>> {
+        if self.cache_ttl().is_zero() {
+            return None;
+        }
+        ListKind::of_request(method)?;
+        let key = PageKey::of(method, outgoing.envelope.params)?;
+        if let Some(result) = state.cache.get(&key, Instant::now()) {
+            return Some(Cow::Owned(result.to_owned()));
+        }
+        outgoing.effect = Effect::KeepPage {
+            key,
+            changes: state.cache.changes(),
+        };
+        None
+    }
+
+    fn enqueue(
+        &self,
+        state: &mut State,
+        outgoing: Outgoing<'_>,
+        origin: Origin,
+        token: Option<&str>,
+        reply: Arc<dyn ReplySink>,
+    ) {
+        let Outgoing {
+            session,
+            envelope,
+            text,
+            params,
+            effect,
+        } = outgoing;
+        state.next_request += 1;
+        let n = state.next_request;
+        let ours = self.ids.raw(n);
+        let mut edits: Vec<(std::ops::Range<usize>, &[u8])> = Vec::with_capacity(2);
+        edits.extend(envelope.id.map(|id| (range_in(text, id), ours.as_slice())));
+        match (&params, envelope.params) {
+            (Some(written), Some(raw)) => edits.push((range_in(text, raw), written.as_bytes())),
+            _ => edits.extend(token.map(|token| (range_in(text, token), ours.as_slice()))),
+        }
+        edits.sort_by_key(|(range, _)| range.start);
+        splice(&mut state.out, text, &edits);
+        state.out.push(b'\n');
+        if let Effect::Level(level) = &effect {
+            let others = lowest_level(&state.sessions);
+            state.level_sent = Some(others.map_or(*level, |others| others.min(*level)));
+        }
+        let now = Instant::now();
+        let method = envelope.method.as_deref().unwrap_or_default();
+        let common = COMMON_METHODS.iter().find(|common| **common == method);
+        state.put_pending(
+            n,
+            Pending {
+                session: Some(session),
+                origin,
+                method: common.map_or_else(
+                    || Cow::Owned(method.to_owned()),
+                    |common| Cow::Borrowed(*common),
+                ),
+                since: now,
+                deadline: now + self.request_timeout(),
+                is_cancelled: false,
+                was_told_waiting: false,
+                effect,
+                reply,
+            },
+        );
+    }
+
+    /// A client cancels one of its own requests: the instance is told, and has a moment left to answer.
+    fn cancel_for_client(
+        &self,
+        state: &mut State,
+        session: SessionKey,
+        text: &str,
+        envelope: &Envelope<'_>,
+    ) {
+        let id = envelope
+            .params
+            .and_then(|params| member(params, "requestId").ok().flatten());
+        let (Some(id), Some(entry)) = (id, state.sessions.get(&session)) else {
+            return;
+        };
+        let is_meant = |n: &&u64| {
+            let pending = state.pending.get(*n);
+            pending.is_some_and(|pending| pending.origin.id() == id.as_bytes())
+        };
+        // The newest one, should a client have used an id twice.
+        let Some(n) = entry.in_flight.iter().rev().find(is_meant).copied() else {
+            return;
+        };
+        if let Some(pending) = state.pending.get_mut(&n) {
+            pending.is_cancelled = true;
+            pending.deadline = pending
+                .deadline
+                .min(Instant::now() + self.config.limits.cancel_grace);
+        }
+        splice(
+            &mut state.out,
+            text,
+            &[(range_in(text, id), &self.ids.raw(n))],
+        );
+        state.out.push(b'\n');
+    }
+
+    /// An instance asks for roots when it is initialized, and then no session is there yet. The first session that has
+    /// roots makes it ask again; where several have them, which is meant is not for the router to say.
+    fn announce_roots(&self, state: &mut State, session: SessionKey) {
+        let has_roots = |key: &SessionKey| {
+            state
+                .sessions
+                .get(key)
+                .is_some_and(|entry| entry.capabilities.roots)
+        };
+        if has_roots(&session) && state.sessions.len() == 1 {
+            state.send_line(r#"{"jsonrpc":"2.0","method":"notifications/roots/list_changed"}"#);
+        }
+    }
+}
+
+/// Takes a subscriber from a resource. True where others are left, so that the instance must go on to report it. Done
+/// before the instance answers: whoever subscribes from now on must not count on this one's subscription.
+fn leaves_subscribers(state: &mut State, session: SessionKey, uri: &str) -> bool {
+    if let Some(entry) = state.sessions.get(&session) {
+        entry.memory.unsubscribe(uri);
+    }
+    let Some(subscribers) = state.subscribed.get_mut(uri) else {
+        return false;
+    };
+    subscribers.retain(|subscriber| *subscriber != session);
+    if subscribers.is_empty() {
+        state.subscribed.remove(uri);
+        return false;
+    }
+    true
+}
+
+fn bad(reason: &str) -> CallError {
+    CallError::BadRequest {
+        reason: reason.to_owned(),
+    }
+}

@@ -1,0 +1,176 @@
+//! The tables of one connection: what waits to be written, who waits for what, and who subscribed to what.
+//!
+//! Guarded by one lock that is never held while anybody outside is called.
+
+use std::{borrow::Cow, collections::HashMap, ops::Range, sync::Arc};
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::{
+    cache::{ListCache, PageKey},
+    envelope::quoted,
+    reply::{Closed, ReplySink},
+    sessions::{LogLevel, SessionEntry, SessionKey},
+};
+
+/// Requests up to this size are kept whole while they wait, as evidence of what was in flight.
+const KEEP_WHOLE_BYTES_MAX: usize = 4096;
+
+#[derive(Default)]
+pub(crate) struct State {
+    /// Why the connection has ended, once it has.
+    pub(crate) closed: Option<Arc<Closed>>,
+    /// No more requests of clients are taken.
+    pub(crate) is_draining: bool,
+    /// Lines for the writer.
+    pub(crate) out: Vec<u8>,
+    pub(crate) next_request: u64,
+    pub(crate) next_session: u64,
+    pub(crate) next_ask: u64,
+    pub(crate) pending: HashMap<u64, Pending>,
+    /// Requests of clients among `pending`.
+    pub(crate) client_calls: usize,
+    pub(crate) sessions: HashMap<SessionKey, SessionEntry>,
+    /// Sessions with a request in flight.
+    pub(crate) sessions_busy: usize,
+    /// Questions of the instance that wait for a client.
+    pub(crate) asks: HashMap<u64, Ask>,
+    /// Who hears of which resource.
+    pub(crate) subscribed: HashMap<Box<str>, Vec<SessionKey>>,
+    /// The log level that the instance was last told.
+    pub(crate) level_sent: Option<LogLevel>,
+    pub(crate) cache: ListCache,
+}
+
+/// A request that waits for the instance's answer.
+pub(crate) struct Pending {
+    /// Whose; the router's own where absent.
+    pub(crate) session: Option<SessionKey>,
+    pub(crate) origin: Origin,
+    pub(crate) method: Cow<'static, str>,
+    pub(crate) since: Instant,
+    pub(crate) deadline: Instant,
+    pub(crate) is_cancelled: bool,
+    pub(crate) was_told_waiting: bool,
+    pub(crate) effect: Effect,
+    pub(crate) reply: Arc<dyn ReplySink>,
+}
+
+/// What a client's request said that its answer must say again.
+pub(crate) struct Origin {
+    text: Bytes,
+    id: Range<usize>,
+    progress: Option<Range<usize>>,
+}
+
+/// What an answer without error changes.
+pub(crate) enum Effect {
+    Nothing,
+    KeepPage { key: PageKey, changes: u64 },
+    Subscribe(Box<str>),
+    Level(LogLevel),
+}
+
+/// A question of the instance that was put to a client.
+pub(crate) struct Ask {
+    pub(crate) session: SessionKey,
+    /// The instance's id for it, as raw JSON.
+    pub(crate) instance_id: Box<str>,
+}
+
+impl Origin {
+    /// Remembers where a request's id and progress token stand.
+    pub(crate) fn new(source: &Bytes, id: Range<usize>, progress: Option<Range<usize>>) -> Self {
+        if source.len() <= KEEP_WHOLE_BYTES_MAX {
+            return Self {
+                text: source.clone(),
+                id,
+                progress,
+            };
+        }
+        let mut text = Vec::with_capacity(id.len() + progress.as_ref().map_or(0, Range::len));
+        text.extend_from_slice(&source[id]);
+        let id = 0..text.len();
+        let progress = progress.map(|range| {
+            text.extend_from_slice(&source[range]);
+            id.end..text.len()
+        });
+        Self {
+            text: text.into(),
+            id,
+            progress,
+        }
+    }
+
+    /// For a request of the router's own.
+    pub(crate) fn own() -> Self {
+        Self {
+            text: Bytes::from_static(b"0"),
+            id: 0..1,
+            progress: None,
+        }
+    }
+
+    /// The client's id as raw JSON.
+    pub(crate) fn id(&self) -> &[u8] {
+        &self.text[self.id.clone()]
+    }
+
+    /// The client's progress token as raw JSON.
+    pub(crate) fn progress(&self) -> Option<&[u8]> {
+        self.progress.clone().map(|range| &self.text[range])
+    }
+
+    /// The whole request, where it was short enough to be kept.
+    pub(crate) fn request(&self) -> &[u8] {
+        &self.text
+    }
+}
+
+impl State {
+    /// Queues one line for the writer.
+    pub(crate) fn send_line(&mut self, line: &str) {
+        self.out.extend_from_slice(line.as_bytes());
+        self.out.push(b'\n');
+    }
+
+    /// Takes a waiting request out of every table.
+    pub(crate) fn take_pending(&mut self, n: u64) -> Option<Pending> {
+        let pending = self.pending.remove(&n)?;
+        if let Some(session) = pending.session {
+            self.client_calls -= 1;
+            if let Some(entry) = self.sessions.get_mut(&session)
+                && let Some(at) = entry.in_flight.iter().position(|other| *other == n)
+            {
+                entry.in_flight.remove(at);
+                if entry.in_flight.is_empty() {
+                    self.sessions_busy -= 1;
+                }
+            }
+        }
+        Some(pending)
+    }
+
+    /// Puts a request into every table.
+    pub(crate) fn put_pending(&mut self, n: u64, pending: Pending) {
+        if let Some(session) = pending.session {
+            self.client_calls += 1;
+            if let Some(entry) = self.sessions.get_mut(&session) {
+                if entry.in_flight.is_empty() {
+                    self.sessions_busy += 1;
+                }
+                entry.in_flight.push(n);
+            }
+        }
+        self.pending.insert(n, pending);
+    }
+
+    /// Answers a question of the instance with an error.
+    pub(crate) fn refuse_ask(&mut self, instance_id: &str, code: i64, message: &str) {
+        let message = quoted(message);
+        self.send_line(&format!(
+            r#"{{"jsonrpc":"2.0","id":{instance_id},"error":{{"code":{code},"message":{message}}}}}"#
+        ));
+    }
+}

@@ -1,0 +1,79 @@
+//! Deadlines of waiting requests. One timer for all of them, armed only while something waits, so that a request costs
+//! no timer of its own.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use crate::{
+    reply::{CallError, Reply},
+    upstream::Upstream,
+};
+
+/// Deadlines are looked at this often: a twentieth of the request timeout, within these bounds.
+const TICK_MIN: Duration = Duration::from_millis(10);
+const TICK_MAX: Duration = Duration::from_secs(1);
+
+impl Upstream {
+    /// Never returns.
+    pub(crate) async fn watch_deadlines(&self) {
+        loop {
+            if self.state.lock().pending.is_empty() {
+                self.has_calls.notified().await;
+            }
+            let tick = (self.request_timeout() / 20).clamp(TICK_MIN, TICK_MAX);
+            sleep_until(Instant::now() + tick.min(self.config.limits.waiting_after)).await;
+            self.look_at_deadlines(Instant::now());
+        }
+    }
+
+    fn look_at_deadlines(&self, now: Instant) {
+        let waiting_after = self.config.limits.waiting_after;
+        let (mut expired, mut waiting) = (Vec::new(), Vec::new());
+        {
+            let mut state = self.state.lock();
+            let mut late = Vec::new();
+            for (n, pending) in &mut state.pending {
+                if pending.deadline <= now {
+                    late.push(*n);
+                } else if pending.session.is_some()
+                    && !pending.was_told_waiting
+                    && now - pending.since >= waiting_after
+                {
+                    pending.was_told_waiting = true;
+                    waiting.push(pending.reply.clone());
+                }
+            }
+            for n in late {
+                // A cancelled request has already been announced to the instance.
+                let is_cancelled = state
+                    .pending
+                    .get(&n)
+                    .is_some_and(|pending| pending.is_cancelled);
+                expired.extend(if is_cancelled {
+                    state.take_pending(n)
+                } else {
+                    self.cancel(&mut state, n, "the request timed out")
+                });
+            }
+        }
+        for reply in waiting {
+            reply.waiting();
+        }
+        if expired.is_empty() {
+            return;
+        }
+        self.wake_writer();
+        for pending in expired {
+            let error = if pending.is_cancelled {
+                CallError::Cancelled
+            } else {
+                CallError::TimedOut {
+                    after: now - pending.since,
+                }
+            };
+            pending.reply.finish(Reply::Failed(error));
+        }
+        self.tell_if_idle();
+    }
+}
