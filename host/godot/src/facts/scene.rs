@@ -1,0 +1,417 @@
+//! `.tscn` and `.tres`: a tree of nodes or one resource, with what it takes from other files.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::fault::{Flaw, Flaws};
+use crate::limits::{NAME_BYTES_MAX, PROPERTIES_PER_NODE_MAX, PROPERTY_TEXT_BYTES_MAX, clip};
+use crate::script::ScriptFacts;
+use crate::text::{Document, Link, Section, Variant};
+
+/// What the first line says the file is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum SceneForm {
+    /// `[gd_scene …]`.
+    Scene,
+    /// `[gd_resource …]`.
+    Resource,
+    /// Neither.
+    #[default]
+    Unknown,
+}
+
+/// What a scene or text resource says.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct SceneFacts {
+    /// Scene or resource.
+    pub(crate) form: SceneForm,
+    /// `format=`: 2 is Godot 3, 3 and 4 are Godot 4.
+    pub(crate) format: Option<i64>,
+    /// Its own uid.
+    pub(crate) uid: Option<String>,
+    /// A resource's class: `type=`, or `script_class=` where there is one.
+    pub(crate) class: Option<String>,
+    /// What it takes from other files.
+    pub(crate) externals: Vec<External>,
+    /// Its nodes, the root first.
+    pub(crate) nodes: Vec<NodeFacts>,
+    /// Where the node with a path stands in `nodes`.
+    pub(crate) node_at: HashMap<String, usize>,
+    /// Signal connections made in the editor.
+    pub(crate) connections: Vec<Connection>,
+    /// Scripts written inside the file.
+    pub(crate) built_in_scripts: Vec<BuiltInScript>,
+    /// Files named by `Resource("res://…")` inside values, each with its line.
+    pub(crate) files: Vec<(String, u32)>,
+}
+
+/// An `[ext_resource]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct External {
+    /// The id that the file uses for it.
+    pub(crate) id: String,
+    /// Its class: `Script`, `PackedScene`, `Texture2D`.
+    pub(crate) class: String,
+    /// Its path as written.
+    pub(crate) path: Option<String>,
+    /// Its uid.
+    pub(crate) uid: Option<String>,
+    /// Where it is declared.
+    pub(crate) line: u32,
+    /// It is the scene that this scene inherits.
+    pub(crate) inherited: bool,
+    /// It is a scene that some node is an instance of.
+    pub(crate) instanced: bool,
+}
+
+/// A `[node]`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct NodeFacts {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its path from the scene's root: `.` for the root, `Player/Sprite` below it.
+    pub(crate) path: String,
+    /// Its engine class; absent for instances and for changed nodes of an inherited scene.
+    pub(crate) class: Option<String>,
+    /// The scene that it is an instance of: an index into `externals`.
+    pub(crate) instance: Option<usize>,
+    /// The scene that is loaded in its place later: `instance_placeholder`, a path.
+    pub(crate) placeholder: Option<String>,
+    /// Its script.
+    pub(crate) script: Option<NodeScript>,
+    /// The groups it is in.
+    pub(crate) groups: Vec<String>,
+    /// Whether scripts can find it as `%Name`.
+    pub(crate) unique_name: bool,
+    /// Its properties as text.
+    pub(crate) properties: Vec<(String, String)>,
+    /// What it uses, also through sub-resources: indexes into `externals`.
+    pub(crate) uses: Vec<usize>,
+    /// Where it is declared.
+    pub(crate) line: u32,
+}
+
+/// The script of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NodeScript {
+    /// A file: an index into `externals`.
+    External(usize),
+    /// Written inside the scene: the id of its `[sub_resource]`.
+    BuiltIn(String),
+}
+
+/// A `[connection]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Connection {
+    pub(crate) signal: String,
+    pub(crate) from: String,
+    pub(crate) to: String,
+    pub(crate) method: String,
+    pub(crate) line: u32,
+}
+
+/// A script written inside a scene or resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BuiltInScript {
+    /// The id of its `[sub_resource]`.
+    pub(crate) id: String,
+    /// The line its source starts on.
+    pub(crate) line: u32,
+    /// What it says; its lines count from the start of its source.
+    pub(crate) script: ScriptFacts,
+}
+
+impl SceneFacts {
+    /// Reads a scene or a text resource.
+    pub(crate) fn read(text: &str, flaws: &mut Flaws) -> Self {
+        let document = Document::read(text, flaws);
+        let mut reading = Reading::new(flaws);
+        reading.header(&document);
+        for section in document.named("ext_resource") {
+            reading.external(section);
+        }
+        for section in document.named("sub_resource") {
+            reading.internal(section);
+        }
+        for section in &document.sections {
+            match section.name.as_str() {
+                "node" => reading.node(section),
+                "connection" => reading.connection(section),
+                "resource" => {
+                    reading.uses(section);
+                }
+                _ => {}
+            }
+        }
+        reading.facts
+    }
+}
+
+/// The source of the script with this id inside a scene's text.
+pub(crate) fn built_in_source(text: &str, id: &str) -> Option<String> {
+    let document = Document::read(text, &mut Flaws::default());
+    let section = document
+        .named("sub_resource")
+        .find(|section| section.field_text("id").as_deref() == Some(id))?;
+    let source = section.property("script/source")?;
+    source.value.as_text().map(str::to_owned)
+}
+
+struct Reading<'f> {
+    facts: SceneFacts,
+    flaws: &'f mut Flaws,
+    externals: HashMap<String, usize>,
+    /// The links of each sub-resource.
+    internals: HashMap<String, Vec<Link>>,
+}
+
+impl<'f> Reading<'f> {
+    fn new(flaws: &'f mut Flaws) -> Self {
+        Self {
+            facts: SceneFacts::default(),
+            flaws,
+            externals: HashMap::new(),
+            internals: HashMap::new(),
+        }
+    }
+
+    fn header(&mut self, document: &Document) {
+        let header = document
+            .sections
+            .iter()
+            .find(|section| !section.name.is_empty());
+        let form = match header.map(|section| section.name.as_str()) {
+            Some("gd_scene") => SceneForm::Scene,
+            Some("gd_resource") => SceneForm::Resource,
+            _ => {
+                self.flaws.push(Flaw::at(
+                    1,
+                    "it does not start with [gd_scene …] or [gd_resource …]",
+                ));
+                return;
+            }
+        };
+        self.facts.form = form;
+        if let Some(header) = header {
+            self.facts.format = header.field("format").and_then(Variant::as_int);
+            self.facts.uid = header.field_text("uid");
+            let script_class = header.field_text("script_class");
+            self.facts.class = script_class.or_else(|| header.field_text("type"));
+        }
+    }
+
+    fn external(&mut self, section: &Section) {
+        let Some(id) = section.field_text("id") else {
+            self.flaws
+                .push(Flaw::at(section.line, "an [ext_resource] without an id"));
+            return;
+        };
+        let path = section.field_text("path");
+        let uid = section.field_text("uid");
+        if path.is_none() && uid.is_none() {
+            let what = format!("the [ext_resource] {id} has neither path nor uid");
+            self.flaws.push(Flaw::at(section.line, what));
+            return;
+        }
+        let index = self.facts.externals.len();
+        if self.externals.insert(id.clone(), index).is_some() {
+            let what = format!("two [ext_resource] have the id {id}");
+            self.flaws.push(Flaw::at(section.line, what));
+        }
+        self.facts.externals.push(External {
+            id,
+            class: section.field_text("type").unwrap_or_default(),
+            path,
+            uid,
+            line: section.line,
+            inherited: false,
+            instanced: false,
+        });
+    }
+
+    fn internal(&mut self, section: &Section) {
+        let Some(id) = section.field_text("id") else {
+            self.flaws
+                .push(Flaw::at(section.line, "a [sub_resource] without an id"));
+            return;
+        };
+        let mut links = section.links.clone();
+        for property in &section.properties {
+            links.extend(property.links.iter().cloned());
+        }
+        if let Some(source) = section.property("script/source") {
+            let text = source.value.as_text().unwrap_or_default();
+            let mut flaws = Flaws::default();
+            let script = ScriptFacts::read(text, &mut flaws);
+            for flaw in flaws.into_vec() {
+                let line = flaw
+                    .line
+                    .unwrap_or(1)
+                    .saturating_sub(1)
+                    .saturating_add(source.line);
+                self.flaws.push(Flaw::at(line, flaw.what));
+            }
+            self.facts.built_in_scripts.push(BuiltInScript {
+                id: id.clone(),
+                line: source.line,
+                script,
+            });
+        }
+        self.check_links(&links, section.line);
+        if self.internals.insert(id.clone(), links).is_some() {
+            let what = format!("two [sub_resource] have the id {id}");
+            self.flaws.push(Flaw::at(section.line, what));
+        }
+    }
+
+    fn node(&mut self, section: &Section) {
+        let name = section.field_text("name").unwrap_or_else(|| {
+            self.flaws
+                .push(Flaw::at(section.line, "a [node] without a name"));
+            "?".to_owned()
+        });
+        let parent = section.field_text("parent");
+        let is_root = parent.is_none();
+        if is_root && !self.facts.nodes.is_empty() {
+            let what = format!("the node {name} has no parent, but the scene has a root already");
+            self.flaws.push(Flaw::at(section.line, what));
+        }
+        let path = match parent.as_deref() {
+            None => ".".to_owned(),
+            Some(".") => name.clone(),
+            Some(parent) => clip(&format!("{parent}/{name}"), NAME_BYTES_MAX),
+        };
+        let instance = self.instance(section, is_root);
+        let groups = section
+            .field("groups")
+            .map(Variant::items)
+            .unwrap_or_default();
+        let properties = section
+            .properties
+            .iter()
+            .filter(|property| property.key != "script");
+        let node = NodeFacts {
+            name,
+            path,
+            class: section.field_text("type"),
+            instance,
+            placeholder: section.field_text("instance_placeholder"),
+            script: self.script(section),
+            groups: groups
+                .iter()
+                .filter_map(Variant::as_text)
+                .map(|group| clip(group, NAME_BYTES_MAX))
+                .collect(),
+            unique_name: matches!(
+                section
+                    .property("unique_name_in_owner")
+                    .map(|property| &property.value),
+                Some(Variant::Bool(true))
+            ),
+            properties: properties
+                .take(PROPERTIES_PER_NODE_MAX)
+                .map(|property| {
+                    (
+                        property.key.clone(),
+                        property.value.show(PROPERTY_TEXT_BYTES_MAX),
+                    )
+                })
+                .collect(),
+            uses: self.uses(section),
+            line: section.line,
+        };
+        let at = self.facts.nodes.len();
+        if self.facts.node_at.insert(node.path.clone(), at).is_some() {
+            let what = format!("two nodes have the path {}", node.path);
+            self.flaws.push(Flaw::at(section.line, what));
+        }
+        self.facts.nodes.push(node);
+    }
+
+    fn instance(&mut self, section: &Section, is_root: bool) -> Option<usize> {
+        let Link::External(id) = section.field("instance")?.link()? else {
+            return None;
+        };
+        let index = *self.externals.get(&id)?;
+        let external = &mut self.facts.externals[index];
+        if is_root {
+            external.inherited = true;
+        } else {
+            external.instanced = true;
+        }
+        Some(index)
+    }
+
+    fn script(&self, section: &Section) -> Option<NodeScript> {
+        match section.property("script")?.value.link()? {
+            Link::External(id) => self.externals.get(&id).copied().map(NodeScript::External),
+            Link::Internal(id) => Some(NodeScript::BuiltIn(id)),
+            Link::File(_) => None,
+        }
+    }
+
+    fn connection(&mut self, section: &Section) {
+        let field = |key: &str| section.field_text(key).unwrap_or_default();
+        self.facts.connections.push(Connection {
+            signal: field("signal"),
+            from: field("from"),
+            to: field("to"),
+            method: field("method"),
+            line: section.line,
+        });
+    }
+
+    /// What a section uses of other files, directly and through sub-resources.
+    fn uses(&mut self, section: &Section) -> Vec<usize> {
+        let mut links = section.links.clone();
+        for property in &section.properties {
+            links.extend(property.links.iter().cloned());
+        }
+        self.check_links(&links, section.line);
+        let mut found = Vec::new();
+        let mut seen = HashSet::new();
+        while let Some(link) = links.pop() {
+            match link {
+                Link::External(id) => found.extend(self.externals.get(&id).copied()),
+                Link::Internal(id) if seen.contains(&id) => {}
+                Link::Internal(id) => {
+                    match self.internals.get(&id) {
+                        Some(links_inside) => links.extend(links_inside.iter().cloned()),
+                        None => {
+                            let what = format!(
+                                "SubResource(\"{id}\") is used here but declared nowhere in the file"
+                            );
+                            self.flaws.push(Flaw::at(section.line, what));
+                        }
+                    }
+                    seen.insert(id);
+                }
+                Link::File(_) => {}
+            }
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    /// Reports links to ids that the file does not declare, and remembers links straight to files.
+    fn check_links(&mut self, links: &[Link], line: u32) {
+        let mut reported = HashSet::new();
+        for link in links {
+            let missing = match link {
+                Link::External(id) if !self.externals.contains_key(id) => {
+                    format!("ExtResource(\"{id}\")")
+                }
+                // Sub-resources are looked up when a node uses them.
+                Link::Internal(_) | Link::External(_) => continue,
+                Link::File(path) => {
+                    self.facts.files.push((clip(path, NAME_BYTES_MAX), line));
+                    continue;
+                }
+            };
+            if reported.insert(missing.clone()) {
+                let what = format!("{missing} is used here but declared nowhere in the file");
+                self.flaws.push(Flaw::at(line, what));
+            }
+        }
+    }
+}
