@@ -1,0 +1,60 @@
+//! The bounds of the proxy, each with the reason for its number.
+
+use std::time::Duration;
+
+/// What the proxy holds at most.
+#[derive(Debug, Clone)]
+pub struct ProxyLimits {
+    /// Longest body of a request. As long as the longest line that an instance may answer with.
+    pub body_bytes_max: usize,
+    /// Most bytes of bodies that are being received, over all clients: sixteen of the longest.
+    pub bodies_bytes_max: usize,
+    /// How long a client may take to send a body.
+    pub body_timeout: Duration,
+    /// Most sessions of one instance that are kept in memory.
+    pub sessions_per_instance_max: usize,
+    /// A session that did nothing for so long, with no stream open, is forgotten; its id stays valid.
+    pub session_idle: Duration,
+    /// How long a session id is valid after it was given out.
+    pub session_lifetime: Duration,
+    /// Most sessions that a client has ended and whose ids are remembered as ended.
+    pub ended_sessions_max: usize,
+    /// Most requests that wait for an instance to start.
+    pub waiting_max: usize,
+    /// Most streams that a session may hold open with GET.
+    pub get_streams_max: usize,
+    /// Most events, and bytes of events, that are kept for a session's clients to resume from.
+    pub kept_events_max: usize,
+    /// See [`ProxyLimits::kept_events_max`].
+    pub kept_bytes_max: usize,
+    /// Most events, and bytes, that wait for a connected reader. One read of an instance's pipe can hold a thousand
+    /// small messages, so fewer would fault readers that had no chance yet.
+    pub unsent_events_max: usize,
+    /// See [`ProxyLimits::unsent_events_max`]. The newest event does not count: it may be as long as a line.
+    pub unsent_bytes_max: usize,
+    /// A stream that is silent for so long sends a comment: proxies in between drop silent connections after 30 to 60 s,
+    /// and a client that is gone is noticed only by writing to it.
+    pub keep_alive: Duration,
+}
+
+impl Default for ProxyLimits {
+    fn default() -> Self {
+        Self {
+            body_bytes_max: 16 * 1024 * 1024,
+            bodies_bytes_max: 256 * 1024 * 1024,
+            body_timeout: Duration::from_secs(30),
+            sessions_per_instance_max: 10_000,
+            session_idle: Duration::from_secs(30 * 60),
+            // An editor that stays open over the holidays.
+            session_lifetime: Duration::from_secs(30 * 24 * 3600),
+            ended_sessions_max: 10_000,
+            waiting_max: 1024,
+            get_streams_max: 4,
+            kept_events_max: 256,
+            kept_bytes_max: 1024 * 1024,
+            unsent_events_max: 2048,
+            unsent_bytes_max: 2 * 1024 * 1024,
+            keep_alive: Duration::from_secs(15),
+        }
+    }
+}

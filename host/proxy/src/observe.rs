@@ -1,0 +1,139 @@
+//! What the proxy tells whoever keeps the metrics. Called once per request on the hot path: no allocation, no lock held.
+
+use std::time::Duration;
+
+/// What went wrong, as `mcp_errors_total{kind}` names it. The list is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// The database.
+    Database,
+    /// No answer in time.
+    Timeout,
+    /// The client's request was not acceptable.
+    Validation,
+    /// The instance could not be started.
+    Spawn,
+    /// Talking to the instance failed.
+    Socket,
+    /// The instance failed, or answered with an error of its own.
+    Upstream,
+    /// The breaker rejected the request.
+    Breaker,
+    /// A plugin failed.
+    Plugin,
+    /// The router failed.
+    Internal,
+}
+
+impl ErrorKind {
+    /// All kinds: each is shown from the start.
+    pub const ALL: [Self; 9] = [
+        Self::Database,
+        Self::Timeout,
+        Self::Validation,
+        Self::Spawn,
+        Self::Socket,
+        Self::Upstream,
+        Self::Breaker,
+        Self::Plugin,
+        Self::Internal,
+    ];
+
+    /// The label's value.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Database => "database",
+            Self::Timeout => "timeout",
+            Self::Validation => "validation",
+            Self::Spawn => "spawn",
+            Self::Socket => "socket",
+            Self::Upstream => "upstream",
+            Self::Breaker => "breaker",
+            Self::Plugin => "plugin",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+/// What kind of request it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RequestClass {
+    /// `initialize`, answered by the router.
+    Initialize,
+    /// `tools/call`.
+    ToolCall,
+    /// A list of tools, prompts or resources.
+    List,
+    /// Anything else.
+    Other,
+}
+
+impl RequestClass {
+    /// The class of a method.
+    #[must_use]
+    pub fn of(method: &str) -> Self {
+        match method {
+            "initialize" => Self::Initialize,
+            "tools/call" => Self::ToolCall,
+            "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list" => Self::List,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// One request that ended. Notifications and answers of clients are no requests.
+#[derive(Debug, Clone, Copy)]
+pub struct Finished<'a> {
+    /// The instance's id; empty where the request named none that exists, so that a scan cannot invent label values.
+    pub instance: &'a str,
+    /// What kind of request.
+    pub class: RequestClass,
+    /// From its arrival to its answer.
+    pub elapsed: Duration,
+    /// What went wrong, if anything.
+    pub error: Option<ErrorKind>,
+    /// Whether what went wrong says something about the instance: not for breaker rejections, nor for what was the
+    /// client's own fault (a bad argument, an unknown method).
+    pub is_instance_fault: bool,
+}
+
+/// Things that are only counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Count {
+    /// An event for the driver was dropped because its queue was full.
+    DriverEventDropped,
+    /// A stream was closed because its client did not read.
+    SlowStreamClosed,
+    /// An event was dropped because its client had not fetched it for too long.
+    StreamEventDropped,
+    /// A session began.
+    SessionOpened,
+    /// A session of an earlier router came back.
+    SessionRevived,
+    /// A session was ended by its client.
+    SessionEnded,
+    /// A session was forgotten because it was idle.
+    SessionForgotten,
+    /// A stream was resumed with `Last-Event-ID`.
+    StreamResumed,
+}
+
+/// Receives what happens.
+pub trait ProxyObserver: Send + Sync {
+    /// A request ended.
+    fn finished(&self, finished: &Finished<'_>) {
+        let _ = finished;
+    }
+
+    /// Something happened that is only counted.
+    fn count(&self, what: Count) {
+        let _ = what;
+    }
+}
+
+/// An observer for tests of other things.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct IgnoreObserver;
+
+impl ProxyObserver for IgnoreObserver {}

@@ -1,0 +1,315 @@
+//! The proxy as a whole: what it is made of, its router, and its housekeeping.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Request, State},
+    response::Response,
+    routing::any,
+};
+use http::Method;
+use parking_lot::Mutex;
+use router_core::{InstanceId, Now, Run, event::Event};
+use tokio::{sync::mpsc, time::interval};
+
+use crate::{
+    config::ProxyLimits,
+    fault::{Fault, Thing},
+    headers::{self, instance_of},
+    observe::{Count, ErrorKind, Finished, ProxyObserver, RequestClass},
+    registry::Registry,
+    seal::SessionSeal,
+    session::Session,
+    table::{Entry, RoutingTable},
+};
+
+/// The driver's clock: the same origin as the times in [`router_core::route::Route`].
+pub type Clock = Arc<dyn Fn() -> Now + Send + Sync>;
+
+/// Refused requests and time-outs are logged this often per second at most, each.
+const LOGGED_PER_SECOND_MAX: u32 = 10;
+
+/// How often idle sessions are looked for.
+const HOUSEKEEPING: Duration = Duration::from_secs(60);
+
+/// What a proxy is made of.
+pub struct ProxyParts {
+    /// Where requests go.
+    pub table: Arc<RoutingTable>,
+    /// Makes session ids.
+    pub seal: Arc<dyn SessionSeal>,
+    /// Hears how requests ended.
+    pub observer: Arc<dyn ProxyObserver>,
+    /// To the driver: [`Event::Demand`], [`Event::Used`] and [`Event::Outcome`]. Bounded; what does not fit is dropped
+    /// and counted, except that a demand is repeated while its request waits.
+    pub events: mpsc::Sender<Event>,
+    /// The driver's clock.
+    pub clock: Clock,
+    /// What the ids of events start with. It must differ between two lives of the router, like its epoch.
+    pub epoch: String,
+    /// The bounds.
+    pub limits: ProxyLimits,
+}
+
+/// The proxy. Give it to [`router`], and poll [`Proxy::run`] beside it.
+pub struct Proxy {
+    pub(crate) parts: ProxyParts,
+    pub(crate) registry: Registry,
+    pub(crate) waiting: AtomicUsize,
+    pub(crate) bodies_bytes: AtomicUsize,
+    validation_log: Mutex<LogBudget>,
+    timeout_log: Mutex<LogBudget>,
+}
+
+/// The routes of the proxy: `POST`, `GET` and `DELETE` of `/mcp/{versionId}`. Who may call them is decided in front.
+pub fn router(proxy: Arc<Proxy>) -> Router {
+    Router::new().route("/mcp/{version_id}", any(serve)).with_state(proxy)
+}
+
+async fn serve(State(proxy): State<Arc<Proxy>>, request: Request) -> Response {
+    let begun = Instant::now();
+    let answer = match *request.method() {
+        Method::POST => return proxy.post(request, begun).await,
+        Method::GET => proxy.open_stream(&request),
+        Method::DELETE => proxy.end_session(&request),
+        _ => Err(Fault::new(Thing::Method)),
+    };
+    answer.unwrap_or_else(|fault| proxy.refuse(&fault, "", RequestClass::Other, None))
+}
+
+impl Proxy {
+    /// A proxy without sessions.
+    #[must_use]
+    pub fn new(parts: ProxyParts) -> Arc<Self> {
+        Arc::new(Self {
+            registry: Registry::new(&parts.limits),
+            waiting: AtomicUsize::new(0),
+            bodies_bytes: AtomicUsize::new(0),
+            validation_log: Mutex::default(),
+            timeout_log: Mutex::default(),
+            parts,
+        })
+    }
+
+    /// Housekeeping: lets sessions follow their instance to its next run, and forgets idle ones. Runs until dropped.
+    pub async fn run(self: Arc<Self>) {
+        let mut changes = self.parts.table.subscribe();
+        let mut rounds = interval(HOUSEKEEPING.min(self.parts.limits.session_idle));
+        let mut runs: HashMap<InstanceId, Run> = HashMap::new();
+        loop {
+            tokio::select! {
+                changed = changes.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    self.follow(&mut runs);
+                }
+                _ = rounds.tick() => {
+                    for session in self.registry.take_idle(self.parts.limits.session_idle) {
+                        session.end();
+                        self.parts.observer.count(Count::SessionForgotten);
+                    }
+                }
+            }
+        }
+    }
+
+    /// How many sessions of an instance are kept in memory.
+    #[must_use]
+    pub fn session_count(&self, instance: &InstanceId) -> usize {
+        self.registry.count(instance)
+    }
+
+    /// Ends every open stream, so that a graceful shutdown of the HTTP server can complete. Sessions stay valid: their
+    /// ids work with the next router, and clients resume their streams there.
+    pub fn close_streams(&self) {
+        for session in self.registry.all() {
+            session.close_streams();
+        }
+    }
+
+    /// Attaches sessions that have something to hear to a run that has just become ready.
+    fn follow(&self, runs: &mut HashMap<InstanceId, Run>) {
+        let entries = self.parts.table.all();
+        for entry in &entries {
+            let Some(upstream) = &entry.upstream else {
+                continue;
+            };
+            let instance = &entry.key.instance;
+            if runs.insert(instance.clone(), upstream.run()) == Some(upstream.run()) {
+                continue;
+            }
+            for session in self.registry.of_instance(instance) {
+                if session.wants_to_hear() {
+                    // A session that cannot be attached now is attached, or refused, by its next request.
+                    let _ = session.attach(upstream);
+                }
+            }
+        }
+        let gone: Vec<InstanceId> = runs
+            .keys()
+            .filter(|id| !entries.iter().any(|entry| entry.key.instance == **id))
+            .cloned()
+            .collect();
+        for instance in gone {
+            runs.remove(&instance);
+            for session in self.registry.take_instance(&instance) {
+                session.end();
+            }
+        }
+    }
+
+    /// Opens a session's stream from the instance to the client, or resumes one.
+    fn open_stream(self: &Arc<Self>, request: &Request<Body>) -> Result<Response, Fault> {
+        let instance = instance_of(request.uri().path())?;
+        headers::check_version(request.headers())?;
+        headers::check_accepts_events(request.headers())?;
+        let entry = self.entry(&instance)?;
+        let session = self.session(&instance, request.headers())?;
+        if let Some(upstream) = &entry.upstream {
+            // What the instance says reaches attached sessions only; where this fails, the next request tells why.
+            let _ = session.attach(upstream);
+        }
+        let last = headers::text(request.headers(), "last-event-id");
+        let body = session.open_get(last, &self.parts.limits)?;
+        Ok(crate::sse::response(body))
+    }
+
+    fn end_session(&self, request: &Request<Body>) -> Result<Response, Fault> {
+        let instance = instance_of(request.uri().path())?;
+        headers::check_version(request.headers())?;
+        let session = self.session(&instance, request.headers())?;
+        self.registry.end(&session);
+        session.end();
+        self.parts.observer.count(Count::SessionEnded);
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = http::StatusCode::NO_CONTENT;
+        Ok(response)
+    }
+
+    /// The entry of an instance that is asked for.
+    pub(crate) fn entry(&self, instance: &InstanceId) -> Result<Arc<Entry>, Fault> {
+        let entry = self.parts.table.get(instance.as_str());
+        entry.ok_or_else(|| Fault::new(Thing::UnknownInstance).on(instance))
+    }
+
+    /// The session that a request belongs to, also one of an earlier router.
+    pub(crate) fn session(
+        self: &Arc<Self>,
+        instance: &InstanceId,
+        headers: &http::HeaderMap,
+    ) -> Result<Arc<Session>, Fault> {
+        let token = headers::text(headers, headers::SESSION_ID);
+        let token = token.ok_or_else(|| Fault::new(Thing::NoSession).on(instance))?;
+        self.registry.find(self, token, instance)
+    }
+
+    /// Sends an event to the driver, or counts that there was no room.
+    pub(crate) fn tell_driver(&self, event: Event) -> bool {
+        let sent = self.parts.events.try_send(event).is_ok();
+        if !sent {
+            self.parts.observer.count(Count::DriverEventDropped);
+        }
+        sent
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        (self.parts.clock)()
+    }
+
+    /// Tells the metrics of a request that ended without reaching the instance, and renders the answer.
+    pub(crate) fn refuse(
+        &self,
+        fault: &Fault,
+        id: &str,
+        class: RequestClass,
+        begun: Option<Instant>,
+    ) -> Response {
+        self.note(fault, class, begun.map_or(Duration::ZERO, |begun| begun.elapsed()));
+        fault.response(id)
+    }
+
+    /// Tells the metrics and the log of a fault.
+    pub(crate) fn note(&self, fault: &Fault, class: RequestClass, elapsed: Duration) {
+        let instance = fault.instance().map_or("", InstanceId::as_str);
+        let kind = fault.kind();
+        match kind {
+            ErrorKind::Validation => {
+                if let Some(suppressed) = self.validation_log.lock().spend() {
+                    tracing::warn!(instance, reason = %fault, suppressed, "VALIDATION: request refused");
+                }
+            }
+            ErrorKind::Timeout => {
+                if let Some(suppressed) = self.timeout_log.lock().spend() {
+                    let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+                    tracing::warn!(instance, elapsed_ms, suppressed, "TIMEOUT: the instance did not answer in time");
+                }
+            }
+            _ => tracing::debug!(instance, kind = kind.as_str(), reason = %fault, "request failed"),
+        }
+        self.parts.observer.finished(&Finished {
+            instance,
+            class,
+            elapsed,
+            error: Some(kind),
+            is_instance_fault: fault.is_instance_fault(),
+        });
+    }
+
+    pub(crate) fn start_waiting(self: &Arc<Self>) -> Option<Waiting> {
+        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
+        let waiting = Waiting(self.clone());
+        (before < self.parts.limits.waiting_max).then_some(waiting)
+    }
+}
+
+/// One request that waits for its instance to start.
+pub(crate) struct Waiting(Arc<Proxy>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Lets [`LOGGED_PER_SECOND_MAX`] lines through per second and counts the rest.
+struct LogBudget {
+    since: Instant,
+    spent: u32,
+    suppressed: u64,
+}
+
+impl Default for LogBudget {
+    fn default() -> Self {
+        Self {
+            since: Instant::now(),
+            spent: 0,
+            suppressed: 0,
+        }
+    }
+}
+
+impl LogBudget {
+    /// How many lines were left out since the last one, where this one may be written.
+    fn spend(&mut self) -> Option<u64> {
+        if self.since.elapsed() >= Duration::from_secs(1) {
+            self.since = Instant::now();
+            self.spent = 0;
+        }
+        if self.spent >= LOGGED_PER_SECOND_MAX {
+            self.suppressed += 1;
+            return None;
+        }
+        self.spent += 1;
+        Some(std::mem::take(&mut self.suppressed))
+    }
+}
