@@ -55,7 +55,7 @@ fn run() -> Result<(), launch::LaunchError> {
     let mut peer = peers::Peer::accept(control)?;
     let (hello, launch) = launch::receive(&mut peer)?;
     match launch::open(launch, &hello, signals) {
-        Ok(slot) => slot.serve(peer, hello),
+        Ok(slot) => slot.serve(peer, &hello),
         Err(error) => peer.say_last(&godot_mcp_shim::protocol::FromShim::SpawnFailed {
             error: error.to_string(),
         }),

@@ -105,7 +105,7 @@ impl Peer {
     /// The peer is gone, breaks the protocol, or is silent past the deadline.
     pub(crate) fn wait_for_message(&mut self, deadline: Instant) -> io::Result<ToShim> {
         loop {
-            if let Some((message, _)) = self.wire.next().map_err(io::Error::other)? {
+            if let Some((message, _)) = self.wire.take().map_err(io::Error::other)? {
                 return Ok(message);
             }
             let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
@@ -298,7 +298,7 @@ impl Peer {
     fn read(&mut self, messages: &mut Vec<(ToShim, PassedFds)>) -> Result<Readable, WireError> {
         loop {
             let outcome = self.wire.read_from(self.socket.as_fd())?;
-            while let Some(message) = self.wire.next()? {
+            while let Some(message) = self.wire.take()? {
                 messages.push(message);
             }
             if outcome != Readable::Some || messages.len() >= MESSAGES_PER_READ {

@@ -284,6 +284,10 @@ pub enum ExitCause {
     RouterGone,
     /// Somebody sent SIGTERM to the shim.
     ShimTerminated,
+    /// Somebody killed the shim; the router swept what it had started.
+    ShimLost,
+    /// There was no such run to end.
+    NeverLived,
     /// Something that a newer shim knows.
     #[serde(other)]
     Unknown,

@@ -136,9 +136,9 @@ impl Slot {
     }
 
     /// Serves until the child's end is reported, or written down for a router to come.
-    pub(crate) fn serve(mut self, router: Peer, hello: Hello) {
+    pub(crate) fn serve(mut self, router: Peer, hello: &Hello) {
         if let Some(key) = self.peers.add(router) {
-            self.heed(key, ToShim::Hello(hello), Vec::new());
+            self.greet(key, hello);
         }
         while self.phase != Phase::Over {
             for (source, flags) in self.wait() {
@@ -271,16 +271,13 @@ impl Slot {
     }
 
     fn heed(&mut self, key: u64, message: ToShim, passed: PassedFds) {
-        if let ToShim::Hello(hello) = &message {
-            self.greet(key, hello);
-            return;
-        }
-        if !self.peers.holds(key) {
+        if !self.peers.holds(key) && !matches!(message, ToShim::Hello(_)) {
             let reason = "say hello first".to_owned();
             self.peers.dismiss(key, &FromShim::Refused { reason });
             return;
         }
         match message {
+            ToShim::Hello(hello) => self.greet(key, &hello),
             ToShim::Stop { grace_ms } => self.stop(ExitCause::Stopped, Duration::from_millis(grace_ms)),
             ToShim::Kill => self.kill(ExitCause::Killed),
             ToShim::Blob => self.keep_blob(key, passed),
@@ -299,7 +296,6 @@ impl Slot {
                 self.peers.say(key, &FromShim::Refused { reason }, Vec::new());
             }
             ToShim::Unknown => self.peers.say(key, &FromShim::Unsupported, Vec::new()),
-            ToShim::Hello(_) => {}
         }
     }
 

@@ -144,7 +144,7 @@ impl Wire {
     ///
     /// # Errors
     /// The line is too long, is not a message, or lacks its descriptors. The connection is then of no more use.
-    pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<(T, PassedFds)>, WireError> {
+    pub fn take<T: DeserializeOwned>(&mut self) -> Result<Option<(T, PassedFds)>, WireError> {
         let Some(newline) = self.received[self.searched..].iter().position(|byte| *byte == b'\n') else {
             self.searched = self.received.len();
             if self.searched > LINE_BYTES_MAX {

@@ -1,11 +1,8 @@
 //! One control connection on the runtime: whole messages in, whole messages out, each send bounded in time.
 
 use std::{
-    io,
-    os::{
-        fd::{AsFd as _, AsRawFd, OwnedFd, RawFd},
-        unix::net::UnixStream,
-    },
+    io::{self, ErrorKind},
+    os::fd::AsFd as _,
     path::Path,
     time::Duration,
 };
@@ -14,7 +11,7 @@ use godot_mcp_shim::{
     protocol::{FromShim, ToShim},
     wire::{PassedFds, Readable, Wire},
 };
-use tokio::io::unix::AsyncFd;
+use tokio::{io::Interest, net::UnixStream};
 
 /// A shim reads its connection within one turn of its loop. One that does not for this long is frozen.
 const SEND_WITHIN: Duration = Duration::from_secs(5);
@@ -22,69 +19,66 @@ const SEND_WITHIN: Duration = Duration::from_secs(5);
 /// The router's end of a control connection.
 #[derive(Debug)]
 pub(crate) struct Control {
-    socket: AsyncFd<Socket>,
+    stream: UnixStream,
     wire: Wire,
-}
-
-#[derive(Debug)]
-struct Socket(OwnedFd);
-
-impl AsRawFd for Socket {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
-    }
 }
 
 impl Control {
     /// Takes over a connected socket.
-    pub(crate) fn new(stream: UnixStream) -> io::Result<Self> {
+    pub(crate) fn new(stream: std::os::unix::net::UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
-        Ok(Self {
-            socket: AsyncFd::new(Socket(stream.into()))?,
-            wire: Wire::default(),
-        })
+        Ok(Self::over(UnixStream::from_std(stream)?))
     }
 
     /// Connects to a shim's socket. Only a full backlog could make this wait, and that is answered with an error.
     pub(crate) async fn connect(path: &Path) -> io::Result<Self> {
-        let stream = tokio::net::UnixStream::connect(path).await?.into_std()?;
-        Self::new(stream)
+        Ok(Self::over(UnixStream::connect(path).await?))
+    }
+
+    fn over(stream: UnixStream) -> Self {
+        Self {
+            stream,
+            wire: Wire::default(),
+        }
     }
 
     /// Sends a message.
     pub(crate) async fn send(&mut self, message: &ToShim, passed: PassedFds) -> io::Result<()> {
         self.wire.push(message, passed).map_err(io::Error::other)?;
         let flush = async {
-            loop {
-                if self.wire.write_to(self.socket.get_ref().0.as_fd()).map_err(io::Error::other)? {
-                    return Ok(());
-                }
-                let mut guard = self.socket.writable().await?;
-                guard.clear_ready();
-                // Between the failed write and the clearing it may have become writable: try before waiting again.
-                if self.wire.write_to(self.socket.get_ref().0.as_fd()).map_err(io::Error::other)? {
-                    return Ok(());
-                }
+            while self.wire.wants_write() {
+                self.stream.writable().await?;
+                let (stream, wire) = (&self.stream, &mut self.wire);
+                let written = stream.try_io(Interest::WRITABLE, || match wire.write_to(stream.as_fd()) {
+                    Ok(true) => Ok(()),
+                    Ok(false) => Err(ErrorKind::WouldBlock.into()),
+                    Err(error) => Err(io::Error::other(error)),
+                });
+                unless_it_would_block(written)?;
             }
+            Ok(())
         };
         match tokio::time::timeout(SEND_WITHIN, flush).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+            Err(_) => Err(ErrorKind::TimedOut.into()),
         }
     }
 
     /// The next message, or `None` at the end of the connection. May be cancelled without loss.
     pub(crate) async fn receive(&mut self) -> io::Result<Option<(FromShim, PassedFds)>> {
         loop {
-            if let Some(message) = self.wire.next().map_err(io::Error::other)? {
+            if let Some(message) = self.wire.take().map_err(io::Error::other)? {
                 return Ok(Some(message));
             }
-            let mut guard = self.socket.readable().await?;
-            let outcome = self.wire.read_from(self.socket.get_ref().0.as_fd()).map_err(io::Error::other)?;
-            match outcome {
-                Readable::Some => {}
-                Readable::NothingNow => guard.clear_ready(),
-                Readable::End => return Ok(None),
+            self.stream.readable().await?;
+            let (stream, wire) = (&self.stream, &mut self.wire);
+            let read = stream.try_io(Interest::READABLE, || match wire.read_from(stream.as_fd()) {
+                Ok(Readable::NothingNow) => Err(ErrorKind::WouldBlock.into()),
+                Ok(outcome) => Ok(outcome),
+                Err(error) => Err(io::Error::other(error)),
+            });
+            if unless_it_would_block(read)? == Some(Readable::End) {
+                return Ok(None);
             }
         }
     }
@@ -93,7 +87,15 @@ impl Control {
     pub(crate) async fn receive_within(&mut self, limit: Duration) -> io::Result<Option<(FromShim, PassedFds)>> {
         match tokio::time::timeout(limit, self.receive()).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+            Err(_) => Err(ErrorKind::TimedOut.into()),
         }
+    }
+}
+
+fn unless_it_would_block<T>(outcome: io::Result<T>) -> io::Result<Option<T>> {
+    match outcome {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(error),
     }
 }

@@ -1,12 +1,20 @@
 //! What the supervisor tells the driver, and the descriptors it hands over.
 //!
-//! Events about one run arrive in the order in which they happened. Every `Started` or `Adopted` run ends in exactly
-//! one `Exited` or one `ShimLost`, unless the router releases it or goes away first.
+//! Events about one run arrive in the order in which they happened. Every `Started` or `Adopted` run ends in one
+//! `Exited`, after which nothing of it lives, unless the router releases it or goes away first. Every kill is answered by
+//! an `Exited` too, also when that run has ended before or never lived: then it may be the second one.
 
-use std::{os::fd::OwnedFd, path::PathBuf};
+use std::{
+    os::fd::OwnedFd,
+    path::PathBuf,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
-pub use godot_mcp_shim::protocol::{Exit, ExitCause, Transport};
+use godot_mcp_shim::protocol::ExitReport;
+pub use godot_mcp_shim::protocol::{Exit, ExitCause};
 use router_core::{Run, SlotKey};
+
+use crate::launch::milliseconds;
 
 /// How the router talks to one slot's process.
 #[derive(Debug)]
@@ -26,10 +34,11 @@ pub enum InstanceIo {
 /// A running slot that an earlier life of this router had started.
 #[derive(Debug)]
 pub struct Adoption {
-    /// Its process id, unchanged.
+    /// Its process id, unchanged; 0 when it is gone already and only its tree is still being killed.
     pub pid: u32,
-    /// Its descriptors or socket. A line that the earlier router half wrote may still stand in stdin: see the upstream.
-    pub io: InstanceIo,
+    /// Its descriptors or socket; absent when it is being stopped already, so that only its `Exited` is to come. A line
+    /// that the earlier router half wrote may still stand in stdin: the upstream deals with that.
+    pub io: Option<InstanceIo>,
     /// What the router last left with [`crate::Supervisor::put_blob`].
     pub blob: Option<Vec<u8>>,
     /// The digest of the [`crate::LaunchSpec`] it was started with.
@@ -55,6 +64,34 @@ pub struct SlotExit {
     pub survivors: Vec<u32>,
     /// When it ended, in milliseconds since the Unix epoch.
     pub at_ms: u64,
+}
+
+impl SlotExit {
+    pub(crate) fn new(report: ExitReport, rss_bytes: Option<u64>) -> Self {
+        Self {
+            exit: report.exit,
+            cause: report.cause,
+            stderr_tail: report.stderr_tail,
+            stderr_dropped_bytes: report.stderr_dropped_bytes,
+            rss_bytes,
+            survivors: report.survivors,
+            at_ms: report.at_ms,
+        }
+    }
+
+    /// The end of a run that no shim reported.
+    pub(crate) fn unreported(cause: ExitCause, rss_bytes: Option<u64>, survivors: Vec<u32>) -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            exit: None,
+            cause,
+            stderr_tail: Vec::new(),
+            stderr_dropped_bytes: 0,
+            rss_bytes,
+            survivors,
+            at_ms: milliseconds(since),
+        }
+    }
 }
 
 /// One thing that happened to a slot's process, or to all.
@@ -113,26 +150,13 @@ pub enum SupervisorEvent {
         /// How it ended.
         exit: SlotExit,
     },
-    /// The shim died before its child did. Close what [`InstanceIo`] gave; the sweep of its tree begins now, and a
-    /// launch of the same slot waits for it.
+    /// The shim died before its child did. Close what [`InstanceIo`] gave; the sweep of its tree begins now, and
+    /// `Exited` with [`ExitCause::ShimLost`] follows it. A launch of the same slot waits for both.
     ShimLost {
         /// Which slot.
         key: SlotKey,
         /// Which start of it.
         run: Run,
-        /// Resident memory of the tree when it was last sampled.
-        rss_bytes: Option<u64>,
-    },
-    /// The sweep after a [`SupervisorEvent::ShimLost`] is over.
-    Swept {
-        /// Which slot.
-        key: SlotKey,
-        /// Which start of it.
-        run: Run,
-        /// How many processes it killed.
-        killed: usize,
-        /// Those that did not die in time.
-        survivors: Vec<u32>,
     },
     /// A sample of one slot's whole process tree, the shim excluded. Dropped, not queued, when the receiver is behind.
     Memory {

@@ -3,6 +3,13 @@
 use std::{path::PathBuf, time::Duration};
 
 pub use godot_mcp_shim::protocol::{OnRouterExit, Transport};
+use godot_mcp_shim::{
+    paths::{SlotPaths, current_log},
+    protocol::{Launch, LogLimits},
+};
+use router_core::{Run, SlotKey};
+
+use crate::supervisor::Surroundings;
 
 /// Everything about one start of one slot that its template, with placeholders filled in, decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,4 +58,65 @@ impl LaunchSpec {
             spec_digest: String::new(),
         }
     }
+}
+
+/// What of the router's own environment every child gets.
+const PASSED_ALWAYS: [&str; 4] = ["PATH", "HOME", "LANG", "TMPDIR"];
+
+/// What a launch message is made of besides the spec.
+#[derive(Debug)]
+pub(crate) struct LaunchFrame<'a> {
+    pub(crate) around: &'a Surroundings,
+    pub(crate) key: &'a SlotKey,
+    pub(crate) run: Run,
+    pub(crate) marker: String,
+    pub(crate) paths: SlotPaths,
+}
+
+impl LaunchSpec {
+    pub(crate) fn into_message(self, frame: LaunchFrame<'_>) -> Launch {
+        let config = &frame.around.config;
+        let instance = frame.key.instance.as_str();
+        let env = self.environment();
+        let cwd = self.cwd.map_or_else(|| frame.around.working_dir.clone(), |cwd| frame.around.working_dir.join(cwd));
+        Launch {
+            instance: instance.to_owned(),
+            slot: frame.key.slot,
+            run: frame.run.0,
+            marker: frame.marker,
+            command: self.command,
+            args: self.args,
+            env,
+            cwd,
+            transport: self.transport,
+            socket_path: frame.paths.socket,
+            control_path: frame.paths.control,
+            lock_path: frame.paths.lock,
+            log: LogLimits {
+                path: current_log(&config.log_dir, instance, frame.key.slot),
+                bytes_max: config.log_bytes_max,
+                files_max: config.log_files_max,
+            },
+            max_open_files: self.max_open_files,
+            memory_bytes_max: self.memory_bytes_max,
+            cgroup_parent: frame.around.cgroup_parent.clone(),
+            on_router_exit: self.on_router_exit,
+            router_exit_grace_ms: milliseconds(config.router_exit_grace),
+            stop_grace_ms: milliseconds(self.stop_grace),
+            spec_digest: self.spec_digest,
+        }
+    }
+
+    /// The router's own where passed, then the template's, which wins.
+    fn environment(&self) -> Vec<(String, String)> {
+        let names = PASSED_ALWAYS.into_iter().chain(self.pass_env.iter().map(String::as_str));
+        let passed = names.filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)));
+        let not_overridden = passed.filter(|(name, _)| !self.env.iter().any(|(own, _)| own == name));
+        not_overridden.chain(self.env.iter().cloned()).collect()
+    }
+}
+
+/// Whole milliseconds, as messages carry them.
+pub(crate) fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -13,6 +13,7 @@ mod event;
 mod launch;
 mod logs;
 mod memory;
+mod shim_process;
 mod slot;
 mod slots;
 mod supervisor;

@@ -178,15 +178,24 @@ impl Supervisor {
         self.slots.launch(&self.around, &self.runtime, key, run, spec);
     }
 
-    /// SIGTERM to the run's process group, then after `grace` SIGKILL to its whole tree. Answered by `Exited`. A run
-    /// that is not there any more has been answered already.
+    /// SIGTERM to the run's process group, then after `grace` SIGKILL to its whole tree. Answered by `Exited`, or not
+    /// at all when that run is not there (any more).
     pub fn stop(&self, key: &SlotKey, run: Run, grace: Duration) {
         self.slots.stop(key, run, grace);
     }
 
-    /// SIGKILL to the run's whole tree. Answered by `Exited`.
+    /// SIGKILL to the run's whole tree. Answered by `Exited` in any case.
     pub fn kill(&self, key: &SlotKey, run: Run) {
-        self.slots.kill(key, run);
+        if !self.slots.kill(key, run) {
+            let (around, key) = (Arc::clone(&self.around), key.clone());
+            let answer = async move { adoption::tell_never_lived(&around, key, run).await };
+            self.tasks.spawn_on(answer, &self.runtime);
+        }
+    }
+
+    /// Lets go of one run without stopping it, as [`Supervisor::release_all`] does of all. Not answered.
+    pub fn release(&self, key: &SlotKey, run: Run) {
+        self.slots.release(key, run);
     }
 
     /// Leaves a blob with the run's shim, in place of the one before. At most 1 MiB; a larger one is refused and

@@ -22,7 +22,7 @@ fn carry(sender: &mut Wire, near: &UnixStream, receiver: &mut Wire, far: &UnixSt
     for _ in 0..10_000 {
         sender.write_to(near.as_fd()).unwrap();
         receiver.read_from(far.as_fd()).unwrap();
-        if let Some(message) = receiver.next().unwrap() {
+        if let Some(message) = receiver.take().unwrap() {
             return message;
         }
     }
@@ -87,7 +87,7 @@ fn bounds_hold_on_both_sides() {
     let refused = (0..10_000).any(|_| {
         let _full = near.write(&chunk);
         receiver.read_from(far.as_fd()).unwrap();
-        matches!(receiver.next::<ToShim>(), Err(WireError::LineTooLong))
+        matches!(receiver.take::<ToShim>(), Err(WireError::LineTooLong))
     });
     assert!(refused, "a line without end must be refused");
 }
@@ -98,7 +98,7 @@ fn a_line_that_lies_about_its_descriptors_is_refused() {
     let mut receiver = Wire::default();
     near.write_all(b"{\"passes\":[\"blob\"],\"type\":\"blob\"}\n").unwrap();
     assert_eq!(receiver.read_from(far.as_fd()).unwrap(), Readable::Some);
-    assert!(matches!(receiver.next::<ToShim>(), Err(WireError::DescriptorsMissing)));
+    assert!(matches!(receiver.take::<ToShim>(), Err(WireError::DescriptorsMissing)));
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn garbage_is_refused_and_the_end_is_seen() {
     let mut receiver = Wire::default();
     near.write_all(b"\xff\xfe{]\n").unwrap();
     receiver.read_from(far.as_fd()).unwrap();
-    assert!(matches!(receiver.next::<ToShim>(), Err(WireError::NotAMessage(_))));
+    assert!(matches!(receiver.take::<ToShim>(), Err(WireError::NotAMessage(_))));
     assert_eq!(receiver.read_from(far.as_fd()).unwrap(), Readable::NothingNow);
     drop(near);
     assert_eq!(receiver.read_from(far.as_fd()).unwrap(), Readable::End);
