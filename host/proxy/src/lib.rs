@@ -6,12 +6,12 @@
 
 mod body;
 mod config;
+mod events;
 mod exchange;
 mod fault;
 mod forward;
 mod headers;
 mod initialize;
-mod log;
 mod observe;
 mod post;
 mod proxy;

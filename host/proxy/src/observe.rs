@@ -76,7 +76,9 @@ impl RequestClass {
         match method {
             "initialize" => Self::Initialize,
             "tools/call" => Self::ToolCall,
-            "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list" => Self::List,
+            "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list" => {
+                Self::List
+            }
             _ => Self::Other,
         }
     }

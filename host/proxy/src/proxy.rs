@@ -72,7 +72,9 @@ pub struct Proxy {
 
 /// The routes of the proxy: `POST`, `GET` and `DELETE` of `/mcp/{versionId}`. Who may call them is decided in front.
 pub fn router(proxy: Arc<Proxy>) -> Router {
-    Router::new().route("/mcp/{version_id}", any(serve)).with_state(proxy)
+    Router::new()
+        .route("/mcp/{version_id}", any(serve))
+        .with_state(proxy)
 }
 
 async fn serve(State(proxy): State<Arc<Proxy>>, request: Request) -> Response {
@@ -169,7 +171,7 @@ impl Proxy {
     }
 
     /// Opens a session's stream from the instance to the client, or resumes one.
-    fn open_stream(self: &Arc<Self>, request: &Request<Body>) -> Result<Response, Fault> {
+    fn open_stream(&self, request: &Request<Body>) -> Result<Response, Fault> {
         let instance = instance_of(request.uri().path())?;
         headers::check_version(request.headers())?;
         headers::check_accepts_events(request.headers())?;
@@ -204,7 +206,7 @@ impl Proxy {
 
     /// The session that a request belongs to, also one of an earlier router.
     pub(crate) fn session(
-        self: &Arc<Self>,
+        &self,
         instance: &InstanceId,
         headers: &http::HeaderMap,
     ) -> Result<Arc<Session>, Fault> {
@@ -234,7 +236,11 @@ impl Proxy {
         class: RequestClass,
         begun: Option<Instant>,
     ) -> Response {
-        self.note(fault, class, begun.map_or(Duration::ZERO, |begun| begun.elapsed()));
+        self.note(
+            fault,
+            class,
+            begun.map_or(Duration::ZERO, |begun| begun.elapsed()),
+        );
         fault.response(id)
     }
 
@@ -251,7 +257,12 @@ impl Proxy {
             ErrorKind::Timeout => {
                 if let Some(suppressed) = self.timeout_log.lock().spend() {
                     let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-                    tracing::warn!(instance, elapsed_ms, suppressed, "TIMEOUT: the instance did not answer in time");
+                    tracing::warn!(
+                        instance,
+                        elapsed_ms,
+                        suppressed,
+                        "TIMEOUT: the instance did not answer in time"
+                    );
                 }
             }
             _ => tracing::debug!(instance, kind = kind.as_str(), reason = %fault, "request failed"),

@@ -36,7 +36,12 @@ pub struct Entry {
 impl Entry {
     /// An entry with the built-in classification.
     #[must_use]
-    pub fn new(key: SlotKey, route: Route, upstream: Option<Arc<Upstream>>, breaker: Arc<BreakerCell>) -> Self {
+    pub fn new(
+        key: SlotKey,
+        route: Route,
+        upstream: Option<Arc<Upstream>>,
+        breaker: Arc<BreakerCell>,
+    ) -> Self {
         Self {
             key,
             route,

@@ -164,9 +164,11 @@ impl Upstream {
             text,
             &[(range_in(text, id), pending.origin.id())],
         );
+        let result = envelope.result.filter(|_| pending.method == "tools/call");
         pending.reply.finish(Reply::Answer {
             message: Bytes::from(message),
             error_code,
+            is_tool_error: result.is_some_and(says_is_error),
         });
         if became_idle {
             self.stamp(&self.used_ms);
@@ -403,6 +405,17 @@ impl Upstream {
         }
         Ok((key, path))
     }
+}
+
+/// Whether a tool's result says `"isError": true`. Most say nothing or `false`, and those are not parsed again.
+fn says_is_error(result: &str) -> bool {
+    let bytes = result.as_bytes();
+    let may = memchr::memmem::find_iter(bytes, b"\"isError\"").any(|at| {
+        let rest = bytes[at + b"\"isError\"".len()..].trim_ascii_start();
+        rest.strip_prefix(b":")
+            .is_some_and(|rest| rest.trim_ascii_start().starts_with(b"true"))
+    });
+    may && member(result, "isError").ok().flatten() == Some("true")
 }
 
 /// How a session is reached now: through its newest waiting request, else directly.

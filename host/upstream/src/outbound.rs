@@ -94,6 +94,7 @@ impl Upstream {
                 reply.finish(Reply::Answer {
                     message: message.concat().into(),
                     error_code: None,
+                    is_tool_error: false,
                 });
                 return Ok(());
             }

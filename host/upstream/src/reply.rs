@@ -26,6 +26,8 @@ pub enum Reply {
         message: Bytes,
         /// The code of its error object, where it has one.
         error_code: Option<i64>,
+        /// Whether it is the result of a tool that says `isError`: an answer all the same.
+        is_tool_error: bool,
     },
     /// There is no answer.
     Failed(CallError),

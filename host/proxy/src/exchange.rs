@@ -1,0 +1,267 @@
+//! One request on its way: it waits for one answer, and becomes a stream of events when something else comes first.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll, Waker},
+    time::Instant,
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use router_core::{
+    Run,
+    classify::{CALLER_FAULT_CODES, OutcomeKind},
+    event::Event,
+    permit::Permit,
+};
+use router_upstream::{CallError, Reply, ReplySink};
+
+use crate::{
+    events::StreamId,
+    fault::Fault,
+    observe::{ErrorKind, Finished, RequestClass},
+    proxy::Proxy,
+    session::Session,
+    table::Entry,
+};
+
+/// A request that was sent to an instance.
+pub(crate) struct Exchange {
+    proxy: Arc<Proxy>,
+    session: Arc<Session>,
+    entry: Arc<Entry>,
+    run: Run,
+    /// The client's id, raw JSON.
+    id: Box<str>,
+    class: RequestClass,
+    begun: Instant,
+    permit: Mutex<Option<Permit>>,
+    phase: Mutex<Phase>,
+}
+
+enum Phase {
+    /// Nothing has come yet.
+    Waiting(Option<Waker>),
+    /// The answer came first, and has not been picked up.
+    Ended(Result<Bytes, Fault>),
+    /// Something else came first; the client reads a stream.
+    Streaming(StreamId),
+    /// Its client has its answer, or is gone.
+    Over,
+}
+
+/// What the client gets.
+pub(crate) enum Outcome {
+    /// The answer, as JSON.
+    Answer(Bytes),
+    /// The reason why there is none.
+    Fault(Fault),
+    /// A stream, in which the answer will come.
+    Stream(StreamId),
+}
+
+impl Exchange {
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "each is one fact of the request; a builder would hide none of them"
+    )]
+    pub(crate) fn new(
+        proxy: &Arc<Proxy>,
+        session: &Arc<Session>,
+        entry: &Arc<Entry>,
+        run: Run,
+        id: &str,
+        class: RequestClass,
+        begun: Instant,
+        permit: Permit,
+    ) -> Arc<Self> {
+        session.in_flight.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Self {
+            proxy: proxy.clone(),
+            session: session.clone(),
+            entry: entry.clone(),
+            run,
+            id: id.into(),
+            class,
+            begun,
+            permit: Mutex::new(Some(permit)),
+            phase: Mutex::new(Phase::Waiting(None)),
+        })
+    }
+
+    /// Waits until it is known what the client gets. Dropped before that, the client is gone: what comes is dropped too,
+    /// though the request goes on (a closed connection cancels nothing).
+    pub(crate) fn outcome(self: Arc<Self>) -> Pending {
+        Pending(self)
+    }
+
+    /// The request never left: its permit goes back without a verdict.
+    pub(crate) fn was_not_sent(&self) {
+        self.session.in_flight.fetch_sub(1, Ordering::Relaxed);
+        drop(self.permit.lock().take());
+    }
+
+    /// Tells the breaker, the driver and the metrics how it ended.
+    fn account(&self, kind: OutcomeKind, fault: Option<&Fault>) {
+        let elapsed = self.begun.elapsed();
+        let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        let class = self.entry.classes.classify(kind, elapsed_ms);
+        let report = self
+            .permit
+            .lock()
+            .take()
+            .and_then(|permit| permit.finish(class));
+        if let Some(report) = report {
+            self.proxy.tell_driver(Event::Outcome {
+                instance: self.entry.key.instance.clone(),
+                run: self.run,
+                report,
+                upstream_died: matches!(kind, OutcomeKind::UpstreamDied | OutcomeKind::Socket),
+            });
+        }
+        if let Some(fault) = fault.filter(|fault| fault.is_error()) {
+            self.proxy.note(fault, self.class, elapsed);
+            return;
+        }
+        let (error, is_instance_fault) = match kind {
+            OutcomeKind::RpcError(code) if CALLER_FAULT_CODES.contains(&code) => {
+                (Some(ErrorKind::Validation), false)
+            }
+            OutcomeKind::RpcError(_) => (Some(ErrorKind::Upstream), true),
+            _ => (None, false),
+        };
+        self.proxy.parts.observer.finished(&Finished {
+            instance: self.entry.key.instance.as_str(),
+            class: self.class,
+            elapsed,
+            error,
+            is_instance_fault,
+        });
+    }
+
+    /// The stream that the client reads, which begins now where there was none. `None` where nobody reads.
+    fn stream(&self) -> Option<StreamId> {
+        let mut phase = self.phase.lock();
+        match &mut *phase {
+            Phase::Streaming(stream) => Some(*stream),
+            Phase::Waiting(waker) => {
+                let waker = waker.take();
+                let stream = self.session.begin_answer();
+                *phase = Phase::Streaming(stream);
+                drop(phase);
+                if let Some(waker) = waker {
+                    waker.wake();
+                }
+                Some(stream)
+            }
+            Phase::Ended(_) | Phase::Over => None,
+        }
+    }
+}
+
+impl ReplySink for Exchange {
+    fn interleave(&self, message: &str) -> bool {
+        let stream = self.stream();
+        if let Some(stream) = stream {
+            self.session.push(stream, message);
+        }
+        stream.is_some()
+    }
+
+    fn waiting(&self) {
+        // The client learns that the request lives, and gets an id to resume from should the connection break.
+        self.stream();
+    }
+
+    fn finish(&self, reply: Reply) {
+        self.session.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.session.touch();
+        let ended = match reply {
+            Reply::Answer {
+                message,
+                error_code,
+                is_tool_error,
+            } => {
+                let kind = match error_code {
+                    Some(code) => OutcomeKind::RpcError(code),
+                    None if is_tool_error => OutcomeKind::ToolError,
+                    None => OutcomeKind::Answered,
+                };
+                self.account(kind, None);
+                Ok(message)
+            }
+            Reply::Failed(error) => {
+                let kind = Fault::outcome(&error);
+                let fault = Fault::call(&self.entry.key.instance, error);
+                self.account(kind, Some(&fault));
+                Err(fault)
+            }
+        };
+        let mut phase = self.phase.lock();
+        match std::mem::replace(&mut *phase, Phase::Over) {
+            Phase::Waiting(waker) => {
+                *phase = Phase::Ended(ended);
+                drop(phase);
+                if let Some(waker) = waker {
+                    waker.wake();
+                }
+            }
+            Phase::Streaming(stream) => {
+                // Whoever has yet to pick the stream up finds it.
+                *phase = Phase::Streaming(stream);
+                drop(phase);
+                match ended {
+                    Ok(message) => self
+                        .session
+                        .push_answer(stream, &String::from_utf8_lossy(&message)),
+                    Err(fault) => {
+                        let fault = self.proxy.with_next(fault);
+                        self.session.push_answer(stream, &fault.message(&self.id));
+                    }
+                }
+            }
+            Phase::Ended(_) | Phase::Over => {}
+        }
+    }
+}
+
+/// Waits for an [`Outcome`].
+pub(crate) struct Pending(Arc<Exchange>);
+
+impl Future for Pending {
+    type Output = Outcome;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
+        let mut phase = self.0.phase.lock();
+        match &mut *phase {
+            Phase::Waiting(waker) => {
+                *waker = Some(context.waker().clone());
+                Poll::Pending
+            }
+            Phase::Streaming(stream) => Poll::Ready(Outcome::Stream(*stream)),
+            Phase::Ended(_) => match std::mem::replace(&mut *phase, Phase::Over) {
+                Phase::Ended(Ok(message)) => Poll::Ready(Outcome::Answer(message)),
+                Phase::Ended(Err(fault)) => Poll::Ready(Outcome::Fault(fault)),
+                _ => Poll::Pending,
+            },
+            Phase::Over => {
+                let error = CallError::SessionEnded;
+                Poll::Ready(Outcome::Fault(Fault::call(
+                    &self.0.entry.key.instance,
+                    error,
+                )))
+            }
+        }
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        let mut phase = self.0.phase.lock();
+        if matches!(*phase, Phase::Waiting(_) | Phase::Ended(_)) {
+            *phase = Phase::Over;
+        }
+    }
+}

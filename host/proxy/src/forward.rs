@@ -1,0 +1,274 @@
+//! Sending a request to its instance: the route, the breaker's permit, the session's part in the connection.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::response::Response;
+use bytes::Bytes;
+use router_core::{
+    InstanceId,
+    event::Event,
+    route::{Route, UnavailableKind},
+};
+use router_upstream::{CallError, Envelope, Upstream};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
+
+use crate::{
+    exchange::{Exchange, Outcome},
+    fault::{Fault, Thing, json},
+    observe::RequestClass,
+    proxy::Proxy,
+    session::Session,
+    sse,
+    table::Entry,
+};
+
+/// How long a request whose connection has just ended waits for the driver's word on what happens next. The driver
+/// decides within a millisecond unless it is overloaded; the client is not to be kept waiting for it.
+const NEXT_WORD: Duration = Duration::from_millis(250);
+
+/// A demand that found the driver's queue full is repeated this often.
+const DEMAND_AGAIN: Duration = Duration::from_millis(50);
+
+/// A request as it arrived.
+pub(crate) struct Incoming<'a> {
+    pub(crate) source: &'a Bytes,
+    pub(crate) envelope: &'a Envelope<'a>,
+    pub(crate) id: &'a str,
+    pub(crate) class: RequestClass,
+    pub(crate) begun: std::time::Instant,
+}
+
+impl Proxy {
+    /// Sends a request on and waits for what its client gets.
+    pub(crate) async fn forward(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        incoming: &Incoming<'_>,
+    ) -> Response {
+        let refuse =
+            |fault: &Fault| self.refuse(fault, incoming.id, incoming.class, Some(incoming.begun));
+        let exchange = match self.send(session, incoming).await {
+            Ok(exchange) => exchange,
+            Err(fault) => return refuse(&fault),
+        };
+        match exchange.outcome().await {
+            Outcome::Answer(message) => json(message),
+            // Told to the metrics when it happened.
+            Outcome::Fault(fault) => {
+                let fault = if fault.is_loss() {
+                    self.with_next_word(fault).await
+                } else {
+                    fault
+                };
+                fault.response(incoming.id)
+            }
+            Outcome::Stream(stream) => match session.read_answer(stream) {
+                Some(body) => sse::response(body),
+                None => {
+                    Fault::call(&session.instance, CallError::SessionEnded).response(incoming.id)
+                }
+            },
+        }
+    }
+
+    /// Sends a request to the instance's present run, and again to its next one where the connection turned out to have
+    /// ended before anything was sent.
+    async fn send(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        incoming: &Incoming<'_>,
+    ) -> Result<Arc<Exchange>, Fault> {
+        let instance = &session.instance;
+        let mut spent: Option<Arc<Upstream>> = None;
+        loop {
+            let (entry, upstream) = self.ready(instance, spent.as_ref()).await?;
+            let now_ms = self.now().mono_ms;
+            let permit = entry
+                .breaker
+                .try_acquire(now_ms)
+                .map_err(|rejected| Fault::new(Thing::Breaker(rejected)).on(instance))?;
+            if entry.is_use_news(now_ms) {
+                self.tell_driver(Event::Used(entry.key.clone()));
+            }
+            let exchange = Exchange::new(
+                self,
+                session,
+                &entry,
+                upstream.run(),
+                incoming.id,
+                incoming.class,
+                incoming.begun,
+                permit,
+            );
+            let sent = session.attach(&upstream).and_then(|key| {
+                let sink = exchange.clone();
+                let called = upstream.call(key, incoming.source, incoming.envelope, sink);
+                called.map_err(|error| match error {
+                    CallError::Busy { what } => Fault::new(Thing::Busy { what }).on(instance),
+                    error => Fault::call(instance, error),
+                })
+            });
+            let Err(fault) = sent else {
+                return Ok(exchange);
+            };
+            exchange.was_not_sent();
+            if !fault.is_unsent() {
+                return Err(fault);
+            }
+            spent = Some(upstream);
+        }
+    }
+
+    /// The connection to the instance's run, once it is ready. Waits for a start, bounded by the start's own deadline, and
+    /// for nothing else. `spent` is a connection that has ended, whatever the table still says.
+    pub(crate) async fn ready(
+        self: &Arc<Self>,
+        instance: &InstanceId,
+        spent: Option<&Arc<Upstream>>,
+    ) -> Result<(Arc<Entry>, Arc<Upstream>), Fault> {
+        let entry = self.entry(instance)?;
+        if let (Route::Ready { .. }, Some(upstream)) = (&entry.route, &entry.upstream)
+            && spent.is_none()
+        {
+            let upstream = upstream.clone();
+            return Ok((entry, upstream));
+        }
+        let Some(_waiting) = self.start_waiting() else {
+            let what = "too many requests wait for it to start";
+            return Err(Fault::new(Thing::Busy { what }).on(instance));
+        };
+        self.wait_for_start(instance, spent).await
+    }
+
+    async fn wait_for_start(
+        self: &Arc<Self>,
+        instance: &InstanceId,
+        spent: Option<&Arc<Upstream>>,
+    ) -> Result<(Arc<Entry>, Arc<Upstream>), Fault> {
+        let begun = Instant::now();
+        let mut changes = self.parts.table.subscribe();
+        let mut has_demanded = false;
+        let mut longest: Option<Instant> = None;
+        loop {
+            changes.mark_unchanged();
+            let entry = self.entry(instance)?;
+            let now_ms = self.now().mono_ms;
+            let wait = match &entry.route {
+                Route::Ready { .. } => match &entry.upstream {
+                    Some(upstream) if spent.is_none_or(|spent| !Arc::ptr_eq(spent, upstream)) => {
+                        let upstream = upstream.clone();
+                        return Ok((entry, upstream));
+                    }
+                    // The table is about to change: the connection has just ended, or is just being opened.
+                    _ => NEXT_WORD,
+                },
+                Route::Startable { wait_ms } => {
+                    has_demanded =
+                        has_demanded || self.tell_driver(Event::Demand(entry.key.clone()));
+                    Duration::from_millis(*wait_ms)
+                }
+                Route::Starting { deadline_ms } => {
+                    Duration::from_millis(deadline_ms.saturating_sub(now_ms))
+                }
+                Route::Unavailable(unavailable) => {
+                    let unavailable = unavailable.clone();
+                    return Err(Fault::new(Thing::Unavailable {
+                        unavailable,
+                        now_ms,
+                    })
+                    .on(instance));
+                }
+            };
+            // A start that was under way when the request came may be followed by another one, but a request does not
+            // wait for ever longer: the first start it sees bounds it.
+            let is_start = !matches!(entry.route, Route::Ready { .. });
+            let until = Instant::now() + wait;
+            let until = if is_start {
+                *longest.get_or_insert(until)
+            } else {
+                until
+            };
+            let is_pending_demand = matches!(entry.route, Route::Startable { .. }) && !has_demanded;
+            let look_again = if is_pending_demand {
+                until.min(Instant::now() + DEMAND_AGAIN)
+            } else {
+                until
+            };
+            let changed = timeout_at(look_again, changes.changed()).await;
+            if changed.is_err() && Instant::now() >= until {
+                let lost = spent.filter(|_| !is_start).and_then(|spent| spent.closed());
+                return Err(match lost {
+                    Some(closed) => self.with_next(Fault::call(instance, CallError::Lost(closed))),
+                    None => {
+                        let waited = begun.elapsed();
+                        Fault::new(Thing::StartTooSlow { waited }).on(instance)
+                    }
+                });
+            }
+        }
+    }
+
+    /// Adds what happens next to the loss of an instance, waiting a moment for the driver to know.
+    async fn with_next_word(&self, fault: Fault) -> Fault {
+        let until = Instant::now() + NEXT_WORD;
+        let mut changes = self.parts.table.subscribe();
+        while self.is_still_ready(&fault) {
+            if wait_for_change(&mut changes, until).await.is_err() {
+                break;
+            }
+        }
+        self.with_next(fault)
+    }
+
+    fn is_still_ready(&self, fault: &Fault) -> bool {
+        let entry = fault
+            .instance()
+            .and_then(|instance| self.parts.table.get(instance.as_str()));
+        entry.is_some_and(|entry| {
+            let ended = entry
+                .upstream
+                .as_ref()
+                .is_some_and(|upstream| upstream.closed().is_some());
+            matches!(entry.route, Route::Ready { .. }) && ended
+        })
+    }
+
+    /// Adds what happens next to the loss of an instance, as far as it is known now.
+    pub(crate) fn with_next(&self, fault: Fault) -> Fault {
+        if !fault.is_loss() {
+            return fault;
+        }
+        let Some(instance) = fault.instance().cloned() else {
+            return fault;
+        };
+        let now_ms = self.now().mono_ms;
+        let entry = self.parts.table.get(instance.as_str());
+        let next = match entry.as_deref().map(|entry| &entry.route) {
+            None => "It was removed".to_owned(),
+            Some(Route::Unavailable(unavailable)) => {
+                match (unavailable.kind, unavailable.retry_after_ms(now_ms)) {
+                    (UnavailableKind::Backoff, Some(ms)) => {
+                        format!("It is being restarted. Retry in {ms}ms")
+                    }
+                    _ => unavailable.message(instance.as_str(), now_ms),
+                }
+            }
+            Some(Route::Starting { .. }) => {
+                "It is being restarted now. Retry at once: the request will wait".to_owned()
+            }
+            Some(Route::Startable { .. }) => "It is started again by the next request".to_owned(),
+            Some(Route::Ready { .. }) => "It is being restarted. Retry in 1000ms".to_owned(),
+        };
+        fault.with_next(next)
+    }
+}
+
+async fn wait_for_change(changes: &mut watch::Receiver<u64>, until: Instant) -> Result<(), ()> {
+    match timeout_at(until, changes.changed()).await {
+        Ok(Ok(())) => Ok(()),
+        _ => Err(()),
+    }
+}

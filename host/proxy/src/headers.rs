@@ -1,0 +1,198 @@
+//! What the headers and the path of a request must say (MCP, "Streamable HTTP").
+
+use http::{HeaderMap, header};
+use router_core::InstanceId;
+use router_upstream::ProtocolVersion;
+
+use crate::fault::{Fault, Thing};
+
+pub(crate) const SESSION_ID: &str = "mcp-session-id";
+const PROTOCOL_VERSION: &str = "mcp-protocol-version";
+
+/// The instance that a path names.
+pub(crate) fn instance_of(path: &str) -> Result<InstanceId, Fault> {
+    let name = path.strip_prefix("/mcp/").unwrap_or_default();
+    let id = if name.contains('%') {
+        InstanceId::parse(&percent_decoded(name))
+    } else {
+        InstanceId::parse(name)
+    };
+    id.map_err(|error| {
+        Fault::new(Thing::InvalidInstance {
+            why: error.to_string(),
+        })
+    })
+}
+
+/// The value of a header that is there and is text.
+pub(crate) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// A version header, where there is one, must name a version that is served.
+pub(crate) fn check_version(headers: &HeaderMap) -> Result<(), Fault> {
+    let Some(value) = headers.get(PROTOCOL_VERSION) else {
+        return Ok(());
+    };
+    let text = value.to_str().unwrap_or("?");
+    match ProtocolVersion::parse(text) {
+        Some(_) => Ok(()),
+        None => Err(Fault::new(Thing::Version {
+            requested: text.chars().take(40).collect(),
+        })),
+    }
+}
+
+pub(crate) fn check_is_json(headers: &HeaderMap) -> Result<(), Fault> {
+    let is_json = text(headers, header::CONTENT_TYPE.as_str()).is_some_and(|value| {
+        let media = value.split(';').next().unwrap_or_default();
+        media.trim().eq_ignore_ascii_case("application/json")
+    });
+    if is_json {
+        Ok(())
+    } else {
+        Err(Fault::new(Thing::ContentType))
+    }
+}
+
+/// A client that posts must take both kinds of answer: which one it gets is known only later.
+pub(crate) fn check_accepts_both(headers: &HeaderMap) -> Result<(), Fault> {
+    if accepts(headers, "application", "json") && accepts(headers, "text", "event-stream") {
+        return Ok(());
+    }
+    Err(Fault::new(Thing::NotAcceptable {
+        needed: "both application/json and text/event-stream",
+    }))
+}
+
+pub(crate) fn check_accepts_events(headers: &HeaderMap) -> Result<(), Fault> {
+    if accepts(headers, "text", "event-stream") {
+        return Ok(());
+    }
+    Err(Fault::new(Thing::NotAcceptable {
+        needed: "text/event-stream",
+    }))
+}
+
+fn accepts(headers: &HeaderMap, kind: &str, subtype: &str) -> bool {
+    headers.get_all(header::ACCEPT).iter().any(|value| {
+        let value = value.to_str().unwrap_or_default();
+        value.split(',').any(|range| {
+            let media = range.split(';').next().unwrap_or_default().trim();
+            let Some((k, s)) = media.split_once('/') else {
+                return false;
+            };
+            (k == "*" && s == "*")
+                || (k.eq_ignore_ascii_case(kind) && (s == "*" || s.eq_ignore_ascii_case(subtype)))
+        })
+    })
+}
+
+fn percent_decoded(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let hex = (bytes[at] == b'%')
+            .then(|| text.get(at + 1..at + 3))
+            .flatten();
+        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(byte) => {
+                decoded.push(byte);
+                at += 3;
+            }
+            None => {
+                decoded.push(bytes[at]);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, HeaderValue};
+
+    use super::{
+        check_accepts_both, check_accepts_events, check_is_json, check_version, instance_of,
+    };
+
+    fn with(name: &'static str, value: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(name, HeaderValue::from_str(value).unwrap());
+        headers
+    }
+
+    #[test]
+    fn both_kinds_of_answer_must_be_acceptable_to_a_post() {
+        let cases = [
+            ("application/json, text/event-stream", true, true),
+            ("text/event-stream;q=0.5,Application/JSON", true, true),
+            ("*/*", true, true),
+            ("application/*, text/*", true, true),
+            ("application/json", false, false),
+            ("text/event-stream", false, true),
+            ("text/html", false, false),
+            ("", false, false),
+        ];
+        for (accept, both, events) in cases {
+            let headers = with("accept", accept);
+            assert_eq!(check_accepts_both(&headers).is_ok(), both, "{accept}");
+            assert_eq!(check_accepts_events(&headers).is_ok(), events, "{accept}");
+        }
+        assert!(check_accepts_both(&HeaderMap::new()).is_err());
+    }
+
+    #[test]
+    fn only_json_is_taken() {
+        let cases = [
+            ("application/json", true),
+            ("application/json; charset=utf-8", true),
+            ("APPLICATION/JSON", true),
+            ("text/plain", false),
+            ("application/jsonp", false),
+        ];
+        for (value, ok) in cases {
+            assert_eq!(
+                check_is_json(&with("content-type", value)).is_ok(),
+                ok,
+                "{value}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_version_that_is_not_served_is_refused() {
+        for (value, ok) in [
+            ("2025-11-25", true),
+            ("2024-11-05", true),
+            ("2026-07-28", false),
+            ("x", false),
+        ] {
+            assert_eq!(
+                check_version(&with("mcp-protocol-version", value)).is_ok(),
+                ok,
+                "{value}"
+            );
+        }
+        assert!(check_version(&HeaderMap::new()).is_ok());
+    }
+
+    #[test]
+    fn paths_name_instances_also_when_encoded() {
+        let cases = [
+            ("/mcp/demo", Some("demo")),
+            ("/mcp/maze%401.0", Some("maze@1.0")),
+            ("/mcp/maze@1.0", Some("maze@1.0")),
+            ("/mcp/", None),
+            ("/mcp/a%2Fb", None),
+            ("/mcp/%", None),
+            ("/mcp/%ff", None),
+        ];
+        for (path, expected) in cases {
+            let found = instance_of(path).ok();
+            assert_eq!(found.as_ref().map(|id| id.as_str()), expected, "{path}");
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! All sessions, by their ids; and the ids that have been ended.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use parking_lot::Mutex;
+use router_core::InstanceId;
+use router_upstream::{ClientCapabilities, ProtocolVersion};
+
+use crate::{
+    config::ProxyLimits,
+    fault::{Fault, Thing},
+    observe::Count,
+    proxy::Proxy,
+    seal::{SessionClaims, TOKEN_BYTES_MAX},
+    session::Session,
+};
+
+/// The sessions in memory. A session that is not here may still be valid: its id says so.
+pub(crate) struct Registry {
+    tables: Mutex<Tables>,
+    per_instance_max: usize,
+    ended_max: usize,
+}
+
+#[derive(Default)]
+struct Tables {
+    sessions: HashMap<Box<str>, Arc<Session>>,
+    counts: HashMap<InstanceId, usize>,
+    ended: HashSet<Box<str>>,
+    ended_order: VecDeque<Box<str>>,
+}
+
+impl Tables {
+    fn remove(&mut self, token: &str) -> Option<Arc<Session>> {
+        let session = self.sessions.remove(token)?;
+        if let Some(count) = self.counts.get_mut(&session.instance) {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&session.instance);
+            }
+        }
+        Some(session)
+    }
+}
+
+impl Registry {
+    pub(crate) fn new(limits: &ProxyLimits) -> Self {
+        Self {
+            tables: Mutex::default(),
+            per_instance_max: limits.sessions_per_instance_max,
+            ended_max: limits.ended_sessions_max,
+        }
+    }
+
+    /// Begins a session.
+    pub(crate) fn begin(
+        &self,
+        proxy: &Proxy,
+        instance: &InstanceId,
+        version: ProtocolVersion,
+        capabilities: ClientCapabilities,
+    ) -> Result<Arc<Session>, Fault> {
+        let lifetime = proxy.parts.limits.session_lifetime;
+        let claims = SessionClaims {
+            instance: instance.clone(),
+            version,
+            capabilities,
+            expires_unix_s: unix_now().saturating_add(lifetime.as_secs()),
+            nonce: rand::random(),
+        };
+        let token = proxy.parts.seal.seal(&claims);
+        let session = self.keep(proxy, &token, claims, false)?;
+        proxy.parts.observer.count(Count::SessionOpened);
+        Ok(session)
+    }
+
+    /// The session that an id names, for requests to `instance`.
+    pub(crate) fn find(
+        &self,
+        proxy: &Proxy,
+        token: &str,
+        instance: &InstanceId,
+    ) -> Result<Arc<Session>, Fault> {
+        let unknown = || Fault::new(Thing::UnknownSession).on(instance);
+        let live = self.tables.lock().sessions.get(token).cloned();
+        if let Some(session) = live {
+            return if session.instance == *instance {
+                Ok(session)
+            } else {
+                Err(unknown())
+            };
+        }
+        if token.len() > TOKEN_BYTES_MAX || self.tables.lock().ended.contains(token) {
+            return Err(unknown());
+        }
+        let claims = proxy.parts.seal.open(token).ok_or_else(unknown)?;
+        if claims.instance != *instance || claims.expires_unix_s <= unix_now() {
+            return Err(unknown());
+        }
+        let session = self.keep(proxy, token, claims, true)?;
+        proxy.parts.observer.count(Count::SessionRevived);
+        Ok(session)
+    }
+
+    /// Takes a session out, for good: its id is not valid any more.
+    pub(crate) fn end(&self, session: &Session) {
+        let mut tables = self.tables.lock();
+        tables.remove(&session.token);
+        if tables.ended.insert(session.token.clone()) {
+            tables.ended_order.push_back(session.token.clone());
+        }
+        while tables.ended_order.len() > self.ended_max {
+            if let Some(oldest) = tables.ended_order.pop_front() {
+                tables.ended.remove(&oldest);
+            }
+        }
+    }
+
+    /// Takes out the sessions that have been idle for so long.
+    pub(crate) fn take_idle(&self, idle: Duration) -> Vec<Arc<Session>> {
+        let stale: Vec<Arc<Session>> = self.all();
+        let stale = stale
+            .into_iter()
+            .filter(|session| session.idle_for() >= idle);
+        let mut tables = Vec::new();
+        for session in stale {
+            tables.extend(self.tables.lock().remove(&session.token));
+        }
+        tables
+    }
+
+    /// Takes out the sessions of an instance that is no more.
+    pub(crate) fn take_instance(&self, instance: &InstanceId) -> Vec<Arc<Session>> {
+        let sessions = self.of_instance(instance);
+        let mut tables = self.tables.lock();
+        sessions
+            .iter()
+            .filter_map(|session| tables.remove(&session.token))
+            .collect()
+    }
+
+    pub(crate) fn of_instance(&self, instance: &InstanceId) -> Vec<Arc<Session>> {
+        let tables = self.tables.lock();
+        let sessions = tables.sessions.values();
+        sessions
+            .filter(|session| session.instance == *instance)
+            .cloned()
+            .collect()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Session>> {
+        self.tables.lock().sessions.values().cloned().collect()
+    }
+
+    pub(crate) fn count(&self, instance: &InstanceId) -> usize {
+        self.tables
+            .lock()
+            .counts
+            .get(instance)
+            .copied()
+            .unwrap_or(0)
+    }
+
+    fn keep(
+        &self,
+        proxy: &Proxy,
+        token: &str,
+        claims: SessionClaims,
+        is_inherited: bool,
+    ) -> Result<Arc<Session>, Fault> {
+        if self.count(&claims.instance) >= self.per_instance_max {
+            self.make_room(proxy, &claims.instance)?;
+        }
+        let parts = &proxy.parts;
+        let session = Session::new(
+            token,
+            claims,
+            is_inherited,
+            &parts.epoch,
+            &parts.limits,
+            parts.observer.clone(),
+        );
+        let mut tables = self.tables.lock();
+        // Two requests may bring the same session back at once: the first one's stays.
+        if let Some(other) = tables.sessions.get(token) {
+            return Ok(other.clone());
+        }
+        *tables.counts.entry(session.instance.clone()).or_default() += 1;
+        tables
+            .sessions
+            .insert(session.token.clone(), session.clone());
+        Ok(session)
+    }
+
+    /// Forgets the session of an instance that was idle for longest. Its id stays valid.
+    fn make_room(&self, proxy: &Proxy, instance: &InstanceId) -> Result<(), Fault> {
+        let sessions = self.of_instance(instance);
+        let idlest = sessions.iter().max_by_key(|session| session.idle_for());
+        let idlest = idlest.filter(|session| !session.idle_for().is_zero());
+        let max = self.per_instance_max;
+        let idlest =
+            idlest.ok_or_else(|| Fault::new(Thing::TooManySessions { max }).on(instance))?;
+        self.tables.lock().remove(&idlest.token);
+        idlest.end();
+        proxy.parts.observer.count(Count::SessionForgotten);
+        Ok(())
+    }
+}
+
+fn unix_now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}

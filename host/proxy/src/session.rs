@@ -1,0 +1,239 @@
+//! One client session: who its client is, how it is attached to its instance, and its event streams.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use router_core::InstanceId;
+use router_upstream::{
+    AttachError, ClientCapabilities, ProtocolVersion, SessionKey, SessionMemory, SessionSink,
+    SessionSpec, Upstream,
+};
+
+use crate::{
+    config::ProxyLimits,
+    events::{EventLog, Pushed, StreamId},
+    fault::{Fault, Thing},
+    observe::{Count, ProxyObserver},
+    seal::SessionClaims,
+    sse::SseBody,
+};
+
+/// One client session.
+pub(crate) struct Session {
+    pub(crate) token: Box<str>,
+    pub(crate) instance: InstanceId,
+    pub(crate) version: ProtocolVersion,
+    capabilities: ClientCapabilities,
+    is_inherited: bool,
+    memory: Arc<SessionMemory>,
+    observer: Arc<dyn ProxyObserver>,
+    keep_alive: Duration,
+    begun: Instant,
+    used_ms: AtomicU64,
+    pub(crate) in_flight: AtomicUsize,
+    state: Mutex<SessionState>,
+}
+
+/// Locked before the connection's own state, never after it; never held while either is called back from.
+struct SessionState {
+    attached: Option<(Arc<Upstream>, SessionKey)>,
+    has_ended: bool,
+    log: EventLog,
+}
+
+impl Session {
+    /// A session that begins, or one of an earlier router that comes back.
+    pub(crate) fn new(
+        token: &str,
+        claims: SessionClaims,
+        is_inherited: bool,
+        epoch: &str,
+        limits: &ProxyLimits,
+        observer: Arc<dyn ProxyObserver>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            token: token.into(),
+            instance: claims.instance,
+            version: claims.version,
+            capabilities: claims.capabilities,
+            is_inherited,
+            memory: Arc::default(),
+            observer,
+            keep_alive: limits.keep_alive,
+            begun: Instant::now(),
+            used_ms: AtomicU64::new(0),
+            in_flight: AtomicUsize::new(0),
+            state: Mutex::new(SessionState {
+                attached: None,
+                has_ended: false,
+                log: EventLog::new(epoch, limits),
+            }),
+        })
+    }
+
+    /// Its part in a connection, which it gets now where it has none yet.
+    pub(crate) fn attach(self: &Arc<Self>, upstream: &Arc<Upstream>) -> Result<SessionKey, Fault> {
+        let mut state = self.state.lock();
+        if state.has_ended {
+            return Err(Fault::new(Thing::UnknownSession).on(&self.instance));
+        }
+        if let Some((attached, key)) = &state.attached
+            && Arc::ptr_eq(attached, upstream)
+        {
+            return Ok(*key);
+        }
+        let spec = SessionSpec {
+            capabilities: self.capabilities,
+            is_inherited: self.is_inherited,
+            memory: self.memory.clone(),
+            sink: self.clone(),
+        };
+        let key = upstream.attach(spec).map_err(|error| match error {
+            AttachError::TooMany { max } => {
+                Fault::new(Thing::TooManySessions { max }).on(&self.instance)
+            }
+            AttachError::Lost(closed) => {
+                Fault::call(&self.instance, router_upstream::CallError::Lost(closed))
+            }
+        })?;
+        // The connection before is left alone: it has ended, or still answers requests while it drains.
+        state.attached = Some((upstream.clone(), key));
+        Ok(key)
+    }
+
+    /// The connection it is attached to.
+    pub(crate) fn attached(&self) -> Option<(Arc<Upstream>, SessionKey)> {
+        self.state.lock().attached.clone()
+    }
+
+    /// Notes that the client did something.
+    pub(crate) fn touch(&self) {
+        let ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.used_ms.store(ms, Ordering::Relaxed);
+    }
+
+    /// How long the client has done nothing; zero while a request or a stream is open.
+    pub(crate) fn idle_for(&self) -> Duration {
+        if self.in_flight.load(Ordering::Relaxed) > 0 || self.state.lock().log.has_readers() {
+            return Duration::ZERO;
+        }
+        let used = Duration::from_millis(self.used_ms.load(Ordering::Relaxed));
+        self.begun.elapsed().saturating_sub(used)
+    }
+
+    /// Whether the instance may have something to say to it outside of its requests.
+    pub(crate) fn wants_to_hear(&self) -> bool {
+        !self.memory.is_empty() || self.state.lock().log.get_readers() > 0
+    }
+
+    /// Ends it: its requests are cancelled, its subscriptions given up, its streams closed.
+    pub(crate) fn end(&self) {
+        let attached = {
+            let mut state = self.state.lock();
+            state.has_ended = true;
+            state.log.close();
+            state.attached.take()
+        };
+        if let Some((upstream, key)) = attached {
+            upstream.detach(key);
+        }
+    }
+
+    /// Closes its streams, which its client may resume.
+    pub(crate) fn close_streams(&self) {
+        self.state.lock().log.drop_readers();
+    }
+
+    /// Opens a stream for GET, or goes on with the one that the client was reading.
+    pub(crate) fn open_get(
+        self: &Arc<Self>,
+        last_event_id: Option<&str>,
+        limits: &ProxyLimits,
+    ) -> Result<SseBody, Fault> {
+        self.touch();
+        let mut state = self.state.lock();
+        let resumed = last_event_id.and_then(|last| state.log.rewind(last));
+        if resumed.is_some() {
+            self.observer.count(Count::StreamResumed);
+        } else if state.log.get_readers() >= limits.get_streams_max {
+            let max = limits.get_streams_max;
+            return Err(Fault::new(Thing::TooManyStreams { max }).on(&self.instance));
+        }
+        let id = resumed
+            .or_else(|| state.log.waiting_stream())
+            .unwrap_or_else(|| {
+                let id = state.log.open(false);
+                if self.version >= ProtocolVersion::V2025_11_25 {
+                    state.log.prime(id);
+                }
+                id
+            });
+        let reader = state.log.read(id);
+        drop(state);
+        let reader = reader.ok_or_else(|| Fault::new(Thing::UnknownSession).on(&self.instance))?;
+        Ok(SseBody::new(self.clone(), id, reader, self.keep_alive))
+    }
+
+    /// Begins a stream for the answer to a request.
+    pub(crate) fn begin_answer(&self) -> StreamId {
+        let mut state = self.state.lock();
+        let id = state.log.open(true);
+        if self.version >= ProtocolVersion::V2025_11_25 {
+            state.log.prime(id);
+        }
+        id
+    }
+
+    /// Adds a message to the stream of a request.
+    pub(crate) fn push(&self, id: StreamId, message: &str) {
+        let pushed = self.state.lock().log.push(id, message);
+        self.count(pushed);
+    }
+
+    /// Adds the answer to the stream of a request, which ends with it.
+    pub(crate) fn push_answer(&self, id: StreamId, message: &str) {
+        let pushed = {
+            let mut state = self.state.lock();
+            let pushed = state.log.push(id, message);
+            state.log.finish(id);
+            pushed
+        };
+        self.count(pushed);
+    }
+
+    /// Reads the stream of a request.
+    pub(crate) fn read_answer(self: &Arc<Self>, id: StreamId) -> Option<SseBody> {
+        let reader = self.state.lock().log.read(id)?;
+        Some(SseBody::new(self.clone(), id, reader, self.keep_alive))
+    }
+
+    /// For the reader of a stream.
+    pub(crate) fn with_log<T>(&self, with: impl FnOnce(&mut EventLog) -> T) -> T {
+        with(&mut self.state.lock().log)
+    }
+
+    fn count(&self, pushed: Pushed) {
+        if pushed.slow_closed {
+            self.observer.count(Count::SlowStreamClosed);
+            tracing::info!(instance = %self.instance, "closed an event stream whose client does not read");
+        }
+        for _ in 0..pushed.dropped {
+            self.observer.count(Count::StreamEventDropped);
+        }
+    }
+}
+
+impl SessionSink for Session {
+    fn deliver(&self, message: &str) -> bool {
+        let pushed = self.state.lock().log.push_to_session(message);
+        let was_taken = pushed.is_some();
+        self.count(pushed.unwrap_or_default());
+        was_taken
+    }
+}
