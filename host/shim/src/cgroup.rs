@@ -13,15 +13,25 @@ use std::{
 pub fn usable_parent() -> Option<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
     let own = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let own = own.lines().find_map(|line| line.strip_prefix("0::"))?.trim_start_matches('/');
-    mounts.lines().filter_map(v2_mount).map(|mount| mount.join(own)).find(|parent| works(parent))
+    let own = own
+        .lines()
+        .find_map(|line| line.strip_prefix("0::"))?
+        .trim_start_matches('/');
+    mounts
+        .lines()
+        .filter_map(v2_mount)
+        .map(|mount| mount.join(own))
+        .find(|parent| works(parent))
 }
 
 /// Whether the memory controller limits what is made beneath `parent`.
 #[must_use]
 pub fn limits_memory(parent: &Path) -> bool {
-    fs::read_to_string(parent.join("cgroup.subtree_control"))
-        .is_ok_and(|controllers| controllers.split_ascii_whitespace().any(|one| one == "memory"))
+    fs::read_to_string(parent.join("cgroup.subtree_control")).is_ok_and(|controllers| {
+        controllers
+            .split_ascii_whitespace()
+            .any(|one| one == "memory")
+    })
 }
 
 /// Makes a cgroup beneath `parent`.
@@ -65,7 +75,8 @@ pub fn members(cgroup: &Path) -> Vec<i32> {
 /// Whether a living process is in a cgroup or below it.
 #[must_use]
 pub fn populated(cgroup: &Path) -> bool {
-    fs::read_to_string(cgroup.join("cgroup.events")).is_ok_and(|events| events.contains("populated 1"))
+    fs::read_to_string(cgroup.join("cgroup.events"))
+        .is_ok_and(|events| events.contains("populated 1"))
 }
 
 /// Removes an empty cgroup with those that its members made beneath it.
@@ -82,7 +93,10 @@ pub fn remove(cgroup: &Path) {
 fn v2_mount(line: &str) -> Option<PathBuf> {
     let (before, after) = line.split_once(" - ")?;
     let is_v2 = after.split_ascii_whitespace().next() == Some("cgroup2");
-    is_v2.then(|| before.split_ascii_whitespace().nth(4)).flatten().map(PathBuf::from)
+    is_v2
+        .then(|| before.split_ascii_whitespace().nth(4))
+        .flatten()
+        .map(PathBuf::from)
 }
 
 /// Permission bits say too little (mounts can be read-only, delegation partial), so one cgroup is made and removed.
@@ -92,7 +106,8 @@ fn works(parent: &Path) -> bool {
         return false;
     }
     // Joining also needs write permission on the common ancestor's cgroup.procs, which is the parent's.
-    let joinable = rustix::fs::access(parent.join("cgroup.procs"), rustix::fs::Access::WRITE_OK).is_ok();
+    let joinable =
+        rustix::fs::access(parent.join("cgroup.procs"), rustix::fs::Access::WRITE_OK).is_ok();
     let killable = probe.join("cgroup.kill").exists();
     let _left = fs::remove_dir(&probe);
     joinable && killable
@@ -107,9 +122,18 @@ mod tests {
     #[test]
     fn only_version_2_mounts_are_taken() {
         let cases = [
-            ("35 25 0:30 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw", Some("/sys/fs/cgroup")),
-            ("44 30 0:40 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw", Some("/sys/fs/cgroup/unified")),
-            ("36 25 0:31 / /sys/fs/cgroup/memory rw shared:10 - cgroup cgroup rw,memory", None),
+            (
+                "35 25 0:30 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw",
+                Some("/sys/fs/cgroup"),
+            ),
+            (
+                "44 30 0:40 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw",
+                Some("/sys/fs/cgroup/unified"),
+            ),
+            (
+                "36 25 0:31 / /sys/fs/cgroup/memory rw shared:10 - cgroup cgroup rw,memory",
+                None,
+            ),
             ("garbage", None),
         ];
         for (line, mount) in cases {

@@ -1,7 +1,7 @@
 //! The child: its pipes, its environment, and the step between fork and exec.
 //!
 //! That step is this same binary, started through `/proc/self/exe` so that a replaced file on disk does not matter. It
-//! arranges from inside what needs no `unsafe` there: death with its parent, open-file limit, cgroup, directory.
+//! arranges from inside what needs no `unsafe` there: signal mask, death with its parent, open-file limit, cgroup, directory.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -23,8 +23,12 @@ use godot_mcp_shim::{
 use rustix::{
     io::{FdFlags, fcntl_setfd, ioctl_fionbio},
     pipe::{PipeFlags, pipe_with},
-    process::{Resource, Rlimit, Signal, getppid, getrlimit, set_parent_process_death_signal, setrlimit},
+    process::{
+        Resource, Rlimit, Signal, getppid, getrlimit, set_parent_process_death_signal, setrlimit,
+    },
 };
+
+use crate::reaping::unblock_all;
 
 /// What a shell says of a command that could not be executed.
 const EXIT_NOT_EXECUTED: u8 = 127;
@@ -65,7 +69,10 @@ pub(crate) fn spawn(launch: &Launch, cgroup: Option<&Path>) -> io::Result<Child>
         command.arg(joined("--cgroup=", cgroup.as_os_str()));
     }
     command.arg("--").arg(&launch.command).args(&launch.args);
-    command.env_clear().envs(launch.child_env()).process_group(0);
+    command
+        .env_clear()
+        .envs(launch.child_env())
+        .process_group(0);
     let (mut stdin, mut stdout) = (None, None);
     match launch.transport {
         Transport::Stdio => {
@@ -79,7 +86,9 @@ pub(crate) fn spawn(launch: &Launch, cgroup: Option<&Path>) -> io::Result<Child>
             stdout = Some(ours);
         }
         Transport::Socket => {
-            command.stdin(Stdio::null()).stdout(stderr_theirs.try_clone()?);
+            command
+                .stdin(Stdio::null())
+                .stdout(stderr_theirs.try_clone()?);
         }
     }
     command.stderr(stderr_theirs);
@@ -88,7 +97,8 @@ pub(crate) fn spawn(launch: &Launch, cgroup: Option<&Path>) -> io::Result<Child>
     let pid = command.spawn()?.id();
     let pid = i32::try_from(pid).map_err(io::Error::other)?;
     // Not reaped yet, so it is still there to be read, dead or alive.
-    let identity = Identity::of(pid).ok_or_else(|| io::Error::other("the child is not in /proc"))?;
+    let identity =
+        Identity::of(pid).ok_or_else(|| io::Error::other("the child is not in /proc"))?;
     Ok(Child {
         identity,
         stdin,
@@ -114,7 +124,9 @@ pub(crate) fn become_command(arguments: &[OsString]) -> ExitCode {
     let step = Step::parse(arguments);
     // Reopened, because a number cannot be taken over safely; this descriptor is closed by exec, and the inherited
     // one is closed here.
-    let verdict = OpenOptions::new().write(true).open(format!("/proc/self/fd/{}", step.verdict));
+    let verdict = OpenOptions::new()
+        .write(true)
+        .open(format!("/proc/self/fd/{}", step.verdict));
     let _not_open = nix::unistd::close(step.verdict);
     let reason = match (&verdict, step.arrange()) {
         (Err(error), _) => format!("cannot report to the shim: {error}"),
@@ -133,9 +145,15 @@ pub(crate) fn become_command(arguments: &[OsString]) -> ExitCode {
 impl Step {
     fn parse(arguments: &[OsString]) -> Self {
         let mut step = Self::default();
-        let options = arguments.iter().position(|one| one == "--").unwrap_or(arguments.len());
+        let options = arguments
+            .iter()
+            .position(|one| one == "--")
+            .unwrap_or(arguments.len());
         step.command = arguments.iter().skip(options + 1).cloned().collect();
-        for option in arguments[..options].iter().filter_map(|option| option.to_str()) {
+        for option in arguments[..options]
+            .iter()
+            .filter_map(|option| option.to_str())
+        {
             match option.split_once('=') {
                 Some(("--verdict", number)) => step.verdict = number.parse().unwrap_or(-1),
                 Some(("--parent", pid)) => step.parent = pid.parse().unwrap_or(-1),
@@ -149,8 +167,10 @@ impl Step {
     }
 
     fn arrange(&self) -> Result<Command, String> {
+        unblock_all().map_err(|error| format!("signal mask: {error}"))?;
         // Covers the child itself when the shim is killed; what the child started is swept by the router.
-        set_parent_process_death_signal(Some(Signal::KILL)).map_err(|errno| format!("PR_SET_PDEATHSIG: {errno}"))?;
+        set_parent_process_death_signal(Some(Signal::KILL))
+            .map_err(|errno| format!("PR_SET_PDEATHSIG: {errno}"))?;
         if getppid().map(|parent| parent.as_raw_nonzero().get()) != Some(self.parent) {
             return Err("the shim died".to_owned());
         }
@@ -159,9 +179,11 @@ impl Step {
             let _without = cgroup::join(path);
         }
         if let Some(files) = self.open_files {
-            limit_open_files(files).map_err(|errno| format!("cannot limit open files to {files}: {errno}"))?;
+            limit_open_files(files)
+                .map_err(|errno| format!("cannot limit open files to {files}: {errno}"))?;
         }
-        std::env::set_current_dir(&self.cwd).map_err(|error| format!("working directory {:?}: {error}", self.cwd))?;
+        std::env::set_current_dir(&self.cwd)
+            .map_err(|error| format!("working directory {:?}: {error}", self.cwd))?;
         let (program, rest) = self.command.split_first().ok_or("no command")?;
         let mut command = Command::new(program);
         command.args(rest);
@@ -195,6 +217,8 @@ pub(crate) fn remove_stale_socket(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
         Ok(meta) if meta.file_type().is_socket() => fs::remove_file(path),
-        Ok(_) => Err(io::Error::other("something that is not a socket stands there")),
+        Ok(_) => Err(io::Error::other(
+            "something that is not a socket stands there",
+        )),
     }
 }

@@ -43,7 +43,10 @@ pub(crate) enum LaunchError {
     #[error("no launch message came: {0}")]
     NoLaunch(#[source] io::Error),
     /// The router speaks no protocol of ours, or says something else first.
-    #[error("the router began with something other than a hello of protocol {}", godot_mcp_shim::protocol::PROTOCOL)]
+    #[error(
+        "the router began with something other than a hello of protocol {}",
+        godot_mcp_shim::protocol::PROTOCOL
+    )]
     NotARouter,
     /// The slot is not free.
     #[error(transparent)]
@@ -80,11 +83,18 @@ pub(crate) enum LaunchError {
 /// They do not come.
 pub(crate) fn receive(peer: &mut Peer) -> Result<(Hello, Launch), LaunchError> {
     let deadline = Instant::now() + LAUNCH_WITHIN;
-    let first = peer.wait_for_message(deadline).map_err(LaunchError::NoLaunch)?;
-    let ToShim::Hello(hello) = first else { return Err(LaunchError::NotARouter) };
+    let first = peer
+        .wait_for_message(deadline)
+        .map_err(LaunchError::NoLaunch)?;
+    let ToShim::Hello(hello) = first else {
+        return Err(LaunchError::NotARouter);
+    };
     hello.agreed().ok_or(LaunchError::NotARouter)?;
     loop {
-        if let ToShim::Launch(launch) = peer.wait_for_message(deadline).map_err(LaunchError::NoLaunch)? {
+        if let ToShim::Launch(launch) = peer
+            .wait_for_message(deadline)
+            .map_err(LaunchError::NoLaunch)?
+        {
             return Ok((hello, *launch));
         }
     }
@@ -134,7 +144,6 @@ pub(crate) fn open(launch: Launch, hello: &Hello, signals: Signals) -> Result<Sl
             if let Some(cgroup) = &record.cgroup {
                 cgroup::remove(cgroup);
             }
-            let _none_yet = std::fs::remove_file(&launch.control_path);
             lock.remove();
             Err(error)
         }
@@ -159,9 +168,12 @@ fn start(
         })?;
     }
     let listener = Listener::bind(&launch.control_path)?;
-    let child = child::spawn(launch, record.cgroup.as_deref()).map_err(|source| LaunchError::Fork {
-        command: launch.command.clone(),
-        source,
+    let child = child::spawn(launch, record.cgroup.as_deref()).map_err(|source| {
+        listener.unlink();
+        LaunchError::Fork {
+            command: launch.command.clone(),
+            source,
+        }
     })?;
     record.child = Some(child.identity);
     // A full disk must not end an instance that runs: what is lost is one way of several to find it again.
@@ -203,7 +215,8 @@ impl Listener {
 
     /// Whether the path still names the socket that we made.
     pub(crate) fn in_place(&self) -> bool {
-        std::fs::symlink_metadata(&self.path).is_ok_and(|meta| (meta.dev(), meta.ino()) == self.made)
+        std::fs::symlink_metadata(&self.path)
+            .is_ok_and(|meta| (meta.dev(), meta.ino()) == self.made)
     }
 
     /// Binds again after somebody removed the file or put another socket there. We hold the slot's lock, so the path
@@ -253,8 +266,13 @@ fn clear(former: &SlotRecord) {
     if let Some(cgroup) = &former.cgroup {
         cgroup::remove(cgroup);
     }
-    let socket = |path: &&PathBuf| std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
-    for path in [&former.control_path, &former.socket_path].into_iter().filter(socket) {
+    let socket = |path: &&PathBuf| {
+        std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket())
+    };
+    for path in [&former.control_path, &former.socket_path]
+        .into_iter()
+        .filter(socket)
+    {
         let _gone_already = std::fs::remove_file(path);
     }
 }
@@ -262,12 +280,18 @@ fn clear(former: &SlotRecord) {
 fn make_cgroup(launch: &Launch) -> Option<PathBuf> {
     let parent = launch.cgroup_parent.as_deref()?;
     // The id's alphabet suits a directory name; the marker keeps runs apart.
-    let name = format!("godot-mcp-{}-{}", launch.instance, &launch.marker[..launch.marker.len().min(12)]);
+    let name = format!(
+        "godot-mcp-{}-{}",
+        launch.instance,
+        &launch.marker[..launch.marker.len().min(12)]
+    );
     cgroup::create(parent, &name, launch.memory_bytes_max).ok()
 }
 
 /// Milliseconds since the Unix epoch.
 pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

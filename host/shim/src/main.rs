@@ -66,8 +66,14 @@ fn run() -> Result<(), launch::LaunchError> {
 /// Closes whatever was inherited past stderr. A router closes its own descriptors on exec, but may itself have been
 /// started with others (by a service manager, a shell, an editor), and neither we nor the child may keep them open.
 fn close_inherited() {
-    let names = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten().map(|entry| entry.file_name());
-    let numbers: Vec<i32> = names.filter_map(|name| name.to_str()?.parse().ok()).collect();
+    let names = fs::read_dir("/proc/self/fd")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.file_name());
+    let numbers: Vec<i32> = names
+        .filter_map(|name| name.to_str()?.parse().ok())
+        .collect();
     for number in numbers.into_iter().filter(|number| *number > 2) {
         // The descriptor of the directory just read is among them, and closed already.
         let _closed_already = nix::unistd::close(number);
@@ -77,7 +83,10 @@ fn close_inherited() {
 /// Leaves the router's session and directory, and gives the control connection a descriptor past the standard ones.
 fn detach() -> Result<OwnedFd, io::Error> {
     let control = io::stdin().as_fd().try_clone_to_owned()?;
-    let null = fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    let null = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/null")?;
     nix::unistd::dup2_stdin(&null)?;
     // Refused only to the leader of a process group, which a router's child is not.
     let _leader_already = rustix::process::setsid();

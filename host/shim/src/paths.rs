@@ -65,30 +65,48 @@ impl SlotPaths {
         };
         let bytes = control.as_os_str().len();
         if bytes > SOCKET_PATH_BYTES_MAX {
-            return Err(SocketPathTooLong { path: control, bytes });
+            return Err(SocketPathTooLong {
+                path: control,
+                bytes,
+            });
         }
         let lock = socket_dir.join(format!("{stem}{LOCK_SUFFIX}"));
-        Ok(Self { socket, control, lock })
+        Ok(Self {
+            socket,
+            control,
+            lock,
+        })
     }
 }
 
 /// The current log of a slot: `{id}.log`, or `{id}~s{n}.log` for a slot past the first.
 #[must_use]
 pub fn current_log(log_dir: &Path, instance: &str, slot: u32) -> PathBuf {
-    let stem = if slot == 0 { instance.to_owned() } else { format!("{instance}~s{slot}") };
+    let stem = if slot == 0 {
+        instance.to_owned()
+    } else {
+        format!("{instance}~s{slot}")
+    };
     log_dir.join(format!("{stem}.log"))
 }
 
 /// The `n`th rotated log beside `current`, 1 being the newest: `{id}~{n}.log`.
 #[must_use]
 pub fn rotated_log(current: &Path, n: u32) -> PathBuf {
-    let name = current.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = current
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
     let stem = name.strip_suffix(".log").unwrap_or(&name);
     current.with_file_name(format!("{stem}~{n}.log"))
 }
 
 fn slot_stem(instance: &str, slot: u32) -> String {
-    if slot == 0 { instance.to_owned() } else { format!("{instance}~{slot}") }
+    if slot == 0 {
+        instance.to_owned()
+    } else {
+        format!("{instance}~{slot}")
+    }
 }
 
 #[cfg(test)]
@@ -100,15 +118,23 @@ mod tests {
 
     #[test]
     fn a_slot_has_one_lock_whatever_its_transport() {
-        let of = |slot, transport| SlotPaths::new(Path::new("/tmp"), "maze@1.0", slot, transport).unwrap();
+        let of = |slot, transport| {
+            SlotPaths::new(Path::new("/tmp"), "maze@1.0", slot, transport).unwrap()
+        };
         let stdio = of(0, Transport::Stdio);
         let socket = of(0, Transport::Socket);
         assert_eq!(stdio.socket, Path::new("/tmp/godot-mcp-maze@1.0.sock"));
         assert_eq!(stdio.control, stdio.socket);
         assert_eq!(socket.socket, stdio.socket);
-        assert_eq!(socket.control, Path::new("/tmp/godot-mcp-maze@1.0~shim.sock"));
+        assert_eq!(
+            socket.control,
+            Path::new("/tmp/godot-mcp-maze@1.0~shim.sock")
+        );
         assert_eq!(stdio.lock, socket.lock);
-        assert_eq!(of(3, Transport::Stdio).lock, Path::new("/tmp/godot-mcp-maze@1.0~3.lock"));
+        assert_eq!(
+            of(3, Transport::Stdio).lock,
+            Path::new("/tmp/godot-mcp-maze@1.0~3.lock")
+        );
     }
 
     #[test]
@@ -127,6 +153,9 @@ mod tests {
         let log = current_log(Path::new("/l"), "a.b", 0);
         assert_eq!(log, Path::new("/l/a.b.log"));
         assert_eq!(rotated_log(&log, 2), Path::new("/l/a.b~2.log"));
-        assert_eq!(current_log(Path::new("/l"), "a", 2), Path::new("/l/a~s2.log"));
+        assert_eq!(
+            current_log(Path::new("/l"), "a", 2),
+            Path::new("/l/a~s2.log")
+        );
     }
 }

@@ -114,7 +114,12 @@ impl Peer {
             if ready == Ok(0) {
                 return Err(io::ErrorKind::TimedOut.into());
             }
-            if self.wire.read_from(self.socket.as_fd()).map_err(io::Error::other)? == Readable::End {
+            if self
+                .wire
+                .read_from(self.socket.as_fd())
+                .map_err(io::Error::other)?
+                == Readable::End
+            {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
@@ -158,7 +163,11 @@ impl Peers {
     /// What to poll: each connection with the events it waits for.
     pub(crate) fn interests(&self) -> impl Iterator<Item = (u64, BorrowedFd<'_>, PollFlags)> {
         self.connected.iter().map(|(key, peer)| {
-            let writing = if peer.wire.wants_write() { PollFlags::OUT } else { PollFlags::empty() };
+            let writing = if peer.wire.wants_write() {
+                PollFlags::OUT
+            } else {
+                PollFlags::empty()
+            };
             (*key, peer.socket.as_fd(), PollFlags::IN | writing)
         })
     }
@@ -167,8 +176,13 @@ impl Peers {
     /// caller drops it once it has heeded them, for the last of them may be a release.
     pub(crate) fn read(&mut self, key: u64) -> (Vec<(ToShim, PassedFds)>, bool) {
         let mut messages = Vec::new();
-        let Some(peer) = self.peer(key) else { return (messages, false) };
-        let goes_on = matches!(peer.read(&mut messages), Ok(Readable::Some | Readable::NothingNow));
+        let Some(peer) = self.peer(key) else {
+            return (messages, false);
+        };
+        let goes_on = matches!(
+            peer.read(&mut messages),
+            Ok(Readable::Some | Readable::NothingNow)
+        );
         (messages, goes_on)
     }
 
@@ -240,7 +254,10 @@ impl Peers {
             Ok(pidfd) => pidfd,
             Err(errno) => {
                 return Greeting::Denied(FromShim::Refused {
-                    reason: format!("the router's process {} cannot be watched: {errno}", pid.as_raw_nonzero()),
+                    reason: format!(
+                        "the router's process {} cannot be watched: {errno}",
+                        pid.as_raw_nonzero()
+                    ),
                 });
             }
         };
@@ -278,11 +295,15 @@ impl Peers {
 
     /// Drops the connections that never said hello.
     pub(crate) fn drop_silent(&mut self, now: Instant) {
-        self.connected.retain(|(_, peer)| peer.greet_by.is_none_or(|by| now < by));
+        self.connected
+            .retain(|(_, peer)| peer.greet_by.is_none_or(|by| now < by));
     }
 
     fn peer(&mut self, key: u64) -> Option<&mut Peer> {
-        self.connected.iter_mut().find(|(own, _)| *own == key).map(|(_, peer)| peer)
+        self.connected
+            .iter_mut()
+            .find(|(own, _)| *own == key)
+            .map(|(_, peer)| peer)
     }
 
     /// Closes a connection.

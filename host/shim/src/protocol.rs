@@ -244,8 +244,18 @@ impl Launch {
             ("MCP_INSTANCE_MODE", "1".to_owned()),
             (MARKER_VARIABLE, self.marker.clone()),
         ];
-        let given = self.env.iter().filter(|(name, _)| !fixed.iter().any(|(own, _)| own == name));
-        given.cloned().chain(fixed.iter().map(|(name, value)| ((*name).to_owned(), value.clone()))).collect()
+        let given = self
+            .env
+            .iter()
+            .filter(|(name, _)| !fixed.iter().any(|(own, _)| own == name));
+        given
+            .cloned()
+            .chain(
+                fixed
+                    .iter()
+                    .map(|(name, value)| ((*name).to_owned(), value.clone())),
+            )
+            .collect()
     }
 }
 

@@ -13,7 +13,8 @@ use nix::sys::{
 };
 use rustix::process::{WaitOptions, WaitStatus, wait};
 
-/// The signals the shim lives by, readable instead of delivered. `std` empties the mask again in what it spawns.
+/// The signals the shim lives by, readable instead of delivered. What it spawns inherits the mask: see
+/// [`unblock_all`].
 #[derive(Debug)]
 pub(crate) struct Signals {
     fd: SignalFd,
@@ -23,7 +24,12 @@ impl Signals {
     /// Blocks SIGTERM, SIGINT, SIGHUP and SIGCHLD for this thread, the only one.
     pub(crate) fn block() -> io::Result<Self> {
         let mut set = SigSet::empty();
-        for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGCHLD] {
+        for signal in [
+            Signal::SIGTERM,
+            Signal::SIGINT,
+            Signal::SIGHUP,
+            Signal::SIGCHLD,
+        ] {
             set.add(signal);
         }
         set.thread_block()?;
@@ -47,6 +53,11 @@ impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// Gives a command the signal mask that every program expects to begin with.
+pub(crate) fn unblock_all() -> io::Result<()> {
+    Ok(SigSet::empty().thread_set_mask()?)
 }
 
 /// Reaps every dead child. Returns how `child` ended, if it was among them.

@@ -115,7 +115,10 @@ pub enum LockError {
 
 fn holder(record: Option<&SlotRecord>) -> String {
     record.map_or_else(String::new, |record| {
-        format!(" by shim {} of router {}", record.shim.pid, record.router_id)
+        format!(
+            " by shim {} of router {}",
+            record.shim.pid, record.router_id
+        )
     })
 }
 
@@ -146,7 +149,9 @@ pub fn take(path: &Path) -> Result<(SlotLock, Option<SlotRecord>), LockError> {
     // The file may be unlinked by its last holder between our open and our lock: then begin again. The bound is
     // there for a file system on which the comparison never holds.
     for _ in 0..100 {
-        let Some(file) = open(path, true)? else { continue };
+        let Some(file) = open(path, true)? else {
+            continue;
+        };
         match try_lock(&file, path)? {
             Locked::Yes => {
                 let record = read(&file);
@@ -169,7 +174,9 @@ pub fn take(path: &Path) -> Result<(SlotLock, Option<SlotRecord>), LockError> {
 
 impl SlotLock {
     fn of(file: File, path: &Path) -> Self {
-        let written = file.metadata().map_or(0, |meta| usize::try_from(meta.len()).unwrap_or(0));
+        let written = file
+            .metadata()
+            .map_or(0, |meta| usize::try_from(meta.len()).unwrap_or(0));
         Self {
             file,
             path: path.to_owned(),

@@ -13,8 +13,8 @@ use std::{
 use godot_mcp_shim::{
     cgroup,
     protocol::{
-        BLOB_BYTES_MAX, Exit, ExitCause, ExitReport, FromShim, Hello, Launch, OnRouterExit, Passed, SlotState, ToShim,
-        Transport, Welcome,
+        BLOB_BYTES_MAX, Exit, ExitCause, ExitReport, FromShim, Hello, Launch, OnRouterExit, Passed,
+        SlotState, ToShim, Transport, Welcome,
     },
     record::{SlotLock, SlotRecord},
     tree::Target,
@@ -170,11 +170,16 @@ impl Slot {
         for (key, fd, flags) in self.peers.interests() {
             add(Source::Peer(key), fd, flags);
         }
-        let timeout = self.next_deadline().saturating_duration_since(Instant::now());
+        let timeout = self
+            .next_deadline()
+            .saturating_duration_since(Instant::now());
         if poll(&mut fds, Some(&timespec(timeout))).is_err() {
             return Vec::new();
         }
-        let ready = sources.into_iter().zip(&fds).map(|(source, fd)| (source, fd.revents()));
+        let ready = sources
+            .into_iter()
+            .zip(&fds)
+            .map(|(source, fd)| (source, fd.revents()));
         ready.filter(|(_, flags)| !flags.is_empty()).collect()
     }
 
@@ -182,7 +187,9 @@ impl Slot {
         let soon = |interval: Duration| Instant::now() + interval;
         let phase = match self.phase {
             Phase::Starting | Phase::Running => self.stop_because_unattended_at(),
-            Phase::Stopping { deadline, .. } if self.exit.is_some() => Some(deadline.min(soon(STOPPING_LOOK))),
+            Phase::Stopping { deadline, .. } if self.exit.is_some() => {
+                Some(deadline.min(soon(STOPPING_LOOK)))
+            }
             Phase::Stopping { deadline, .. } | Phase::Reported { deadline } => Some(deadline),
             Phase::Killing { .. } => Some(soon(KILLING_LOOK)),
             Phase::Over => None,
@@ -195,7 +202,10 @@ impl Slot {
             Source::Signals => {
                 if self.signals.termination_asked() {
                     self.log.note("asked to terminate");
-                    self.stop(ExitCause::ShimTerminated, Duration::from_millis(self.launch.stop_grace_ms));
+                    self.stop(
+                        ExitCause::ShimTerminated,
+                        Duration::from_millis(self.launch.stop_grace_ms),
+                    );
                 }
             }
             Source::Listener => {
@@ -204,7 +214,10 @@ impl Slot {
                 }
             }
             Source::Stderr => {
-                let open = self.stderr.as_ref().is_some_and(|pipe| self.log.read_from(pipe));
+                let open = self
+                    .stderr
+                    .as_ref()
+                    .is_some_and(|pipe| self.log.read_from(pipe));
                 if !open {
                     self.log.finish_line();
                     self.stderr = None;
@@ -229,13 +242,17 @@ impl Slot {
     }
 
     fn read_verdict(&mut self) {
-        let Some(verdict) = &mut self.verdict else { return };
+        let Some(verdict) = &mut self.verdict else {
+            return;
+        };
         let mut buffer = [0; 1024];
         match verdict.read(&mut buffer) {
             Ok(0) => {}
             Ok(count) => {
                 // The step writes one short sentence.
-                self.verdict_text.extend_from_slice(&buffer[..count.min(4096 - self.verdict_text.len().min(4096))]);
+                self.verdict_text.extend_from_slice(
+                    &buffer[..count.min(4096 - self.verdict_text.len().min(4096))],
+                );
                 return;
             }
             Err(_) => return,
@@ -246,7 +263,10 @@ impl Slot {
         }
         if self.verdict_text.is_empty() {
             self.phase = Phase::Running;
-            self.log.note(&format!("run {} started, pid {}", self.launch.run, self.pid));
+            self.log.note(&format!(
+                "run {} started, pid {}",
+                self.launch.run, self.pid
+            ));
             let started = FromShim::Started {
                 pid: self.pid.unsigned_abs(),
             };
@@ -254,12 +274,15 @@ impl Slot {
             self.peers.say_to_holder(&started, passed);
         } else {
             let error = String::from_utf8_lossy(&self.verdict_text).into_owned();
-            self.log.note(&format!("run {} not started: {error}", self.launch.run));
+            self.log
+                .note(&format!("run {} not started: {error}", self.launch.run));
             self.leave();
             if let Some(lock) = self.lock.take() {
                 lock.remove();
             }
-            let waiting = self.peers.say_to_holder(&FromShim::SpawnFailed { error }, Vec::new());
+            let waiting = self
+                .peers
+                .say_to_holder(&FromShim::SpawnFailed { error }, Vec::new());
             self.phase = if waiting {
                 Phase::Reported {
                     deadline: Instant::now() + REPORT_WITHIN,
@@ -278,7 +301,9 @@ impl Slot {
         }
         match message {
             ToShim::Hello(hello) => self.greet(key, &hello),
-            ToShim::Stop { grace_ms } => self.stop(ExitCause::Stopped, Duration::from_millis(grace_ms)),
+            ToShim::Stop { grace_ms } => {
+                self.stop(ExitCause::Stopped, Duration::from_millis(grace_ms))
+            }
             ToShim::Kill => self.kill(ExitCause::Killed),
             ToShim::Blob => self.keep_blob(key, passed),
             ToShim::ClearBlob => self.blob = None,
@@ -293,7 +318,8 @@ impl Slot {
             }
             ToShim::Launch(_) => {
                 let reason = "this shim runs its instance already".to_owned();
-                self.peers.say(key, &FromShim::Refused { reason }, Vec::new());
+                self.peers
+                    .say(key, &FromShim::Refused { reason }, Vec::new());
             }
             ToShim::Unknown => self.peers.say(key, &FromShim::Unsupported, Vec::new()),
         }
@@ -312,7 +338,11 @@ impl Slot {
             Phase::Running => SlotState::Running,
             _ => SlotState::Stopping,
         };
-        let passed = if state == SlotState::Running { self.descriptors() } else { Vec::new() };
+        let passed = if state == SlotState::Running {
+            self.descriptors()
+        } else {
+            Vec::new()
+        };
         let welcome = FromShim::Welcome(Welcome {
             protocol,
             shim_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -331,19 +361,33 @@ impl Slot {
 
     /// Duplicates of what the holder works with; ours stay open.
     fn descriptors(&self) -> PassedFds {
-        let kept = [(Passed::Stdin, &self.stdin), (Passed::Stdout, &self.stdout), (Passed::Blob, &self.blob)];
-        let duplicate = |(passed, fd): (Passed, &Option<OwnedFd>)| Some((passed, fd.as_ref()?.try_clone().ok()?));
+        let kept = [
+            (Passed::Stdin, &self.stdin),
+            (Passed::Stdout, &self.stdout),
+            (Passed::Blob, &self.blob),
+        ];
+        let duplicate = |(passed, fd): (Passed, &Option<OwnedFd>)| {
+            Some((passed, fd.as_ref()?.try_clone().ok()?))
+        };
         kept.into_iter().filter_map(duplicate).collect()
     }
 
     fn keep_blob(&mut self, key: u64, passed: PassedFds) {
-        let blob = passed.into_iter().find(|(kind, _)| *kind == Passed::Blob).map(|(_, fd)| File::from(fd));
-        let fits = |file: &File| file.metadata().is_ok_and(|meta| meta.len() <= BLOB_BYTES_MAX);
+        let blob = passed
+            .into_iter()
+            .find(|(kind, _)| *kind == Passed::Blob)
+            .map(|(_, fd)| File::from(fd));
+        let fits = |file: &File| {
+            file.metadata()
+                .is_ok_and(|meta| meta.len() <= BLOB_BYTES_MAX)
+        };
         match blob.filter(fits) {
             Some(file) => self.blob = Some(file.into()),
             None => {
-                let reason = format!("no blob was passed, or one of more than {BLOB_BYTES_MAX} bytes");
-                self.peers.say(key, &FromShim::Refused { reason }, Vec::new());
+                let reason =
+                    format!("no blob was passed, or one of more than {BLOB_BYTES_MAX} bytes");
+                self.peers
+                    .say(key, &FromShim::Refused { reason }, Vec::new());
             }
         }
     }
@@ -359,7 +403,9 @@ impl Slot {
                 self.signal_group(Signal::CONT);
                 self.phase = Phase::Stopping { cause, deadline };
             }
-            Phase::Stopping { deadline: given, .. } => *given = deadline.min(*given),
+            Phase::Stopping {
+                deadline: given, ..
+            } => *given = deadline.min(*given),
             Phase::Killing { .. } | Phase::Reported { .. } | Phase::Over => {}
         }
     }
@@ -389,9 +435,15 @@ impl Slot {
         match self.phase {
             Phase::Running if self.exit.is_some() => self.kill(ExitCause::Own),
             Phase::Starting | Phase::Running => {
-                if self.stop_because_unattended_at().is_some_and(|at| now >= at) {
+                if self
+                    .stop_because_unattended_at()
+                    .is_some_and(|at| now >= at)
+                {
                     self.log.note("no router came back");
-                    self.stop(ExitCause::RouterGone, Duration::from_millis(self.launch.stop_grace_ms));
+                    self.stop(
+                        ExitCause::RouterGone,
+                        Duration::from_millis(self.launch.stop_grace_ms),
+                    );
                 }
             }
             Phase::Stopping { cause, deadline } => {
@@ -420,7 +472,11 @@ impl Slot {
         if self.exit.is_some() && found.is_empty() && !populated {
             self.finish(cause, Vec::new());
         } else if last {
-            let survivors = found.iter().filter(|one| one.alive()).map(|one| one.pid.unsigned_abs()).collect();
+            let survivors = found
+                .iter()
+                .filter(|one| one.alive())
+                .map(|one| one.pid.unsigned_abs())
+                .collect();
             self.finish(cause, survivors);
         }
     }
@@ -446,7 +502,8 @@ impl Slot {
             Some(Exit::Signal(signal)) => format!("signal {signal}"),
             None => "no exit status".to_owned(),
         };
-        self.log.note(&format!("run {} ended: {how}", self.launch.run));
+        self.log
+            .note(&format!("run {} ended: {how}", self.launch.run));
         let report = ExitReport {
             exit: self.exit,
             cause,
@@ -458,7 +515,9 @@ impl Slot {
         self.leave();
         self.record.exit = Some(report.clone());
         self.write_record();
-        let told = self.peers.say_to_holder(&FromShim::Exited(report), Vec::new());
+        let told = self
+            .peers
+            .say_to_holder(&FromShim::Exited(report), Vec::new());
         self.phase = if told {
             Phase::Reported {
                 deadline: Instant::now() + REPORT_WITHIN,
@@ -495,20 +554,32 @@ impl Slot {
         if self.lock.as_ref().is_some_and(|lock| !lock.in_place()) {
             let record = &self.record;
             let outcome = self.lock.as_mut().map(|lock| lock.put_back(record));
-            let word = if matches!(outcome, Some(Ok(()))) { "put back" } else { "could not be put back" };
+            let word = if matches!(outcome, Some(Ok(()))) {
+                "put back"
+            } else {
+                "could not be put back"
+            };
             self.log.note(&format!("the lock file was gone and {word}"));
         }
         if !self.listener.in_place() {
             match self.listener.bind_again() {
-                Ok(()) => self.log.note("the control socket was gone and is bound again"),
-                Err(error) => self.log.note(&format!("the control socket is gone: {error}")),
+                Ok(()) => self
+                    .log
+                    .note("the control socket was gone and is bound again"),
+                Err(error) => self
+                    .log
+                    .note(&format!("the control socket is gone: {error}")),
             }
         }
     }
 
     fn note_attendance(&mut self, now: Instant) {
         let watched = self.launch.on_router_exit == OnRouterExit::Stop && !self.peers.attended();
-        self.unattended_since = if watched { self.unattended_since.or(Some(now)) } else { None };
+        self.unattended_since = if watched {
+            self.unattended_since.or(Some(now))
+        } else {
+            None
+        };
     }
 
     fn stop_because_unattended_at(&self) -> Option<Instant> {
@@ -516,4 +587,3 @@ impl Slot {
         self.unattended_since.map(|since| since + grace)
     }
 }
-

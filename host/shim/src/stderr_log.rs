@@ -14,10 +14,7 @@ use std::{
     time::Instant,
 };
 
-use godot_mcp_shim::{
-    paths::rotated_log,
-    protocol::LogLimits,
-};
+use godot_mcp_shim::{paths::rotated_log, protocol::LogLimits};
 
 use crate::launch::now_ms;
 
@@ -125,7 +122,9 @@ impl StderrLog {
                 Some((b'\n', content)) => (content, true),
                 _ => (piece, false),
             };
-            let room = LINE_BYTES_MAX.saturating_sub(self.partial.len()).min(content.len());
+            let room = LINE_BYTES_MAX
+                .saturating_sub(self.partial.len())
+                .min(content.len());
             self.partial.extend_from_slice(&content[..room]);
             self.cut += (content.len() - room) as u64;
             if ends {
@@ -153,7 +152,9 @@ impl StderrLog {
         let text = String::from_utf8_lossy(line).into_owned();
         self.tail_bytes += text.len();
         self.tail.push_back(text);
-        while self.tail.len() > TAIL_LINES_MAX || (self.tail_bytes > TAIL_BYTES_MAX && self.tail.len() > 1) {
+        while self.tail.len() > TAIL_LINES_MAX
+            || (self.tail_bytes > TAIL_BYTES_MAX && self.tail.len() > 1)
+        {
             self.tail_bytes -= self.tail.pop_front().map_or(0, |line| line.len());
         }
     }
@@ -174,7 +175,10 @@ impl StderrLog {
             if self.announced_lines < self.dropped_lines {
                 let dropped = self.dropped_lines - self.announced_lines;
                 self.announced_lines = self.dropped_lines;
-                out.extend_from_slice(format!("{time} godot-mcp-shim: {dropped} lines of stderr dropped here\n").as_bytes());
+                out.extend_from_slice(
+                    format!("{time} godot-mcp-shim: {dropped} lines of stderr dropped here\n")
+                        .as_bytes(),
+                );
             }
             out.extend_from_slice(time.as_bytes());
             out.push(b' ');
@@ -197,7 +201,8 @@ impl StderrLog {
 
     fn refill(&mut self) {
         let now = Instant::now();
-        let elapsed_ms = u64::try_from(now.duration_since(self.allowance_at).as_millis()).unwrap_or(u64::MAX);
+        let elapsed_ms =
+            u64::try_from(now.duration_since(self.allowance_at).as_millis()).unwrap_or(u64::MAX);
         let more = elapsed_ms.saturating_mul(BYTES_PER_SECOND) / 1000;
         if more > 0 {
             self.allowance = self.allowance.saturating_add(more).min(BURST_BYTES);
@@ -207,8 +212,14 @@ impl StderrLog {
 
     fn append(&mut self, out: &[u8]) -> io::Result<()> {
         // Somebody may have moved or removed the file: then begin a new one under the known name.
-        let identity = fs::metadata(&self.limits.path).map(|meta| (meta.dev(), meta.ino())).ok();
-        if self.file.as_ref().is_some_and(|open| Some(open.identity) != identity) {
+        let identity = fs::metadata(&self.limits.path)
+            .map(|meta| (meta.dev(), meta.ino()))
+            .ok();
+        if self
+            .file
+            .as_ref()
+            .is_some_and(|open| Some(open.identity) != identity)
+        {
             self.file = None;
         }
         let mut open = match self.file.take() {
@@ -229,7 +240,12 @@ impl StderrLog {
         if let Some(directory) = self.limits.path.parent() {
             fs::create_dir_all(directory)?;
         }
-        let file = OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(&self.limits.path)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(0o640)
+            .open(&self.limits.path)?;
         let meta = file.metadata()?;
         let mut open = OpenLog {
             identity: (meta.dev(), meta.ino()),
@@ -277,14 +293,22 @@ fn timestamp(unix_ms: u64) -> String {
     let (days, ms) = (unix_ms / 86_400_000, unix_ms % 86_400_000);
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
     let (hour, minute, second) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", ms % 1000)
+    format!(
+        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z",
+        ms % 1000
+    )
 }
 
 #[cfg(test)]

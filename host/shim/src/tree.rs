@@ -45,7 +45,8 @@ impl Identity {
     /// Sends a signal to this process and to no other. `false` when it is gone.
     #[must_use]
     pub fn signal(self, signal: Signal) -> bool {
-        let opened = Pid::from_raw(self.pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        let opened =
+            Pid::from_raw(self.pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
         // The pidfd is of whatever has the pid now. If that process started when ours did, it is ours, and the
         // pidfd stays with it whatever becomes of the pid.
         opened.is_some_and(|pidfd| self.alive() && pidfd_send_signal(&pidfd, signal).is_ok())
@@ -101,26 +102,41 @@ impl ProcessTable {
     /// Reads `/proc` once.
     #[must_use]
     pub fn read() -> Self {
-        let by_pid = pids().filter_map(|pid| Some((pid, Stat::read(pid)?))).collect();
+        let by_pid = pids()
+            .filter_map(|pid| Some((pid, Stat::read(pid)?)))
+            .collect();
         Self { by_pid }
+    }
+
+    /// Every process, the dead included.
+    pub fn all(&self) -> impl Iterator<Item = &Stat> {
+        self.by_pid.values()
     }
 
     /// The descendants of `root`, itself excluded, the dead excluded.
     #[must_use]
     pub fn descendants(&self, root: i32) -> Vec<Stat> {
-        self.closure(&[root]).into_iter().filter(|stat| stat.identity.pid != root && !stat.dead).collect()
+        self.closure(&[root])
+            .into_iter()
+            .filter(|stat| stat.identity.pid != root && !stat.dead)
+            .collect()
     }
 
     /// Everything in `roots` and below. A dead process in between does not cut the walk.
     fn closure(&self, roots: &[i32]) -> Vec<Stat> {
         let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
         for stat in self.by_pid.values() {
-            children.entry(stat.parent).or_default().push(stat.identity.pid);
+            children
+                .entry(stat.parent)
+                .or_default()
+                .push(stat.identity.pid);
         }
         let mut found = BTreeMap::new();
         let mut open: Vec<i32> = roots.to_vec();
         while let Some(pid) = open.pop() {
-            let Some(stat) = self.by_pid.get(&pid) else { continue };
+            let Some(stat) = self.by_pid.get(&pid) else {
+                continue;
+            };
             if found.insert(pid, *stat).is_none() {
                 open.extend(children.get(&pid).into_iter().flatten());
             }
@@ -147,15 +163,32 @@ impl Target<'_> {
     #[must_use]
     pub fn members(&self) -> Vec<Identity> {
         let table = ProcessTable::read();
-        let known = |identity: &&Identity| table.by_pid.get(&identity.pid).is_some_and(|stat| stat.identity == **identity);
-        let mut roots: Vec<i32> = self.recorded.iter().filter(known).map(|identity| identity.pid).collect();
-        roots.extend(table.by_pid.keys().filter(|pid| carries(**pid, self.marker)));
+        let known = |identity: &&Identity| {
+            table
+                .by_pid
+                .get(&identity.pid)
+                .is_some_and(|stat| stat.identity == **identity)
+        };
+        let mut roots: Vec<i32> = self
+            .recorded
+            .iter()
+            .filter(known)
+            .map(|identity| identity.pid)
+            .collect();
+        roots.extend(
+            table
+                .by_pid
+                .keys()
+                .filter(|pid| carries(**pid, self.marker)),
+        );
         roots.extend(self.cgroup.map(cgroup::members).unwrap_or_default());
         roots.extend(self.shim);
         let own = rustix::process::getpid().as_raw_nonzero().get();
         let members = table.closure(&roots).into_iter();
         members
-            .filter(|stat| !stat.dead && stat.identity.pid != own && Some(stat.identity.pid) != self.shim)
+            .filter(|stat| {
+                !stat.dead && stat.identity.pid != own && Some(stat.identity.pid) != self.shim
+            })
             .map(|stat| stat.identity)
             .collect()
     }
@@ -171,7 +204,11 @@ impl Target<'_> {
         let mut found: Vec<Identity> = Vec::new();
         // Each look stops what the one before let fork; a bounded number of looks, for the next round looks again.
         for _ in 0..8 {
-            let new: Vec<Identity> = self.members().into_iter().filter(|one| !found.contains(one)).collect();
+            let new: Vec<Identity> = self
+                .members()
+                .into_iter()
+                .filter(|one| !found.contains(one))
+                .collect();
             if new.is_empty() {
                 break;
             }
@@ -204,9 +241,18 @@ pub fn sweep(target: &Target<'_>, deadline: Duration) -> Swept {
     loop {
         let found = target.kill_round();
         let left = found.is_empty() && !target.cgroup.is_some_and(cgroup::populated);
-        killed.extend(found.iter().filter(|one| !killed.contains(one)).copied().collect::<Vec<_>>());
+        killed.extend(
+            found
+                .iter()
+                .filter(|one| !killed.contains(one))
+                .copied()
+                .collect::<Vec<_>>(),
+        );
         if left || Instant::now() >= end {
-            let survivors = found.iter().filter(|one| one.alive()).filter_map(|one| u32::try_from(one.pid).ok());
+            let survivors = found
+                .iter()
+                .filter(|one| one.alive())
+                .filter_map(|one| u32::try_from(one.pid).ok());
             return Swept {
                 killed: killed.len(),
                 survivors: survivors.collect(),
@@ -220,7 +266,11 @@ pub fn sweep(target: &Target<'_>, deadline: Duration) -> Swept {
 /// All processes that carry this marker, dead ones excluded.
 #[must_use]
 pub fn marked(marker: &str) -> Vec<Identity> {
-    pids().filter(|pid| carries(*pid, marker)).filter_map(Identity::of).filter(|one| one.alive()).collect()
+    pids()
+        .filter(|pid| carries(*pid, marker))
+        .filter_map(Identity::of)
+        .filter(|one| one.alive())
+        .collect()
 }
 
 fn pids() -> impl Iterator<Item = i32> {
@@ -232,9 +282,13 @@ fn carries(pid: i32, marker: &str) -> bool {
     if marker.is_empty() {
         return false;
     }
-    let Ok(environment) = fs::read(format!("/proc/{pid}/environ")) else { return false };
+    let Ok(environment) = fs::read(format!("/proc/{pid}/environ")) else {
+        return false;
+    };
     environment.split(|byte| *byte == 0).any(|entry| {
-        let value = entry.strip_prefix(MARKER_VARIABLE.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
+        let value = entry
+            .strip_prefix(MARKER_VARIABLE.as_bytes())
+            .and_then(|rest| rest.strip_prefix(b"="));
         value == Some(marker.as_bytes())
     })
 }

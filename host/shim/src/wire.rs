@@ -14,8 +14,8 @@ use std::{
 use rustix::{
     io::Errno,
     net::{
-        RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-        recvmsg, sendmsg,
+        RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+        SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
     },
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -115,7 +115,12 @@ impl Wire {
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let outcome = {
             let mut slices = [IoSliceMut::new(&mut self.received[start..])];
-            recvmsg(socket, &mut slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT)
+            recvmsg(
+                socket,
+                &mut slices,
+                &mut ancillary,
+                RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT,
+            )
         };
         let bytes = match outcome {
             Ok(received) => received.bytes,
@@ -137,7 +142,11 @@ impl Wire {
         if self.waiting.len() > WAITING_MAX {
             return Err(WireError::TooManyDescriptors);
         }
-        Ok(if bytes == 0 { Readable::End } else { Readable::Some })
+        Ok(if bytes == 0 {
+            Readable::End
+        } else {
+            Readable::Some
+        })
     }
 
     /// Takes the next whole message, if one has arrived.
@@ -145,7 +154,10 @@ impl Wire {
     /// # Errors
     /// The line is too long, is not a message, or lacks its descriptors. The connection is then of no more use.
     pub fn take<T: DeserializeOwned>(&mut self) -> Result<Option<(T, PassedFds)>, WireError> {
-        let Some(newline) = self.received[self.searched..].iter().position(|byte| *byte == b'\n') else {
+        let Some(newline) = self.received[self.searched..]
+            .iter()
+            .position(|byte| *byte == b'\n')
+        else {
             self.searched = self.received.len();
             if self.searched > LINE_BYTES_MAX {
                 return Err(WireError::LineTooLong);
@@ -159,10 +171,14 @@ impl Wire {
         let line = &self.received[..end];
         let passes = serde_json::from_slice::<LinePasses>(line)?.passes;
         let message = serde_json::from_slice(line)?;
-        if passes.len() > self.waiting.len() {
+        let count = passes.len();
+        if count > self.waiting.len() {
             return Err(WireError::DescriptorsMissing);
         }
-        let fds = passes.into_iter().zip(self.waiting.drain(..)).collect();
+        let fds = passes
+            .into_iter()
+            .zip(self.waiting.drain(..count))
+            .collect();
         self.received.drain(..=end);
         self.received.shrink_to(READ_BYTES);
         self.searched = 0;
@@ -190,7 +206,11 @@ impl Wire {
             return Err(WireError::QueueFull);
         }
         self.queued_bytes += bytes.len();
-        self.queued.push_back(Outgoing { bytes, sent: 0, fds });
+        self.queued.push_back(Outgoing {
+            bytes,
+            sent: 0,
+            fds,
+        });
         Ok(())
     }
 
@@ -230,7 +250,10 @@ impl Outgoing {
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         if !borrowed.is_empty() {
             let fits = ancillary.push(SendAncillaryMessage::ScmRights(&borrowed));
-            debug_assert!(fits, "the space is that of PASSED_MAX descriptors, which push() checked");
+            debug_assert!(
+                fits,
+                "the space is that of PASSED_MAX descriptors, which push() checked"
+            );
         }
         let sent = sendmsg(socket, &slices, &mut ancillary, flags)?;
         self.fds.clear();

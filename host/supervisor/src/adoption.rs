@@ -41,14 +41,20 @@ pub(crate) struct Found {
 /// Deals with everything found, then says so.
 pub(crate) async fn adopt_all(around: Arc<Surroundings>, slots: Arc<Slots>, runtime: Handle) {
     let directory = around.config.socket_dir.clone();
-    let locks = blocking(move || lock_files(&directory)).await.unwrap_or_default();
+    let locks = blocking(move || lock_files(&directory))
+        .await
+        .unwrap_or_default();
     let mut answers = Vec::new();
     for lock_path in locks {
         let path = lock_path.clone();
-        let Some(looked) = blocking(move || record::look(&path)).await else { return };
+        let Some(looked) = blocking(move || record::look(&path)).await else {
+            return;
+        };
         match looked {
             Ok(LockState::Held(Some(record))) => {
-                let Some(key) = key_of_ours(&around, &record) else { continue };
+                let Some(key) = key_of_ours(&around, &record) else {
+                    continue;
+                };
                 let (done, answer) = oneshot::channel();
                 slots.adopt(
                     &around,
@@ -63,7 +69,9 @@ pub(crate) async fn adopt_all(around: Arc<Surroundings>, slots: Arc<Slots>, runt
                 answers.push(answer);
             }
             Ok(LockState::Taken(lock, Some(record))) => {
-                let Some(key) = key_of_ours(&around, &record) else { continue };
+                let Some(key) = key_of_ours(&around, &record) else {
+                    continue;
+                };
                 settle_dead(&around, &key, Some(lock), record, None).await;
             }
             Ok(LockState::Held(None) | LockState::Taken(_, None) | LockState::Absent) => {}
@@ -102,17 +110,26 @@ pub(crate) async fn settle_dead(
         "a shim was lost, sweeping what it started (version_id: {})",
         key.instance
     );
-    let lost = SupervisorEvent::ShimLost { key: key.clone(), run };
+    let lost = SupervisorEvent::ShimLost {
+        key: key.clone(),
+        run,
+    };
     tell(around, lost).await;
     let recorded: Vec<Identity> = sampled.map(|live| live.sampled).unwrap_or_default();
-    let Swept { killed, survivors } = blocking(move || sweep_after(lock, &record, recorded)).await.unwrap_or_default();
+    let Swept { killed, survivors } = blocking(move || sweep_after(lock, &record, recorded))
+        .await
+        .unwrap_or_default();
     tracing::info!(instance = %key.instance, killed, "swept after a lost shim (version_id: {})", key.instance);
     let exit = SlotExit::unreported(ExitCause::ShimLost, rss_bytes, survivors);
     tell(around, SupervisorEvent::Exited { key, run, exit }).await;
 }
 
 /// Kills what a dead shim had started, and removes its files.
-pub(crate) fn sweep_after(lock: Option<SlotLock>, record: &SlotRecord, mut recorded: Vec<Identity>) -> Swept {
+pub(crate) fn sweep_after(
+    lock: Option<SlotLock>,
+    record: &SlotRecord,
+    mut recorded: Vec<Identity>,
+) -> Swept {
     recorded.extend(record.child);
     let target = Target {
         shim: None,
@@ -149,7 +166,9 @@ pub(crate) async fn tell_never_lived(around: &Surroundings, key: SlotKey, run: R
 }
 
 /// Runs file work off the threads that serve requests. `None` when the runtime is shutting down.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
     tokio::task::spawn_blocking(work).await.ok()
 }
 

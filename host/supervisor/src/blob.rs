@@ -15,12 +15,21 @@ use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 /// There are too many bytes, or the system has no memory.
 pub(crate) fn to_fd(bytes: &[u8]) -> io::Result<OwnedFd> {
     if bytes.len() as u64 > BLOB_BYTES_MAX {
-        return Err(io::Error::other(format!("a blob of {} bytes; at most {BLOB_BYTES_MAX}", bytes.len())));
+        return Err(io::Error::other(format!(
+            "a blob of {} bytes; at most {BLOB_BYTES_MAX}",
+            bytes.len()
+        )));
     }
-    let fd = memfd_create("godot-mcp-blob", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let fd = memfd_create(
+        "godot-mcp-blob",
+        MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING,
+    )?;
     let mut file = File::from(fd);
     file.write_all(bytes)?;
-    fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
+    fcntl_add_seals(
+        &file,
+        SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL,
+    )?;
     Ok(file.into())
 }
 
@@ -32,7 +41,9 @@ pub(crate) fn from_fd(fd: OwnedFd) -> io::Result<Vec<u8>> {
     let file = File::from(fd);
     let length = file.metadata()?.len();
     if length > BLOB_BYTES_MAX {
-        return Err(io::Error::other(format!("a blob of {length} bytes; at most {BLOB_BYTES_MAX}")));
+        return Err(io::Error::other(format!(
+            "a blob of {length} bytes; at most {BLOB_BYTES_MAX}"
+        )));
     }
     let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
     file.read_exact_at(&mut bytes, 0)?;
@@ -46,11 +57,17 @@ mod tests {
     #[test]
     fn a_blob_comes_back_as_it_went_and_is_bounded() {
         for length in [0, 1, 100_000, usize::try_from(BLOB_BYTES_MAX).unwrap()] {
-            let bytes: Vec<u8> = (0..length).map(|at| u8::try_from(at % 251).unwrap()).collect();
+            let bytes: Vec<u8> = (0..length)
+                .map(|at| u8::try_from(at % 251).unwrap())
+                .collect();
             let fd = to_fd(&bytes).unwrap();
             let kept = fd.try_clone().unwrap();
             assert_eq!(from_fd(fd).unwrap(), bytes);
-            assert_eq!(from_fd(kept).unwrap(), bytes, "a second reader must see it whole too");
+            assert_eq!(
+                from_fd(kept).unwrap(),
+                bytes,
+                "a second reader must see it whole too"
+            );
         }
         assert!(to_fd(&vec![0; usize::try_from(BLOB_BYTES_MAX).unwrap() + 1]).is_err());
     }

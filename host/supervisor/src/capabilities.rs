@@ -36,8 +36,14 @@ impl Capabilities {
     pub(crate) fn of(cgroup_parent: Option<&Path>) -> Self {
         let limits = cgroup_parent.is_some_and(cgroup::limits_memory);
         Self {
-            kill: cgroup_parent.map_or(KillMethod::ProcessTree, |parent| KillMethod::Cgroup(parent.to_owned())),
-            limit: if limits { LimitMethod::Cgroup } else { LimitMethod::Polling },
+            kill: cgroup_parent.map_or(KillMethod::ProcessTree, |parent| {
+                KillMethod::Cgroup(parent.to_owned())
+            }),
+            limit: if limits {
+                LimitMethod::Cgroup
+            } else {
+                LimitMethod::Polling
+            },
         }
     }
 }

@@ -49,11 +49,12 @@ impl Control {
             while self.wire.wants_write() {
                 self.stream.writable().await?;
                 let (stream, wire) = (&self.stream, &mut self.wire);
-                let written = stream.try_io(Interest::WRITABLE, || match wire.write_to(stream.as_fd()) {
-                    Ok(true) => Ok(()),
-                    Ok(false) => Err(ErrorKind::WouldBlock.into()),
-                    Err(error) => Err(io::Error::other(error)),
-                });
+                let written =
+                    stream.try_io(Interest::WRITABLE, || match wire.write_to(stream.as_fd()) {
+                        Ok(true) => Ok(()),
+                        Ok(false) => Err(ErrorKind::WouldBlock.into()),
+                        Err(error) => Err(io::Error::other(error)),
+                    });
                 unless_it_would_block(written)?;
             }
             Ok(())
@@ -72,10 +73,12 @@ impl Control {
             }
             self.stream.readable().await?;
             let (stream, wire) = (&self.stream, &mut self.wire);
-            let read = stream.try_io(Interest::READABLE, || match wire.read_from(stream.as_fd()) {
-                Ok(Readable::NothingNow) => Err(ErrorKind::WouldBlock.into()),
-                Ok(outcome) => Ok(outcome),
-                Err(error) => Err(io::Error::other(error)),
+            let read = stream.try_io(Interest::READABLE, || {
+                match wire.read_from(stream.as_fd()) {
+                    Ok(Readable::NothingNow) => Err(ErrorKind::WouldBlock.into()),
+                    Ok(outcome) => Ok(outcome),
+                    Err(error) => Err(io::Error::other(error)),
+                }
             });
             if unless_it_would_block(read)? == Some(Readable::End) {
                 return Ok(None);
@@ -84,7 +87,10 @@ impl Control {
     }
 
     /// The next message if it comes in time.
-    pub(crate) async fn receive_within(&mut self, limit: Duration) -> io::Result<Option<(FromShim, PassedFds)>> {
+    pub(crate) async fn receive_within(
+        &mut self,
+        limit: Duration,
+    ) -> io::Result<Option<(FromShim, PassedFds)>> {
         match tokio::time::timeout(limit, self.receive()).await {
             Ok(outcome) => outcome,
             Err(_) => Err(ErrorKind::TimedOut.into()),

@@ -72,7 +72,8 @@ impl DataDir {
             .map_err(io_error(&lock_path))?;
         wait_for_lock(&lock, path, &lock_path)?;
         let pid = format!("{:<10}\n", std::process::id());
-        lock.write_all_at(pid.as_bytes(), 0).map_err(io_error(&lock_path))?;
+        lock.write_all_at(pid.as_bytes(), 0)
+            .map_err(io_error(&lock_path))?;
 
         let id_path = path.join("router_id");
         let router_id = match configured_router_id {
@@ -80,7 +81,10 @@ impl DataDir {
             None => kept_or_made_id(&id_path).map_err(io_error(&id_path))?,
         };
         let epoch_path = path.join("epoch");
-        let former: u64 = fs::read_to_string(&epoch_path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+        let former: u64 = fs::read_to_string(&epoch_path)
+            .ok()
+            .and_then(|text| text.trim().parse().ok())
+            .unwrap_or(0);
         let epoch = former + 1;
         write_durably(&epoch_path, &format!("{epoch}\n")).map_err(io_error(&epoch_path))?;
         Ok(Self {
@@ -116,9 +120,14 @@ fn wait_for_lock(lock: &File, path: &Path, lock_path: &Path) -> Result<(), DataD
         match flock(lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(()),
             // A lock cannot be waited for with a deadline.
-            Err(Errno::WOULDBLOCK) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(20)),
+            Err(Errno::WOULDBLOCK) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(20))
+            }
             Err(Errno::WOULDBLOCK) => {
-                let pid = fs::read_to_string(lock_path).unwrap_or_default().trim().to_owned();
+                let pid = fs::read_to_string(lock_path)
+                    .unwrap_or_default()
+                    .trim()
+                    .to_owned();
                 return Err(DataDirError::InUse {
                     path: path.to_owned(),
                     pid,
@@ -178,7 +187,10 @@ mod tests {
         let name = first.router_id().to_owned();
         let refused = DataDir::claim(&path, None).unwrap_err();
         let own = std::process::id().to_string();
-        assert!(matches!(&refused, DataDirError::InUse { pid, .. } if *pid == own), "{refused}");
+        assert!(
+            matches!(&refused, DataDirError::InUse { pid, .. } if *pid == own),
+            "{refused}"
+        );
         drop(first);
         let second = DataDir::claim(&path, None).unwrap();
         assert_eq!((second.router_id(), second.epoch()), (name.as_str(), 2));

@@ -80,8 +80,14 @@ impl SlotExit {
     }
 
     /// The end of a run that no shim reported.
-    pub(crate) fn unreported(cause: ExitCause, rss_bytes: Option<u64>, survivors: Vec<u32>) -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    pub(crate) fn unreported(
+        cause: ExitCause,
+        rss_bytes: Option<u64>,
+        survivors: Vec<u32>,
+    ) -> Self {
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         Self {
             exit: None,
             cause,

@@ -43,7 +43,10 @@ pub struct LaunchSpec {
 impl LaunchSpec {
     /// A `stdio` command with the defaults: nothing else passed, kept when the router exits, 5 s of grace.
     #[must_use]
-    pub fn stdio(command: impl Into<String>, args: impl IntoIterator<Item = impl Into<String>>) -> Self {
+    pub fn stdio(
+        command: impl Into<String>,
+        args: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
         Self {
             command: command.into(),
             args: args.into_iter().map(Into::into).collect(),
@@ -78,7 +81,10 @@ impl LaunchSpec {
         let config = &frame.around.config;
         let instance = frame.key.instance.as_str();
         let env = self.environment();
-        let cwd = self.cwd.map_or_else(|| frame.around.working_dir.clone(), |cwd| frame.around.working_dir.join(cwd));
+        let cwd = self.cwd.map_or_else(
+            || frame.around.working_dir.clone(),
+            |cwd| frame.around.working_dir.join(cwd),
+        );
         Launch {
             instance: instance.to_owned(),
             slot: frame.key.slot,
@@ -109,9 +115,12 @@ impl LaunchSpec {
 
     /// The router's own where passed, then the template's, which wins.
     fn environment(&self) -> Vec<(String, String)> {
-        let names = PASSED_ALWAYS.into_iter().chain(self.pass_env.iter().map(String::as_str));
+        let names = PASSED_ALWAYS
+            .into_iter()
+            .chain(self.pass_env.iter().map(String::as_str));
         let passed = names.filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)));
-        let not_overridden = passed.filter(|(name, _)| !self.env.iter().any(|(own, _)| own == name));
+        let not_overridden =
+            passed.filter(|(name, _)| !self.env.iter().any(|(own, _)| own == name));
         not_overridden.chain(self.env.iter().cloned()).collect()
     }
 }

@@ -30,13 +30,20 @@ pub enum LogTailError {
     ShuttingDown,
 }
 
-pub(crate) async fn tail(current: PathBuf, files_max: u32, lines: usize) -> Result<Vec<String>, LogTailError> {
+pub(crate) async fn tail(
+    current: PathBuf,
+    files_max: u32,
+    lines: usize,
+) -> Result<Vec<String>, LogTailError> {
     let read = move || tail_of(&current, files_max, lines.min(LINES_MAX));
-    tokio::task::spawn_blocking(read).await.map_err(|_| LogTailError::ShuttingDown)?
+    tokio::task::spawn_blocking(read)
+        .await
+        .map_err(|_| LogTailError::ShuttingDown)?
 }
 
 fn tail_of(current: &Path, files_max: u32, lines: usize) -> Result<Vec<String>, LogTailError> {
-    let files = std::iter::once(current.to_owned()).chain((1..=files_max).map(|n| rotated_log(current, n)));
+    let files =
+        std::iter::once(current.to_owned()).chain((1..=files_max).map(|n| rotated_log(current, n)));
     let mut newest_first: Vec<String> = Vec::new();
     let mut budget = BYTES_MAX;
     for path in files {
@@ -65,7 +72,10 @@ fn end_of(path: &Path, bytes: u64) -> io::Result<String> {
     let mut content = Vec::new();
     file.take(bytes).read_to_end(&mut content)?;
     if skipped > 0 {
-        let first_whole = content.iter().position(|byte| *byte == b'\n').map_or(content.len(), |at| at + 1);
+        let first_whole = content
+            .iter()
+            .position(|byte| *byte == b'\n')
+            .map_or(content.len(), |at| at + 1);
         content.drain(..first_whole);
     }
     Ok(String::from_utf8_lossy(&content).into_owned())
@@ -85,7 +95,12 @@ mod tests {
         fs::write(rotated_log(&current, 2), "1\n2\n").unwrap();
         fs::write(rotated_log(&current, 1), "3\n4\n").unwrap();
         fs::write(&current, "5\n6\n").unwrap();
-        let cases: [(usize, &[&str]); 4] = [(0, &[]), (1, &["6"]), (3, &["4", "5", "6"]), (9, &["1", "2", "3", "4", "5", "6"])];
+        let cases: [(usize, &[&str]); 4] = [
+            (0, &[]),
+            (1, &["6"]),
+            (3, &["4", "5", "6"]),
+            (9, &["1", "2", "3", "4", "5", "6"]),
+        ];
         for (lines, expected) in cases {
             assert_eq!(tail_of(&current, 4, lines).unwrap(), expected, "{lines}");
         }

@@ -26,7 +26,9 @@ pub(crate) async fn sample(around: Arc<Surroundings>, slots: Arc<Slots>, ended: 
             continue;
         }
         // Thousands of small files on a busy machine: not on a thread that serves requests.
-        let Ok(samples) = tokio::task::spawn_blocking(move || measure(live)).await else { return };
+        let Ok(samples) = tokio::task::spawn_blocking(move || measure(live)).await else {
+            return;
+        };
         for (cell, sample) in samples {
             record(&around, &cell, sample);
         }
@@ -56,14 +58,21 @@ fn measure(slots: Vec<(Arc<SlotCell>, Live)>) -> Vec<(Arc<SlotCell>, Sample)> {
         (cell, sample)
     });
     // A tree that is empty has just ended: its last figures say more than a zero does.
-    measured.filter(|(_, sample)| !sample.members.is_empty()).collect()
+    measured
+        .filter(|(_, sample)| !sample.members.is_empty())
+        .collect()
 }
 
 fn record(around: &Surroundings, cell: &SlotCell, sample: Sample) {
     let processes = u32::try_from(sample.members.len()).unwrap_or(u32::MAX);
     {
         let mut live = cell.live.lock();
-        let Some(live) = live.as_mut().filter(|live| live.run == sample.live.run) else { return };
+        let Some(live) = live
+            .as_mut()
+            .filter(|live| live.run == sample.live.run && !live.dying)
+        else {
+            return;
+        };
         live.sampled = sample.members;
         live.rss_bytes = Some(sample.rss_bytes);
     }

@@ -35,13 +35,22 @@ impl ShimProcess {
         let (ours, theirs) = UnixStream::pair()?;
         // Through the descriptor, so that a binary that was replaced or removed since our start does not matter.
         let mut command = Command::new(format!("/proc/self/fd/{}", around.shim.as_raw_fd()));
-        command.arg0("godot-mcp-shim").args(["run", instance]).env_clear();
-        command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .arg0("godot-mcp-shim")
+            .args(["run", instance])
+            .env_clear();
+        command
+            .stdin(OwnedFd::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         let child = command.kill_on_drop(false).spawn()?;
-        let pid = child.id().ok_or_else(|| io::Error::other("the shim is gone already"))?;
+        let pid = child
+            .id()
+            .ok_or_else(|| io::Error::other("the shim is gone already"))?;
         // It is our child and not reaped, so this is it and no other.
         let pid = i32::try_from(pid).map_err(io::Error::other)?;
-        let identity = Identity::of(pid).ok_or_else(|| io::Error::other("the shim is not in /proc"))?;
+        let identity =
+            Identity::of(pid).ok_or_else(|| io::Error::other("the shim is not in /proc"))?;
         let process = Self {
             identity,
             pidfd: watch(pid)?,
@@ -66,7 +75,11 @@ impl ShimProcess {
     /// Waits until it is gone. May be cancelled.
     pub(crate) async fn gone(&mut self) {
         // An error of the reactor means that the runtime is shutting down.
-        let _readable = self.pidfd.readable().await.map(|mut guard| guard.retain_ready());
+        let _readable = self
+            .pidfd
+            .readable()
+            .await
+            .map(|mut guard| guard.retain_ready());
         if let Some(child) = &mut self.child {
             let _status = child.wait().await;
         }
@@ -74,7 +87,10 @@ impl ShimProcess {
 
     /// Waits a bounded time for it to go by itself, then kills it.
     pub(crate) async fn see_off(&mut self) {
-        if tokio::time::timeout(GONE_WITHIN, self.gone()).await.is_err() {
+        if tokio::time::timeout(GONE_WITHIN, self.gone())
+            .await
+            .is_err()
+        {
             self.kill().await;
         }
     }

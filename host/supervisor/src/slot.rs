@@ -126,7 +126,11 @@ enum Hold {
 
 impl Attendant {
     pub(crate) fn new(around: Arc<Surroundings>, slots: Arc<Slots>, cell: Arc<SlotCell>) -> Self {
-        Self { around, slots, cell }
+        Self {
+            around,
+            slots,
+            cell,
+        }
     }
 
     /// Attends to the slot until nothing is wished of it.
@@ -140,7 +144,9 @@ impl Attendant {
                 let mut wishes = self.cell.wishes.lock();
                 let launch = wishes.launch.take();
                 // A kill of the run about to be launched is heeded by not launching it, and answered in the next turn.
-                let kill = wishes.kill.take_if(|run| launch.as_ref().is_none_or(|(launched, _)| launched != run));
+                let kill = wishes
+                    .kill
+                    .take_if(|run| launch.as_ref().is_none_or(|(launched, _)| launched != run));
                 (launch, kill)
             };
             if let Some(run) = kill {
@@ -168,7 +174,8 @@ impl Attendant {
                     "instance process started (version_id: {})", self.key().instance
                 );
                 let key = self.key().clone();
-                self.tell(SupervisorEvent::Started { key, run, pid, io }).await;
+                self.tell(SupervisorEvent::Started { key, run, pid, io })
+                    .await;
                 self.hold(held).await
             }
             Err(error) => {
@@ -178,16 +185,29 @@ impl Attendant {
         }
     }
 
-    async fn start(&self, run: Run, spec: LaunchSpec) -> Result<(Held, u32, PassedFds, PathBuf), StartError> {
+    async fn start(
+        &self,
+        run: Run,
+        spec: LaunchSpec,
+    ) -> Result<(Held, u32, PassedFds, PathBuf), StartError> {
         if self.stop_wished(run) {
             return Err(StartError::Stopped);
         }
         let key = self.key();
         let config = &self.around.config;
-        let paths = SlotPaths::new(&config.socket_dir, key.instance.as_str(), key.slot, spec.transport)?;
+        let paths = SlotPaths::new(
+            &config.socket_dir,
+            key.instance.as_str(),
+            key.slot,
+            spec.transport,
+        )?;
         self.clear_stray(&paths.lock).await?;
         let marker = random_hex(16).map_err(StartError::Shim)?;
-        let (control_path, lock_path, socket_path) = (paths.control.clone(), paths.lock.clone(), paths.socket.clone());
+        let (control_path, lock_path, socket_path) = (
+            paths.control.clone(),
+            paths.lock.clone(),
+            paths.socket.clone(),
+        );
         let message = spec.into_message(LaunchFrame {
             around: &self.around,
             key,
@@ -195,7 +215,8 @@ impl Attendant {
             marker,
             paths,
         });
-        let (shim, stream) = ShimProcess::start(&self.around, key.instance.as_str()).map_err(StartError::Shim)?;
+        let (shim, stream) =
+            ShimProcess::start(&self.around, key.instance.as_str()).map_err(StartError::Shim)?;
         let mut held = Held {
             run,
             control: Control::new(stream).map_err(StartError::Shim)?,
@@ -204,7 +225,9 @@ impl Attendant {
             lock_path,
             record: None,
         };
-        let outcome = held.begin(&self.hello(), ToShim::Launch(Box::new(message))).await;
+        let outcome = held
+            .begin(&self.hello(), ToShim::Launch(Box::new(message)))
+            .await;
         match outcome {
             Ok((pid, passed)) => {
                 held.record = self.read_record(&held.lock_path).await;
@@ -235,10 +258,19 @@ impl Attendant {
                     state,
                     pid,
                     passed,
-                } => return self.adopted(found, done, control, (state, pid, passed)).await,
+                } => {
+                    return self
+                        .adopted(found, done, control, (state, pid, passed))
+                        .await;
+                }
                 Hold::Busy { router_id, pid } if last_try => {
                     let key = self.key().clone();
-                    self.tell(SupervisorEvent::HeldElsewhere { key, router_id, pid }).await;
+                    self.tell(SupervisorEvent::HeldElsewhere {
+                        key,
+                        router_id,
+                        pid,
+                    })
+                    .await;
                     return false;
                 }
                 Hold::Failed(error) => {
@@ -303,7 +335,8 @@ impl Attendant {
             started_at_ms: record.started_at_ms,
         };
         let key = self.key().clone();
-        self.tell(SupervisorEvent::Adopted { key, run, adoption }).await;
+        self.tell(SupervisorEvent::Adopted { key, run, adoption })
+            .await;
         let _nobody_counts = done.send(true);
         self.hold(held).await
     }
@@ -315,6 +348,7 @@ impl Attendant {
             shim: held.shim.identity,
             sampled: Vec::new(),
             rss_bytes: None,
+            dying: false,
         });
         let ending = self.listen(&mut held).await;
         let live = self.cell.live.lock().take();
@@ -384,14 +418,19 @@ impl Attendant {
     async fn grant_wishes(&self, held: &mut Held) -> Option<Ending> {
         let wishes = std::mem::take(&mut *self.cell.wishes.lock());
         if let Some((run, _)) = wishes.launch {
-            self.spawn_failed(run, format!("run {} of the slot has not ended", held.run)).await;
+            self.spawn_failed(run, format!("run {} of the slot has not ended", held.run))
+                .await;
         }
         let mut messages: Vec<(ToShim, PassedFds)> = Vec::new();
         match wishes.blob {
-            Some((run, Blob::Clear)) if run == held.run => messages.push((ToShim::ClearBlob, Vec::new())),
+            Some((run, Blob::Clear)) if run == held.run => {
+                messages.push((ToShim::ClearBlob, Vec::new()))
+            }
             Some((run, Blob::Put(bytes))) if run == held.run => match blob::to_fd(&bytes) {
                 Ok(fd) => messages.push((ToShim::Blob, vec![(Passed::Blob, fd)])),
-                Err(error) => tracing::warn!(instance = %self.key().instance, error = %error, "no blob was kept"),
+                Err(error) => {
+                    tracing::warn!(instance = %self.key().instance, error = %error, "no blob was kept")
+                }
             },
             _ => {}
         }
@@ -400,7 +439,12 @@ impl Attendant {
             messages.push((ToShim::Stop { grace_ms }, Vec::new()));
         }
         match wishes.kill {
-            Some(run) if run == held.run => messages.push((ToShim::Kill, Vec::new())),
+            Some(run) if run == held.run => {
+                if let Some(live) = self.cell.live.lock().as_mut() {
+                    live.dying = true;
+                }
+                messages.push((ToShim::Kill, Vec::new()));
+            }
             Some(run) => tell_never_lived(&self.around, self.key().clone(), run).await,
             None => {}
         }
@@ -427,7 +471,10 @@ impl Attendant {
 
     /// After the end of a connection: either the shim is dying, or it is there to be connected to again.
     async fn reconnect(&self, held: &mut Held) -> Option<Ending> {
-        if tokio::time::timeout(DYING_WITHIN, held.shim.gone()).await.is_ok() {
+        if tokio::time::timeout(DYING_WITHIN, held.shim.gone())
+            .await
+            .is_ok()
+        {
             return Some(Ending::Lost);
         }
         let deadline = Instant::now() + ADOPTED_WITHIN;
@@ -436,7 +483,10 @@ impl Attendant {
                 held.control = control;
                 return None;
             }
-            if tokio::time::timeout(TRY_AGAIN_AFTER, held.shim.gone()).await.is_ok() {
+            if tokio::time::timeout(TRY_AGAIN_AFTER, held.shim.gone())
+                .await
+                .is_ok()
+            {
                 break;
             }
         }
@@ -446,7 +496,9 @@ impl Attendant {
     async fn try_to_hold(&self, control_path: &Path) -> Hold {
         let attempt = async {
             let mut control = Control::connect(control_path).await?;
-            control.send(&ToShim::Hello(self.hello()), Vec::new()).await?;
+            control
+                .send(&ToShim::Hello(self.hello()), Vec::new())
+                .await?;
             match control.receive_within(WELCOME_WITHIN).await? {
                 Some((FromShim::Welcome(welcome), passed)) => Ok(Hold::Granted {
                     control,
@@ -487,7 +539,10 @@ impl Attendant {
     /// Before a launch: whoever holds the lock in our name is a stray that adoption did not reach.
     async fn clear_stray(&self, lock_path: &Path) -> Result<(), StartError> {
         let path = lock_path.to_owned();
-        match blocking(move || record::look(&path)).await.ok_or(StartError::ShuttingDown)?? {
+        match blocking(move || record::look(&path))
+            .await
+            .ok_or(StartError::ShuttingDown)??
+        {
             LockState::Held(Some(record)) if record.router_id == self.around.config.router_id => {
                 tracing::warn!(instance = %self.key().instance, "a stray shim of this slot is killed");
                 if let Ok(mut shim) = ShimProcess::found(record.shim) {
@@ -508,7 +563,9 @@ impl Attendant {
     /// If nobody holds the lock any more, says what became of its run and clears up.
     async fn settle_if_dead(&self, lock_path: &Path, live: Option<Live>) -> bool {
         let path = lock_path.to_owned();
-        if let Some(Ok(LockState::Taken(lock, Some(record)))) = blocking(move || record::look(&path)).await {
+        if let Some(Ok(LockState::Taken(lock, Some(record)))) =
+            blocking(move || record::look(&path)).await
+        {
             settle_dead(&self.around, self.key(), Some(lock), record, live).await;
             return true;
         }
@@ -536,7 +593,8 @@ impl Attendant {
 
     async fn spawn_failed(&self, run: Run, error: String) {
         let key = self.key().clone();
-        self.tell(SupervisorEvent::SpawnFailed { key, run, error }).await;
+        self.tell(SupervisorEvent::SpawnFailed { key, run, error })
+            .await;
     }
 
     async fn tell(&self, event: SupervisorEvent) {
@@ -559,9 +617,16 @@ impl Attendant {
 
 impl Held {
     /// Says hello and what to run, and waits until it runs.
-    async fn begin(&mut self, hello: &Hello, launch: ToShim) -> Result<(u32, PassedFds), StartError> {
+    async fn begin(
+        &mut self,
+        hello: &Hello,
+        launch: ToShim,
+    ) -> Result<(u32, PassedFds), StartError> {
         for message in [ToShim::Hello(hello.clone()), launch] {
-            self.control.send(&message, Vec::new()).await.map_err(StartError::Told)?;
+            self.control
+                .send(&message, Vec::new())
+                .await
+                .map_err(StartError::Told)?;
         }
         self.started().await
     }
@@ -570,9 +635,16 @@ impl Held {
         let deadline = Instant::now() + STARTED_WITHIN;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            match self.control.receive_within(left).await.map_err(StartError::NoAnswer)? {
+            match self
+                .control
+                .receive_within(left)
+                .await
+                .map_err(StartError::NoAnswer)?
+            {
                 Some((FromShim::Started { pid }, passed)) => return Ok((pid, passed)),
-                Some((FromShim::SpawnFailed { error }, _)) => return Err(StartError::Refused(error)),
+                Some((FromShim::SpawnFailed { error }, _)) => {
+                    return Err(StartError::Refused(error));
+                }
                 Some((FromShim::Refused { reason }, _)) => return Err(StartError::Refused(reason)),
                 Some((FromShim::Exited(_), _)) => return Err(StartError::Stopped),
                 Some(_) => {}
@@ -583,7 +655,11 @@ impl Held {
 }
 
 /// Sorts what a shim passed. `None` when something is missing.
-fn io_of(transport: Transport, passed: PassedFds, socket_path: PathBuf) -> Option<(InstanceIo, Option<OwnedFd>)> {
+fn io_of(
+    transport: Transport,
+    passed: PassedFds,
+    socket_path: PathBuf,
+) -> Option<(InstanceIo, Option<OwnedFd>)> {
     let (mut stdin, mut stdout, mut blob) = (None, None, None);
     for (kind, fd) in passed {
         match kind {

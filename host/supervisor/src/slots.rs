@@ -57,6 +57,8 @@ pub(crate) struct Live {
     /// The members of the tree at the last sample: what a sweep finds even without a marker.
     pub(crate) sampled: Vec<Identity>,
     pub(crate) rss_bytes: Option<u64>,
+    /// Set when a kill is sent: half a tree says nothing about the whole.
+    pub(crate) dying: bool,
 }
 
 /// One slot in use.
@@ -127,7 +129,12 @@ impl Slots {
         }
         let cell = Arc::new(SlotCell::new(found.key.clone()));
         cells.insert(found.key.clone(), Arc::clone(&cell));
-        self.attend(Arc::clone(around), runtime, cell, First::Adopt(Box::new(found), done));
+        self.attend(
+            Arc::clone(around),
+            runtime,
+            cell,
+            First::Adopt(Box::new(found), done),
+        );
     }
 
     pub(crate) fn stop(&self, key: &SlotKey, run: Run, grace: Duration) {
@@ -187,7 +194,13 @@ impl Slots {
         self.cells.lock().remove(&cell.key);
     }
 
-    fn attend(self: &Arc<Self>, around: Arc<Surroundings>, runtime: &Handle, cell: Arc<SlotCell>, first: First) {
+    fn attend(
+        self: &Arc<Self>,
+        around: Arc<Surroundings>,
+        runtime: &Handle,
+        cell: Arc<SlotCell>,
+        first: First,
+    ) {
         let attendant = Attendant::new(around, Arc::clone(self), cell);
         let abandoned = self.abandoned.clone();
         let task = async move {
@@ -203,7 +216,9 @@ impl Slots {
     /// under the same lock, sees the wish or has gone before it.
     fn wish(&self, key: &SlotKey, change: impl FnOnce(&mut Wishes)) -> bool {
         let cells = self.cells.lock();
-        let Some(cell) = cells.get(key) else { return false };
+        let Some(cell) = cells.get(key) else {
+            return false;
+        };
         change(&mut cell.wishes.lock());
         cell.wake.notify_one();
         true

@@ -49,7 +49,11 @@ pub struct SupervisorConfig {
 impl SupervisorConfig {
     /// The defaults, for a router of this name with its sockets and logs there.
     #[must_use]
-    pub fn new(socket_dir: impl Into<PathBuf>, log_dir: impl Into<PathBuf>, router_id: impl Into<String>) -> Self {
+    pub fn new(
+        socket_dir: impl Into<PathBuf>,
+        log_dir: impl Into<PathBuf>,
+        router_id: impl Into<String>,
+    ) -> Self {
         Self {
             socket_dir: socket_dir.into(),
             log_dir: log_dir.into(),
@@ -123,7 +127,10 @@ impl Supervisor {
     ///
     /// # Errors
     /// The shim is missing, or a directory cannot be made.
-    pub fn new(config: SupervisorConfig, events: mpsc::Sender<SupervisorEvent>) -> Result<Self, SupervisorError> {
+    pub fn new(
+        config: SupervisorConfig,
+        events: mpsc::Sender<SupervisorEvent>,
+    ) -> Result<Self, SupervisorError> {
         let config = SupervisorConfig {
             socket_dir: made_and_absolute(&config.socket_dir)?,
             log_dir: made_and_absolute(&config.log_dir)?,
@@ -134,7 +141,11 @@ impl Supervisor {
             source,
         })?;
         let working_dir = made_and_absolute(Path::new("."))?;
-        let cgroup_parent = if config.use_cgroup { cgroup::usable_parent() } else { None };
+        let cgroup_parent = if config.use_cgroup {
+            cgroup::usable_parent()
+        } else {
+            None
+        };
         let capabilities = Capabilities::of(cgroup_parent.as_deref());
         let around = Arc::new(Surroundings {
             config,
@@ -147,7 +158,10 @@ impl Supervisor {
         let slots = Arc::new(Slots::new(tasks.clone()));
         let ended = CancellationToken::new();
         let runtime = Handle::current();
-        tasks.spawn_on(memory::sample(Arc::clone(&around), Arc::clone(&slots), ended.clone()), &runtime);
+        tasks.spawn_on(
+            memory::sample(Arc::clone(&around), Arc::clone(&slots), ended.clone()),
+            &runtime,
+        );
         Ok(Self {
             around,
             slots,
@@ -161,7 +175,11 @@ impl Supervisor {
     /// Looks for the shims of earlier lives of this router, and for what they left behind. Ends with
     /// [`SupervisorEvent::AdoptionFinished`]; launch nothing before it.
     pub fn adopt_all(&self) {
-        let work = adoption::adopt_all(Arc::clone(&self.around), Arc::clone(&self.slots), self.runtime.clone());
+        let work = adoption::adopt_all(
+            Arc::clone(&self.around),
+            Arc::clone(&self.slots),
+            self.runtime.clone(),
+        );
         let ended = self.ended.clone();
         let bounded = async move {
             tokio::select! {
@@ -175,7 +193,8 @@ impl Supervisor {
     /// Starts a run. Answered by `Started` or `SpawnFailed`; the latter at once when the slot's former run has not
     /// ended, and not before the sweep after a lost shim is over.
     pub fn launch(&self, key: SlotKey, run: Run, spec: LaunchSpec) {
-        self.slots.launch(&self.around, &self.runtime, key, run, spec);
+        self.slots
+            .launch(&self.around, &self.runtime, key, run, spec);
     }
 
     /// SIGTERM to the run's process group, then after `grace` SIGKILL to its whole tree. Answered by `Exited`, or not
@@ -216,8 +235,14 @@ impl Supervisor {
         self.ended.cancel();
         self.slots.release_all();
         self.tasks.close();
-        if tokio::time::timeout(RELEASE_WITHIN, self.tasks.wait()).await.is_err() {
-            tracing::warn!(reason = "a launch is still under way", "not every slot was released");
+        if tokio::time::timeout(RELEASE_WITHIN, self.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                reason = "a launch is still under way",
+                "not every slot was released"
+            );
         }
     }
 
@@ -237,7 +262,11 @@ impl Supervisor {
     ///
     /// # Errors
     /// The log exists and cannot be read.
-    pub async fn logs_tail(&self, key: &SlotKey, lines: usize) -> Result<Vec<String>, LogTailError> {
+    pub async fn logs_tail(
+        &self,
+        key: &SlotKey,
+        lines: usize,
+    ) -> Result<Vec<String>, LogTailError> {
         logs::tail(self.log_path(key), self.around.config.log_files_max, lines).await
     }
 }

@@ -3,9 +3,18 @@ use super::{FromShim, Hello, OnRouterExit, PROTOCOL, Passed, SlotState, ToShim, 
 #[test]
 fn a_message_from_a_newer_peer_is_recognised_as_unknown() {
     let newer = r#"{"type":"rewind","to":7,"deep":{"x":[1]}}"#;
-    assert_eq!(serde_json::from_str::<ToShim>(newer).unwrap(), ToShim::Unknown);
-    assert_eq!(serde_json::from_str::<FromShim>(newer).unwrap(), FromShim::Unknown);
-    assert_eq!(serde_json::from_str::<Passed>("\"gpu\"").unwrap(), Passed::Unknown);
+    assert_eq!(
+        serde_json::from_str::<ToShim>(newer).unwrap(),
+        ToShim::Unknown
+    );
+    assert_eq!(
+        serde_json::from_str::<FromShim>(newer).unwrap(),
+        FromShim::Unknown
+    );
+    assert_eq!(
+        serde_json::from_str::<Passed>("\"gpu\"").unwrap(),
+        Passed::Unknown
+    );
 }
 
 #[test]
@@ -17,7 +26,10 @@ fn fields_of_a_newer_peer_are_ignored() {
         state: SlotState::Unknown,
         pid: Some(4),
     };
-    assert_eq!(serde_json::from_str::<FromShim>(newer).unwrap(), FromShim::Welcome(expected));
+    assert_eq!(
+        serde_json::from_str::<FromShim>(newer).unwrap(),
+        FromShim::Welcome(expected)
+    );
 }
 
 #[test]
@@ -36,6 +48,12 @@ fn the_newest_protocol_that_both_speak_holds() {
 
 #[test]
 fn the_words_of_the_configuration_are_those_of_the_wire() {
-    assert_eq!(serde_json::to_string(&OnRouterExit::Keep).unwrap(), "\"keep\"");
-    assert_eq!(serde_json::to_string(&OnRouterExit::Stop).unwrap(), "\"stop\"");
+    assert_eq!(
+        serde_json::to_string(&OnRouterExit::Keep).unwrap(),
+        "\"keep\""
+    );
+    assert_eq!(
+        serde_json::to_string(&OnRouterExit::Stop).unwrap(),
+        "\"stop\""
+    );
 }

@@ -12,7 +12,10 @@ fn record(tail: Vec<String>) -> SlotRecord {
         slot: 0,
         run: 7,
         router_id: "r1".into(),
-        shim: Identity { pid: 10, started: 20 },
+        shim: Identity {
+            pid: 10,
+            started: 20,
+        },
         marker: "00".repeat(16),
         control_path: "/tmp/x.sock".into(),
         transport: Transport::Stdio,
@@ -44,14 +47,22 @@ fn a_held_lock_shows_its_record_and_a_dropped_one_can_be_taken() {
     assert!(matches!(look(&path).unwrap(), LockState::Absent));
     let (mut lock, before) = take(&path).unwrap();
     assert!(before.is_none());
-    lock.write(&record(vec!["a long line".repeat(100)])).unwrap();
+    lock.write(&record(vec!["a long line".repeat(100)]))
+        .unwrap();
     lock.write(&record(vec![])).unwrap();
-    let LockState::Held(Some(seen)) = look(&path).unwrap() else { panic!("must be held") };
+    let LockState::Held(Some(seen)) = look(&path).unwrap() else {
+        panic!("must be held")
+    };
     assert_eq!(seen, record(vec![]));
     let error = take(&path).unwrap_err();
-    assert!(error.to_string().contains("shim 10 of router r1"), "{error}");
+    assert!(
+        error.to_string().contains("shim 10 of router r1"),
+        "{error}"
+    );
     drop(lock);
-    let LockState::Taken(lock, Some(left)) = look(&path).unwrap() else { panic!("must be free") };
+    let LockState::Taken(lock, Some(left)) = look(&path).unwrap() else {
+        panic!("must be free")
+    };
     assert_eq!(left, record(vec![]));
     lock.remove();
     assert!(matches!(look(&path).unwrap(), LockState::Absent));
@@ -75,7 +86,10 @@ fn a_file_that_others_may_write_is_not_believed() {
     let (_dir, path) = lock_path();
     std::fs::write(&path, "{}\n").unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
-    assert!(matches!(look(&path), Err(LockError::NotOurs { mode: 0o666, .. })));
+    assert!(matches!(
+        look(&path),
+        Err(LockError::NotOurs { mode: 0o666, .. })
+    ));
     std::fs::remove_file(&path).unwrap();
     std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
     assert!(matches!(look(&path), Err(LockError::Io { .. })));
@@ -87,6 +101,9 @@ fn a_torn_record_is_no_record() {
     for content in ["", "{\"instance\":", "not json\n"] {
         std::fs::write(&path, content).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-        assert!(matches!(look(&path).unwrap(), LockState::Taken(_, None)), "{content:?}");
+        assert!(
+            matches!(look(&path).unwrap(), LockState::Taken(_, None)),
+            "{content:?}"
+        );
     }
 }

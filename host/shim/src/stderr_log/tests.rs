@@ -15,7 +15,9 @@ fn log_at(path: &Path, bytes_max: u64, files_max: u32) -> StderrLog {
 fn contents(path: &Path) -> Vec<String> {
     let text = fs::read_to_string(path).unwrap();
     assert!(text.ends_with('\n'), "a log ends where a line does");
-    text.lines().map(|line| line.split_once(' ').unwrap().1.to_owned()).collect()
+    text.lines()
+        .map(|line| line.split_once(' ').unwrap().1.to_owned())
+        .collect()
 }
 
 #[test]
@@ -43,9 +45,24 @@ fn lines_are_whole_however_they_arrive() {
     log.take(b"\xff\xfe");
     log.finish_line();
     let bytes = fs::read(&path).unwrap();
-    let lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').map(|line| &line[line.len().min(25)..]).collect();
-    assert_eq!(lines, [&b"one"[..], b"two", b"", b"four, bad: unfinished\xff\xfe", b""]);
-    assert_eq!(log.tail(), ["one", "two", "", "four, bad: unfinished\u{fffd}\u{fffd}"]);
+    let lines: Vec<&[u8]> = bytes
+        .split(|byte| *byte == b'\n')
+        .map(|line| &line[line.len().min(25)..])
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            &b"one"[..],
+            b"two",
+            b"",
+            b"four, bad: unfinished\xff\xfe",
+            b""
+        ]
+    );
+    assert_eq!(
+        log.tail(),
+        ["one", "two", "", "four, bad: unfinished\u{fffd}\u{fffd}"]
+    );
 }
 
 #[test]
@@ -65,7 +82,11 @@ fn rotation_keeps_whole_lines_and_a_bounded_number_of_files() {
     let numbers: Vec<usize> = all.iter().map(|line| line[5..8].parse().unwrap()).collect();
     let first = numbers[0];
     assert!(first > 0, "the oldest must be gone");
-    assert_eq!(numbers, (first..100).collect::<Vec<_>>(), "nothing between the oldest kept and the newest is lost");
+    assert_eq!(
+        numbers,
+        (first..100).collect::<Vec<_>>(),
+        "nothing between the oldest kept and the newest is lost"
+    );
 }
 
 #[test]
@@ -89,10 +110,16 @@ fn what_cannot_be_written_is_counted_and_still_in_the_tail() {
     fs::create_dir(&path).unwrap();
     let mut log = log_at(&path, 1 << 20, 2);
     log.take(b"lost\n");
-    assert_eq!((log.dropped_bytes(), log.tail()), (5, vec!["lost".to_owned()]));
+    assert_eq!(
+        (log.dropped_bytes(), log.tail()),
+        (5, vec!["lost".to_owned()])
+    );
     fs::remove_dir(&path).unwrap();
     log.take(b"seen\n");
-    assert_eq!(contents(&path), ["godot-mcp-shim: 1 lines of stderr dropped here", "seen"]);
+    assert_eq!(
+        contents(&path),
+        ["godot-mcp-shim: 1 lines of stderr dropped here", "seen"]
+    );
 }
 
 #[test]
@@ -106,7 +133,10 @@ fn a_flood_and_an_endless_line_are_bounded() {
         log.take(line.as_bytes());
     }
     let written = fs::metadata(&path).unwrap().len();
-    assert!(written >= BURST_BYTES / 2 && written < 30 << 20, "{written}");
+    assert!(
+        written >= BURST_BYTES / 2 && written < 30 << 20,
+        "{written}"
+    );
     assert!(log.dropped_bytes() > 10 << 20, "{}", log.dropped_bytes());
     assert!(log.tail().len() <= TAIL_LINES_MAX);
     assert!(log.tail().iter().map(String::len).sum::<usize>() <= TAIL_BYTES_MAX);

@@ -18,7 +18,12 @@ fn pair() -> (UnixStream, UnixStream) {
 }
 
 /// Moves bytes until the receiver has a message or the bound of tries is reached.
-fn carry(sender: &mut Wire, near: &UnixStream, receiver: &mut Wire, far: &UnixStream) -> (FromShim, super::PassedFds) {
+fn carry(
+    sender: &mut Wire,
+    near: &UnixStream,
+    receiver: &mut Wire,
+    far: &UnixStream,
+) -> (FromShim, super::PassedFds) {
     for _ in 0..10_000 {
         sender.write_to(near.as_fd()).unwrap();
         receiver.read_from(far.as_fd()).unwrap();
@@ -36,8 +41,15 @@ fn descriptors_arrive_with_their_own_message() {
     let (read_a, write_a) = rustix::pipe::pipe().unwrap();
     let (read_b, write_b) = rustix::pipe::pipe().unwrap();
     sender.push(&FromShim::Unsupported, vec![]).unwrap();
-    sender.push(&FromShim::Started { pid: 1 }, vec![(Passed::Stdout, read_a)]).unwrap();
-    sender.push(&FromShim::Started { pid: 2 }, vec![(Passed::Blob, read_b)]).unwrap();
+    sender
+        .push(
+            &FromShim::Started { pid: 1 },
+            vec![(Passed::Stdout, read_a)],
+        )
+        .unwrap();
+    sender
+        .push(&FromShim::Started { pid: 2 }, vec![(Passed::Blob, read_b)])
+        .unwrap();
     File::from(write_a).write_all(b"a").unwrap();
     File::from(write_b).write_all(b"b").unwrap();
 
@@ -60,7 +72,14 @@ fn a_line_larger_than_the_socket_buffer_arrives_whole() {
     let (mut sender, mut receiver) = (Wire::default(), Wire::default());
     let error = "x".repeat(700 * 1024);
     let (read, _write) = rustix::pipe::pipe().unwrap();
-    sender.push(&FromShim::SpawnFailed { error: error.clone() }, vec![(Passed::Stdin, read)]).unwrap();
+    sender
+        .push(
+            &FromShim::SpawnFailed {
+                error: error.clone(),
+            },
+            vec![(Passed::Stdin, read)],
+        )
+        .unwrap();
     let (message, fds) = carry(&mut sender, &near, &mut receiver, &far);
     assert_eq!(message, FromShim::SpawnFailed { error });
     assert_eq!(fds.len(), 1);
@@ -73,13 +92,19 @@ fn bounds_hold_on_both_sides() {
     let too_long = FromShim::SpawnFailed {
         error: "x".repeat(LINE_BYTES_MAX),
     };
-    assert!(matches!(wire.push(&too_long, vec![]), Err(WireError::LineTooLong)));
+    assert!(matches!(
+        wire.push(&too_long, vec![]),
+        Err(WireError::LineTooLong)
+    ));
     let long = FromShim::SpawnFailed {
         error: "x".repeat(LINE_BYTES_MAX - 100),
     };
     wire.push(&long, vec![]).unwrap();
     wire.push(&long, vec![]).unwrap();
-    assert!(matches!(wire.push(&long, vec![]), Err(WireError::QueueFull)));
+    assert!(matches!(
+        wire.push(&long, vec![]),
+        Err(WireError::QueueFull)
+    ));
 
     let mut receiver = Wire::default();
     let chunk = vec![b'y'; 64 * 1024];
@@ -96,9 +121,13 @@ fn bounds_hold_on_both_sides() {
 fn a_line_that_lies_about_its_descriptors_is_refused() {
     let (mut near, far) = pair();
     let mut receiver = Wire::default();
-    near.write_all(b"{\"passes\":[\"blob\"],\"type\":\"blob\"}\n").unwrap();
+    near.write_all(b"{\"passes\":[\"blob\"],\"type\":\"blob\"}\n")
+        .unwrap();
     assert_eq!(receiver.read_from(far.as_fd()).unwrap(), Readable::Some);
-    assert!(matches!(receiver.take::<ToShim>(), Err(WireError::DescriptorsMissing)));
+    assert!(matches!(
+        receiver.take::<ToShim>(),
+        Err(WireError::DescriptorsMissing)
+    ));
 }
 
 #[test]
@@ -107,8 +136,14 @@ fn garbage_is_refused_and_the_end_is_seen() {
     let mut receiver = Wire::default();
     near.write_all(b"\xff\xfe{]\n").unwrap();
     receiver.read_from(far.as_fd()).unwrap();
-    assert!(matches!(receiver.take::<ToShim>(), Err(WireError::NotAMessage(_))));
-    assert_eq!(receiver.read_from(far.as_fd()).unwrap(), Readable::NothingNow);
+    assert!(matches!(
+        receiver.take::<ToShim>(),
+        Err(WireError::NotAMessage(_))
+    ));
+    assert_eq!(
+        receiver.read_from(far.as_fd()).unwrap(),
+        Readable::NothingNow
+    );
     drop(near);
     assert_eq!(receiver.read_from(far.as_fd()).unwrap(), Readable::End);
 }
