@@ -6,7 +6,12 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
+
+/// How often, and how far apart, an emptied cgroup is tried to be removed: together a tenth of a second.
+const REMOVE_TRIES: u32 = 20;
+const REMOVE_AGAIN_AFTER: Duration = Duration::from_millis(5);
 
 /// The v2 cgroup that this process is in, if cgroups can be made and killed beneath it.
 #[must_use]
@@ -79,14 +84,21 @@ pub fn populated(cgroup: &Path) -> bool {
         .is_ok_and(|events| events.contains("populated 1"))
 }
 
-/// Removes an empty cgroup with those that its members made beneath it.
+/// Removes an empty cgroup with those that its members made beneath it. What has just died may still be counted for a
+/// moment, so this tries for a bounded time; what lives on keeps its cgroup.
 pub fn remove(cgroup: &Path) {
-    let below = fs::read_dir(cgroup).into_iter().flatten().flatten();
-    for entry in below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
-        remove(&entry.path());
+    for _ in 0..REMOVE_TRIES {
+        let below = fs::read_dir(cgroup).into_iter().flatten().flatten();
+        for entry in below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+            remove(&entry.path());
+        }
+        match fs::remove_dir(cgroup) {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                std::thread::sleep(REMOVE_AGAIN_AFTER)
+            }
+            Ok(()) | Err(_) => return,
+        }
     }
-    // Still populated, or gone already: neither has a remedy here.
-    let _left = fs::remove_dir(cgroup);
 }
 
 /// The mount point of a line of `/proc/self/mountinfo` if its file system is cgroup2 (proc_pid_mountinfo(5)).

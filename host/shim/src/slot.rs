@@ -302,7 +302,7 @@ impl Slot {
         match message {
             ToShim::Hello(hello) => self.greet(key, &hello),
             ToShim::Stop { grace_ms } => {
-                self.stop(ExitCause::Stopped, Duration::from_millis(grace_ms))
+                self.stop(ExitCause::Stopped, Duration::from_millis(grace_ms));
             }
             ToShim::Kill => self.kill(ExitCause::Killed),
             ToShim::Blob => self.keep_blob(key, passed),
@@ -449,7 +449,10 @@ impl Slot {
             Phase::Stopping { cause, deadline } => {
                 if now >= deadline {
                     self.kill(cause);
-                } else if self.exit.is_some() && self.target().members().is_empty() {
+                } else if self.exit.is_some()
+                    && !self.populated()
+                    && self.target().members().is_empty()
+                {
                     self.finish(cause, Vec::new());
                 }
             }
@@ -468,8 +471,7 @@ impl Slot {
     fn kill_once(&mut self, cause: ExitCause, last: bool) {
         let found = self.target().kill_round();
         self.exit = self.exit.or_else(|| reap(self.pid));
-        let populated = self.record.cgroup.as_deref().is_some_and(cgroup::populated);
-        if self.exit.is_some() && found.is_empty() && !populated {
+        if self.exit.is_some() && found.is_empty() && !self.populated() {
             self.finish(cause, Vec::new());
         } else if last {
             let survivors = found
@@ -479,6 +481,10 @@ impl Slot {
                 .collect();
             self.finish(cause, survivors);
         }
+    }
+
+    fn populated(&self) -> bool {
+        self.record.cgroup.as_deref().is_some_and(cgroup::populated)
     }
 
     fn target(&self) -> Target<'_> {

@@ -121,7 +121,7 @@ fn wait_for_lock(lock: &File, path: &Path, lock_path: &Path) -> Result<(), DataD
             Ok(()) => return Ok(()),
             // A lock cannot be waited for with a deadline.
             Err(Errno::WOULDBLOCK) if Instant::now() < deadline => {
-                std::thread::sleep(Duration::from_millis(20))
+                std::thread::sleep(Duration::from_millis(20));
             }
             Err(Errno::WOULDBLOCK) => {
                 let pid = fs::read_to_string(lock_path)

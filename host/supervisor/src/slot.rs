@@ -424,12 +424,12 @@ impl Attendant {
         let mut messages: Vec<(ToShim, PassedFds)> = Vec::new();
         match wishes.blob {
             Some((run, Blob::Clear)) if run == held.run => {
-                messages.push((ToShim::ClearBlob, Vec::new()))
+                messages.push((ToShim::ClearBlob, Vec::new()));
             }
             Some((run, Blob::Put(bytes))) if run == held.run => match blob::to_fd(&bytes) {
                 Ok(fd) => messages.push((ToShim::Blob, vec![(Passed::Blob, fd)])),
                 Err(error) => {
-                    tracing::warn!(instance = %self.key().instance, error = %error, "no blob was kept")
+                    tracing::warn!(instance = %self.key().instance, error = %error, "no blob was kept");
                 }
             },
             _ => {}

@@ -138,7 +138,7 @@ async fn stop_at_router_exit_waits_for_a_router_to_come_back_and_then_stops() {
         ..ponger()
     };
     let patient = |config: &mut router_supervisor::SupervisorConfig| {
-        config.router_exit_grace = DEADLINE * 100
+        config.router_exit_grace = DEADLINE * 100;
     };
     let mut first = yard.router_with(patient);
     let returns = first.start("returns", 1, spec()).await;

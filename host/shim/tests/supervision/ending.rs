@@ -130,7 +130,8 @@ async fn a_stubborn_tree_is_killed_to_the_last_process() {
             echo up; while :; do sleep 604; done";
         let mut running = router.start("demo", 1, sh(script)).await;
         assert_eq!(running.line().await, "up");
-        let shim = yard.record("demo").shim.pid;
+        let record = yard.record("demo");
+        let shim = record.shim.pid;
         let below = || godot_mcp_shim::tree::ProcessTable::read().descendants(shim);
         until("the whole tree to be there", || below().len() >= 7).await;
         let members: Vec<Identity> = below().into_iter().map(|stat| stat.identity).collect();
@@ -146,6 +147,10 @@ async fn a_stubborn_tree_is_killed_to_the_last_process() {
         assert!(
             members.iter().all(|one| !one.alive()),
             "after `Exited` nothing of the run lives"
+        );
+        assert!(
+            record.cgroup.is_none_or(|path| !path.exists()),
+            "its cgroup is gone too"
         );
         yard.assert_clean().await;
     }

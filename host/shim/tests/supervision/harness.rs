@@ -12,6 +12,7 @@ use godot_mcp_shim::{
     record::{self, LockState, SlotRecord},
     tree::{Identity, ProcessTable},
 };
+use parking_lot::Mutex;
 use router_core::{InstanceId, Run, SlotKey};
 use router_supervisor::{
     InstanceIo, LaunchSpec, SlotExit, Supervisor, SupervisorConfig, SupervisorEvent,
@@ -23,6 +24,9 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The name of the router in most tests.
 pub(crate) const ROUTER: &str = "test-router";
+
+/// The cgroups that runs were given: the socket directory of the run, and the cgroup.
+static CGROUPS: Mutex<Vec<(PathBuf, PathBuf)>> = Mutex::new(Vec::new());
 
 /// A directory with sockets and logs, cleaned of processes when the test ends, however it ends.
 pub(crate) struct Yard {
@@ -115,6 +119,10 @@ impl Yard {
             self.children().is_empty() && self.shims().is_empty()
         })
         .await;
+        let cgroups = CGROUPS.lock().clone();
+        for (_, cgroup) in cgroups.iter().filter(|(yard, _)| yard == self.path()) {
+            assert!(!cgroup.exists(), "left behind: {cgroup:?}");
+        }
         let names = fs::read_dir(self.path())
             .unwrap()
             .flatten()
@@ -146,6 +154,7 @@ pub(crate) fn config_in(dir: &Path, router_id: &str) -> SupervisorConfig {
 /// A supervisor with the end of its events.
 pub(crate) struct Router {
     pub(crate) supervisor: Supervisor,
+    socket_dir: PathBuf,
     events: mpsc::Receiver<SupervisorEvent>,
 }
 
@@ -160,8 +169,13 @@ pub(crate) struct Running {
 impl Router {
     pub(crate) fn new(config: SupervisorConfig) -> Self {
         let (sender, events) = mpsc::channel(256);
+        let socket_dir = config.socket_dir.clone();
         let supervisor = Supervisor::new(config, sender).unwrap();
-        Self { supervisor, events }
+        Self {
+            supervisor,
+            socket_dir,
+            events,
+        }
     }
 
     /// The next event that is not a memory sample.
@@ -183,8 +197,21 @@ impl Router {
     pub(crate) async fn start(&mut self, instance: &str, run: u64, spec: LaunchSpec) -> Running {
         self.supervisor.launch(key(instance), Run(run), spec);
         match self.next().await {
-            SupervisorEvent::Started { key, run, pid, io } => Running { key, run, pid, io },
+            SupervisorEvent::Started { key, run, pid, io } => {
+                self.note_cgroup(instance);
+                Running { key, run, pid, io }
+            }
             other => panic!("expected a start, got {other:?}"),
+        }
+    }
+
+    fn note_cgroup(&self, instance: &str) {
+        let lock = self.socket_dir.join(format!("godot-mcp-{instance}.lock"));
+        if let Ok(LockState::Held(Some(record))) = record::look(&lock) {
+            let yard = self.socket_dir.clone();
+            CGROUPS
+                .lock()
+                .extend(record.cgroup.map(|cgroup| (yard, cgroup)));
         }
     }
 

@@ -1,6 +1,9 @@
 //! The loss of a shim: its children are found and killed, and the slot can be used again.
 
-use godot_mcp_shim::tree::{Identity, ProcessTable};
+use godot_mcp_shim::{
+    cgroup::usable_parent,
+    tree::{Identity, ProcessTable},
+};
 use router_core::Run;
 use router_supervisor::{Exit, ExitCause, SupervisorEvent};
 use rustix::process::Signal;
@@ -15,7 +18,12 @@ async fn what_a_killed_shim_had_started_is_swept_and_the_slot_is_free() {
         let script = "setsid sh -c '(sleep 700 &); exec sleep 701' & (sleep 702 &) & echo up; while read line; do echo pong; done";
         let mut running = router.start("demo", 1, sh(script)).await;
         assert_eq!(running.line().await, "up");
-        let shim = yard.record("demo").shim;
+        let record = yard.record("demo");
+        assert_eq!(
+            record.cgroup.is_some(),
+            use_cgroup && usable_parent().is_some()
+        );
+        let shim = record.shim;
         let below = || ProcessTable::read().descendants(shim.pid);
         until("the tree", || below().len() >= 4).await;
         let members: Vec<Identity> = below().into_iter().map(|stat| stat.identity).collect();
@@ -33,6 +41,10 @@ async fn what_a_killed_shim_had_started_is_swept_and_the_slot_is_free() {
             (None, ExitCause::ShimLost, vec![])
         );
         assert!(members.iter().all(|one| !one.alive()));
+        assert!(
+            record.cgroup.is_none_or(|path| !path.exists()),
+            "its cgroup is gone too"
+        );
         let started = router.next().await;
         assert!(
             matches!(started, SupervisorEvent::Started { run: Run(2), .. }),
