@@ -177,7 +177,8 @@ mod tests {
             if let Ok(path) = ProjectPath::parse(&text) {
                 prop_assert!(path.as_str().starts_with("res://"));
                 prop_assert!(path.relative().split('/').all(|part| !part.is_empty() && !part.starts_with('.')));
-                prop_assert_eq!(ProjectPath::parse(path.as_str()), Ok(path.clone()));
+                let again = ProjectPath::parse(path.as_str());
+                prop_assert_eq!(again, Ok(path));
             }
         }
     }

@@ -107,10 +107,9 @@ impl ScriptFacts {
             return;
         }
         let target = clip(target, NAME_BYTES_MAX);
-        let known = self
-            .references
-            .iter()
-            .any(|known| known.target == target && known.kind == kind);
+        let known = self.references.iter().any(|known| {
+            known.target == target && (known.kind == kind || kind == ReferenceKind::Text)
+        });
         if !known {
             self.references.push(ScriptReference { target, kind, line });
         }
@@ -121,6 +120,23 @@ impl ScriptFacts {
 pub(crate) fn line_number(index: usize) -> u32 {
     u32::try_from(index + 1).unwrap_or(u32::MAX)
 }
+
+/// Words that may stand before a declaration, most of them in Godot 3 only.
+const MODIFIERS: [&str; 13] = [
+    "abstract",
+    "export",
+    "master",
+    "mastersync",
+    "onready",
+    "puppet",
+    "puppetsync",
+    "remote",
+    "remotesync",
+    "slave",
+    "static",
+    "sync",
+    "tool",
+];
 
 /// Facts being gathered, and what a line leaves for the next one.
 #[derive(Default)]
@@ -150,11 +166,7 @@ impl Gathering {
             };
             let word = match first.kind {
                 TokenKind::Annotation(name) => name,
-                TokenKind::Word(
-                    name @ ("tool" | "export" | "onready" | "remote" | "master" | "puppet"
-                    | "remotesync" | "mastersync" | "puppetsync" | "sync" | "slave"
-                    | "static" | "abstract"),
-                ) => name,
+                TokenKind::Word(word) if MODIFIERS.contains(&word) => word,
                 _ => return rest,
             };
             let followed_by_word = matches!(

@@ -444,3 +444,6 @@ impl ServerHandler for GodotServer {
         .map_err(|refusal| ErrorData::resource_not_found(refusal, None))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,7 +28,7 @@ pub(crate) struct SearchQuery {
     /// Only these kinds.
     #[serde(default)]
     kinds: Vec<ItemKind>,
-    /// Only this type: a node's engine class or its script's class_name, a script's class_name or what it extends, a resource's class.
+    /// Only this type: an engine class, a class_name that its script declares or inherits, or a resource's class.
     #[serde(rename = "type")]
     class: Option<String>,
     /// Only nodes in this group.
@@ -202,11 +202,9 @@ impl SearchQuery {
         }
         let item = candidate.item(snapshot);
         let of_class = self.class.as_ref().is_none_or(|class| {
-            let names = [&item.class, &item.class_name];
-            names
-                .into_iter()
-                .flatten()
-                .any(|name| name.eq_ignore_ascii_case(class))
+            let inherited = candidate.class_names(snapshot);
+            let mut names = item.class.iter().chain(&item.class_name).chain(&inherited);
+            names.any(|name| name.eq_ignore_ascii_case(class))
         });
         let in_group = self
             .group
@@ -258,6 +256,22 @@ impl Candidate<'_> {
                 FileKind::Project | FileKind::Import | FileKind::Uid => None,
             },
         }
+    }
+
+    /// The class names of its script, also inherited ones.
+    fn class_names(self, snapshot: &Snapshot) -> Vec<String> {
+        let script = match self {
+            Self::File(file) => Some((file, None)),
+            Self::BuiltIn(file, at) => {
+                let scripts = snapshot.scene(file).map(|scene| &scene.built_in_scripts);
+                let script = scripts.and_then(|scripts| scripts.get(at));
+                script.map(|script| (file, Some(script.id.clone())))
+            }
+            Self::Node(scene, node) => snapshot.effective(scene, node).script,
+        };
+        script.map_or_else(Vec::new, |(file, id)| {
+            snapshot.class_names((file, id.as_deref()))
+        })
     }
 
     fn item(self, snapshot: &Snapshot) -> FoundItem {
@@ -340,7 +354,7 @@ fn node_item(snapshot: &Snapshot, scene: FileId, node: &NodeFacts) -> FoundItem 
         Some(instance) => Some(snapshot.files[instance].path.to_string()),
         None => node.placeholder.clone(),
     };
-    item.groups.clone_from(&node.groups);
+    item.groups = effective.groups;
     item.unique_name = node.unique_name;
     item
 }

@@ -93,14 +93,14 @@ impl ProjectFacts {
         };
         match (section.name.as_str(), property.key.as_str()) {
             ("", "config_version") => self.config_version = value.as_int(),
-            ("application", "config/name") => self.name = text.clone(),
-            ("application", "config/description") => self.description = text.clone(),
+            ("application", "config/name") => self.name = text,
+            ("application", "config/description") => self.description = text,
             ("application", "config/features") => self.features = texts(value),
             ("application", "run/main_scene") => {
-                self.main_scene = text.clone().map(|text| (text, property.line));
+                self.main_scene = text.map(|text| (text, property.line));
             }
             ("application", "config/icon") => {
-                self.icon = text.clone().map(|text| (text, property.line));
+                self.icon = text.map(|text| (text, property.line));
             }
             ("autoload", _) => self.autoload(property),
             ("input", _) => {

@@ -182,11 +182,13 @@ impl<'f> Reading<'f> {
         let form = match header.map(|section| section.name.as_str()) {
             Some("gd_scene") => SceneForm::Scene,
             Some("gd_resource") => SceneForm::Resource,
+            None if document.is_empty() => {
+                self.flaws.push(Flaw::whole("the file is empty"));
+                return;
+            }
             _ => {
-                self.flaws.push(Flaw::at(
-                    1,
-                    "it does not start with [gd_scene …] or [gd_resource …]",
-                ));
+                let what = "it does not start with [gd_scene …] or [gd_resource …]";
+                self.flaws.push(Flaw::at(1, what));
                 return;
             }
         };

@@ -13,6 +13,8 @@ pub(crate) struct Effective {
     pub(crate) class: Option<String>,
     /// Its script: a file, or a file and the id of the script inside it.
     pub(crate) script: Option<(FileId, Option<String>)>,
+    /// The groups it is in.
+    pub(crate) groups: Vec<String>,
 }
 
 impl Snapshot {
@@ -20,6 +22,52 @@ impl Snapshot {
     /// Scenes that instance each other in a circle give nothing.
     pub(crate) fn effective(&self, scene: FileId, node: &NodeFacts) -> Effective {
         self.effective_below(scene, node, INSTANCE_DEPTH_MAX)
+    }
+
+    /// The names a script's class has: its `class_name`, then those of what it extends, the engine class last.
+    pub(crate) fn class_names(&self, (file, built_in): (FileId, Option<&str>)) -> Vec<String> {
+        let inside = built_in.and_then(|id| {
+            let scripts = &self.scene(file)?.built_in_scripts;
+            scripts
+                .iter()
+                .find(|script| script.id == id)
+                .map(|script| &script.script)
+        });
+        let mut script = inside.or_else(|| self.script(file).map(Arc::as_ref));
+        let mut at = file;
+        let mut names = Vec::new();
+        for _ in 0..INSTANCE_DEPTH_MAX {
+            let Some(facts) = script else {
+                break;
+            };
+            names.extend(facts.class_name.clone());
+            let Some(extends) = facts.extends.as_deref() else {
+                break;
+            };
+            match self.base_script(at, extends) {
+                Some(base) => {
+                    at = base;
+                    script = self.script(at).map(Arc::as_ref);
+                }
+                None => {
+                    names.push(extends.to_owned());
+                    break;
+                }
+            }
+        }
+        names
+    }
+
+    /// The script of the project that `extends` means in the file `from`.
+    fn base_script(&self, from: FileId, extends: &str) -> Option<FileId> {
+        let by_name = self
+            .classes
+            .get(extends)
+            .or_else(|| self.by_uid.get(extends));
+        by_name.copied().or_else(|| {
+            let path = self.files[from].path.join(extends).ok()?;
+            self.file_at(&path)
+        })
     }
 
     /// The node at `path` in the scene `scene`.
@@ -37,6 +85,7 @@ impl Snapshot {
             return Effective {
                 class: node.class.clone(),
                 script: own_script,
+                groups: node.groups.clone(),
             };
         }
         let base = match depth_left {
@@ -56,6 +105,12 @@ impl Snapshot {
         });
         let mut effective = from_base.unwrap_or_default();
         effective.script = own_script.or(effective.script);
+        let own_groups = node.groups.iter();
+        let added: Vec<_> = own_groups
+            .filter(|group| !effective.groups.contains(group))
+            .cloned()
+            .collect();
+        effective.groups.extend(added);
         effective
     }
 

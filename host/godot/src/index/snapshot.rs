@@ -281,7 +281,9 @@ impl Lookup<'_> {
             };
             match outcome {
                 Ok(Some(to)) if to != id || reference.via != Via::Class => {
-                    if seen.insert((to, via)) {
+                    // Naming the base class in `extends` is no further use of it.
+                    let is_base = via == Via::Class && seen.contains(&(to, Via::Extends));
+                    if !is_base && seen.insert((to, via)) {
                         let line = reference.line;
                         found.edges.push(Edge { to, via, line });
                     }

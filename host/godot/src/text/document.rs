@@ -80,6 +80,8 @@ impl Document {
         let mut document = Self {
             sections: vec![Section::new("", 1)],
         };
+        // Where the property before started and on which line it ended, if it took several.
+        let mut before: Option<((usize, u32), u32)> = None;
         loop {
             reader.skip_blank();
             let started = reader.mark();
@@ -89,19 +91,45 @@ impl Document {
                 Some(_) => document.read_property(&mut reader),
             };
             if document.sections.len() > SECTIONS_MAX {
-                flaws.push(Flaw::at(
-                    reader.line(),
-                    format!("more than {SECTIONS_MAX} sections; the rest is not read"),
-                ));
+                let what = format!("more than {SECTIONS_MAX} sections; the rest is not read");
+                flaws.push(Flaw::at(reader.line(), what));
                 return document;
             }
-            if let Err(flaw) = outcome {
-                flaws.push(flaw);
-                recover(&mut reader, started);
+            match (outcome, before) {
+                // A text without its closing quote ends at the next quote, in the middle of another line,
+                // whose rest then makes no sense.
+                (Err(_), Some((property, ended))) if ended == started.1 => {
+                    let what = "the value that starts here swallows the lines below; a quote or bracket is missing";
+                    flaws.push(Flaw::at(property.1, what));
+                    document.drop_last_property();
+                    recover(&mut reader, property);
+                }
+                (Err(flaw), _) => {
+                    flaws.push(flaw);
+                    recover(&mut reader, started);
+                }
+                (Ok(()), _) if reader.line() > started.1 => {
+                    before = Some((started, reader.line()));
+                    continue;
+                }
+                (Ok(()), _) => {}
             }
+            before = None;
             if flaws.is_full() {
                 return document;
             }
+        }
+    }
+
+    /// Whether nothing was found.
+    pub(crate) fn is_empty(&self) -> bool {
+        let mut sections = self.sections.iter();
+        sections.all(|section| section.name.is_empty() && section.properties.is_empty())
+    }
+
+    fn drop_last_property(&mut self) {
+        if let Some(section) = self.sections.last_mut() {
+            section.properties.pop();
         }
     }
 
@@ -142,7 +170,7 @@ impl Document {
         } else {
             let shown = reader.rest_of_line();
             let key = reader.take_while(|byte| byte != b'=' && byte != b'\n');
-            if reader.peek() != Some(b'=') {
+            if reader.peek() != Some(b'=') || key.contains('"') {
                 let what = format!("expected `key = value`, found `{}`", clip(shown.trim(), 60));
                 return Err(Flaw::at(line, what));
             }

@@ -136,7 +136,8 @@ impl Variant {
             Self::Null => out.push_str("null"),
             Self::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
             Self::Int(value) => out.push_str(&value.to_string()),
-            Self::Float(value) => out.push_str(&value.to_string()),
+            // As Godot does: with a point, even for whole numbers.
+            Self::Float(value) => out.push_str(&format!("{value:?}")),
             Self::String(text) => quote(out, "", text, max),
             Self::StringName(text) => quote(out, "&", text, max),
             Self::NodePath(text) => quote(out, "^", text, max),
