@@ -57,7 +57,8 @@ impl Upstream {
         match Envelope::parse(line) {
             Ok((text, envelope)) => self.take(text, &envelope),
             Err(EnvelopeError::Batch) => self.hear_batch(line),
-            Err(error) if is_first => {
+            // What names an id of this router's own was not begun under another.
+            Err(error) if is_first && self.ids.find_last(line).is_none() => {
                 tracing::debug!(instance = %self.config.instance, error = %error, "dropped a line that an earlier router had begun to read");
             }
             Err(error) => self.refuse_line(line, &error),
@@ -323,6 +324,10 @@ impl Upstream {
         let (Some(id), Some(method)) = (envelope.id, envelope.method.as_deref()) else {
             return;
         };
+        if self.ids.read(id).is_some() {
+            let reason = "it repeats a request of the router".to_owned();
+            return self.refuse_line(text.as_bytes(), &EnvelopeError::Invalid { reason });
+        }
         let chosen = {
             let mut state = self.state.lock();
             if method == "ping" {

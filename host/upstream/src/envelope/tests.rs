@@ -1,1 +1,267 @@
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
 
+use super::{
+    DEPTH_MAX, Envelope, EnvelopeError, Shape, is_deeper_than, member, progress_token, range_in,
+    splice, string_of,
+};
+
+fn parse(text: &str) -> Result<Envelope<'_>, EnvelopeError> {
+    Envelope::parse(text.as_bytes()).map(|(_, envelope)| envelope)
+}
+
+#[test]
+fn ids_keep_their_type_and_spelling() {
+    let cases = [
+        r#""abc""#,
+        r#""a\u0041\"""#,
+        "0",
+        "-7",
+        "12345678901234567890123456789",
+        "1.0",
+        "1e3",
+        "null",
+    ];
+    for id in cases {
+        let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#);
+        let envelope = parse(&text).unwrap();
+        assert_eq!(envelope.id, Some(id));
+        assert_eq!(envelope.shape(), Shape::Request);
+    }
+}
+
+#[test]
+fn shapes_are_told_apart() {
+    let cases = [
+        (r#"{"jsonrpc":"2.0","method":"m"}"#, Shape::Notification),
+        (r#"{"jsonrpc":"2.0","id":1,"method":"m"}"#, Shape::Request),
+        (r#"{"jsonrpc":"2.0","id":1,"result":null}"#, Shape::Response),
+        (
+            r#"{"jsonrpc":"2.0","id":null,"error":{"code":1}}"#,
+            Shape::Response,
+        ),
+        (r#"{"jsonrpc":"2.0","id":1}"#, Shape::Nothing),
+        (r#"{"jsonrpc":"2.0","result":1}"#, Shape::Nothing),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"m","result":1}"#,
+            Shape::Nothing,
+        ),
+        ("{}", Shape::Nothing),
+    ];
+    for (text, shape) in cases {
+        assert_eq!(parse(text).unwrap().shape(), shape, "{text}");
+    }
+}
+
+#[test]
+fn what_is_no_message_is_told_why() {
+    let cases: [(&[u8], i64, &str); 13] = [
+        (b"", -32700, "EOF"),
+        (b"hello", -32700, "expected value"),
+        (b"{", -32700, "EOF"),
+        (
+            br#"{"jsonrpc":"2.0","id":1,"method":"m"} x"#,
+            -32700,
+            "trailing",
+        ),
+        (b"{\"id\":\"\xff\"}", -32700, "byte 7"),
+        (b"{\"id\":\"a\nb\"}", -32700, "control character"),
+        (b"[]", -32600, "batches"),
+        (b" [{}]", -32600, "batches"),
+        (b"3", -32600, "not an object"),
+        (br#"{"id":{}}"#, -32600, "neither a string"),
+        (br#"{"id":true}"#, -32600, "neither a string"),
+        (br#"{"id":1,"id":2}"#, -32600, "given twice"),
+        (br#"{"method":5}"#, -32600, "not a string"),
+    ];
+    for (bytes, code, words) in cases {
+        let error = Envelope::parse(bytes).unwrap_err();
+        assert_eq!(error.code(), code, "{error}");
+        assert!(error.to_string().contains(words), "{error}");
+    }
+}
+
+#[test]
+fn depth_is_bounded_whatever_it_is_made_of() {
+    let nested = |open: &str, close: &str, depth: usize| {
+        let value = format!("{}1{}", open.repeat(depth), close.repeat(depth));
+        format!(r#"{{"jsonrpc":"2.0","id":1,"method":"m","params":{value}}}"#)
+    };
+    for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
+        assert!(parse(&nested(open, close, DEPTH_MAX - 1)).is_ok());
+        assert_eq!(
+            parse(&nested(open, close, DEPTH_MAX)),
+            Err(EnvelopeError::TooDeep)
+        );
+        assert_eq!(
+            parse(&nested(open, close, 1_000_000)),
+            Err(EnvelopeError::TooDeep)
+        );
+    }
+    // Brackets in strings, and many side by side, are not depth.
+    let wide = format!(
+        r#"{{"method":"m","params":["{}\"{}",{}1]}}"#,
+        "[".repeat(5000),
+        "{".repeat(5000),
+        "[],".repeat(5000)
+    );
+    assert!(parse(&wide).is_ok());
+}
+
+#[test]
+fn progress_tokens_are_found_however_they_are_spelled() {
+    let cases = [
+        (r#"{"_meta":{"progressToken":7}}"#, Some("7")),
+        (
+            r#"{"name":"x","_meta":{"a":1,"progressToken":"t"}}"#,
+            Some("\"t\""),
+        ),
+        (r#"{"_meta":{"progress\u0054oken":7}}"#, Some("7")),
+        (r#"{"\u005fmeta":{"progressToken":7}}"#, Some("7")),
+        (r#"{"_meta":{"progressToken":null}}"#, None),
+        (r#"{"arguments":{"progressToken":7}}"#, None),
+        (r#"{"_meta":[{"progressToken":7}]}"#, None),
+        (r#"{"text":"progressToken"}"#, None),
+        ("[]", None),
+        ("{}", None),
+    ];
+    for (params, token) in cases {
+        assert_eq!(progress_token(params).unwrap(), token, "{params}");
+    }
+    assert!(progress_token(r#"{"_meta":{"progressToken":1,"progressToken":2}}"#).is_err());
+    assert!(progress_token(r#"{"_meta":{"progressToken":1},"_meta":{}}"#).is_err());
+}
+
+#[test]
+fn a_spliced_message_is_one_line() {
+    let text = "{\n  \"id\": 5,\r\n  \"params\": {\"a\": \"x\\ny\"}\n}";
+    let envelope = parse(text).unwrap();
+    let mut out = b"before\n".to_vec();
+    splice(
+        &mut out,
+        text,
+        &[(range_in(text, envelope.id.unwrap()), b"\"new\"")],
+    );
+    let expected = "before\n{   \"id\": \"new\",    \"params\": {\"a\": \"x\\ny\"} }";
+    assert_eq!(String::from_utf8(out).unwrap(), expected);
+}
+
+#[test]
+fn strings_are_unescaped_only_where_they_must_be() {
+    assert_eq!(string_of(r#""plain""#).as_deref(), Some("plain"));
+    assert_eq!(string_of(r#""a\"b\u00e9""#).as_deref(), Some("a\"bé"));
+    assert_eq!(string_of("5"), None);
+    assert_eq!(string_of(r#"""#), None);
+}
+
+fn any_json() -> BoxedStrategy<Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        any::<f64>()
+            .prop_filter("finite", |x| x.is_finite())
+            .prop_map(Value::from),
+        ".{0,12}".prop_map(Value::from),
+        r#"[\[\]{}"\\:,]{0,12}"#.prop_map(Value::from),
+    ];
+    leaf.prop_recursive(6, 64, 6, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+            prop::collection::btree_map(".{0,8}", inner, 0..6)
+                .prop_map(|map| Value::Object(map.into_iter().collect::<Map<_, _>>())),
+        ]
+    })
+    .boxed()
+}
+
+fn any_message() -> impl Strategy<Value = Map<String, Value>> {
+    let id = prop_oneof![
+        any::<i64>().prop_map(Value::from),
+        ".{0,10}".prop_map(Value::from),
+        Just(Value::Null)
+    ];
+    let part = prop::option::of(any_json()).boxed();
+    (
+        prop::option::of(id),
+        prop::option::of(".{0,12}"),
+        part.clone(),
+        part.clone(),
+        part.clone(),
+        part,
+    )
+        .prop_map(|(id, method, params, result, error, other)| {
+            let mut message = Map::new();
+            let mut put = |key: &str, value: Option<Value>| {
+                if let Some(value) = value {
+                    message.insert(key.to_owned(), value);
+                }
+            };
+            put("jsonrpc", Some(json!("2.0")));
+            put("id", id);
+            put("method", method.map(Value::from));
+            put("params", params);
+            put("result", result);
+            put("error", error);
+            put("other", other);
+            message
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn every_part_reads_as_the_full_parser_reads_it(message in any_message(), is_pretty in any::<bool>()) {
+        let value = Value::Object(message.clone());
+        let text = if is_pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) }.unwrap();
+        let message: Map<String, Value> = serde_json::from_str(&text).unwrap();
+        let envelope = parse(&text).unwrap();
+        let parts = [
+            ("id", envelope.id),
+            ("params", envelope.params),
+            ("result", envelope.result),
+            ("error", envelope.error),
+        ];
+        for (name, raw) in parts {
+            let read = raw.map(|raw| serde_json::from_str::<Value>(raw).unwrap());
+            prop_assert_eq!(read.as_ref(), message.get(name));
+        }
+        prop_assert_eq!(envelope.method.as_deref(), message.get("method").and_then(Value::as_str));
+        // Replacing the id changes the id and nothing else.
+        if let Some(id) = envelope.id {
+            let mut line = Vec::new();
+            splice(&mut line, &text, &[(range_in(&text, id), b"\"e1.9\"")]);
+            prop_assert!(!line.contains(&b'\n'));
+            let mut expected = message.clone();
+            expected.insert("id".to_owned(), json!("e1.9"));
+            prop_assert_eq!(serde_json::from_slice::<Value>(&line).unwrap(), Value::Object(expected));
+        }
+    }
+
+    #[test]
+    fn members_read_as_the_full_parser_reads_them(value in any_json(), name in ".{0,3}") {
+        let text = value.to_string();
+        let value: Value = serde_json::from_str(&text).unwrap();
+        let found = member(&text, &name).unwrap().map(|raw| serde_json::from_str::<Value>(raw).unwrap());
+        prop_assert_eq!(found.as_ref(), value.as_object().and_then(|object| object.get(&name)));
+    }
+
+    #[test]
+    fn no_bytes_at_all_break_the_parser(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = Envelope::parse(&bytes);
+    }
+
+    #[test]
+    fn depth_is_measured_as_it_is(value in any_json(), limit in 1_usize..8) {
+        fn depth(value: &Value) -> usize {
+            match value {
+                Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+                Value::Object(map) => 1 + map.values().map(depth).max().unwrap_or(0),
+                _ => 0,
+            }
+        }
+        prop_assert_eq!(is_deeper_than(&value.to_string(), limit), depth(&value) > limit);
+    }
+}

@@ -1,0 +1,159 @@
+//! Instances that misbehave: garbage, floods, depth, silence.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::peer::{Client, config, ready};
+
+#[tokio::test]
+async fn stray_lines_are_counted_and_cost_nobody_anything() {
+    let (upstream, _connection, mut peer) = ready(config());
+    let mut client = Client::attach(&upstream);
+    client.request(1, "tools/call", json!({}));
+    let request = peer.next().await;
+    peer.send_raw(b"Godot Engine v4.5\n\n   \n{]\n\xff\xfe\n{\"a\":1}\n42\nnull\n")
+        .await;
+    // A line that merely quotes the request is no answer to it.
+    peer.send_raw(format!("received {request}\n").as_bytes())
+        .await;
+    peer.send_raw(format!("{request}\n").as_bytes()).await;
+    peer.answer(&request, json!({"fine": true})).await;
+    assert_eq!(client.answer().await["result"], json!({"fine": true}));
+    assert!(
+        upstream.counters().refused_lines >= 7,
+        "{:?}",
+        upstream.counters()
+    );
+}
+
+#[tokio::test]
+async fn answers_that_nobody_can_read_fail_their_request() {
+    let (upstream, _connection, mut peer) = ready(config());
+    let mut client = Client::attach(&upstream);
+    let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+    let cases: [(Vec<u8>, &str); 2] = [
+        (deep.into_bytes(), "deeper than"),
+        (b"\"\xff\"".to_vec(), "not UTF-8"),
+    ];
+    for (result, words) in cases {
+        client.request(1, "tools/call", json!({}));
+        let request = peer.next().await;
+        let mut line =
+            format!("{{\"jsonrpc\":\"2.0\",\"id\":{},\"result\":", request["id"]).into_bytes();
+        line.extend(result);
+        line.extend(b"}\n");
+        peer.send_raw(&line).await;
+        let reason = client.failure().await;
+        assert!(reason.contains(words), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_past_the_bound_fails_its_request_whichever_end_the_id_is_at() {
+    let mut config = config();
+    config.limits.line_bytes_max = 100_000;
+    let (upstream, _connection, mut peer) = ready(config);
+    let mut client = Client::attach(&upstream);
+    let long = "x".repeat(300_000);
+    for is_id_first in [true, false] {
+        client.request(1, "tools/call", json!({}));
+        let id = peer.next().await["id"].clone();
+        let line = if is_id_first {
+            format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":\"{long}\"}}\n")
+        } else {
+            format!("{{\"result\":\"{long}\",\"jsonrpc\":\"2.0\",\"id\":{id}}}\n")
+        };
+        peer.send_raw(line.as_bytes()).await;
+        assert!(client.failure().await.contains("longer than 100000"));
+    }
+    client.request(2, "ping", json!({}));
+    let request = peer.next().await;
+    peer.answer(&request, json!({})).await;
+    assert_eq!(client.answer().await["id"], 2);
+    assert_eq!(upstream.counters().overlong_lines, 2);
+}
+
+#[tokio::test]
+async fn batches_of_an_instance_are_taken_apart() {
+    let (upstream, _connection, mut peer) = ready(config());
+    let mut client = Client::attach(&upstream);
+    client.request(1, "tools/call", json!({}));
+    client.request(2, "tools/call", json!({}));
+    let (first, second) = (peer.next().await, peer.next().await);
+    let answer = |request: &Value| json!({"jsonrpc": "2.0", "id": request["id"], "result": {}});
+    peer.send(json!([
+        answer(&second),
+        [answer(&first)],
+        5,
+        answer(&first)
+    ]))
+    .await;
+    assert_eq!(client.answer().await["id"], 2);
+    assert_eq!(client.answer().await["id"], 1);
+    assert_eq!(upstream.counters().refused_lines, 2);
+}
+
+#[tokio::test]
+async fn answers_without_a_question_are_counted() {
+    let (upstream, _connection, mut peer) = ready(config());
+    let mut client = Client::attach(&upstream);
+    client.request(1, "tools/call", json!({}));
+    let request = peer.next().await;
+    for id in [json!(1), json!("e1.999"), json!("e1.01x"), Value::Null] {
+        peer.send(json!({"jsonrpc": "2.0", "id": id, "result": "stolen"}))
+            .await;
+    }
+    peer.answer(&request, json!("mine")).await;
+    peer.answer(&request, json!("again")).await;
+    peer.expect_nothing().await;
+    assert_eq!(client.answer().await["result"], "mine");
+    assert!(client.pending().is_empty());
+    assert_eq!(upstream.counters().unknown_replies, 5);
+}
+
+#[tokio::test]
+async fn an_instance_that_does_not_read_is_busy_and_not_a_hole() {
+    let mut config = config();
+    config.limits.queue_bytes_max = 300_000;
+    config.request_timeout = Duration::from_millis(200);
+    let (upstream, _connection, _peer) = ready(config);
+    let mut client = Client::attach(&upstream);
+    let big = "x".repeat(100_000);
+    let mut taken = 0;
+    let refusal = loop {
+        let request =
+            json!({"jsonrpc": "2.0", "id": taken, "method": "tools/call", "params": {"big": big}});
+        match client.call(request) {
+            Ok(()) => taken += 1,
+            Err(error) => break error.to_string(),
+        }
+        tokio::task::yield_now().await;
+        assert!(taken < 100, "the queue has no bound");
+    };
+    assert!(refusal.contains("does not read"), "{refusal}");
+    for _ in 0..taken {
+        assert!(client.failure().await.contains("no answer within"));
+    }
+}
+
+#[tokio::test]
+async fn a_flood_of_notifications_does_not_starve_answers() {
+    let (upstream, _connection, mut peer) = ready(config());
+    let mut client = Client::attach(&upstream);
+    client.request(1, "tools/call", json!({}));
+    let request = peer.next().await;
+    let noise = json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": "x"}});
+    let flood = format!("{noise}\n").repeat(20_000);
+    peer.send_raw(flood.as_bytes()).await;
+    peer.answer(&request, json!({})).await;
+    let mut heard = 0;
+    loop {
+        match client.next().await {
+            crate::peer::Got::Through(..) => heard += 1,
+            crate::peer::Got::Answer(..) => break,
+            got => panic!("{got:?}"),
+        }
+    }
+    assert_eq!(heard, 20_000);
+}
