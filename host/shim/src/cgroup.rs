@@ -94,7 +94,7 @@ pub fn remove(cgroup: &Path) {
         }
         match fs::remove_dir(cgroup) {
             Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
-                std::thread::sleep(REMOVE_AGAIN_AFTER)
+                std::thread::sleep(REMOVE_AGAIN_AFTER);
             }
             Ok(()) | Err(_) => return,
         }

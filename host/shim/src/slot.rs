@@ -3,6 +3,8 @@
 //! The child's end is taken from its exit status, never from the end of a pipe. A report is made only when the whole
 //! tree is dead or could not be killed within a bounded time.
 
+mod conversation;
+
 use std::{
     fs::File,
     io::Read as _,
@@ -12,13 +14,9 @@ use std::{
 
 use godot_mcp_shim::{
     cgroup,
-    protocol::{
-        BLOB_BYTES_MAX, Exit, ExitCause, ExitReport, FromShim, Hello, Launch, OnRouterExit, Passed,
-        SlotState, ToShim, Transport, Welcome,
-    },
+    protocol::{Exit, ExitCause, ExitReport, FromShim, Hello, Launch, OnRouterExit, Transport},
     record::{SlotLock, SlotRecord},
-    tree::Target,
-    wire::PassedFds,
+    tree::{ProcessTable, Target},
 };
 use rustix::{
     event::{PollFd, PollFlags, poll},
@@ -28,7 +26,7 @@ use rustix::{
 use crate::{
     child::Child,
     launch::{Listener, now_ms},
-    peers::{Greeting, Peer, Peers, timespec},
+    peers::{Peer, Peers, timespec},
     reaping::{Signals, reap},
     stderr_log::StderrLog,
 };
@@ -293,105 +291,6 @@ impl Slot {
         }
     }
 
-    fn heed(&mut self, key: u64, message: ToShim, passed: PassedFds) {
-        if !self.peers.holds(key) && !matches!(message, ToShim::Hello(_)) {
-            let reason = "say hello first".to_owned();
-            self.peers.dismiss(key, &FromShim::Refused { reason });
-            return;
-        }
-        match message {
-            ToShim::Hello(hello) => self.greet(key, &hello),
-            ToShim::Stop { grace_ms } => {
-                self.stop(ExitCause::Stopped, Duration::from_millis(grace_ms));
-            }
-            ToShim::Kill => self.kill(ExitCause::Killed),
-            ToShim::Blob => self.keep_blob(key, passed),
-            ToShim::ClearBlob => self.blob = None,
-            ToShim::Release => self.peers.release(),
-            ToShim::ExitSeen => {
-                if matches!(self.phase, Phase::Reported { .. }) {
-                    self.phase = Phase::Over;
-                    if let Some(lock) = self.lock.take() {
-                        lock.remove();
-                    }
-                }
-            }
-            ToShim::Launch(_) => {
-                let reason = "this shim runs its instance already".to_owned();
-                self.peers
-                    .say(key, &FromShim::Refused { reason }, Vec::new());
-            }
-            ToShim::Unknown => self.peers.say(key, &FromShim::Unsupported, Vec::new()),
-        }
-    }
-
-    fn greet(&mut self, key: u64, hello: &Hello) {
-        let protocol = match self.peers.greet(key, hello) {
-            Greeting::Granted(protocol) => protocol,
-            Greeting::Denied(answer) => {
-                self.peers.dismiss(key, &answer);
-                return;
-            }
-        };
-        let state = match self.phase {
-            Phase::Starting => SlotState::Starting,
-            Phase::Running => SlotState::Running,
-            _ => SlotState::Stopping,
-        };
-        let passed = if state == SlotState::Running {
-            self.descriptors()
-        } else {
-            Vec::new()
-        };
-        let welcome = FromShim::Welcome(Welcome {
-            protocol,
-            shim_version: env!("CARGO_PKG_VERSION").to_owned(),
-            state,
-            pid: Some(self.pid.unsigned_abs()),
-        });
-        self.peers.say(key, &welcome, passed);
-        if let Some(report) = self.record.exit.clone() {
-            self.peers.say(key, &FromShim::Exited(report), Vec::new());
-        }
-        if hello.router_id != self.record.router_id {
-            self.record.router_id.clone_from(&hello.router_id);
-            self.write_record();
-        }
-    }
-
-    /// Duplicates of what the holder works with; ours stay open.
-    fn descriptors(&self) -> PassedFds {
-        let kept = [
-            (Passed::Stdin, &self.stdin),
-            (Passed::Stdout, &self.stdout),
-            (Passed::Blob, &self.blob),
-        ];
-        let duplicate = |(passed, fd): (Passed, &Option<OwnedFd>)| {
-            Some((passed, fd.as_ref()?.try_clone().ok()?))
-        };
-        kept.into_iter().filter_map(duplicate).collect()
-    }
-
-    fn keep_blob(&mut self, key: u64, passed: PassedFds) {
-        let blob = passed
-            .into_iter()
-            .find(|(kind, _)| *kind == Passed::Blob)
-            .map(|(_, fd)| File::from(fd));
-        let fits = |file: &File| {
-            file.metadata()
-                .is_ok_and(|meta| meta.len() <= BLOB_BYTES_MAX)
-        };
-        match blob.filter(fits) {
-            Some(file) => self.blob = Some(file.into()),
-            None => {
-                let reason =
-                    format!("no blob was passed, or one of more than {BLOB_BYTES_MAX} bytes");
-                self.peers
-                    .say(key, &FromShim::Refused { reason }, Vec::new());
-            }
-        }
-    }
-
     fn stop(&mut self, cause: ExitCause, grace: Duration) {
         let deadline = Instant::now() + grace;
         match &mut self.phase {
@@ -449,10 +348,7 @@ impl Slot {
             Phase::Stopping { cause, deadline } => {
                 if now >= deadline {
                     self.kill(cause);
-                } else if self.exit.is_some()
-                    && !self.populated()
-                    && self.target().members().is_empty()
-                {
+                } else if self.exit.is_some() && !self.populated() && self.none_below() {
                     self.finish(cause, Vec::new());
                 }
             }
@@ -481,6 +377,14 @@ impl Slot {
                 .collect();
             self.finish(cause, survivors);
         }
+    }
+
+    /// Whether no descendant is left. A subreaper's descendants are all that left their parents too, so that this look,
+    /// which is taken often, need not read every environment of the machine.
+    fn none_below(&self) -> bool {
+        ProcessTable::read()
+            .descendants(self.record.shim.pid)
+            .is_empty()
     }
 
     fn populated(&self) -> bool {

@@ -1,43 +1,33 @@
 //! One slot in use: its shim is started or adopted, listened to, told what the driver wishes, and missed when lost.
 
+mod adopting;
+mod starting;
+
 use std::{
-    io,
-    os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
 use godot_mcp_shim::{
-    paths::{SlotPaths, SocketPathTooLong},
-    protocol::{ExitReport, FromShim, Hello, Passed, SlotState, ToShim, Transport},
-    record::{self, LockError, LockState, SlotRecord},
+    protocol::{ExitReport, FromShim, Hello, Passed, ToShim},
+    record::{self, LockState, SlotRecord},
     wire::PassedFds,
 };
 use router_core::{Run, SlotKey};
 use tokio::{sync::oneshot, time::Instant};
 
+use self::adopting::{ADOPTED_WITHIN, Hold};
 use crate::{
-    Adoption, InstanceIo, LaunchSpec, SlotExit, SupervisorEvent,
+    SlotExit, SupervisorEvent,
     adoption::{Found, blocking, settle_dead, tell, tell_never_lived},
     blob,
     control::Control,
-    data_dir::random_hex,
-    launch::{LaunchFrame, milliseconds},
+    launch::milliseconds,
     shim_process::ShimProcess,
     slots::{Blob, Live, Release, SlotCell, Slots},
     supervisor::Surroundings,
 };
-
-/// How long a command may take to be executed. Only a hung file system makes it longer.
-const STARTED_WITHIN: Duration = Duration::from_secs(30);
-
-/// How long an answer to a hello may take: one turn of the shim's loop, on a loaded machine.
-const WELCOME_WITHIN: Duration = Duration::from_secs(2);
-
-/// How long to go on trying for a slot whose holder is just dying, whose socket is just being bound again, or whose
-/// shim is slow.
-const ADOPTED_WITHIN: Duration = Duration::from_secs(6);
 
 /// Between two tries.
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(100);
@@ -85,45 +75,6 @@ enum Ending {
     Released,
 }
 
-/// Why a run was not started.
-#[derive(Debug, thiserror::Error)]
-enum StartError {
-    #[error(transparent)]
-    Path(#[from] SocketPathTooLong),
-    #[error(transparent)]
-    Lock(#[from] LockError),
-    #[error("the slot is held by shim {shim} of router {router_id}")]
-    Foreign { shim: i32, router_id: String },
-    #[error("the shim cannot be started: {0}")]
-    Shim(#[source] io::Error),
-    #[error("the shim cannot be told what to run: {0}")]
-    Told(#[source] io::Error),
-    #[error("{0}")]
-    Refused(String),
-    #[error("the shim gave no answer: {0}")]
-    NoAnswer(#[source] io::Error),
-    #[error("it was stopped before it was started")]
-    Stopped,
-    #[error("the router is shutting down")]
-    ShuttingDown,
-}
-
-/// What came of trying to hold a found shim.
-#[derive(Debug)]
-enum Hold {
-    Granted {
-        control: Control,
-        state: SlotState,
-        pid: Option<u32>,
-        passed: PassedFds,
-    },
-    Busy {
-        router_id: String,
-        pid: u32,
-    },
-    Failed(io::Error),
-}
-
 impl Attendant {
     pub(crate) fn new(around: Arc<Surroundings>, slots: Arc<Slots>, cell: Arc<SlotCell>) -> Self {
         Self {
@@ -159,186 +110,6 @@ impl Attendant {
             };
         }
         self.slots.forget(&self.cell);
-    }
-
-    /// One run from launch to end. `true` when it was released.
-    async fn launch(&self, run: Run, spec: LaunchSpec) -> bool {
-        let transport = spec.transport;
-        match self.start(run, spec).await {
-            Ok((held, pid, passed, socket_path)) => {
-                let Some(io) = io_of(transport, passed, socket_path).map(|(io, _)| io) else {
-                    return self.abort(held, "the shim passed no descriptors").await;
-                };
-                tracing::info!(
-                    instance = %self.key().instance, slot = self.key().slot, run = run.0, pid, state = "started",
-                    "instance process started (version_id: {})", self.key().instance
-                );
-                let key = self.key().clone();
-                self.tell(SupervisorEvent::Started { key, run, pid, io })
-                    .await;
-                self.hold(held).await
-            }
-            Err(error) => {
-                self.spawn_failed(run, error.to_string()).await;
-                false
-            }
-        }
-    }
-
-    async fn start(
-        &self,
-        run: Run,
-        spec: LaunchSpec,
-    ) -> Result<(Held, u32, PassedFds, PathBuf), StartError> {
-        if self.stop_wished(run) {
-            return Err(StartError::Stopped);
-        }
-        let key = self.key();
-        let config = &self.around.config;
-        let paths = SlotPaths::new(
-            &config.socket_dir,
-            key.instance.as_str(),
-            key.slot,
-            spec.transport,
-        )?;
-        self.clear_stray(&paths.lock).await?;
-        let marker = random_hex(16).map_err(StartError::Shim)?;
-        let (control_path, lock_path, socket_path) = (
-            paths.control.clone(),
-            paths.lock.clone(),
-            paths.socket.clone(),
-        );
-        let message = spec.into_message(LaunchFrame {
-            around: &self.around,
-            key,
-            run,
-            marker,
-            paths,
-        });
-        let (shim, stream) =
-            ShimProcess::start(&self.around, key.instance.as_str()).map_err(StartError::Shim)?;
-        let mut held = Held {
-            run,
-            control: Control::new(stream).map_err(StartError::Shim)?,
-            shim,
-            control_path,
-            lock_path,
-            record: None,
-        };
-        let outcome = held
-            .begin(&self.hello(), ToShim::Launch(Box::new(message)))
-            .await;
-        match outcome {
-            Ok((pid, passed)) => {
-                held.record = self.read_record(&held.lock_path).await;
-                Ok((held, pid, passed, socket_path))
-            }
-            Err(StartError::Refused(reason)) => {
-                let _gone = held.control.send(&ToShim::ExitSeen, Vec::new()).await;
-                held.shim.see_off().await;
-                Err(StartError::Refused(reason))
-            }
-            Err(error) => {
-                held.shim.kill().await;
-                self.settle_quietly(&held.lock_path).await;
-                Err(error)
-            }
-        }
-    }
-
-    /// Adopts a found shim. `true` when it was released afterwards.
-    async fn adopt(&self, found: Found, done: oneshot::Sender<bool>) -> bool {
-        let deadline = Instant::now() + ADOPTED_WITHIN;
-        loop {
-            let outcome = self.try_to_hold(&found.record.control_path).await;
-            let last_try = Instant::now() >= deadline;
-            match outcome {
-                Hold::Granted {
-                    control,
-                    state,
-                    pid,
-                    passed,
-                } => {
-                    return self
-                        .adopted(found, done, control, (state, pid, passed))
-                        .await;
-                }
-                Hold::Busy { router_id, pid } if last_try => {
-                    let key = self.key().clone();
-                    self.tell(SupervisorEvent::HeldElsewhere {
-                        key,
-                        router_id,
-                        pid,
-                    })
-                    .await;
-                    return false;
-                }
-                Hold::Failed(error) => {
-                    if self.settle_if_dead(&found.lock_path, None).await {
-                        return false;
-                    }
-                    if last_try {
-                        return self.give_up(&found, &error).await;
-                    }
-                }
-                Hold::Busy { .. } => {}
-            }
-            // Its process is gone within moments, or is not: there is nothing of it to wait on from here.
-            tokio::time::sleep(TRY_AGAIN_AFTER).await;
-        }
-    }
-
-    async fn adopted(
-        &self,
-        found: Found,
-        done: oneshot::Sender<bool>,
-        control: Control,
-        (state, pid, passed): (SlotState, Option<u32>, PassedFds),
-    ) -> bool {
-        let record = found.record;
-        let kept_record = Some(record.clone());
-        let run = Run(record.run);
-        let Ok(shim) = ShimProcess::found(record.shim) else {
-            // It died between its answer and now.
-            self.settle_if_dead(&found.lock_path, None).await;
-            return false;
-        };
-        let mut held = Held {
-            run,
-            control,
-            shim,
-            control_path: record.control_path,
-            lock_path: found.lock_path,
-            record: kept_record,
-        };
-        let (pid, passed) = match (state, pid) {
-            (SlotState::Starting, _) => match held.started().await {
-                Ok(started) => started,
-                Err(error) => return self.abort(held, &error.to_string()).await,
-            },
-            (_, pid) => (pid.unwrap_or(0), passed),
-        };
-        let (io, blob) = match io_of(record.transport, passed, record.socket_path) {
-            Some((io, blob)) => (Some(io), blob),
-            None if state == SlotState::Stopping => (None, None),
-            None => return self.abort(held, "the shim passed no descriptors").await,
-        };
-        tracing::info!(
-            instance = %self.key().instance, slot = self.key().slot, run = run.0, pid, state = "adopted",
-            "instance process adopted (version_id: {})", self.key().instance
-        );
-        let adoption = Adoption {
-            pid,
-            io: io.filter(|_| state != SlotState::Stopping),
-            blob: blob.and_then(|fd| blob::from_fd(fd).ok()),
-            spec_digest: record.spec_digest,
-            started_at_ms: record.started_at_ms,
-        };
-        let key = self.key().clone();
-        self.tell(SupervisorEvent::Adopted { key, run, adoption })
-            .await;
-        let _nobody_counts = done.send(true);
-        self.hold(held).await
     }
 
     /// Stays with a held shim until its run has ended. `true` when it was released.
@@ -493,71 +264,12 @@ impl Attendant {
         Some(Ending::Lost)
     }
 
-    async fn try_to_hold(&self, control_path: &Path) -> Hold {
-        let attempt = async {
-            let mut control = Control::connect(control_path).await?;
-            control
-                .send(&ToShim::Hello(self.hello()), Vec::new())
-                .await?;
-            match control.receive_within(WELCOME_WITHIN).await? {
-                Some((FromShim::Welcome(welcome), passed)) => Ok(Hold::Granted {
-                    control,
-                    state: welcome.state,
-                    pid: welcome.pid,
-                    passed,
-                }),
-                Some((FromShim::Busy { router_id, pid }, _)) => Ok(Hold::Busy { router_id, pid }),
-                Some((FromShim::Refused { reason }, _)) => Err(io::Error::other(reason)),
-                Some(_) => Err(io::Error::other("an unexpected answer to a hello")),
-                None => Err(io::ErrorKind::UnexpectedEof.into()),
-            }
-        };
-        attempt.await.unwrap_or_else(Hold::Failed)
-    }
-
-    /// Ends a shim of ours that was found before but could not be adopted.
-    async fn give_up(&self, found: &Found, error: &io::Error) -> bool {
-        tracing::error!(
-            instance = %self.key().instance, error = %error,
-            "a shim does not answer and is killed (version_id: {})", self.key().instance
-        );
-        if let Ok(mut shim) = ShimProcess::found(found.record.shim) {
-            shim.kill().await;
-        }
-        self.settle_if_dead(&found.lock_path, None).await;
-        false
-    }
-
     /// Kills a shim that we hold and cannot use.
     async fn abort(&self, mut held: Held, reason: &str) -> bool {
         held.shim.kill().await;
         self.settle_quietly(&held.lock_path).await;
         self.spawn_failed(held.run, reason.to_owned()).await;
         false
-    }
-
-    /// Before a launch: whoever holds the lock in our name is a stray that adoption did not reach.
-    async fn clear_stray(&self, lock_path: &Path) -> Result<(), StartError> {
-        let path = lock_path.to_owned();
-        match blocking(move || record::look(&path))
-            .await
-            .ok_or(StartError::ShuttingDown)??
-        {
-            LockState::Held(Some(record)) if record.router_id == self.around.config.router_id => {
-                tracing::warn!(instance = %self.key().instance, "a stray shim of this slot is killed");
-                if let Ok(mut shim) = ShimProcess::found(record.shim) {
-                    shim.kill().await;
-                }
-                self.settle_quietly(lock_path).await;
-                Ok(())
-            }
-            LockState::Held(Some(record)) => Err(StartError::Foreign {
-                shim: record.shim.pid,
-                router_id: record.router_id,
-            }),
-            // The next shim clears what a dead one left, and waits for one that is just beginning or ending.
-            LockState::Held(None) | LockState::Taken(..) | LockState::Absent => Ok(()),
-        }
     }
 
     /// If nobody holds the lock any more, says what became of its run and clears up.
@@ -601,11 +313,6 @@ impl Attendant {
         tell(&self.around, event).await;
     }
 
-    fn stop_wished(&self, run: Run) -> bool {
-        let wishes = self.cell.wishes.lock();
-        wishes.kill == Some(run) || wishes.stop.is_some_and(|(stopped, _)| stopped == run)
-    }
-
     fn hello(&self) -> Hello {
         Hello::new(&self.around.config.router_id, self.around.config.epoch)
     }
@@ -613,68 +320,4 @@ impl Attendant {
     fn key(&self) -> &SlotKey {
         &self.cell.key
     }
-}
-
-impl Held {
-    /// Says hello and what to run, and waits until it runs.
-    async fn begin(
-        &mut self,
-        hello: &Hello,
-        launch: ToShim,
-    ) -> Result<(u32, PassedFds), StartError> {
-        for message in [ToShim::Hello(hello.clone()), launch] {
-            self.control
-                .send(&message, Vec::new())
-                .await
-                .map_err(StartError::Told)?;
-        }
-        self.started().await
-    }
-
-    async fn started(&mut self) -> Result<(u32, PassedFds), StartError> {
-        let deadline = Instant::now() + STARTED_WITHIN;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self
-                .control
-                .receive_within(left)
-                .await
-                .map_err(StartError::NoAnswer)?
-            {
-                Some((FromShim::Started { pid }, passed)) => return Ok((pid, passed)),
-                Some((FromShim::SpawnFailed { error }, _)) => {
-                    return Err(StartError::Refused(error));
-                }
-                Some((FromShim::Refused { reason }, _)) => return Err(StartError::Refused(reason)),
-                Some((FromShim::Exited(_), _)) => return Err(StartError::Stopped),
-                Some(_) => {}
-                None => return Err(StartError::NoAnswer(io::ErrorKind::UnexpectedEof.into())),
-            }
-        }
-    }
-}
-
-/// Sorts what a shim passed. `None` when something is missing.
-fn io_of(
-    transport: Transport,
-    passed: PassedFds,
-    socket_path: PathBuf,
-) -> Option<(InstanceIo, Option<OwnedFd>)> {
-    let (mut stdin, mut stdout, mut blob) = (None, None, None);
-    for (kind, fd) in passed {
-        match kind {
-            Passed::Stdin => stdin = Some(fd),
-            Passed::Stdout => stdout = Some(fd),
-            Passed::Blob => blob = Some(fd),
-            Passed::Unknown => {}
-        }
-    }
-    let io = match transport {
-        Transport::Stdio => InstanceIo::Stdio {
-            stdin: stdin?,
-            stdout: stdout?,
-        },
-        Transport::Socket => InstanceIo::Socket(socket_path),
-    };
-    Some((io, blob))
 }
