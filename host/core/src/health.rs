@@ -74,3 +74,190 @@ pub struct HealthVerdict {
     /// Room to grow.
     pub attributes: Vec<(String, String)>,
 }
+
+impl HealthVerdict {
+    /// Nothing to say.
+    #[must_use]
+    pub fn healthy() -> Self {
+        Self {
+            health: Health::Healthy,
+            reason: String::new(),
+            recycle: false,
+            attributes: Vec::new(),
+        }
+    }
+}
+
+/// Silence past which an instance is unhealthy; the limit that operators of the original router know.
+const SILENT_UNHEALTHY_MS: u64 = 30_000;
+/// Silence past which an instance without work in flight is recycled: it has then missed at least six pings.
+const SILENT_RECYCLE_MS: u64 = 60_000;
+/// The same with work in flight. A single-threaded server answers no ping during a long tool call, so this is longer than the
+/// default time allowed for one.
+const BUSY_RECYCLE_MS: u64 = 330_000;
+/// Unanswered pings in a row that make an instance unhealthy.
+const PINGS_UNHEALTHY: u32 = 3;
+/// Shares say nothing about fewer requests.
+const REQUESTS_MIN: u64 = 20;
+/// Share of errors that deserves a look, and the one at which an instance rather fails than serves.
+const ERRORS_DEGRADED: f64 = 0.05;
+const ERRORS_UNHEALTHY: f64 = 0.5;
+/// Memory that deserves a look, where no limit is set; and the share of a limit that does.
+const MEMORY_DEGRADED_BYTES: u64 = 500 * 1024 * 1024;
+const MEMORY_DEGRADED_SHARE: f64 = 0.8;
+/// Starts after failures within five minutes that deserve a look.
+const RESTARTS_DEGRADED: u32 = 3;
+/// Missing tools named in a reason.
+const TOOLS_NAMED_MAX: usize = 5;
+
+/// The built-in default: answers where no policy is configured, and wherever one does not answer.
+#[must_use]
+pub fn builtin(facts: &HealthFacts) -> HealthVerdict {
+    let mut unhealthy = Vec::new();
+    let mut degraded = Vec::new();
+    let silent_s = facts.heartbeat_age_ms / 1_000;
+    if facts.heartbeat_age_ms > SILENT_UNHEALTHY_MS {
+        unhealthy.push(format!("nothing answered for {silent_s} s"));
+    } else if facts.pings_failed >= PINGS_UNHEALTHY {
+        unhealthy.push(format!(
+            "{} pings in a row were not answered",
+            facts.pings_failed
+        ));
+    }
+    if facts.window_requests >= REQUESTS_MIN {
+        let share = facts.window_errors as f64 / facts.window_requests as f64;
+        let text = format!(
+            "{:.0} % of {} requests failed in 5 minutes",
+            share * 100.0,
+            facts.window_requests
+        );
+        if share >= ERRORS_UNHEALTHY {
+            unhealthy.push(text);
+        } else if share > ERRORS_DEGRADED {
+            degraded.push(text);
+        }
+    }
+    if let Some(bytes) = facts.memory_bytes {
+        let mib = bytes / (1024 * 1024);
+        match facts.memory_limit_bytes {
+            Some(limit) if bytes as f64 >= limit as f64 * MEMORY_DEGRADED_SHARE => {
+                degraded.push(format!(
+                    "{mib} MiB of {} MiB memory are in use",
+                    limit / (1024 * 1024)
+                ));
+            }
+            None if bytes > MEMORY_DEGRADED_BYTES => {
+                degraded.push(format!("{mib} MiB of memory are in use"));
+            }
+            _ => {}
+        }
+    }
+    if !facts.tools_missing.is_empty() {
+        let named: Vec<&str> = facts
+            .tools_missing
+            .iter()
+            .take(TOOLS_NAMED_MAX)
+            .map(String::as_str)
+            .collect();
+        let more = facts.tools_missing.len() - named.len();
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        degraded.push(format!(
+            "tools are missing since its last start: {}{more}",
+            named.join(", ")
+        ));
+    }
+    if facts.restarts_recent >= RESTARTS_DEGRADED {
+        degraded.push(format!(
+            "it failed and was started again {} times in 5 minutes",
+            facts.restarts_recent
+        ));
+    }
+    let health = match (unhealthy.is_empty(), degraded.is_empty()) {
+        (false, _) => Health::Unhealthy,
+        (true, false) => Health::Degraded,
+        (true, true) => Health::Healthy,
+    };
+    unhealthy.append(&mut degraded);
+    let patience_ms = if facts.in_flight > 0 {
+        BUSY_RECYCLE_MS
+    } else {
+        SILENT_RECYCLE_MS
+    };
+    HealthVerdict {
+        health,
+        reason: unhealthy.join("; "),
+        recycle: facts.heartbeat_age_ms > patience_ms && facts.pings_failed >= PINGS_UNHEALTHY,
+        attributes: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Health, HealthFacts, builtin};
+
+    #[test]
+    fn the_built_in_default_judges_by_each_fact() {
+        let fine = HealthFacts {
+            uptime_ms: 60_000,
+            memory_bytes: Some(100 << 20),
+            window_requests: 100,
+            window_errors: 5,
+            ..HealthFacts::default()
+        };
+        let with = |change: &dyn Fn(&mut HealthFacts)| {
+            let mut facts = fine.clone();
+            change(&mut facts);
+            let verdict = builtin(&facts);
+            (verdict.health, verdict.recycle, verdict.reason)
+        };
+        let check =
+            |health: Health, recycle: bool, word: &str, change: &dyn Fn(&mut HealthFacts)| {
+                let (got, recycled, reason) = with(change);
+                assert_eq!((got, recycled), (health, recycle), "{word}: {reason}");
+                assert!(reason.contains(word), "{reason:?} lacks {word:?}");
+                assert_eq!(reason.is_empty(), health == Health::Healthy);
+            };
+        check(Health::Healthy, false, "", &|_| {});
+        check(Health::Degraded, false, "6 %", &|f| f.window_errors = 6);
+        check(Health::Healthy, false, "", &|f| {
+            (f.window_requests, f.window_errors) = (19, 19);
+        });
+        check(Health::Unhealthy, false, "50 %", &|f| f.window_errors = 50);
+        check(Health::Healthy, false, "", &|f| f.heartbeat_age_ms = 30_000);
+        check(Health::Unhealthy, false, "30 s", &|f| {
+            f.heartbeat_age_ms = 30_001;
+        });
+        check(Health::Unhealthy, false, "3 pings", &|f| f.pings_failed = 3);
+        check(Health::Unhealthy, true, "61 s", &|f| {
+            (f.heartbeat_age_ms, f.pings_failed) = (61_000, 6);
+        });
+        check(Health::Unhealthy, false, "61 s", &|f| {
+            (f.heartbeat_age_ms, f.pings_failed, f.in_flight) = (61_000, 6, 1);
+        });
+        check(Health::Degraded, false, "501 MiB", &|f| {
+            f.memory_bytes = Some(501 << 20);
+        });
+        check(Health::Healthy, false, "", &|f| {
+            (f.memory_bytes, f.memory_limit_bytes) = (Some(700 << 20), Some(1 << 30));
+        });
+        check(Health::Degraded, false, "of 120 MiB", &|f| {
+            f.memory_limit_bytes = Some(120 << 20);
+        });
+        check(Health::Degraded, false, "a, b", &|f| {
+            f.tools_missing = vec!["a".into(), "b".into()];
+        });
+        check(Health::Degraded, false, "and 2 more", &|f| {
+            f.tools_missing = vec!["t".into(); 7];
+        });
+        check(Health::Degraded, false, "3 times", &|f| {
+            f.restarts_recent = 3;
+        });
+        check(Health::Unhealthy, false, "3 times", &|f| {
+            (f.restarts_recent, f.pings_failed) = (3, 3);
+        });
+    }
+}

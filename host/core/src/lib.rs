@@ -4,15 +4,24 @@
 //! crate for their words; this crate depends on none of them.
 
 pub mod action;
+mod backoff;
+mod breaker;
 pub mod classify;
 pub mod event;
+mod failure;
 pub mod fleet;
 pub mod health;
 pub mod id;
+mod instance;
+mod jitter;
 pub mod permit;
+mod planted;
 pub mod route;
 pub mod settings;
+mod slot;
 pub mod spec;
+mod step;
+mod tally;
 pub mod time;
 pub mod view;
 

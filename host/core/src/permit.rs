@@ -203,7 +203,8 @@ impl BreakerCell {
             slow: AtomicU64::new(0),
             rejected: AtomicU64::new(0),
         };
-        cell.apply(setting);
+        cell.begin_generation(setting);
+        cell.word.store(pack(setting), Ordering::Release);
         cell
     }
 
@@ -211,16 +212,20 @@ impl BreakerCell {
     pub fn apply(&self, setting: &BreakerSetting) {
         let before = self.word.load(Ordering::Acquire);
         if generation_of(before) != setting.generation {
-            self.retry_at_ms
-                .store(setting.retry_at_ms.unwrap_or(ISOLATED), Ordering::Relaxed);
-            self.probe_ms
-                .store(setting.probe_ms.max(1), Ordering::Relaxed);
-            // Before the word: whoever sees the new generation finds its leases free.
-            for lease in &self.leases {
-                lease.store(lease_word(setting.generation, 0), Ordering::Relaxed);
-            }
+            self.begin_generation(setting);
         }
         self.word.store(pack(setting), Ordering::Release);
+    }
+
+    /// Comes before the word is stored: whoever sees the new generation finds its leases free.
+    fn begin_generation(&self, setting: &BreakerSetting) {
+        let retry_at_ms = setting.retry_at_ms.unwrap_or(ISOLATED);
+        self.retry_at_ms.store(retry_at_ms, Ordering::Relaxed);
+        self.probe_ms
+            .store(setting.probe_ms.max(1), Ordering::Relaxed);
+        for lease in &self.leases {
+            lease.store(lease_word(setting.generation, 0), Ordering::Relaxed);
+        }
     }
 
     /// The present state.

@@ -144,7 +144,7 @@ pub struct InstanceView {
     pub breaker: BreakerView,
     /// Milliseconds until the router tries again by itself: the next start in back-off and crash loop, else the end of OPEN.
     pub retry_after_ms: Option<u64>,
-    /// Whether a slot is in crash loop.
+    /// `crashLoopDetected`: no slot serves or is about to, and one is in crash loop.
     pub crash_loop: bool,
     /// Starts that followed an earlier run without an idle or stopped time between, over the life of this router.
     pub restarts: u64,

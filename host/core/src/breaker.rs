@@ -1,0 +1,307 @@
+//! One instance's breaker: when it trips, when it probes, when it closes. The only writer of its state; the hot path reads the
+//! [`crate::permit::BreakerCell`] that the driver sets from [`Breaker::setting`].
+//!
+//! CLOSED trips on failures in a row or on a share of a window. OPEN ends by the clock alone. HALF_OPEN ends with enough
+//! successful probes or one failed one, and with nothing else; every change of state starts a new generation, and verdicts on
+//! permits of an earlier one are void.
+
+mod window;
+
+use crate::{
+    backoff::open_ms,
+    id::Run,
+    jitter::Jitter,
+    permit::{BreakerSetting, BreakerState, BreakerTotals, Class, PERMITS_MAX, Report},
+    planted::{Bugs, Planted},
+    settings::BreakerThresholds,
+    view::BreakerView,
+};
+use window::Window;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Breaker {
+    phase: Phase,
+    generation: u32,
+    since_ms: u64,
+    openings: u32,
+    reason: String,
+    window: Window,
+    totals: BreakerTotals,
+    /// The run whose death was counted last: all requests that die with it are one failure.
+    died: Option<Run>,
+    /// Failures in the cell's totals that belong to a death already counted.
+    discount: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Closed {
+        in_a_row: u32,
+    },
+    /// `None`: isolated by hand.
+    Open {
+        until_ms: Option<u64>,
+    },
+    HalfOpen {
+        successes: u32,
+    },
+}
+
+/// What a verdict comes with besides its class.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Verdict {
+    pub(crate) report: Report,
+    pub(crate) run: Run,
+    pub(crate) upstream_died: bool,
+}
+
+impl Breaker {
+    pub(crate) fn new(now_ms: u64) -> Self {
+        Self {
+            phase: Phase::Closed { in_a_row: 0 },
+            generation: BreakerSetting::default().generation,
+            since_ms: now_ms,
+            openings: 0,
+            reason: String::new(),
+            window: Window::default(),
+            totals: BreakerTotals::default(),
+            died: None,
+            discount: 0,
+        }
+    }
+
+    pub(crate) fn state(&self) -> BreakerState {
+        match self.phase {
+            Phase::Closed { .. } => BreakerState::Closed,
+            Phase::Open { .. } => BreakerState::Open,
+            Phase::HalfOpen { .. } => BreakerState::HalfOpen,
+        }
+    }
+
+    pub(crate) fn isolated(&self) -> bool {
+        self.phase == Phase::Open { until_ms: None }
+    }
+
+    pub(crate) fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    /// What the cell is to hold.
+    pub(crate) fn setting(&self, thresholds: &BreakerThresholds, bugs: Bugs) -> BreakerSetting {
+        let extra = u32::from(bugs.has(Planted::ExtraPermit));
+        let (retry_at_ms, permits, streak) = match self.phase {
+            Phase::Closed { in_a_row } => (None, 0, in_a_row > 0),
+            Phase::Open { until_ms } => (until_ms, 0, false),
+            Phase::HalfOpen { .. } => (
+                None,
+                thresholds.permits.clamp(1, PERMITS_MAX) + extra,
+                false,
+            ),
+        };
+        BreakerSetting {
+            state: self.state(),
+            generation: self.generation,
+            retry_at_ms,
+            permits,
+            probe_ms: thresholds.probe_ms.max(1),
+            streak,
+        }
+    }
+
+    /// Takes in the verdict on one request.
+    pub(crate) fn verdict(
+        &mut self,
+        now_ms: u64,
+        verdict: Verdict,
+        thresholds: &BreakerThresholds,
+        jitter: &mut Jitter,
+        bugs: Bugs,
+    ) {
+        if verdict.report.generation != self.generation && !bugs.has(Planted::StaleVerdict) {
+            return;
+        }
+        let class = verdict.report.class;
+        match self.phase {
+            Phase::Closed { in_a_row } => {
+                let in_a_row = match class {
+                    Class::Failure if verdict.upstream_died && self.died == Some(verdict.run) => {
+                        self.discount = self.discount.saturating_add(1);
+                        return;
+                    }
+                    Class::Failure => in_a_row.saturating_add(1),
+                    Class::Success | Class::Slow => 0,
+                    Class::Ignore => return,
+                };
+                if verdict.upstream_died {
+                    self.died = Some(verdict.run);
+                }
+                self.phase = Phase::Closed { in_a_row };
+                if in_a_row >= thresholds.consecutive_failures.max(1) {
+                    self.open(
+                        now_ms,
+                        format!("{in_a_row} requests in a row failed"),
+                        thresholds,
+                        jitter,
+                    );
+                }
+            }
+            Phase::HalfOpen { successes } if !bugs.has(Planted::DeafHalfOpen) => match class {
+                Class::Success if successes + 1 >= thresholds.successes.max(1) => {
+                    self.close(now_ms);
+                }
+                Class::Success => {
+                    self.phase = Phase::HalfOpen {
+                        successes: successes + 1,
+                    }
+                }
+                Class::Failure => {
+                    self.open(now_ms, "a probe failed".to_owned(), thresholds, jitter);
+                }
+                Class::Slow => self.open(
+                    now_ms,
+                    "a probe was too slow".to_owned(),
+                    thresholds,
+                    jitter,
+                ),
+                Class::Ignore => {}
+            },
+            Phase::HalfOpen { .. } | Phase::Open { .. } => {}
+        }
+    }
+
+    /// Takes in the cell's counters.
+    pub(crate) fn traffic(
+        &mut self,
+        now_ms: u64,
+        totals: BreakerTotals,
+        thresholds: &BreakerThresholds,
+        jitter: &mut Jitter,
+    ) {
+        let calls = totals.calls.saturating_sub(self.totals.calls);
+        let failures = totals.failures.saturating_sub(self.totals.failures);
+        let slow = totals.slow.saturating_sub(self.totals.slow);
+        self.totals = totals;
+        if !matches!(self.phase, Phase::Closed { .. }) {
+            return;
+        }
+        let counted_before = self.discount.min(failures);
+        self.discount -= counted_before;
+        self.window.add(
+            now_ms,
+            thresholds.window_ms,
+            [
+                calls.saturating_sub(counted_before),
+                failures - counted_before,
+                slow,
+            ],
+        );
+        let [calls, failures, slow] = self.window.sums(now_ms, thresholds.window_ms);
+        if calls < thresholds.min_samples.max(1) {
+            return;
+        }
+        let share = |part: u64| part as f64 / calls as f64;
+        let seconds = thresholds.window_ms / 1_000;
+        let told = |part: u64, word: &str| {
+            format!(
+                "{:.0} % of {calls} requests {word} in {seconds} s",
+                share(part) * 100.0
+            )
+        };
+        if share(failures) >= thresholds.failure_share {
+            self.open(now_ms, told(failures, "failed"), thresholds, jitter);
+        } else if share(slow) >= thresholds.slow_share {
+            self.open(now_ms, told(slow, "were too slow"), thresholds, jitter);
+        }
+    }
+
+    /// Lets time pass.
+    pub(crate) fn tick(&mut self, now_ms: u64) {
+        if let Phase::Open {
+            until_ms: Some(until_ms),
+        } = self.phase
+            && until_ms <= now_ms
+        {
+            self.enter(now_ms, Phase::HalfOpen { successes: 0 });
+            self.reason = format!("probing after OPEN ({})", self.reason);
+        }
+    }
+
+    pub(crate) fn next_wake(&self) -> Option<u64> {
+        match self.phase {
+            Phase::Open { until_ms } => until_ms,
+            Phase::Closed { .. } | Phase::HalfOpen { .. } => None,
+        }
+    }
+
+    /// Opens until it is reset by hand.
+    pub(crate) fn isolate(&mut self, now_ms: u64) {
+        if !self.isolated() {
+            self.enter(now_ms, Phase::Open { until_ms: None });
+            self.reason = "isolated by an operator".to_owned();
+        }
+    }
+
+    /// Closes and forgets the past.
+    pub(crate) fn reset(&mut self, now_ms: u64) {
+        if self.phase != (Phase::Closed { in_a_row: 0 }) {
+            self.close(now_ms);
+        }
+        self.openings = 0;
+        self.window.clear();
+        self.died = None;
+    }
+
+    pub(crate) fn view(&self, now_ms: u64) -> BreakerView {
+        BreakerView {
+            state: self.state(),
+            reason: self.reason.clone(),
+            since_ms: now_ms.saturating_sub(self.since_ms),
+            retry_after_ms: self.next_wake().map(|at_ms| at_ms.saturating_sub(now_ms)),
+            isolated: self.isolated(),
+            openings: self.openings,
+        }
+    }
+
+    fn open(
+        &mut self,
+        now_ms: u64,
+        reason: String,
+        thresholds: &BreakerThresholds,
+        jitter: &mut Jitter,
+    ) {
+        let closed = matches!(self.phase, Phase::Closed { .. });
+        if closed && now_ms.saturating_sub(self.since_ms) >= thresholds.forget_after_ms {
+            self.openings = 0;
+        }
+        self.openings = self.openings.saturating_add(1);
+        // A breaker that opens for no time at all would be none.
+        let first_ms = thresholds.open_first_ms.max(1);
+        let max_ms = thresholds.open_max_ms.max(first_ms);
+        let until_ms = now_ms.saturating_add(open_ms(first_ms, max_ms, self.openings, jitter));
+        self.enter(
+            now_ms,
+            Phase::Open {
+                until_ms: Some(until_ms),
+            },
+        );
+        self.reason = reason;
+    }
+
+    fn close(&mut self, now_ms: u64) {
+        self.enter(now_ms, Phase::Closed { in_a_row: 0 });
+        self.reason.clear();
+        self.window.clear();
+        self.died = None;
+        self.discount = 0;
+    }
+
+    fn enter(&mut self, now_ms: u64, phase: Phase) {
+        self.phase = phase;
+        self.since_ms = now_ms;
+        self.generation = self.generation.wrapping_add(1);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,59 @@
+//! How definitions come and go. Each source speaks only for its own instances; an id belongs to the source that had it first.
+
+use std::collections::BTreeSet;
+
+use super::Fleet;
+use crate::{
+    action::Action,
+    id::InstanceId,
+    instance::Instance,
+    planted::Planted,
+    spec::{InstanceSpec, Source},
+};
+
+impl Fleet {
+    pub(super) fn apply_specs(
+        &mut self,
+        source: Source,
+        specs: Vec<InstanceSpec>,
+        out: &mut Vec<Action>,
+    ) {
+        let named: BTreeSet<InstanceId> = specs.iter().map(|spec| spec.id.clone()).collect();
+        for (id, instance) in &mut self.instances {
+            if instance.spec.source == source && !named.contains(id) {
+                instance.removed = true;
+            }
+        }
+        for mut spec in specs {
+            spec.source = source;
+            if self.bugs.has(Planted::ReloadRestarts) {
+                spec.digest = spec.digest.wrapping_add(self.now_ms);
+            }
+            self.add_spec(spec, out);
+        }
+    }
+
+    pub(super) fn add_spec(&mut self, spec: InstanceSpec, out: &mut Vec<Action>) {
+        let now_ms = self.now_ms;
+        match self.instances.get_mut(&spec.id) {
+            None => {
+                self.instances
+                    .insert(spec.id.clone(), Instance::new(spec, now_ms));
+            }
+            Some(held) if !held.removed && held.spec.source != spec.source => {
+                out.push(Action::SpecRefused {
+                    instance: spec.id,
+                    refused: spec.source,
+                    holder: held.spec.source,
+                });
+            }
+            Some(held) => held.redefine(spec, now_ms),
+        }
+    }
+
+    pub(super) fn remove_spec(&mut self, id: &InstanceId) {
+        if let Some(instance) = self.instances.get_mut(id) {
+            instance.removed = true;
+        }
+    }
+}

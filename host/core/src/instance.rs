@@ -1,0 +1,442 @@
+//! One instance: its definition, what an operator wants of it, its slots, its breaker, and the commands that wait for it.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    action::{Action, Axis, CommandError, Done, Transition},
+    breaker::Breaker,
+    event::Verb,
+    health::Health,
+    id::{InstanceId, Run, SlotKey},
+    permit::{BreakerSetting, BreakerState},
+    planted::{Bugs, Planted},
+    settings::{BreakerThresholds, Settings},
+    slot::Slot,
+    spec::InstanceSpec,
+    step::{Gate, Mandate, Step},
+    time::earlier,
+    view::{InstanceView, Lifecycle, Status},
+};
+
+/// Commands that may wait for one instance at once. More callers than this are a loop somewhere.
+const WAITERS_MAX: usize = 64;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Instance {
+    pub(crate) spec: InstanceSpec,
+    pub(crate) stopped: bool,
+    pub(crate) removed: bool,
+    pub(crate) slots: BTreeMap<u32, Slot>,
+    pub(crate) breaker: Breaker,
+    waiters: Vec<Waiter>,
+    announced_breaker: (BreakerState, bool),
+    published: Option<BreakerSetting>,
+}
+
+/// A command that is not done yet.
+#[derive(Debug)]
+struct Waiter {
+    command: u64,
+    goal: Goal,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Goal {
+    /// A process exists whose run is newer than this one.
+    Running { newer_than: Option<Run> },
+    /// Nothing lives.
+    Down,
+}
+
+impl Instance {
+    pub(crate) fn new(spec: InstanceSpec, now_ms: u64) -> Self {
+        let mut instance = Self {
+            stopped: spec.stopped,
+            removed: false,
+            slots: BTreeMap::new(),
+            breaker: Breaker::new(now_ms),
+            waiters: Vec::new(),
+            announced_breaker: (BreakerState::Closed, false),
+            published: None,
+            spec,
+        };
+        let autostart = instance.spec.autostart;
+        instance.first_slot(now_ms).wanted = autostart;
+        instance
+    }
+
+    pub(crate) fn id(&self) -> &InstanceId {
+        &self.spec.id
+    }
+
+    /// Takes over a new definition under the same id.
+    pub(crate) fn redefine(&mut self, spec: InstanceSpec, now_ms: u64) {
+        let newly_wanted = spec.autostart && (!self.spec.autostart || self.removed);
+        if self.removed {
+            // It comes back as a new one; what of the old one still ends does so first.
+            self.removed = false;
+            self.stopped = spec.stopped;
+            for slot in self.slots.values_mut() {
+                slot.wanted = false;
+            }
+        }
+        self.spec = spec;
+        if newly_wanted {
+            self.first_slot(now_ms).demand(now_ms);
+        }
+    }
+
+    /// The slot of that number, made if the instance may have it.
+    pub(crate) fn slot(&mut self, number: u32, now_ms: u64) -> Option<&mut Slot> {
+        if number >= self.spec.max_slots.max(1) && !self.slots.contains_key(&number) {
+            return None;
+        }
+        Some(self.make_slot(number, now_ms))
+    }
+
+    /// The slot of that number, made also beyond what the instance may have.
+    pub(crate) fn adopt_slot(&mut self, number: u32, now_ms: u64) {
+        self.make_slot(number, now_ms);
+    }
+
+    fn first_slot(&mut self, now_ms: u64) -> &mut Slot {
+        self.make_slot(0, now_ms)
+    }
+
+    fn make_slot(&mut self, number: u32, now_ms: u64) -> &mut Slot {
+        let (instance, digest) = (&self.spec.id, self.spec.digest);
+        self.slots.entry(number).or_insert_with(|| {
+            let instance = instance.clone();
+            Slot::new(
+                SlotKey {
+                    instance,
+                    slot: number,
+                },
+                digest,
+                now_ms,
+            )
+        })
+    }
+
+    /// A slot and the mandate it stands under.
+    pub(crate) fn slot_and_mandate(&mut self, number: u32) -> Option<(&mut Slot, Mandate<'_>)> {
+        let mandate = Mandate {
+            spec: &self.spec,
+            stopped: self.stopped,
+            removed: self.removed,
+        };
+        Some((self.slots.get_mut(&number)?, mandate))
+    }
+
+    pub(crate) fn mandate(&self) -> Mandate<'_> {
+        Mandate {
+            spec: &self.spec,
+            stopped: self.stopped,
+            removed: self.removed,
+        }
+    }
+
+    pub(crate) fn thresholds<'a>(&'a self, settings: &'a Settings) -> &'a BreakerThresholds {
+        self.spec.breaker.as_ref().unwrap_or(&settings.breaker)
+    }
+
+    /// Whether the router means any slot of it to run.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.mandate().permits_running() && self.slots.values().any(|slot| slot.wanted)
+    }
+
+    /// Whether a request to it would be served, if need be after a wait that nothing speaks against.
+    pub(crate) fn can_serve(&self) -> bool {
+        self.breaker.state() != BreakerState::Open
+            && self
+                .slots
+                .values()
+                .any(|slot| slot.wanted && slot.can_serve())
+    }
+
+    /// Obeys a command; what cannot be answered at once is answered by [`Instance::settle`].
+    pub(crate) fn command(&mut self, step: &mut Step<'_>, command: u64, verb: Verb) {
+        let now_ms = step.now_ms;
+        let goal = match verb {
+            Verb::Start => {
+                self.unstop(now_ms);
+                self.first_slot(now_ms).start_by_hand(now_ms);
+                Some(Goal::Running {
+                    newer_than: self.stopping_run(),
+                })
+            }
+            Verb::Stop => {
+                self.stopped = true;
+                for slot in self.slots.values_mut() {
+                    slot.wanted = false;
+                }
+                Some(Goal::Down)
+            }
+            Verb::Restart => {
+                self.unstop(now_ms);
+                Some(self.restart(step))
+            }
+            Verb::ClearState => {
+                for slot in self.slots.values_mut() {
+                    slot.clear_state(now_ms);
+                }
+                self.breaker.reset(now_ms);
+                step.out.push(Action::ClearState(self.id().clone()));
+                None
+            }
+            Verb::BreakerIsolate => {
+                self.breaker.isolate(now_ms);
+                None
+            }
+            Verb::BreakerReset => {
+                self.breaker.reset(now_ms);
+                None
+            }
+        };
+        let result = match goal {
+            None => Ok(Done::default()),
+            Some(_) if self.waiters.len() >= WAITERS_MAX => Err(CommandError::Busy),
+            Some(goal) => {
+                self.waiters.push(Waiter { command, goal });
+                return;
+            }
+        };
+        step.out.push(Action::CommandDone {
+            id: command,
+            result,
+        });
+    }
+
+    /// An operator runs it: the breaker's past is forgotten with the failures, unless an operator isolated it.
+    fn unstop(&mut self, now_ms: u64) {
+        self.stopped = false;
+        if !self.breaker.isolated() {
+            self.breaker.reset(now_ms);
+        }
+    }
+
+    fn restart(&mut self, step: &mut Step<'_>) -> Goal {
+        let now_ms = step.now_ms;
+        let newer_than = self.first_slot(now_ms).run_to_replace();
+        let numbers: Vec<u32> = self.slots.keys().copied().collect();
+        for number in numbers {
+            if let Some((slot, mandate)) = self.slot_and_mandate(number)
+                && (number == 0 || slot.wanted)
+            {
+                slot.restart_by_hand(step, mandate);
+            }
+        }
+        Goal::Running { newer_than }
+    }
+
+    /// The first slot's run that is on its way down, which no start may be answered with.
+    fn stopping_run(&self) -> Option<Run> {
+        let slot = self.slots.get(&0)?;
+        if slot.living().is_some() {
+            None
+        } else {
+            slot.run_to_replace()
+        }
+    }
+
+    /// Ends the step for this instance. Returns whether it is gone for good.
+    pub(crate) fn settle(&mut self, step: &mut Step<'_>) -> bool {
+        self.breaker.tick(step.now_ms);
+        let mandate = Mandate {
+            spec: &self.spec,
+            stopped: self.stopped,
+            removed: self.removed,
+        };
+        for slot in self.slots.values_mut() {
+            slot.settle(step, mandate);
+        }
+        let is_gone = self.removed && self.slots.values().all(Slot::is_over);
+        let removed = self.removed;
+        // The first slot stays as the place that people see; further ones come and go with their sessions.
+        self.slots.retain(|number, slot| {
+            let stays =
+                !slot.is_over() || (!is_gone && (*number == 0 || (slot.wanted && !removed)));
+            if !stays {
+                slot.withdraw(step);
+            }
+            stays
+        });
+        self.publish_breaker(step);
+        self.answer_waiters(step, is_gone);
+        if is_gone {
+            step.out.push(Action::InstanceGone(self.id().clone()));
+        }
+        is_gone
+    }
+
+    pub(crate) fn next_wake(&self, gate: Gate, bugs: Bugs) -> Option<u64> {
+        let slots = self.slots.values().map(|slot| slot.next_wake(gate, bugs));
+        slots.fold(self.breaker.next_wake(), earlier)
+    }
+
+    fn publish_breaker(&mut self, step: &mut Step<'_>) {
+        let thresholds = self.spec.breaker.as_ref().unwrap_or(&step.settings.breaker);
+        let mut setting = self.breaker.setting(thresholds, step.bugs);
+        if let Some(published) = &self.published
+            && published.generation == setting.generation
+        {
+            // Within a generation only the row of failures may change; new thresholds come with the next one.
+            setting = BreakerSetting {
+                streak: setting.streak,
+                ..*published
+            };
+        }
+        if self.published != Some(setting) {
+            self.published = Some(setting);
+            let instance = self.spec.id.clone();
+            step.out.push(Action::SetBreaker { instance, setting });
+        }
+        let state = (self.breaker.state(), self.breaker.isolated());
+        if state != self.announced_breaker {
+            let (from, _) = std::mem::replace(&mut self.announced_breaker, state);
+            step.out.push(Action::Announce(Transition {
+                key: Some(SlotKey::first(self.spec.id.clone())),
+                run: None,
+                axis: Axis::Breaker,
+                from: from.as_str(),
+                to: state.0.as_str(),
+                reason: self.breaker.reason().to_owned(),
+                detail: None,
+            }));
+        }
+    }
+
+    fn answer_waiters(&mut self, step: &mut Step<'_>, is_gone: bool) {
+        let waiters = std::mem::take(&mut self.waiters);
+        for waiter in waiters {
+            match self.answer(waiter.goal, step.gate, is_gone) {
+                Some(Err(CommandError::Superseded)) if step.bugs.has(Planted::CommandLost) => {}
+                Some(result) => step.out.push(Action::CommandDone {
+                    id: waiter.command,
+                    result,
+                }),
+                None => self.waiters.push(waiter),
+            }
+        }
+    }
+
+    /// How a command with this goal ends, if it ends now.
+    fn answer(&self, goal: Goal, gate: Gate, is_gone: bool) -> Option<Result<Done, CommandError>> {
+        let is_down = self.slots.values().all(Slot::is_over);
+        let newer_than = match goal {
+            Goal::Down if is_down => return Some(Ok(Done::default())),
+            Goal::Down if !self.stopped && !self.removed && gate != Gate::ShuttingDown => {
+                return Some(Err(CommandError::Superseded));
+            }
+            Goal::Down => return None,
+            Goal::Running { newer_than } => newer_than,
+        };
+        if self.removed || is_gone {
+            return Some(Err(CommandError::Removed));
+        }
+        if gate == Gate::ShuttingDown {
+            return Some(Err(CommandError::ShuttingDown));
+        }
+        let slot = self.slots.get(&0)?;
+        // A stop, or an idle stop, that overtook it.
+        if self.stopped || !slot.wanted {
+            return Some(Err(CommandError::Superseded));
+        }
+        if let Some(error) = slot.failed() {
+            return Some(Err(CommandError::StartFailed(error)));
+        }
+        let (run, pid) = slot.living()?;
+        let is_new = newer_than.is_none_or(|old| run > old);
+        let (run, pid) = (Some(run), Some(pid));
+        is_new.then_some(Ok(Done { pid, run }))
+    }
+
+    /// The one word that its view shows.
+    pub(crate) fn status(&self, gate: Gate) -> Status {
+        let mandate = self.mandate();
+        let lifecycle = combined(
+            self.slots
+                .values()
+                .map(|slot| slot.lifecycle(mandate, gate)),
+        );
+        Status::of(
+            lifecycle,
+            self.slots
+                .values()
+                .filter_map(Slot::health)
+                .max_by_key(badness),
+        )
+    }
+
+    pub(crate) fn view(&self, gate: Gate, now_ms: u64) -> InstanceView {
+        let mandate = self.mandate();
+        let slots: Vec<_> = self
+            .slots
+            .values()
+            .map(|slot| slot.view(mandate, gate, now_ms))
+            .collect();
+        let lifecycle = combined(slots.iter().map(|slot| slot.lifecycle));
+        let health = slots
+            .iter()
+            .filter_map(|slot| slot.health)
+            .max_by_key(badness);
+        // The slot that the instance's one line is about: the first of the combined lifecycle, and of those the least healthy.
+        let shown = slots
+            .iter()
+            .find(|slot| {
+                slot.lifecycle == lifecycle
+                    && (lifecycle != Lifecycle::Ready || slot.health == health)
+            })
+            .or(slots.first());
+        let breaker = self.breaker.view(now_ms);
+        let sum = slots
+            .iter()
+            .filter_map(|slot| slot.memory_bytes)
+            .reduce(u64::saturating_add);
+        InstanceView {
+            id: self.id().clone(),
+            source: self.spec.source,
+            status: Status::of(lifecycle, health),
+            lifecycle,
+            health,
+            reason: shown.map(|slot| slot.reason.clone()).unwrap_or_default(),
+            pid: shown.and_then(|slot| slot.pid),
+            run: shown.and_then(|slot| slot.run),
+            uptime_ms: shown.and_then(|slot| slot.uptime_ms),
+            retry_after_ms: shown
+                .and_then(|slot| slot.retry_after_ms)
+                .or(breaker.retry_after_ms),
+            breaker,
+            crash_loop: lifecycle == Lifecycle::CrashLoop,
+            restarts: slots.iter().map(|slot| slot.restarts).sum(),
+            last_error: shown.and_then(|slot| slot.last_error.clone()),
+            memory_bytes: sum,
+            in_flight: slots.iter().map(|slot| slot.in_flight).sum(),
+            wanted: self.is_wanted(),
+            slots,
+        }
+    }
+}
+
+/// One lifecycle for several slots: what serves comes first, then what is on its way, then what is wrong.
+fn combined(lifecycles: impl Iterator<Item = Lifecycle>) -> Lifecycle {
+    let rank = |lifecycle: &Lifecycle| match lifecycle {
+        Lifecycle::Ready => 0,
+        Lifecycle::Starting => 1,
+        Lifecycle::Draining => 2,
+        Lifecycle::CrashLoop => 3,
+        Lifecycle::Backoff => 4,
+        Lifecycle::Stopped => 5,
+        Lifecycle::Idle => 6,
+    };
+    lifecycles.min_by_key(rank).unwrap_or(Lifecycle::Idle)
+}
+
+fn badness(health: &Health) -> u8 {
+    match health {
+        Health::Healthy => 0,
+        Health::Degraded => 1,
+        Health::Unhealthy => 2,
+    }
+}

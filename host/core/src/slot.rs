@@ -1,0 +1,341 @@
+//! One slot: the place of one process, and the state machine that never puts two into it.
+//!
+//! The rule that everything here serves: a slot is `Down` (or waits in back-off) only after the end of its last run was reported.
+//! So whatever goes wrong, the way to the next start leads through `Exited`, and a kill is asked for until it comes.
+//! What the slot should do is not remembered as a plan but read from the intent (`wanted`, the mandate) at every step: commands,
+//! reloads and failures that cross each other end in the state that the last of them asked for.
+
+mod reports;
+mod service;
+mod settle;
+mod stop;
+mod words;
+
+use std::collections::VecDeque;
+
+use crate::{
+    action::{Action, CrashRecord},
+    event::{Evidence, Exit},
+    failure::{Failure, last_error, signature},
+    health::Health,
+    id::{Run, SlotKey},
+    route::Route,
+    slot::{service::Service, stop::Stop},
+    step::{Gate, Mandate, Step},
+    tally::{Cause, Failed, Sentence, Tally},
+    view::Lifecycle,
+};
+
+/// Starts after failures remembered for `restarts_recent`; crash-loop protection allows fewer within its window.
+const FAILED_STARTS_MAX: usize = 32;
+/// The window of `restarts_recent`.
+const FAILED_STARTS_WINDOW_MS: u64 = 300_000;
+/// Survivors beside the slot's own run that are killed and waited for. More than one is already a fault of ours.
+const STRAYS_MAX: usize = 16;
+
+/// The words that operators search for.
+pub(crate) const CRASH_LOOP_WORDS: &str =
+    "Instance has exceeded max restart attempts. Entering crash loop protection.";
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) key: SlotKey,
+    phase: Phase,
+    /// Whether it is meant to run, unless the mandate forbids it.
+    pub(crate) wanted: bool,
+    tally: Tally,
+    /// The spec that the tally and the baseline are about.
+    digest: u64,
+    baseline: Option<Vec<String>>,
+    last_used_ms: u64,
+    /// When it is stopped for lack of use, should it still be ready then.
+    idle_at_ms: Option<u64>,
+    last_recycle_ms: Option<u64>,
+    /// The last run whose end was reported: what still comes of it or earlier ones is an echo.
+    last_ended: Option<Run>,
+    strays: Vec<Stray>,
+    /// The next start follows an earlier run without an idle or stopped time between.
+    is_rerun: bool,
+    restarts: u64,
+    failed_starts_ms: VecDeque<u64>,
+    last_error: Option<String>,
+    /// Why it is in this phase, and more of it.
+    reason: String,
+    detail: Option<String>,
+    announced: Lifecycle,
+    announced_health: Option<Health>,
+    published: Option<Route>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Down,
+    Backoff {
+        until_ms: u64,
+    },
+    CrashLoop {
+        retry_at_ms: Option<u64>,
+    },
+    Starting(Process, StartBy),
+    Ready(Process, Box<Service>),
+    Stopping(Process, Stop),
+    /// Left running at shutdown.
+    Released(Process),
+}
+
+/// When a start must have succeeded.
+#[derive(Debug, Clone, Copy)]
+struct StartBy(u64);
+
+/// What is known of a run whatever its phase.
+#[derive(Debug, Clone)]
+struct Process {
+    run: Run,
+    pid: Option<u32>,
+    digest: u64,
+    spawned_ms: u64,
+    ready_ms: Option<u64>,
+    memory_bytes: Option<u64>,
+}
+
+/// A run that lives although it is not the slot's.
+#[derive(Debug)]
+struct Stray {
+    run: Run,
+    kill_again_ms: u64,
+}
+
+impl Slot {
+    pub(crate) fn new(key: SlotKey, digest: u64, now_ms: u64) -> Self {
+        Self {
+            key,
+            phase: Phase::Down,
+            wanted: false,
+            tally: Tally::default(),
+            digest,
+            baseline: None,
+            last_used_ms: now_ms,
+            idle_at_ms: None,
+            last_recycle_ms: None,
+            last_ended: None,
+            strays: Vec::new(),
+            is_rerun: false,
+            restarts: 0,
+            failed_starts_ms: VecDeque::new(),
+            last_error: None,
+            reason: String::new(),
+            detail: None,
+            announced: Lifecycle::Idle,
+            announced_health: None,
+            published: None,
+        }
+    }
+
+    /// Whether anything of it may live, for which this router is answerable.
+    pub(crate) fn is_over(&self) -> bool {
+        let over = match self.phase {
+            Phase::Starting(..) | Phase::Ready(..) | Phase::Stopping(..) => false,
+            Phase::Down | Phase::Backoff { .. } | Phase::CrashLoop { .. } | Phase::Released(_) => {
+                true
+            }
+        };
+        over && self.strays.is_empty()
+    }
+
+    /// A request came while it was idle.
+    pub(crate) fn demand(&mut self, now_ms: u64) {
+        self.wanted = true;
+        self.used(now_ms);
+    }
+
+    pub(crate) fn used(&mut self, now_ms: u64) {
+        self.last_used_ms = self.last_used_ms.max(now_ms);
+    }
+
+    /// An operator starts it: failures are forgotten, no limiter holds it.
+    pub(crate) fn start_by_hand(&mut self, now_ms: u64) {
+        self.demand(now_ms);
+        self.forgive();
+    }
+
+    /// An operator restarts it. A start already under way is that restart.
+    pub(crate) fn restart_by_hand(&mut self, step: &mut Step<'_>, mandate: Mandate<'_>) {
+        self.start_by_hand(step.now_ms);
+        if matches!(self.phase, Phase::Ready(..)) {
+            self.stop(step, mandate, None, "restarted by an operator".to_owned());
+        }
+    }
+
+    /// An operator clears its state.
+    pub(crate) fn clear_state(&mut self, now_ms: u64) {
+        self.forgive();
+        self.baseline = None;
+        self.last_error = None;
+        self.failed_starts_ms.clear();
+        if let Phase::Ready(_, service) = &mut self.phase {
+            service.clear_missing(now_ms);
+        }
+    }
+
+    /// Its policy changed: it is judged again at once.
+    pub(crate) fn judge_again(&mut self, now_ms: u64) {
+        if let Phase::Ready(_, service) = &mut self.phase {
+            service.judge_at(now_ms);
+        }
+    }
+
+    /// Forgets failures, so that only the mandate and `wanted` decide about the next start.
+    fn forgive(&mut self) {
+        self.tally.forget();
+        match &mut self.phase {
+            Phase::Backoff { .. } | Phase::CrashLoop { .. } => self.phase = Phase::Down,
+            Phase::Stopping(_, stop) => stop.forgiven = true,
+            Phase::Down | Phase::Starting(..) | Phase::Ready(..) | Phase::Released(_) => {}
+        }
+    }
+
+    /// The present run, dead or alive, while the slot is answerable for it.
+    fn process(&self) -> Option<&Process> {
+        match &self.phase {
+            Phase::Starting(process, _)
+            | Phase::Ready(process, _)
+            | Phase::Stopping(process, _)
+            | Phase::Released(process) => Some(process),
+            Phase::Down | Phase::Backoff { .. } | Phase::CrashLoop { .. } => None,
+        }
+    }
+
+    fn process_mut(&mut self) -> Option<&mut Process> {
+        match &mut self.phase {
+            Phase::Starting(process, _)
+            | Phase::Ready(process, _)
+            | Phase::Stopping(process, _)
+            | Phase::Released(process) => Some(process),
+            Phase::Down | Phase::Backoff { .. } | Phase::CrashLoop { .. } => None,
+        }
+    }
+
+    fn is_current(&self, run: Run) -> bool {
+        self.process().is_some_and(|process| process.run == run)
+    }
+
+    fn restarts_recent(&self, now_ms: u64) -> u32 {
+        let recent = |at_ms: &&u64| **at_ms + FAILED_STARTS_WINDOW_MS > now_ms;
+        self.failed_starts_ms.iter().filter(recent).count() as u32
+    }
+
+    /// The slot is empty: nothing of `process` lives.
+    fn ended(
+        &mut self,
+        step: &mut Step<'_>,
+        mandate: Mandate<'_>,
+        process: &Process,
+        ending: Ending,
+    ) {
+        self.last_ended = self.last_ended.max(Some(process.run));
+        self.phase = Phase::Down;
+        let Some(failure) = ending.failure else {
+            return;
+        };
+        let mut evidence = ending.evidence;
+        evidence.memory_bytes = evidence.memory_bytes.or(process.memory_bytes);
+        let reason = failure.describe(ending.exit);
+        self.last_error = Some(last_error(&reason, &evidence));
+        let is_meant_to_run =
+            self.wanted && mandate.permits_running() && step.gate != Gate::ShuttingDown;
+        if is_meant_to_run && !ending.forgiven {
+            let failed = Failed {
+                signature: signature(&failure, ending.exit, &evidence),
+                ready_ms: process
+                    .ready_ms
+                    .map(|ready_ms| step.now_ms.saturating_sub(ready_ms)),
+                permanent_code: match ending.exit {
+                    Some(Exit::Code(code)) if mandate.spec.permanent_exit_codes.contains(&code) => {
+                        Some(code)
+                    }
+                    _ => None,
+                },
+            };
+            self.sentence(step, failed);
+        }
+        step.out.push(Action::RecordCrash(Box::new(CrashRecord {
+            key: self.key.clone(),
+            run: process.run,
+            reason,
+            exit: ending.exit,
+            lived_ms: step.now_ms.saturating_sub(process.spawned_ms),
+            was_ready: process.ready_ms.is_some(),
+            crash_loop: matches!(self.phase, Phase::CrashLoop { .. }),
+            evidence,
+        })));
+    }
+
+    /// Decides what follows from a failure.
+    fn sentence(&mut self, step: &mut Step<'_>, failed: Failed) {
+        let settings = step.settings;
+        let jitter = &mut step.counters.jitter;
+        let sentence = self.tally.add(
+            step.now_ms,
+            failed,
+            &settings.restart,
+            &settings.crash_loop,
+            jitter,
+        );
+        let error = self.last_error.clone().unwrap_or_default();
+        match sentence {
+            Sentence::Backoff { pause_ms } => {
+                let until_ms = step.now_ms.saturating_add(pause_ms);
+                self.phase = Phase::Backoff { until_ms };
+                self.explain(error, None);
+            }
+            Sentence::CrashLoop { retry_ms, cause } => {
+                let retry_at_ms = retry_ms.map(|ms| step.now_ms.saturating_add(ms));
+                self.phase = Phase::CrashLoop { retry_at_ms };
+                match cause {
+                    Cause::Failures {
+                        failures,
+                        window_ms,
+                    } => {
+                        let detail = format!(
+                            "{failures} failures within {} s; the last: {error}",
+                            window_ms / 1_000
+                        );
+                        self.explain(CRASH_LOOP_WORDS.to_owned(), Some(detail));
+                    }
+                    Cause::SameSignature { failures } => {
+                        let detail = format!(
+                            "the same failure {failures} times in a row without ever being ready: {error}"
+                        );
+                        self.explain(CRASH_LOOP_WORDS.to_owned(), Some(detail));
+                    }
+                    Cause::RetryFailed => {
+                        self.explain(
+                            "the retry failed too: crash loop protection goes on".to_owned(),
+                            Some(error),
+                        );
+                    }
+                    Cause::PermanentCode(code) => {
+                        let reason =
+                            format!("it exited with code {code}, after which no restart is tried");
+                        self.explain(reason, Some(error));
+                    }
+                }
+            }
+        }
+    }
+
+    fn explain(&mut self, reason: String, detail: Option<String>) {
+        self.reason = reason;
+        self.detail = detail;
+    }
+}
+
+/// How a run ended.
+struct Ending {
+    failure: Option<Failure>,
+    exit: Option<Exit>,
+    evidence: Evidence,
+    /// An operator has meanwhile forgotten failures: it is recorded, but not counted.
+    forgiven: bool,
+}

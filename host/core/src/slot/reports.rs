@@ -1,0 +1,366 @@
+//! What others report about a slot's runs. Whatever names another run than the present one is an echo, or a stray to be killed.
+
+use super::{
+    Ending, Phase, Process, STRAYS_MAX, Slot, StartBy, Stray, service::About, service::Service,
+};
+use crate::{
+    action::Action,
+    event::{Adopted, Evidence, Exit, QuestionId, Sample},
+    failure::Failure,
+    health::HealthVerdict,
+    id::Run,
+    planted::Planted,
+    step::{Mandate, Step},
+};
+
+impl Slot {
+    pub(crate) fn spawned(&mut self, step: &mut Step<'_>, run: Run, pid: u32) {
+        if self.is_current(run) {
+            if let Some(process) = self.process_mut() {
+                process.pid = Some(pid);
+            }
+        } else if self.last_ended < Some(run) {
+            self.stray(step, run);
+        }
+    }
+
+    pub(crate) fn spawn_failed(
+        &mut self,
+        step: &mut Step<'_>,
+        mandate: Mandate<'_>,
+        run: Run,
+        error: String,
+    ) {
+        if !self.is_current(run) {
+            return;
+        }
+        let Some(process) = self.process().cloned() else {
+            return;
+        };
+        let (failure, forgiven) = match std::mem::replace(&mut self.phase, Phase::Down) {
+            Phase::Starting(..) => (Some(Failure::Spawn(error)), false),
+            Phase::Stopping(_, stop) => (stop.failure, stop.forgiven),
+            _ => (None, false),
+        };
+        let ending = Ending {
+            failure,
+            exit: None,
+            evidence: Evidence::default(),
+            forgiven,
+        };
+        self.ended(step, mandate, &process, ending);
+    }
+
+    pub(crate) fn ready(
+        &mut self,
+        step: &mut Step<'_>,
+        mandate: Mandate<'_>,
+        run: Run,
+        tools: Vec<String>,
+    ) {
+        let Phase::Starting(process, _) = &self.phase else {
+            return;
+        };
+        if process.run != run && !step.bugs.has(Planted::StaleReady) {
+            return;
+        }
+        let process = process.clone();
+        self.used(step.now_ms);
+        self.become_ready(step, mandate, process, tools, 0);
+        self.explain(String::new(), None);
+    }
+
+    /// The tools are compared with the last good list, which a list that lacks none of them replaces.
+    fn become_ready(
+        &mut self,
+        step: &mut Step<'_>,
+        mandate: Mandate<'_>,
+        mut process: Process,
+        tools: Vec<String>,
+        age_ms: u64,
+    ) {
+        let tools = sorted(tools);
+        let missing = match &self.baseline {
+            Some(baseline) => lacking(&tools, baseline),
+            None => Vec::new(),
+        };
+        if missing.is_empty() {
+            self.keep_baseline(step, &tools);
+        }
+        let ready_ms = step.now_ms.saturating_sub(age_ms);
+        process.ready_ms = Some(ready_ms);
+        let mut service = Service::new(step.now_ms, tools, missing, step.settings.ping_every_ms);
+        let about = About {
+            key: &self.key,
+            ready_ms,
+            memory_limit_bytes: mandate.spec.max_memory_bytes,
+            restarts_recent: self.restarts_recent(step.now_ms),
+        };
+        service.answer_builtin(step.now_ms, &about);
+        self.phase = Phase::Ready(process, Box::new(service));
+    }
+
+    fn keep_baseline(&mut self, step: &mut Step<'_>, tools: &[String]) {
+        if self.baseline.as_deref() != Some(tools) {
+            self.baseline = Some(tools.to_vec());
+            let (key, tools) = (self.key.clone(), tools.to_vec());
+            step.out.push(Action::KeepBaseline { key, tools });
+        }
+    }
+
+    pub(crate) fn handshake_failed(
+        &mut self,
+        step: &mut Step<'_>,
+        mandate: Mandate<'_>,
+        run: Run,
+        error: String,
+    ) {
+        if self.is_current(run) && matches!(self.phase, Phase::Starting(..)) {
+            let failure = Failure::Handshake(error);
+            let reason = failure.describe(None);
+            self.stop(step, mandate, Some(failure), reason);
+        }
+    }
+
+    pub(crate) fn tools_listed(&mut self, step: &mut Step<'_>, run: Run, tools: Vec<String>) {
+        let now_ms = step.now_ms;
+        let tools = sorted(tools);
+        if let Phase::Ready(process, service) = &mut self.phase
+            && process.run == run
+        {
+            service.tools.clone_from(&tools);
+            service.clear_missing(now_ms);
+            self.keep_baseline(step, &tools);
+        }
+    }
+
+    pub(crate) fn exited(
+        &mut self,
+        step: &mut Step<'_>,
+        mandate: Mandate<'_>,
+        run: Run,
+        exit: Exit,
+        evidence: Evidence,
+    ) {
+        self.strays.retain(|stray| stray.run != run);
+        if !self.is_current(run) {
+            return;
+        }
+        let Some(process) = self.process().cloned() else {
+            return;
+        };
+        let (failure, forgiven) = match std::mem::replace(&mut self.phase, Phase::Down) {
+            Phase::Starting(..) => (Some(Failure::Exited { was_ready: false }), false),
+            Phase::Ready(..) => (Some(Failure::Exited { was_ready: true }), false),
+            Phase::Stopping(_, stop) => (stop.failure, stop.forgiven),
+            Phase::Down | Phase::Backoff { .. } | Phase::CrashLoop { .. } | Phase::Released(_) => {
+                (None, false)
+            }
+        };
+        let ending = Ending {
+            failure,
+            exit: Some(exit),
+            evidence,
+            forgiven,
+        };
+        self.ended(step, mandate, &process, ending);
+    }
+
+    pub(crate) fn shim_lost(&mut self, step: &mut Step<'_>, mandate: Mandate<'_>, run: Run) {
+        if self.is_current(run) {
+            let failure = Failure::ShimLost;
+            let reason = failure.describe(None);
+            self.kill(step, mandate, failure, reason);
+        }
+    }
+
+    pub(crate) fn upstream_lost(
+        &mut self,
+        step: &mut Step<'_>,
+        mandate: Mandate<'_>,
+        run: Run,
+        error: String,
+    ) {
+        if self.is_current(run) {
+            let failure = Failure::UpstreamLost(error);
+            let reason = failure.describe(None);
+            // A run that is being stopped may well close its end first.
+            self.stop(step, mandate, Some(failure), reason);
+        }
+    }
+
+    pub(crate) fn drained(&mut self, step: &mut Step<'_>, run: Run) {
+        if let Phase::Stopping(process, stop) = &self.phase
+            && process.run == run
+            && matches!(stop.at, super::stop::At::Draining { .. })
+        {
+            self.stop_further(step);
+        }
+    }
+
+    pub(crate) fn sampled(
+        &mut self,
+        step: &mut Step<'_>,
+        mandate: Mandate<'_>,
+        run: Run,
+        sample: Sample,
+    ) {
+        if !self.is_current(run) {
+            return;
+        }
+        let memory_bytes = sample.memory_bytes;
+        let now_ms = step.now_ms;
+        if let Some(process) = self.process_mut() {
+            process.memory_bytes = memory_bytes.or(process.memory_bytes);
+        }
+        if let Phase::Ready(_, service) = &mut self.phase {
+            service.sampled(now_ms, sample);
+        }
+        let (Some(bytes), Some(limit_bytes)) = (memory_bytes, mandate.spec.max_memory_bytes) else {
+            return;
+        };
+        if step.bugs.has(Planted::MemoryIgnored) {
+            return;
+        }
+        if bytes >= limit_bytes {
+            if !self.is_being_killed() {
+                let failure = Failure::Memory { bytes, limit_bytes };
+                let reason = failure.describe(None);
+                self.kill(step, mandate, failure, reason);
+            }
+        } else if bytes as f64 >= limit_bytes as f64 * step.settings.memory_recycle_share {
+            let mib = |bytes: u64| bytes / (1024 * 1024);
+            let reason = format!(
+                "{} MiB of {} MiB memory are in use",
+                mib(bytes),
+                mib(limit_bytes)
+            );
+            self.recycle(step, mandate, &reason);
+        }
+    }
+
+    fn is_being_killed(&self) -> bool {
+        matches!(&self.phase, Phase::Stopping(_, stop) if matches!(stop.at, super::stop::At::Killing { .. }))
+            || matches!(self.phase, Phase::Released(_))
+    }
+
+    pub(crate) fn ping_answered(&mut self, now_ms: u64, run: Run, rtt_ms: f64) {
+        if let Phase::Ready(process, service) = &mut self.phase
+            && process.run == run
+        {
+            service.ping_answered(now_ms, rtt_ms);
+        }
+    }
+
+    pub(crate) fn ping_failed(&mut self, now_ms: u64, run: Run) {
+        if let Phase::Ready(process, service) = &mut self.phase
+            && process.run == run
+        {
+            service.ping_failed(now_ms);
+        }
+    }
+
+    pub(crate) fn awaits(&self, question: QuestionId) -> bool {
+        matches!(&self.phase, Phase::Ready(_, service) if service.awaits(question))
+    }
+
+    /// Takes in a policy's verdict; `None`: it gave none, and the built-in default answers.
+    pub(crate) fn answered(
+        &mut self,
+        step: &mut Step<'_>,
+        mandate: Mandate<'_>,
+        verdict: Option<HealthVerdict>,
+    ) {
+        let restarts_recent = self.restarts_recent(step.now_ms);
+        if let Phase::Ready(process, service) = &mut self.phase {
+            match verdict {
+                Some(verdict) => service.answered(step, verdict),
+                None => {
+                    let about = About {
+                        key: &self.key,
+                        ready_ms: process.ready_ms.unwrap_or(step.now_ms),
+                        memory_limit_bytes: mandate.spec.max_memory_bytes,
+                        restarts_recent,
+                    };
+                    service.answer_builtin(step.now_ms, &about);
+                }
+            }
+        }
+        self.obey_verdict(step, mandate);
+    }
+
+    /// Recycles where the present verdict asks for it, and then not again for that verdict.
+    pub(super) fn obey_verdict(&mut self, step: &mut Step<'_>, mandate: Mandate<'_>) {
+        if let Phase::Ready(_, service) = &mut self.phase
+            && std::mem::take(&mut service.verdict.recycle)
+        {
+            let reason = service.verdict.reason.clone();
+            self.recycle(step, mandate, &reason);
+        }
+    }
+
+    /// Drains and starts anew, unless that was done not long ago.
+    fn recycle(&mut self, step: &mut Step<'_>, mandate: Mandate<'_>, reason: &str) {
+        let every_ms = step.settings.recycle_every_ms;
+        let too_soon = self
+            .last_recycle_ms
+            .is_some_and(|at_ms| at_ms.saturating_add(every_ms) > step.now_ms);
+        let obeyed = !too_soon || step.bugs.has(Planted::RecycleUnbounded);
+        if obeyed && matches!(self.phase, Phase::Ready(..)) {
+            self.last_recycle_ms = Some(step.now_ms);
+            self.stop(step, mandate, None, format!("recycled: {reason}"));
+        }
+    }
+
+    pub(crate) fn adopt(&mut self, step: &mut Step<'_>, mandate: Mandate<'_>, adopted: Adopted) {
+        let run = adopted.run;
+        step.counters.saw(run);
+        match self.process() {
+            Some(process) if process.run == run => return,
+            Some(_) => return self.stray(step, run),
+            None if self.last_ended >= Some(run) => return,
+            None => {}
+        }
+        self.wanted = adopted.wanted;
+        self.is_rerun = true;
+        self.used(step.now_ms);
+        self.baseline = adopted.baseline.map(sorted).or(self.baseline.take());
+        let process = Process {
+            run,
+            pid: Some(adopted.pid),
+            digest: adopted.digest,
+            spawned_ms: step.now_ms.saturating_sub(adopted.age_ms),
+            ready_ms: None,
+            memory_bytes: None,
+        };
+        self.explain("adopted from an earlier router".to_owned(), None);
+        match adopted.tools {
+            Some(tools) => self.become_ready(step, mandate, process, tools, adopted.age_ms),
+            None => {
+                let by_ms = step.now_ms.saturating_add(mandate.spec.spawn_timeout_ms);
+                self.phase = Phase::Starting(process, StartBy(by_ms));
+            }
+        }
+    }
+
+    /// Notes a run that lives beside the slot's own: it is killed, and nothing starts until it is gone.
+    fn stray(&mut self, step: &mut Step<'_>, run: Run) {
+        let known = self.strays.iter().any(|stray| stray.run == run);
+        if !known && self.strays.len() < STRAYS_MAX {
+            let kill_again_ms = step.now_ms;
+            self.strays.push(Stray { run, kill_again_ms });
+        }
+    }
+}
+
+fn sorted(mut tools: Vec<String>) -> Vec<String> {
+    tools.sort_unstable();
+    tools.dedup();
+    tools
+}
+
+/// What sorted `baseline` has and sorted `tools` lacks.
+fn lacking(tools: &[String], baseline: &[String]) -> Vec<String> {
+    let lacks = |tool: &&String| tools.binary_search(tool).is_err();
+    baseline.iter().filter(lacks).cloned().collect()
+}

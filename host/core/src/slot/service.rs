@@ -1,0 +1,209 @@
+//! What a ready slot lives by: its tools, its pings, its samples, and the verdict on its health.
+
+use std::sync::Arc;
+
+use crate::{
+    action::Action,
+    event::{QuestionId, Sample},
+    health::{HealthFacts, HealthVerdict, builtin},
+    id::{Run, SlotKey},
+    planted::Planted,
+    step::Step,
+    time::earlier,
+};
+
+/// Time for an answer to come back from the host after its own deadline, before the core stops waiting for it.
+const ANSWER_SLACK_MS: u64 = 250;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Service {
+    /// Sorted.
+    pub(super) tools: Vec<String>,
+    /// What the baseline has and `tools` lacks.
+    pub(super) missing: Vec<String>,
+    pub(super) sample: Sample,
+    pub(super) verdict: HealthVerdict,
+    last_answer_ms: u64,
+    next_ping_ms: u64,
+    ping_due_ms: Option<u64>,
+    pings_failed: u32,
+    ping_ms: Option<f64>,
+    next_ask_ms: u64,
+    pending: Option<Pending>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    question: QuestionId,
+    until_ms: u64,
+}
+
+/// What a slot knows that its service does not, for the facts of a question.
+pub(super) struct About<'a> {
+    pub(super) key: &'a SlotKey,
+    pub(super) ready_ms: u64,
+    pub(super) memory_limit_bytes: Option<u64>,
+    pub(super) restarts_recent: u32,
+}
+
+impl Service {
+    /// A slot that became ready just now. It is pinged after one interval, and judged at once.
+    pub(super) fn new(
+        now_ms: u64,
+        tools: Vec<String>,
+        missing: Vec<String>,
+        ping_every_ms: u64,
+    ) -> Self {
+        Self {
+            tools,
+            missing,
+            sample: Sample::default(),
+            verdict: HealthVerdict::healthy(),
+            last_answer_ms: now_ms,
+            next_ping_ms: now_ms.saturating_add(ping_every_ms),
+            ping_due_ms: None,
+            pings_failed: 0,
+            ping_ms: None,
+            next_ask_ms: now_ms,
+            pending: None,
+        }
+    }
+
+    pub(super) fn next_wake(&self) -> Option<u64> {
+        let pending = self.pending.as_ref().map(|pending| pending.until_ms);
+        let ping = earlier(Some(self.next_ping_ms), self.ping_due_ms);
+        earlier(earlier(Some(self.next_ask_ms), pending), ping)
+    }
+
+    pub(super) fn judge_at(&mut self, now_ms: u64) {
+        self.next_ask_ms = self.next_ask_ms.min(now_ms);
+    }
+
+    pub(super) fn clear_missing(&mut self, now_ms: u64) {
+        self.missing.clear();
+        self.judge_at(now_ms);
+    }
+
+    pub(super) fn sampled(&mut self, now_ms: u64, sample: Sample) {
+        if let Some(ago_ms) = sample.answered_ago_ms {
+            self.last_answer_ms = self.last_answer_ms.max(now_ms.saturating_sub(ago_ms));
+        }
+        self.sample = sample;
+    }
+
+    pub(super) fn ping_answered(&mut self, now_ms: u64, rtt_ms: f64) {
+        if self.pings_failed > 0 {
+            self.judge_at(now_ms);
+        }
+        self.last_answer_ms = now_ms;
+        self.ping_due_ms = None;
+        self.pings_failed = 0;
+        self.ping_ms = Some(rtt_ms);
+    }
+
+    pub(super) fn ping_failed(&mut self, now_ms: u64) {
+        // Only the ping that is waited for can fail, and only once.
+        if self.ping_due_ms.take().is_some() {
+            self.pings_failed = self.pings_failed.saturating_add(1);
+            self.judge_at(now_ms);
+        }
+    }
+
+    /// Sends a ping when one is due, and gives up one that is overdue.
+    pub(super) fn ping(&mut self, step: &mut Step<'_>, key: &SlotKey, run: Run) {
+        let now_ms = step.now_ms;
+        if self.ping_due_ms.is_some_and(|due_ms| due_ms <= now_ms) {
+            self.ping_failed(now_ms);
+        }
+        if self.next_ping_ms > now_ms {
+            return;
+        }
+        self.ping_failed(now_ms);
+        self.next_ping_ms = now_ms.saturating_add(step.settings.ping_every_ms.max(1));
+        let deadline_ms = now_ms.saturating_add(step.settings.ping_timeout_ms);
+        self.ping_due_ms = Some(deadline_ms.saturating_add(ANSWER_SLACK_MS));
+        let key = key.clone();
+        step.out.push(Action::Ping {
+            key,
+            run,
+            deadline_ms,
+        });
+    }
+
+    /// Asks the policy when that is due; where there is none, or its time is up, the built-in default answers.
+    pub(super) fn judge(
+        &mut self,
+        step: &mut Step<'_>,
+        about: &About<'_>,
+        policy: Option<&Arc<str>>,
+    ) {
+        let now_ms = step.now_ms;
+        let is_overdue = self
+            .pending
+            .as_ref()
+            .is_some_and(|pending| pending.until_ms <= now_ms);
+        if is_overdue {
+            self.answer_builtin(now_ms, about);
+        }
+        if self.next_ask_ms > now_ms {
+            return;
+        }
+        self.next_ask_ms = now_ms.saturating_add(step.settings.health_every_ms.max(1));
+        let Some(policy) = policy else {
+            self.answer_builtin(now_ms, about);
+            return;
+        };
+        let question = step.counters.question();
+        let deadline_ms = now_ms.saturating_add(step.settings.question_ms);
+        let until_ms = deadline_ms.saturating_add(ANSWER_SLACK_MS);
+        // A question still open is replaced: what it asked is out of date.
+        self.pending = Some(Pending { question, until_ms });
+        step.out.push(Action::Ask {
+            question,
+            key: about.key.clone(),
+            policy: Arc::clone(policy),
+            facts: Box::new(self.facts(now_ms, about)),
+            deadline_ms,
+        });
+    }
+
+    pub(super) fn awaits(&self, question: QuestionId) -> bool {
+        self.pending
+            .as_ref()
+            .is_some_and(|pending| pending.question == question)
+    }
+
+    pub(super) fn answered(&mut self, step: &Step<'_>, verdict: HealthVerdict) {
+        if !step.bugs.has(Planted::AnsweredTwice) {
+            self.pending = None;
+        }
+        self.verdict = verdict;
+    }
+
+    pub(super) fn answer_builtin(&mut self, now_ms: u64, about: &About<'_>) {
+        self.pending = None;
+        self.verdict = builtin(&self.facts(now_ms, about));
+    }
+
+    fn facts(&self, now_ms: u64, about: &About<'_>) -> HealthFacts {
+        HealthFacts {
+            instance: about.key.instance.as_str().to_owned(),
+            slot: about.key.slot,
+            uptime_ms: now_ms.saturating_sub(about.ready_ms),
+            memory_bytes: self.sample.memory_bytes,
+            memory_limit_bytes: about.memory_limit_bytes,
+            heartbeat_age_ms: now_ms.saturating_sub(self.last_answer_ms),
+            pings_failed: self.pings_failed,
+            ping_ms: self.ping_ms,
+            window_requests: self.sample.window_requests,
+            window_errors: self.sample.window_errors,
+            window_p95_ms: self.sample.window_p95_ms,
+            restarts_recent: about.restarts_recent,
+            in_flight: self.sample.in_flight,
+            tools_missing: self.missing.clone(),
+            tools_count: u32::try_from(self.tools.len()).unwrap_or(u32::MAX),
+            attributes: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! What a slot does by itself at the end of every step: obey the intent, mind its deadlines, start when it should, and tell.
+
+use super::{FAILED_STARTS_MAX, Phase, Process, Slot, StartBy, service::About};
+use crate::{
+    action::{Action, Axis, Transition},
+    failure::Failure,
+    planted::Planted,
+    step::{Gate, Mandate, Step},
+    time::earlier,
+    view::Lifecycle,
+};
+
+impl Slot {
+    pub(crate) fn settle(&mut self, step: &mut Step<'_>, mandate: Mandate<'_>) {
+        self.note_definition(mandate);
+        self.kill_strays(step);
+        self.obey_intent(step, mandate);
+        self.mind_deadlines(step, mandate);
+        self.start_if_due(step, mandate);
+        if matches!(self.phase, Phase::Down) && !(self.wanted && mandate.permits_running()) {
+            self.is_rerun = false;
+        }
+        self.publish(step, mandate);
+    }
+
+    /// When [`Slot::settle`] must be called at the latest.
+    pub(crate) fn next_wake(&self, gate: Gate, bugs: crate::planted::Bugs) -> Option<u64> {
+        let may_start = gate == Gate::Open && self.strays.is_empty();
+        let own = match &self.phase {
+            Phase::Down | Phase::Released(_) => None,
+            Phase::Backoff { until_ms } => may_start.then_some(*until_ms),
+            Phase::CrashLoop { retry_at_ms } => retry_at_ms.filter(|_| may_start),
+            Phase::Starting(_, StartBy(by_ms)) => Some(*by_ms),
+            Phase::Ready(_, service) => earlier(service.next_wake(), self.idle_at_ms),
+            Phase::Stopping(_, stop) => {
+                let missed = bugs.has(Planted::WakeMissed)
+                    && matches!(stop.at, super::stop::At::Terminating { .. });
+                (!missed).then(|| stop.at.deadline_ms())
+            }
+        };
+        let strays = self.strays.iter().map(|stray| stray.kill_again_ms).min();
+        earlier(own, strays)
+    }
+
+    /// A changed definition is a new beginning: what failed or shrank before says nothing about it.
+    fn note_definition(&mut self, mandate: Mandate<'_>) {
+        if self.digest != mandate.spec.digest {
+            self.digest = mandate.spec.digest;
+            self.baseline = None;
+            self.forgive();
+        }
+        self.idle_at_ms = mandate
+            .spec
+            .idle_stop_ms
+            .map(|ms| self.last_used_ms.saturating_add(ms));
+    }
+
+    fn kill_strays(&mut self, step: &mut Step<'_>) {
+        for stray in &mut self.strays {
+            if stray.kill_again_ms <= step.now_ms {
+                stray.kill_again_ms = step
+                    .now_ms
+                    .saturating_add(step.settings.kill_retry_ms.max(1));
+                let (key, run) = (self.key.clone(), stray.run);
+                step.out.push(Action::Kill { key, run });
+            }
+        }
+    }
+
+    fn obey_intent(&mut self, step: &mut Step<'_>, mandate: Mandate<'_>) {
+        let is_ending = step.gate == Gate::ShuttingDown;
+        let digest = match &self.phase {
+            Phase::Backoff { .. } | Phase::CrashLoop { .. } => {
+                if is_ending || !mandate.permits_running() || !self.wanted {
+                    self.phase = Phase::Down;
+                }
+                return;
+            }
+            Phase::Starting(process, _) | Phase::Ready(process, _) => process.digest,
+            Phase::Down | Phase::Stopping(..) | Phase::Released(_) => return,
+        };
+        let reason = if mandate.removed {
+            "its source no longer defines it"
+        } else if mandate.stopped {
+            "stopped by an operator"
+        } else if !self.wanted {
+            "the earlier router was stopping it"
+        } else if is_ending {
+            return self.end_with_router(step, mandate);
+        } else if digest != mandate.spec.digest && !step.bugs.has(Planted::ReloadIgnored) {
+            "its definition changed"
+        } else {
+            return;
+        };
+        self.stop(step, mandate, None, reason.to_owned());
+    }
+
+    fn end_with_router(&mut self, step: &mut Step<'_>, mandate: Mandate<'_>) {
+        let keep = mandate.spec.keep_on_exit && !step.bugs.has(Planted::KeepIgnored);
+        match &self.phase {
+            Phase::Ready(..) if keep => self.drain_and_release(step, mandate),
+            Phase::Starting(process, _) if keep => {
+                let (key, run) = (self.key.clone(), process.run);
+                step.out.push(Action::Release { key, run });
+                self.phase = Phase::Released(process.clone());
+            }
+            Phase::Starting(..) if step.bugs.has(Planted::ShutdownForgetsStarting) => {
+                self.phase = Phase::Down;
+            }
+            _ => self.stop(
+                step,
+                mandate,
+                None,
+                "the router is shutting down".to_owned(),
+            ),
+        }
+    }
+
+    fn mind_deadlines(&mut self, step: &mut Step<'_>, mandate: Mandate<'_>) {
+        let now_ms = step.now_ms;
+        match &self.phase {
+            Phase::Starting(_, StartBy(by_ms)) if *by_ms <= now_ms => {
+                let failure = Failure::StartTimeout(mandate.spec.spawn_timeout_ms);
+                let reason = failure.describe(None);
+                self.stop(step, mandate, Some(failure), reason);
+            }
+            Phase::Ready(..) => {
+                self.serve(step, mandate);
+                self.stop_if_idle(step, mandate);
+            }
+            Phase::Stopping(_, stop) if stop.at.deadline_ms() <= now_ms => self.stop_further(step),
+            _ => {}
+        }
+    }
+
+    fn serve(&mut self, step: &mut Step<'_>, mandate: Mandate<'_>) {
+        let restarts_recent = self.restarts_recent(step.now_ms);
+        if let Phase::Ready(process, service) = &mut self.phase {
+            let about = About {
+                key: &self.key,
+                ready_ms: process.ready_ms.unwrap_or(step.now_ms),
+                memory_limit_bytes: mandate.spec.max_memory_bytes,
+                restarts_recent,
+            };
+            let policy = mandate
+                .spec
+                .health_policy
+                .as_ref()
+                .or(step.settings.health_policy.as_ref());
+            service.ping(step, &self.key, process.run);
+            service.judge(step, &about, policy);
+        }
+        self.obey_verdict(step, mandate);
+    }
+
+    fn stop_if_idle(&mut self, step: &mut Step<'_>, mandate: Mandate<'_>) {
+        let Phase::Ready(_, service) = &self.phase else {
+            return;
+        };
+        let (Some(idle_ms), Some(at_ms)) = (mandate.spec.idle_stop_ms, self.idle_at_ms) else {
+            return;
+        };
+        if at_ms > step.now_ms {
+            return;
+        }
+        if service.sample.in_flight > 0 {
+            // Whoever waits for an answer uses it.
+            self.last_used_ms = step.now_ms;
+            self.idle_at_ms = Some(step.now_ms.saturating_add(idle_ms.max(1)));
+        } else {
+            self.wanted = false;
+            self.stop(
+                step,
+                mandate,
+                None,
+                format!("not used for {} s", idle_ms / 1_000),
+            );
+        }
+    }
+
+    fn start_if_due(&mut self, step: &mut Step<'_>, mandate: Mandate<'_>) {
+        let gate_open = step.gate == Gate::Open
+            || (step.gate == Gate::Adopting && step.bugs.has(Planted::StartBeforeAdoption));
+        let may_start =
+            gate_open && self.wanted && mandate.permits_running() && self.strays.is_empty();
+        let is_due = match &self.phase {
+            Phase::Down => true,
+            Phase::Backoff { until_ms } => {
+                *until_ms <= step.now_ms && !step.bugs.has(Planted::BackoffNeverEnds)
+            }
+            Phase::CrashLoop { retry_at_ms } => {
+                retry_at_ms.is_some_and(|at_ms| at_ms <= step.now_ms)
+            }
+            Phase::Starting(..) | Phase::Ready(..) | Phase::Stopping(..) | Phase::Released(_) => {
+                false
+            }
+        };
+        if !may_start || !is_due {
+            return;
+        }
+        if self.is_rerun {
+            self.restarts += 1;
+        }
+        self.is_rerun = true;
+        if !self.tally.is_clean() {
+            self.failed_starts_ms.push_back(step.now_ms);
+            if self.failed_starts_ms.len() > FAILED_STARTS_MAX {
+                self.failed_starts_ms.pop_front();
+            }
+        }
+        let run = match self.last_ended {
+            Some(run) if step.bugs.has(Planted::RunReused) => run,
+            _ => step.counters.run(),
+        };
+        let by_ms = step.now_ms.saturating_add(mandate.spec.spawn_timeout_ms);
+        let process = Process {
+            run,
+            pid: None,
+            digest: mandate.spec.digest,
+            spawned_ms: step.now_ms,
+            ready_ms: None,
+            memory_bytes: None,
+        };
+        self.phase = Phase::Starting(process, StartBy(by_ms));
+        self.explain(String::new(), None);
+        step.out.push(Action::Spawn {
+            key: self.key.clone(),
+            run,
+            digest: mandate.spec.digest,
+            deadline_ms: by_ms,
+        });
+    }
+
+    /// Tells what changed since it was last told.
+    fn publish(&mut self, step: &mut Step<'_>, mandate: Mandate<'_>) {
+        let lifecycle = self.lifecycle(mandate, step.gate);
+        let run = self.process().map(|process| process.run);
+        if lifecycle != self.announced {
+            step.out.push(Action::Announce(Transition {
+                key: Some(self.key.clone()),
+                run,
+                axis: Axis::Lifecycle,
+                from: self.announced.as_str(),
+                to: lifecycle.as_str(),
+                reason: self.reason.clone(),
+                detail: self.detail.clone(),
+            }));
+            self.announced = lifecycle;
+        }
+        let health = self.health();
+        if let Some(now) = health
+            && health != self.announced_health
+        {
+            step.out.push(Action::Announce(Transition {
+                key: Some(self.key.clone()),
+                run,
+                axis: Axis::Health,
+                from: self
+                    .announced_health
+                    .map_or("unknown", crate::health::Health::as_str),
+                to: now.as_str(),
+                reason: self.health_reason().to_owned(),
+                detail: None,
+            }));
+        }
+        self.announced_health = health;
+        let route = self.route(mandate, step.gate);
+        let withheld = step.bugs.has(Planted::RouteOutlivesRun) && lifecycle == Lifecycle::Backoff;
+        if route != self.published && !withheld {
+            self.published.clone_from(&route);
+            let key = self.key.clone();
+            step.out.push(Action::RouteChanged { key, route });
+        }
+    }
+
+    /// The slot is no more: its route goes too.
+    pub(crate) fn withdraw(&mut self, step: &mut Step<'_>) {
+        if self.published.take().is_some() {
+            let key = self.key.clone();
+            step.out.push(Action::RouteChanged { key, route: None });
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! How a slot appears to others: its lifecycle, its health, its route, its view.
+
+use std::sync::Arc;
+
+use super::{Phase, Slot};
+use crate::{
+    health::Health,
+    id::Run,
+    route::{Route, Unavailable, UnavailableKind},
+    step::{Gate, Mandate},
+    view::{Lifecycle, SlotView},
+};
+
+impl Slot {
+    pub(crate) fn lifecycle(&self, mandate: Mandate<'_>, gate: Gate) -> Lifecycle {
+        match &self.phase {
+            Phase::Down if mandate.stopped => Lifecycle::Stopped,
+            Phase::Down if self.wanted && !mandate.removed && gate != Gate::ShuttingDown => {
+                Lifecycle::Starting
+            }
+            Phase::Down => Lifecycle::Idle,
+            Phase::Backoff { .. } => Lifecycle::Backoff,
+            Phase::CrashLoop { .. } => Lifecycle::CrashLoop,
+            Phase::Starting(..) => Lifecycle::Starting,
+            Phase::Ready(..) => Lifecycle::Ready,
+            Phase::Stopping(..) | Phase::Released(_) => Lifecycle::Draining,
+        }
+    }
+
+    /// Health, when ready.
+    pub(crate) fn health(&self) -> Option<Health> {
+        match &self.phase {
+            Phase::Ready(_, service) => Some(service.verdict.health),
+            _ => None,
+        }
+    }
+
+    pub(super) fn health_reason(&self) -> &str {
+        match &self.phase {
+            Phase::Ready(_, service) => &service.verdict.reason,
+            _ => "",
+        }
+    }
+
+    /// Whether a request would be served, if need be after a wait that nothing speaks against.
+    pub(crate) fn can_serve(&self) -> bool {
+        match &self.phase {
+            Phase::Ready(_, service) => service.verdict.health != Health::Unhealthy,
+            Phase::Down | Phase::Starting(..) => self.tally.is_clean(),
+            Phase::Stopping(_, stop) => stop.failure.is_none() && self.tally.is_clean(),
+            Phase::Backoff { .. } | Phase::CrashLoop { .. } | Phase::Released(_) => false,
+        }
+    }
+
+    /// The process that a start or restart brought, and its run, once it exists and is not on its way down.
+    pub(crate) fn living(&self) -> Option<(Run, u32)> {
+        match &self.phase {
+            Phase::Starting(process, _) | Phase::Ready(process, _) => {
+                Some((process.run, process.pid?))
+            }
+            _ => None,
+        }
+    }
+
+    /// The run that a restart must be newer than.
+    pub(crate) fn run_to_replace(&self) -> Option<Run> {
+        match &self.phase {
+            Phase::Ready(process, _) | Phase::Stopping(process, _) => Some(process.run),
+            _ => None,
+        }
+    }
+
+    /// Why it is not starting by itself right now, when it failed.
+    pub(crate) fn failed(&self) -> Option<String> {
+        match &self.phase {
+            Phase::Backoff { .. } | Phase::CrashLoop { .. } => {
+                Some(self.last_error.clone().unwrap_or_default())
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn route(&self, mandate: Mandate<'_>, gate: Gate) -> Option<Route> {
+        let unavailable = |kind, reason: &str, retry_at_ms| {
+            let reason = Arc::from(reason);
+            Some(Route::Unavailable(Unavailable {
+                kind,
+                reason,
+                retry_at_ms,
+            }))
+        };
+        let error = self.last_error.as_deref().unwrap_or("it failed");
+        let startable = Some(Route::Startable {
+            wait_ms: mandate.spec.spawn_timeout_ms,
+        });
+        match &self.phase {
+            Phase::Ready(process, _) => Some(Route::Ready {
+                key: self.key.clone(),
+                run: process.run,
+            }),
+            _ if gate == Gate::ShuttingDown => unavailable(
+                UnavailableKind::ShuttingDown,
+                "the router is shutting down",
+                None,
+            ),
+            Phase::Starting(_, by) => Some(Route::Starting { deadline_ms: by.0 }),
+            Phase::Down | Phase::Stopping(..) if mandate.stopped => unavailable(
+                UnavailableKind::Stopped,
+                "it was stopped by an operator",
+                None,
+            ),
+            Phase::Down if mandate.removed => None,
+            Phase::Down => startable,
+            Phase::Backoff { until_ms } => {
+                unavailable(UnavailableKind::Backoff, error, Some(*until_ms))
+            }
+            Phase::CrashLoop { retry_at_ms } => {
+                let reason = format!("it is in crash loop protection; the last failure: {error}");
+                unavailable(UnavailableKind::CrashLoop, &reason, *retry_at_ms)
+            }
+            Phase::Stopping(..) if mandate.removed => {
+                unavailable(UnavailableKind::Draining, "it is being removed", None)
+            }
+            Phase::Stopping(_, stop) => match &stop.failure {
+                Some(failure) if !stop.forgiven => {
+                    unavailable(UnavailableKind::Draining, &failure.describe(None), None)
+                }
+                _ if self.wanted => Some(Route::Starting {
+                    deadline_ms: stop.back_by_ms,
+                }),
+                _ => startable,
+            },
+            Phase::Released(_) => unavailable(
+                UnavailableKind::ShuttingDown,
+                "the router is shutting down",
+                None,
+            ),
+        }
+    }
+
+    pub(crate) fn view(&self, mandate: Mandate<'_>, gate: Gate, now_ms: u64) -> SlotView {
+        let lifecycle = self.lifecycle(mandate, gate);
+        let process = self.process();
+        let until = |at_ms: u64| at_ms.saturating_sub(now_ms);
+        let service = match &self.phase {
+            Phase::Ready(_, service) => Some(service),
+            _ => None,
+        };
+        let reason = match (service, &self.detail) {
+            (Some(service), _) => service.verdict.reason.clone(),
+            (None, Some(detail)) => format!("{} ({detail})", self.reason),
+            (None, None) if lifecycle == Lifecycle::Idle => String::new(),
+            (None, None) => self.reason.clone(),
+        };
+        SlotView {
+            key: self.key.clone(),
+            lifecycle,
+            health: self.health(),
+            reason,
+            run: process.map(|process| process.run),
+            pid: process.and_then(|process| process.pid),
+            uptime_ms: service
+                .and(process)
+                .and_then(|process| process.ready_ms)
+                .map(|ready_ms| now_ms.saturating_sub(ready_ms)),
+            retry_after_ms: match &self.phase {
+                Phase::Backoff { until_ms } => Some(until(*until_ms)),
+                Phase::CrashLoop { retry_at_ms } => retry_at_ms.map(until),
+                _ => None,
+            },
+            restarts: self.restarts,
+            last_error: self.last_error.clone(),
+            memory_bytes: process.and_then(|process| process.memory_bytes),
+            processes: service.map_or(0, |service| service.sample.processes),
+            in_flight: service.map_or(0, |service| service.sample.in_flight),
+            tools_count: service.map_or(0, |service| {
+                u32::try_from(service.tools.len()).unwrap_or(u32::MAX)
+            }),
+            tools_missing: service
+                .map(|service| service.missing.clone())
+                .unwrap_or_default(),
+            wanted: self.wanted && mandate.permits_running(),
+        }
+    }
+}

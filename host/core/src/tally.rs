@@ -1,0 +1,315 @@
+//! The count of a slot's failures: how long to pause, and when to stop trying.
+//!
+//! A slot that stays ready long enough starts with a clean slate; so does one that an operator restarts.
+
+use std::collections::VecDeque;
+
+use crate::{
+    backoff::restart_pause_ms,
+    jitter::Jitter,
+    settings::{CrashLoopSettings, RestartSettings},
+};
+
+/// One failure as the tally sees it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Failed {
+    /// See [`crate::failure::signature`].
+    pub(crate) signature: u64,
+    /// How long it had been ready; `None`: never.
+    pub(crate) ready_ms: Option<u64>,
+    /// It ended with a code after which no restart is tried.
+    pub(crate) permanent_code: Option<i32>,
+}
+
+/// What follows from a failure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Sentence {
+    /// Start again after so long.
+    Backoff { pause_ms: u64 },
+    /// Crash loop.
+    CrashLoop {
+        /// Pause before the slow retry.
+        retry_ms: Option<u64>,
+        /// What it was judged by.
+        cause: Cause,
+    },
+}
+
+/// Why a slot is in crash loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// Too many failures within the window.
+    Failures { failures: u32, window_ms: u64 },
+    /// The same failure again and again, never ready.
+    SameSignature { failures: u32 },
+    /// A slow retry failed too.
+    RetryFailed,
+    /// An exit code declared permanent.
+    PermanentCode(i32),
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    /// When the failures within the window happened.
+    recent_ms: VecDeque<u64>,
+    /// Failures in a row.
+    in_a_row: u32,
+    /// The last signature, and how often in a row it came from runs that never became ready.
+    same: Option<(u64, u32)>,
+    looping: bool,
+}
+
+impl Tally {
+    /// Whether nothing has failed lately.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.in_a_row == 0
+    }
+
+    /// Counts one failure.
+    pub(crate) fn add(
+        &mut self,
+        now_ms: u64,
+        failed: Failed,
+        restart: &RestartSettings,
+        crash_loop: &CrashLoopSettings,
+        jitter: &mut Jitter,
+    ) -> Sentence {
+        if failed
+            .ready_ms
+            .is_some_and(|ms| ms >= restart.forget_after_ms)
+        {
+            *self = Self::default();
+        }
+        self.in_a_row = self.in_a_row.saturating_add(1);
+        self.same = match (self.same, failed.ready_ms) {
+            (_, Some(_)) => None,
+            (Some((signature, times)), None) if signature == failed.signature => {
+                Some((signature, times.saturating_add(1)))
+            }
+            (_, None) => Some((failed.signature, 1)),
+        };
+        self.recent_ms.push_back(now_ms);
+        while self
+            .recent_ms
+            .front()
+            .is_some_and(|at_ms| at_ms.saturating_add(crash_loop.window_ms) <= now_ms)
+            // The threshold is all that the count is compared with: more need not be kept.
+            || self.recent_ms.len() > crash_loop.failures.max(1) as usize
+        {
+            self.recent_ms.pop_front();
+        }
+        if let Some(code) = failed.permanent_code {
+            self.looping = true;
+            let cause = Cause::PermanentCode(code);
+            return Sentence::CrashLoop {
+                retry_ms: None,
+                cause,
+            };
+        }
+        let cause = self.cause(crash_loop);
+        match cause {
+            Some(cause) => {
+                self.looping = true;
+                let retry_ms = crash_loop.slow_retry_ms;
+                Sentence::CrashLoop { retry_ms, cause }
+            }
+            None => Sentence::Backoff {
+                pause_ms: restart_pause_ms(restart, self.in_a_row, jitter),
+            },
+        }
+    }
+
+    fn cause(&self, crash_loop: &CrashLoopSettings) -> Option<Cause> {
+        let failures = self.recent_ms.len() as u32;
+        if self.looping {
+            return Some(Cause::RetryFailed);
+        }
+        match self.same {
+            Some((_, times)) if times >= crash_loop.same_signature.max(1) => {
+                Some(Cause::SameSignature { failures: times })
+            }
+            _ if failures >= crash_loop.failures.max(1) => Some(Cause::Failures {
+                failures,
+                window_ms: crash_loop.window_ms,
+            }),
+            _ => None,
+        }
+    }
+
+    /// Forgets everything.
+    pub(crate) fn forget(&mut self) {
+        *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{Cause, Failed, Sentence, Tally};
+    use crate::{
+        jitter::Jitter,
+        settings::{CrashLoopSettings, RestartSettings},
+    };
+
+    struct Bench {
+        tally: Tally,
+        restart: RestartSettings,
+        crash_loop: CrashLoopSettings,
+        jitter: Jitter,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            Self {
+                tally: Tally::default(),
+                restart: RestartSettings {
+                    jitter: 0.0,
+                    ..RestartSettings::default()
+                },
+                crash_loop: CrashLoopSettings::default(),
+                jitter: Jitter::new(1),
+            }
+        }
+
+        fn fail(&mut self, now_ms: u64, signature: u64, ready_ms: Option<u64>) -> Sentence {
+            let failed = Failed {
+                signature,
+                ready_ms,
+                permanent_code: None,
+            };
+            self.tally.add(
+                now_ms,
+                failed,
+                &self.restart,
+                &self.crash_loop,
+                &mut self.jitter,
+            )
+        }
+    }
+
+    #[test]
+    fn five_different_failures_in_five_minutes_are_a_crash_loop() {
+        let mut bench = Bench::new();
+        for (at, pause_ms) in [1_000, 2_000, 4_000, 8_000].into_iter().enumerate() {
+            assert_eq!(
+                bench.fail(at as u64 * 60_000, at as u64, None),
+                Sentence::Backoff { pause_ms }
+            );
+        }
+        let cause = Cause::Failures {
+            failures: 5,
+            window_ms: 300_000,
+        };
+        assert_eq!(
+            bench.fail(299_999, 9, None),
+            Sentence::CrashLoop {
+                retry_ms: Some(600_000),
+                cause
+            }
+        );
+        // A slow retry that fails too goes straight back.
+        let cause = Cause::RetryFailed;
+        assert_eq!(
+            bench.fail(900_000, 10, None),
+            Sentence::CrashLoop {
+                retry_ms: Some(600_000),
+                cause
+            }
+        );
+    }
+
+    #[test]
+    fn failures_spread_wider_than_the_window_never_are() {
+        let mut bench = Bench::new();
+        for n in 0..100 {
+            let sentence = bench.fail(n * 75_000, n, Some(10));
+            assert!(
+                matches!(sentence, Sentence::Backoff { .. }),
+                "{n}: {sentence:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_same_failure_thrice_without_ever_being_ready_stops_earlier() {
+        let mut bench = Bench::new();
+        bench.fail(0, 7, None);
+        bench.fail(1_000, 7, None);
+        let cause = Cause::SameSignature { failures: 3 };
+        assert_eq!(
+            bench.fail(2_000, 7, None),
+            Sentence::CrashLoop {
+                retry_ms: Some(600_000),
+                cause
+            }
+        );
+
+        let mut bench = Bench::new();
+        for (at, ready) in [(0, None), (1, None), (2, Some(5)), (3, None)] {
+            assert!(matches!(bench.fail(at, 7, ready), Sentence::Backoff { .. }));
+        }
+    }
+
+    #[test]
+    fn ten_minutes_of_service_wipe_the_slate() {
+        let mut bench = Bench::new();
+        for n in 0..5 {
+            bench.fail(n, n, None);
+        }
+        assert_eq!(
+            bench.fail(10, 9, Some(599_999)),
+            Sentence::CrashLoop {
+                retry_ms: Some(600_000),
+                cause: Cause::RetryFailed
+            }
+        );
+        assert_eq!(
+            bench.fail(11, 9, Some(600_000)),
+            Sentence::Backoff { pause_ms: 1_000 }
+        );
+        bench.tally.forget();
+        assert!(bench.tally.is_clean());
+    }
+
+    #[test]
+    fn a_permanent_code_is_not_retried() {
+        let mut bench = Bench::new();
+        let failed = Failed {
+            signature: 1,
+            ready_ms: Some(5),
+            permanent_code: Some(78),
+        };
+        let sentence = bench.tally.add(
+            0,
+            failed,
+            &bench.restart,
+            &bench.crash_loop,
+            &mut bench.jitter,
+        );
+        assert_eq!(
+            sentence,
+            Sentence::CrashLoop {
+                retry_ms: None,
+                cause: Cause::PermanentCode(78)
+            }
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn crash_loop_comes_exactly_with_the_fifth_failure_of_a_window(gaps in prop::collection::vec(0_u64..200_000, 1..40)) {
+            let mut bench = Bench::new();
+            let (mut now_ms, mut at) = (0, Vec::new());
+            for (n, gap) in gaps.into_iter().enumerate() {
+                now_ms += gap;
+                at.push(now_ms);
+                let within = at.iter().filter(|at| **at + 300_000 > now_ms).count();
+                let looped = matches!(bench.fail(now_ms, n as u64, Some(0)), Sentence::CrashLoop { .. });
+                prop_assert_eq!(looped, within >= 5);
+                if looped { break; }
+            }
+        }
+    }
+}
