@@ -22,7 +22,7 @@ use serde::Serialize;
 use crate::facts::FileKind;
 use crate::fault::Fault;
 use crate::index::{FileId, Snapshot};
-use crate::limits::LISTED_MAX;
+use crate::limits::{FAULTS_BESIDE_MAX, LISTED_MAX, clip};
 use crate::path::{PathRefusal, ProjectPath};
 
 /// Why a question is not answered, as a sentence.
@@ -113,9 +113,13 @@ fn note(next_offset: Option<usize>, snapshot: &Snapshot) -> Option<String> {
     }
 }
 
-/// The faults of a whole project.
-fn all_faults(snapshot: &Snapshot, budget: &mut Budget) -> Listed<Fault> {
-    budget.share(4).list(snapshot.faults.clone())
+/// The faults of the whole project, beside an answer about something else.
+fn faults_beside(snapshot: &Snapshot, budget: &mut Budget) -> Listed<Fault> {
+    let first = snapshot.faults.iter().take(FAULTS_BESIDE_MAX);
+    Listed {
+        total: snapshot.faults.len(),
+        items: budget.share(4).list(first.cloned().collect()).items,
+    }
 }
 
 /// The faults of one file.
@@ -144,7 +148,7 @@ fn built_in_id(snapshot: &Snapshot, file: FileId, id: &str) -> String {
 
 /// The refusal of a path.
 fn refused(text: &str, refusal: &PathRefusal) -> Refusal {
-    format!("refused: `{}`: {refusal}", crate::limits::clip(text, 200))
+    format!("refused: `{}`: {refusal}", clip(text, 200))
 }
 
 impl Subject {
@@ -193,26 +197,33 @@ impl Subject {
         }
         match file_named(snapshot, text) {
             Ok(id) => Ok(Self::File(id)),
-            Err(refusal) => Self::only_node_named(snapshot, text).ok_or(refusal),
+            Err(refusal) => Self::only_node_named(snapshot, text, refusal),
         }
     }
 
-    /// The node with this name, if there is exactly one in the project.
-    fn only_node_named(snapshot: &Snapshot, name: &str) -> Option<Self> {
-        let mut found = None;
+    /// The node with this name, if there is exactly one in the project; `none` if there is none.
+    fn only_node_named(snapshot: &Snapshot, name: &str, none: Refusal) -> Result<Self, Refusal> {
+        let mut found: Vec<Self> = Vec::new();
         for scene in 0..snapshot.files.len() {
             let nodes = snapshot.scene(scene).map(|facts| &facts.nodes);
-            for node in nodes.into_iter().flatten().filter(|node| node.name == name) {
-                if found.is_some() {
-                    return None;
-                }
-                found = Some(Self::Node {
-                    scene,
-                    path: node.path.clone(),
-                });
+            let nodes = nodes.into_iter().flatten().filter(|node| node.name == name);
+            found.extend(nodes.map(|node| Self::Node {
+                scene,
+                path: node.path.clone(),
+            }));
+        }
+        match found.len() {
+            0 => Err(none),
+            1 => Ok(found.remove(0)),
+            many => {
+                let some: Vec<String> =
+                    found.iter().take(5).map(|node| node.id(snapshot)).collect();
+                Err(format!(
+                    "{many} nodes are called `{name}`; name one by its id, such as {}",
+                    some.join(", ")
+                ))
             }
         }
-        found
     }
 
     fn id(&self, snapshot: &Snapshot) -> String {
@@ -234,7 +245,7 @@ fn file_named(snapshot: &Snapshot, text: &str) -> Result<FileId, Refusal> {
     known.ok_or_else(|| {
         format!(
             "nothing in the project is called `{}`; search_nodes finds what there is",
-            crate::limits::clip(text, 200)
+            clip(text, 200)
         )
     })
 }

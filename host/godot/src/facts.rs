@@ -10,7 +10,7 @@ use std::sync::Arc;
 pub(crate) use project::ProjectFacts;
 pub(crate) use scene::{NodeFacts, NodeScript, SceneFacts, built_in_source};
 
-use crate::fault::{Fault, Flaws};
+use crate::fault::{Fault, Flaw, Flaws};
 use crate::limits::{NAME_BYTES_MAX, clip};
 use crate::path::ProjectPath;
 use crate::script::ScriptFacts;
@@ -133,7 +133,12 @@ pub(crate) fn read(path: &ProjectPath, bytes: &[u8], faults: &mut Vec<Fault>) ->
                 class: text_of(&document, "remap", "type"),
             })
         }
-        FileKind::Uid => Facts::Uid(clip(text.trim(), NAME_BYTES_MAX)),
+        FileKind::Uid => {
+            if !text.starts_with("uid://") {
+                flaws.push(Flaw::at(1, "it holds no uid"));
+            }
+            Facts::Uid(clip(text.trim(), NAME_BYTES_MAX))
+        }
         FileKind::Asset => Facts::Opaque,
     };
     let of_this_file = flaws

@@ -125,9 +125,15 @@ impl Index {
         let mut bytes_left = self.limits.total_bytes_max;
         for (path, stamp) in &listing.files {
             let parsed = FileKind::of(path).is_parsed(path);
-            let fits = !parsed || stamp.size <= bytes_left;
-            if parsed {
-                bytes_left = bytes_left.saturating_sub(stamp.size);
+            // A file that is too large is reported as such and costs nothing.
+            let cost = if parsed && stamp.size <= self.limits.file_bytes_max {
+                stamp.size
+            } else {
+                0
+            };
+            let fits = cost <= bytes_left;
+            if fits {
+                bytes_left -= cost;
             }
             let old = known.remove(path).filter(|old| {
                 old.stamp == *stamp && (old.settled || !parsed) && old.was_left_out() != fits

@@ -13,7 +13,8 @@ pub struct Limits {
     pub file_bytes_max: u64,
     /// How many files one project may hold. The largest open-source Godot games stay under 15,000.
     pub files_max: usize,
-    /// How many bytes of text are parsed for one project, which also bounds the index in memory.
+    /// How many bytes of text are parsed for one project. The index takes up to twice as much memory;
+    /// the text of real projects stays under 50 MB.
     pub total_bytes_max: u64,
     /// How deep folders may be nested below the project's root.
     pub folder_depth_max: usize,
@@ -27,7 +28,7 @@ impl Default for Limits {
         Self {
             file_bytes_max: 8 * 1024 * 1024,
             files_max: 20_000,
-            total_bytes_max: 256 * 1024 * 1024,
+            total_bytes_max: 128 * 1024 * 1024,
             folder_depth_max: 64,
             answer_bytes_max: 128 * 1024,
         }
@@ -68,6 +69,19 @@ pub(crate) const SCRIPT_FACTS_MAX: usize = 2_048;
 
 /// How many scenes deep a node's type is looked for through instances and inheritance.
 pub(crate) const INSTANCE_DEPTH_MAX: usize = 32;
+
+/// Groups kept per node.
+pub(crate) const GROUPS_PER_NODE_MAX: usize = 64;
+
+/// Files that one node uses, directly and through sub-resources; a real node uses a few
+/// dozen at most, and without a bound many nodes sharing one large sub-resource would cost their product.
+pub(crate) const USES_PER_NODE_MAX: usize = 256;
+
+/// Levels of a scene's tree that are climbed to find the instance that a node came with.
+pub(crate) const NODE_DEPTH_MAX: usize = 64;
+
+/// Faults of the whole project that are repeated in answers about something else; `get_project` lists more.
+pub(crate) const FAULTS_BESIDE_MAX: usize = 20;
 
 /// Faults, missing references, cycles or isolated files listed in one answer; totals are always exact.
 pub(crate) const LISTED_MAX: usize = 100;

@@ -328,7 +328,7 @@ impl GodotServer {
             .as_mut()
             .and_then(|arguments| arguments.remove(schema::VERSION_ID));
         let named = match named {
-            None | Some(Value::Null) => return Ok(()),
+            None => return Ok(()),
             Some(Value::String(id)) => id,
             Some(other) => other.to_string(),
         };
@@ -400,6 +400,10 @@ impl ServerHandler for GodotServer {
                 names.join(", ")
             );
             return Err(ErrorData::invalid_params(message, None));
+        }
+        if let Some(arguments) = &mut request.arguments {
+            // Many clients send null for what they leave out.
+            arguments.retain(|_, value| !value.is_null());
         }
         if let Err(refusal) = self.take_version(&mut request) {
             return Ok(CallToolResult::error(vec![ContentBlock::text(refusal)]).into());

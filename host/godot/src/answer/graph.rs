@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use rmcp::schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Budget, Listed, Refusal, Subject, all_faults, can_be_isolated, is_addon, note};
+use super::{Budget, Listed, Refusal, Subject, can_be_isolated, faults_beside, is_addon, note};
 use crate::facts::FileKind;
 use crate::fault::Fault;
 use crate::index::{FileId, MissingReference, Snapshot, Via, cycles};
@@ -121,7 +121,7 @@ impl GraphQuery {
             .enumerate()
             .map(|(at, id)| (*id, at))
             .collect();
-        let faults = all_faults(snapshot, &mut budget);
+        let faults = faults_beside(snapshot, &mut budget);
         let missing = snapshot.missing.iter().filter(|missing| {
             let from = crate::path::ProjectPath::parse(&missing.from).ok();
             from.and_then(|from| snapshot.file_at(&from))

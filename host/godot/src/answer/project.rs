@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rmcp::schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Budget, Listed, Refusal, all_faults, note};
+use super::{Budget, Listed, Refusal, note};
 use crate::facts::FileKind;
 use crate::fault::Fault;
 use crate::index::{FileId, Snapshot};
@@ -141,7 +141,7 @@ impl ProjectQuery {
         mut budget: Budget,
     ) -> Result<ProjectAnswer, Refusal> {
         let project = &snapshot.project;
-        let faults = all_faults(snapshot, &mut budget);
+        let faults = budget.share(4).list(snapshot.faults.clone());
         let settings = self.settings_prefix.as_ref().map(|prefix| {
             let wanted = project
                 .settings

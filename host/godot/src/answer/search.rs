@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use rmcp::schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Budget, Listed, Refusal, all_faults, built_in_id, is_addon, node_id, note, refused};
+use super::{
+    Budget, Listed, Refusal, built_in_id, faults_beside, is_addon, node_id, note, refused,
+};
 use crate::facts::{FileKind, NodeFacts};
 use crate::fault::Fault;
 use crate::index::{FileId, Snapshot};
@@ -28,7 +30,7 @@ pub(crate) struct SearchQuery {
     /// Only these kinds.
     #[serde(default)]
     kinds: Vec<ItemKind>,
-    /// Only this type: an engine class, a class_name that its script declares or inherits, or a resource's class.
+    /// Only this type: an engine class, a class_name that its script declares or inherits, or a resource's class. Which engine class extends which is not known here.
     #[serde(rename = "type")]
     class: Option<String>,
     /// Only nodes in this group.
@@ -170,7 +172,7 @@ impl SearchQuery {
             let candidates = candidates(snapshot, file);
             found.extend(candidates.filter(|candidate| self.matches(snapshot, *candidate, &words)));
         }
-        let faults = all_faults(snapshot, &mut budget);
+        let faults = faults_beside(snapshot, &mut budget);
         let limit = self.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
         let items = found.iter().map(|candidate| {
             let mut item = candidate.item(snapshot);

@@ -1,9 +1,12 @@
 //! `.tscn` and `.tres`: a tree of nodes or one resource, with what it takes from other files.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::fault::{Flaw, Flaws};
-use crate::limits::{NAME_BYTES_MAX, PROPERTIES_PER_NODE_MAX, PROPERTY_TEXT_BYTES_MAX, clip};
+use crate::limits::{
+    GROUPS_PER_NODE_MAX, NAME_BYTES_MAX, PROPERTIES_PER_NODE_MAX, PROPERTY_TEXT_BYTES_MAX,
+    USES_PER_NODE_MAX, clip,
+};
 use crate::script::ScriptFacts;
 use crate::text::{Document, Link, Section, Variant};
 
@@ -160,8 +163,8 @@ struct Reading<'f> {
     facts: SceneFacts,
     flaws: &'f mut Flaws,
     externals: HashMap<String, usize>,
-    /// The links of each sub-resource.
-    internals: HashMap<String, Vec<Link>>,
+    /// What each sub-resource uses: indexes into the scene's `externals`.
+    internals: HashMap<String, Vec<usize>>,
 }
 
 impl<'f> Reading<'f> {
@@ -236,10 +239,6 @@ impl<'f> Reading<'f> {
                 .push(Flaw::at(section.line, "a [sub_resource] without an id"));
             return;
         };
-        let mut links = section.links.clone();
-        for property in &section.properties {
-            links.extend(property.links.iter().cloned());
-        }
         if let Some(source) = section.property("script/source") {
             let text = source.value.as_text().unwrap_or_default();
             let mut flaws = Flaws::default();
@@ -258,8 +257,8 @@ impl<'f> Reading<'f> {
                 script,
             });
         }
-        self.check_links(&links, section.line);
-        if self.internals.insert(id.clone(), links).is_some() {
+        let uses = self.uses(section);
+        if self.internals.insert(id.clone(), uses).is_some() {
             let what = format!("two [sub_resource] have the id {id}");
             self.flaws.push(Flaw::at(section.line, what));
         }
@@ -301,6 +300,7 @@ impl<'f> Reading<'f> {
             groups: groups
                 .iter()
                 .filter_map(Variant::as_text)
+                .take(GROUPS_PER_NODE_MAX)
                 .map(|group| clip(group, NAME_BYTES_MAX))
                 .collect(),
             unique_name: matches!(
@@ -364,54 +364,46 @@ impl<'f> Reading<'f> {
 
     /// What a section uses of other files, directly and through sub-resources.
     fn uses(&mut self, section: &Section) -> Vec<usize> {
-        let mut links = section.links.clone();
-        for property in &section.properties {
-            links.extend(property.links.iter().cloned());
-        }
+        let properties = section
+            .properties
+            .iter()
+            .flat_map(|property| &property.links);
+        let links: Vec<&Link> = section.links.iter().chain(properties).collect();
         self.check_links(&links, section.line);
-        let mut found = Vec::new();
-        let mut seen = HashSet::new();
-        while let Some(link) = links.pop() {
+        let mut found = BTreeSet::new();
+        for link in links {
+            if found.len() >= USES_PER_NODE_MAX {
+                break;
+            }
             match link {
-                Link::External(id) => found.extend(self.externals.get(&id).copied()),
-                Link::Internal(id) if seen.contains(&id) => {}
-                Link::Internal(id) => {
-                    match self.internals.get(&id) {
-                        Some(links_inside) => links.extend(links_inside.iter().cloned()),
-                        None => {
-                            let what = format!(
-                                "SubResource(\"{id}\") is used here but declared nowhere in the file"
-                            );
-                            self.flaws.push(Flaw::at(section.line, what));
-                        }
-                    }
-                    seen.insert(id);
-                }
+                Link::External(id) => found.extend(self.externals.get(id).copied()),
+                // Godot writes a sub-resource before whatever uses it.
+                Link::Internal(id) => found.extend(self.internals.get(id).into_iter().flatten()),
                 Link::File(_) => {}
             }
         }
-        found.sort_unstable();
-        found.dedup();
-        found
+        found.into_iter().take(USES_PER_NODE_MAX).collect()
     }
 
-    /// Reports links to ids that the file does not declare, and remembers links straight to files.
-    fn check_links(&mut self, links: &[Link], line: u32) {
+    /// Reports links to ids that are not declared above, and remembers links straight to files.
+    fn check_links(&mut self, links: &[&Link], line: u32) {
         let mut reported = HashSet::new();
         for link in links {
             let missing = match link {
                 Link::External(id) if !self.externals.contains_key(id) => {
                     format!("ExtResource(\"{id}\")")
                 }
-                // Sub-resources are looked up when a node uses them.
+                Link::Internal(id) if !self.internals.contains_key(id) => {
+                    format!("SubResource(\"{id}\")")
+                }
                 Link::Internal(_) | Link::External(_) => continue,
                 Link::File(path) => {
                     self.facts.files.push((clip(path, NAME_BYTES_MAX), line));
                     continue;
                 }
             };
-            if reported.insert(missing.clone()) {
-                let what = format!("{missing} is used here but declared nowhere in the file");
+            if !self.flaws.is_full() && reported.insert(missing.clone()) {
+                let what = format!("{missing} is used here but declared nowhere above");
                 self.flaws.push(Flaw::at(line, what));
             }
         }

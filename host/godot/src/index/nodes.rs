@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::snapshot::{FileId, Snapshot};
 use crate::facts::{NodeFacts, NodeScript, SceneFacts};
-use crate::limits::INSTANCE_DEPTH_MAX;
+use crate::limits::{INSTANCE_DEPTH_MAX, NODE_DEPTH_MAX};
 
 /// A node's class and script.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -122,7 +122,7 @@ impl Snapshot {
         // A node without a class changes one that came with the nearest instance above it.
         let facts: &Arc<SceneFacts> = self.scene(scene)?;
         let mut above = node.path.as_str();
-        loop {
+        for _ in 0..NODE_DEPTH_MAX {
             above = above.rsplit_once('/').map_or(".", |(parent, _)| parent);
             let holder = facts.node_at.get(above).map(|at| &facts.nodes[*at]);
             if let Some(external) = holder.and_then(|holder| holder.instance) {
@@ -133,9 +133,10 @@ impl Snapshot {
                 return Some((self.external(scene, external)?, below.to_owned()));
             }
             if above == "." {
-                return None;
+                break;
             }
         }
+        None
     }
 
     fn external(&self, scene: FileId, external: usize) -> Option<FileId> {

@@ -215,7 +215,11 @@ impl Snapshot {
         for id in 0..self.files.len() {
             let file = &self.files[id];
             let path = file.path.as_str();
-            if let Some(uid) = file.uid.clone().filter(|uid| uid != "uid://<invalid>") {
+            if let Some(uid) = file
+                .uid
+                .clone()
+                .filter(|uid| uid.starts_with("uid://") && uid != "uid://<invalid>")
+            {
                 if let Some(first) = self.by_uid.get(&uid) {
                     let what = format!("{uid} is already the uid of {}", self.files[*first].path);
                     self.faults.push(Flaw::whole(what).of(path));
@@ -322,6 +326,11 @@ impl Lookup<'_> {
         uid: Option<&str>,
         path: Option<&str>,
     ) -> Result<Option<FileId>, (String, MissingReason)> {
+        // Newer versions of Godot also write a uid where a path is expected.
+        let (uid, path) = match path {
+            Some(text) if text.starts_with("uid://") => (uid.or(path), None),
+            _ => (uid, path),
+        };
         let known = uid.and_then(|uid| self.snapshot.by_uid.get(uid));
         if let Some(id) = known {
             return Ok(Some(*id));

@@ -330,3 +330,36 @@ async fn names_and_ids_without_end_are_cut() {
     }
     client.finish().await;
 }
+
+#[tokio::test]
+async fn what_nodes_share_is_not_multiplied() {
+    let mut scene = String::from("[gd_scene format=3]\n\n");
+    for index in 0..10_000 {
+        scene.push_str(&format!(
+            "[ext_resource type=\"T\" path=\"res://t{index}\" id=\"{index}\"]\n"
+        ));
+    }
+    scene.push_str("[sub_resource type=\"S\" id=\"all\"]\nall = [");
+    for index in 0..10_000 {
+        scene.push_str(&format!("ExtResource(\"{index}\"), "));
+    }
+    scene.push_str("]\n[node name=\"Root\" type=\"Node\"]\n");
+    let deep = "d/".repeat(400);
+    for index in 0..20_000 {
+        scene.push_str(&format!(
+            "[node name=\"n{index}\" parent=\"{deep}\"]\na = SubResource(\"all\")\n"
+        ));
+    }
+    let project = Project::with(&[("a.tscn", &scene)]);
+    let limits = Limits {
+        file_bytes_max: 64 * 1024 * 1024,
+        ..Limits::default()
+    };
+    let client = Client::within(&project.root(), limits).await;
+    let found = client.ask("search_nodes", json!({"type": "Nothing"})).await;
+    assert_eq!(found["total"], 0);
+    let overview = client.ask("get_project", json!({})).await;
+    assert_eq!(overview["sceneNodes"], 20_001);
+    assert_eq!(overview["missingReferences"], 10_000);
+    client.finish().await;
+}

@@ -242,6 +242,23 @@ async fn unknown_methods_tools_and_arguments_are_named() {
     );
     let refusal = client.refusal("get_script_content", json!({})).await;
     assert!(refusal.contains("path"), "{refusal}");
+    let nulls = json!({"query": null, "kinds": null, "offset": null, "includeAddons": null});
+    client.ask("search_nodes", nulls).await;
+    let refusal = client
+        .refusal("get_node_dependencies", json!({"node": "Sprite2D"}))
+        .await;
+    assert!(
+        refusal.starts_with("4 nodes are called `Sprite2D`"),
+        "{refusal}"
+    );
+    assert!(
+        refusal.contains("res://actors/enemies/enemy.tscn#Sprite2D"),
+        "{refusal}"
+    );
+    let hop = client
+        .ask("get_node_dependencies", json!({"node": "HopTimer"}))
+        .await;
+    assert_eq!(hop["node"], "res://actors/enemies/slime.tscn#HopTimer");
     let refusal = client
         .refusal("search_nodes", json!({"limit": "many"}))
         .await;
