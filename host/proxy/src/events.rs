@@ -75,6 +75,9 @@ struct Event {
 struct Reader {
     id: ReaderId,
     waker: Option<Waker>,
+    /// What already waited when it came, which is no fault of its own.
+    found: usize,
+    found_bytes: usize,
 }
 
 impl Stream {
@@ -163,6 +166,10 @@ impl EventLog {
                 dropped: 1,
             };
         };
+        let is_behind = stream.reader.as_ref().is_some_and(|reader| {
+            stream.unsent() > self.bounds.unsent_events + reader.found
+                || stream.unsent_bytes > self.bounds.unsent_bytes + reader.found_bytes
+        });
         let seq = stream.next_seq;
         let frame = Bytes::from(format!(
             "id: {}.{}.{seq}\ndata: {message}\n\n",
@@ -170,12 +177,10 @@ impl EventLog {
         ));
         stream.next_seq += 1;
         let mut pushed = Pushed::default();
-        let behind = stream.unsent() > self.bounds.unsent_events
-            || stream.unsent_bytes > self.bounds.unsent_bytes;
         stream.unsent_bytes += frame.len();
         stream.bytes += frame.len();
         stream.events.push_back(Event { seq, frame });
-        if behind && stream.reader.is_some() {
+        if is_behind {
             stream.drop_reader();
             pushed.slow_closed = true;
         }
@@ -276,6 +281,8 @@ impl EventLog {
         stream.reader = Some(Reader {
             id: reader,
             waker: None,
+            found: stream.unsent(),
+            found_bytes: stream.unsent_bytes,
         });
         Some(reader)
     }
@@ -342,42 +349,53 @@ impl EventLog {
         }
     }
 
-    /// Drops what is past the bounds, the oldest first, and never what waits for a connected reader or has just been added
-    /// to `added`. Tells how many of the dropped events nobody had read.
+    /// Drops what is past the bounds, the oldest first: of what was sent, and of what waits in streams that nobody reads.
+    /// What waits for a connected reader is not touched, nor the last event of the stream that has just been `added` to.
+    /// Tells how many of the dropped events nobody had read.
     fn shrink(&mut self, added: Option<StreamId>) -> u64 {
-        let (mut dropped, mut events, mut bytes) = (0, 0, 0);
-        for stream in self.streams.values() {
-            events += stream.events.len();
-            bytes += stream.bytes;
-            if stream.reader.is_some() {
-                events -= stream.unsent();
-                bytes -= stream.unsent_bytes;
-            }
-        }
-        while events > self.bounds.kept_events || bytes > self.bounds.kept_bytes {
-            let is_sent = |stream: &Stream| {
-                let oldest = stream.events.front();
-                oldest.is_some_and(|event| event.seq < stream.unsent_seq)
-            };
-            // The last event of a stream that nobody reads now is its answer, or the newest news: it goes last.
-            let is_spare = |stream: &Stream| stream.reader.is_none() && stream.events.len() > 1;
-            let is_left = |stream: &Stream| stream.reader.is_none() && !stream.events.is_empty();
-            let find = |wanted: &dyn Fn(&Stream) -> bool, spared: Option<StreamId>| {
-                let mut streams = self.streams.iter();
-                let found = streams.find(|(id, stream)| Some(**id) != spared && wanted(stream));
-                found.map(|(id, _)| *id)
-            };
-            let id = find(&|stream| is_sent(stream) || is_spare(stream), None)
-                .or_else(|| find(&is_left, added));
-            let Some(stream) = id.and_then(|id| self.streams.get_mut(&id)) else {
+        let mut dropped = 0;
+        while let Some(id) = self.superfluous(added) {
+            let Some(stream) = self.streams.get_mut(&id) else {
                 break;
             };
-            events -= 1;
-            bytes -= stream.events.front().map_or(0, |event| event.frame.len());
             dropped += u64::from(stream.pop());
         }
         self.streams.retain(|_, stream| !stream.is_over());
         dropped
+    }
+
+    /// The stream whose oldest event is to go, if any has to.
+    fn superfluous(&self, added: Option<StreamId>) -> Option<StreamId> {
+        let (mut sent, mut sent_bytes, mut orphans, mut orphans_bytes) = (0, 0, 0, 0);
+        for stream in self.streams.values() {
+            sent += stream.events.len() - stream.unsent();
+            sent_bytes += stream.bytes - stream.unsent_bytes;
+            if stream.reader.is_none() {
+                orphans += stream.unsent();
+                orphans_bytes += stream.unsent_bytes;
+            }
+        }
+        let find = |wanted: &dyn Fn(&StreamId, &Stream) -> bool| {
+            let mut streams = self.streams.iter();
+            streams
+                .find(|(id, stream)| wanted(id, stream))
+                .map(|(id, _)| *id)
+        };
+        if sent > self.bounds.kept_events || sent_bytes > self.bounds.kept_bytes {
+            return find(&|_, stream| stream.events.len() > stream.unsent());
+        }
+        // Twice what may wait for a reader: whoever is disconnected for being slow has lost nothing yet.
+        if orphans > 2 * self.bounds.unsent_events || orphans_bytes > 2 * self.bounds.unsent_bytes {
+            // The last event of a stream is the answer to its request, or the newest news: it goes last.
+            return find(&|_, stream| stream.reader.is_none() && stream.unsent() > 1).or_else(
+                || {
+                    find(&|id, stream| {
+                        stream.reader.is_none() && stream.unsent() > 0 && Some(*id) != added
+                    })
+                },
+            );
+        }
+        None
     }
 }
 

@@ -118,7 +118,7 @@ impl Upstream {
             match envelope.method.as_deref() {
                 Some("notifications/initialized") => self.announce_roots(&mut state, session),
                 Some("notifications/cancelled") => {
-                    self.cancel_for_client(&mut state, session, text, envelope)
+                    self.cancel_for_client(&mut state, session, text, envelope);
                 }
                 _ => {
                     splice(&mut state.out, text, &[]);

@@ -214,7 +214,7 @@ proptest! {
 
     #[test]
     fn every_part_reads_as_the_full_parser_reads_it(message in any_message(), is_pretty in any::<bool>()) {
-        let value = Value::Object(message.clone());
+        let value = Value::Object(message);
         let text = if is_pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) }.unwrap();
         let message: Map<String, Value> = serde_json::from_str(&text).unwrap();
         let envelope = parse(&text).unwrap();
@@ -234,7 +234,7 @@ proptest! {
             let mut line = Vec::new();
             splice(&mut line, &text, &[(range_in(&text, id), b"\"e1.9\"")]);
             prop_assert!(!line.contains(&b'\n'));
-            let mut expected = message.clone();
+            let mut expected = message;
             expected.insert("id".to_owned(), json!("e1.9"));
             prop_assert_eq!(serde_json::from_slice::<Value>(&line).unwrap(), Value::Object(expected));
         }

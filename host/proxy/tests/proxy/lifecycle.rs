@@ -1,0 +1,303 @@
+//! Instances that start, die, drain and come back while clients wait.
+
+use std::time::{Duration, Instant};
+
+use router_core::{
+    event::Event,
+    permit::Class,
+    route::{Route, UnavailableKind},
+};
+use router_proxy::{ErrorKind, ProxyLimits};
+use serde_json::json;
+
+use crate::{
+    client::{Events, whole},
+    instance::Instance,
+    world::World,
+};
+
+#[tokio::test]
+async fn a_request_to_an_idle_instance_waits_for_its_start() {
+    let mut world = World::new().await;
+    world.route(Route::Startable { wait_ms: 10_000 });
+    let initializing = tokio::spawn({
+        let mut client = world.raw_client();
+        async move {
+            client.initialize("2025-11-25").await;
+            client
+        }
+    });
+    let Event::Demand(key) = world.next_event().await else {
+        panic!("not a demand");
+    };
+    assert_eq!(key.instance, world.id);
+    let deadline_ms = world.now_ms() + 60_000;
+    world.route(Route::Starting { deadline_ms });
+    let _instance = world.start_run(1).await;
+    let client = initializing.await.unwrap();
+    assert_eq!(client.work_json(1, json!({})).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_start_that_takes_too_long_or_fails_is_told() {
+    let mut world = World::new().await;
+    world.route(Route::Startable { wait_ms: 50 });
+    let initialize = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": "2025-11-25"}});
+    let client = world.raw_client();
+    let answer = whole(client.post(&initialize).await).await;
+    assert!(
+        answer.message().contains("did not become ready within"),
+        "{answer:?}"
+    );
+    assert_eq!(answer.body["error"]["data"]["kind"], "spawn");
+    assert!(matches!(world.next_event().await, Event::Demand(_)));
+    world.route(Route::Startable { wait_ms: 10_000 });
+    let waiting = tokio::spawn(async move { whole(client.post(&initialize).await).await });
+    assert!(matches!(world.next_event().await, Event::Demand(_)));
+    world.unavailable(
+        UnavailableKind::Backoff,
+        "Spawn failed: no such file",
+        Some(2_000),
+    );
+    let answer = waiting.await.unwrap();
+    assert!(
+        answer
+            .message()
+            .contains("Instance demo: Spawn failed: no such file"),
+        "{answer:?}"
+    );
+    assert_eq!(answer.body["error"]["data"]["state"], "backoff");
+    assert!(answer.header("retry-after").is_some());
+    assert_eq!(world.notes.errors(), [ErrorKind::Spawn, ErrorKind::Spawn]);
+}
+
+#[tokio::test]
+async fn so_many_wait_for_a_start_and_no_more() {
+    let limits = ProxyLimits {
+        waiting_max: 1,
+        ..ProxyLimits::default()
+    };
+    let mut world = World::with(limits, std::sync::Arc::default(), "e1").await;
+    world.route(Route::Startable { wait_ms: 10_000 });
+    let initialize = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": "2025-11-25"}});
+    let first = tokio::spawn({
+        let (client, initialize) = (world.raw_client(), initialize.clone());
+        async move { whole(client.post(&initialize).await).await }
+    });
+    assert!(matches!(world.next_event().await, Event::Demand(_)));
+    let second = whole(world.raw_client().post(&initialize).await).await;
+    assert!(
+        second.message().contains("too many requests wait"),
+        "{second:?}"
+    );
+    let _instance = world.start_run(1).await;
+    assert!(first.await.unwrap().body["result"].is_object());
+}
+
+#[tokio::test]
+async fn a_demand_that_finds_no_room_is_repeated() {
+    let mut world = World::new().await;
+    world.route(Route::Startable { wait_ms: 10_000 });
+    let waiting: Vec<_> = (0..70)
+        .map(|_| {
+            let mut client = world.raw_client();
+            tokio::spawn(async move { client.initialize("2025-11-25").await })
+        })
+        .collect();
+    // More than the queue to the driver holds.
+    for _ in 0..70 {
+        assert!(matches!(world.next_event().await, Event::Demand(_)));
+    }
+    let _instance = world.start_run(1).await;
+    for client in waiting {
+        client.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_instance_that_dies_answers_all_at_once_with_what_comes_next() {
+    let (mut world, instance) = World::ready().await;
+    let mut waiting = Vec::new();
+    for id in 0..8 {
+        let client = world.client().await;
+        waiting.push(tokio::spawn(async move {
+            client.work_json(id, json!({"do": "hold"})).await
+        }));
+    }
+    let streaming = world.client().await;
+    let params = json!({"name": "work", "_meta": {"progressToken": 1}, "arguments": {"do": "progress", "then": "hold"}});
+    let mut events = Events::of(streaming.request("s", "tools/call", params).await);
+    assert_eq!(events.message().await["params"]["progress"], 1);
+    while instance.upstream.in_flight() < 9 {
+        tokio::task::yield_now().await;
+    }
+    let begun = Instant::now();
+    instance.die();
+    instance.connection.await.unwrap();
+    world.unavailable(UnavailableKind::Backoff, "exited with code 1", Some(1_500));
+    for (id, client) in waiting.into_iter().enumerate() {
+        let answer = client.await.unwrap();
+        assert_eq!(
+            (answer.status.as_u16(), &answer.body["id"]),
+            (200, &json!(id))
+        );
+        let message = answer.message();
+        assert!(
+            message.starts_with("Instance demo: the instance went away"),
+            "{message}"
+        );
+        assert!(
+            message.contains("It is being restarted. Retry in "),
+            "{message}"
+        );
+    }
+    let last = events.message().await;
+    assert_eq!(last["id"], "s");
+    assert!(
+        last["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("Instance demo"),
+        "{last}"
+    );
+    assert_eq!(events.next().await, None);
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "nobody waits for a timeout"
+    );
+    let mut died = 0;
+    while died < 9 {
+        if let Event::Outcome {
+            report,
+            upstream_died,
+            run,
+            ..
+        } = world.next_event().await
+        {
+            assert_eq!(
+                (report.class, upstream_died, run.0),
+                (Class::Failure, true, 1)
+            );
+            died += 1;
+        }
+    }
+    assert_eq!(world.notes.errors(), [ErrorKind::Upstream; 9]);
+    // And the next run serves.
+    let _next = world.start_run(2).await;
+    assert_eq!(streaming.work_json(2, json!({})).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_request_that_was_not_sent_yet_goes_to_the_next_run() {
+    let (world, instance) = World::ready().await;
+    let client = world.client().await;
+    instance.die();
+    instance.connection.await.unwrap();
+    // The table still names the dead run.
+    let waiting = tokio::spawn({
+        let client = client.clone();
+        async move { client.work_json(1, json!({"x": 1})).await }
+    });
+    let next = Instance::start(&world.id, 2, |_| {}).await;
+    world.route_to(&next);
+    assert_eq!(
+        waiting.await.unwrap().body["result"],
+        json!({"echo": {"x": 1}})
+    );
+    // Where no word comes, it is not waited for.
+    next.die();
+    next.connection.await.unwrap();
+    let answer = client.work_json(2, json!({})).await;
+    assert!(answer.message().contains("went away"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_request_that_takes_too_long_is_a_timeout() {
+    let mut world = World::new().await;
+    let instance = world
+        .start_run_with(1, |config| {
+            config.request_timeout = Duration::from_millis(60)
+        })
+        .await;
+    let client = world.client().await;
+    let answer = client.work_json(1, json!({"do": "hold"})).await;
+    assert!(answer.message().contains("no answer within"), "{answer:?}");
+    assert_eq!(
+        answer.body["error"]["data"],
+        json!({"kind": "timeout", "instance": "demo"})
+    );
+    instance.saw_method("notifications/cancelled").await;
+    assert_eq!(world.notes.errors(), [ErrorKind::Timeout]);
+    assert!(matches!(world.next_event().await, Event::Used(_)));
+    let Event::Outcome {
+        report,
+        upstream_died,
+        ..
+    } = world.next_event().await
+    else {
+        panic!("not an outcome");
+    };
+    assert_eq!((report.class, upstream_died), (Class::Failure, false));
+    // A late answer disturbs nobody.
+    instance.release();
+    assert_eq!(client.work_json(2, json!({})).await.body["id"], 2);
+}
+
+#[tokio::test]
+async fn states_that_serve_nobody_say_so() {
+    let (world, _instance) = World::ready().await;
+    let client = world.client().await;
+    let cases = [
+        (UnavailableKind::Stopped, None, "stopped", "/start"),
+        (
+            UnavailableKind::CrashLoop,
+            Some(600_000),
+            "crash_loop",
+            "/crashes",
+        ),
+        (UnavailableKind::Draining, None, "draining", "Try again"),
+        (
+            UnavailableKind::ShuttingDown,
+            None,
+            "shutting_down",
+            "Try again",
+        ),
+    ];
+    for (kind, retry, state, words) in cases {
+        world.unavailable(kind, "because", retry);
+        let answer = client.work_json(1, json!({})).await;
+        assert!(
+            answer.message().contains("because") && answer.message().contains(words),
+            "{answer:?}"
+        );
+        assert_eq!(answer.body["error"]["data"]["state"], state);
+        assert_eq!(
+            client.notify("notifications/odd", json!({})).await.status,
+            202
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_drain_lets_the_present_finish_and_sends_the_future_elsewhere() {
+    let (world, instance) = World::ready().await;
+    let client = world.client().await;
+    let waiting = tokio::spawn({
+        let client = client.clone();
+        async move { client.work_json(1, json!({"do": "hold"})).await }
+    });
+    instance.saw_method("tools/call").await;
+    let draining = tokio::spawn({
+        let upstream = instance.upstream.clone();
+        async move { upstream.drain(Duration::from_secs(10)).await }
+    });
+    let next = world.start_run(2).await;
+    assert_eq!(client.work_json(2, json!({})).await.status, 200);
+    next.saw_method("tools/call").await;
+    instance.release();
+    assert_eq!(
+        waiting.await.unwrap().body["result"],
+        json!({"released": true})
+    );
+    assert!(draining.await.unwrap());
+}

@@ -1,0 +1,214 @@
+//! Sessions: their beginning and end, their bound, and their life beyond a router's.
+
+use std::{sync::Arc, time::Duration};
+
+use router_proxy::{Count, ProxyLimits};
+use serde_json::json;
+
+use crate::{
+    client::{soon, whole},
+    instance::Instance,
+    world::{Seals, World},
+};
+
+#[tokio::test]
+async fn a_session_that_was_ended_is_not_found() {
+    let (world, instance) = World::ready().await;
+    let client = world.client().await;
+    let waiting = tokio::spawn({
+        let client = client.clone();
+        async move { client.work_json(1, json!({"do": "hold"})).await }
+    });
+    instance.saw_method("tools/call").await;
+    assert_eq!(client.delete().await, 204);
+    instance.saw_method("notifications/cancelled").await;
+    assert!(waiting.await.unwrap().message().contains("session ended"));
+    let answer = client.work_json(2, json!({})).await;
+    assert_eq!(
+        (answer.status.as_u16(), &answer.body["id"]),
+        (404, &json!(2))
+    );
+    assert_eq!(client.delete().await, 404);
+    assert_eq!(client.get_raw(None).await.status(), 404);
+    assert_eq!(world.proxy.session_count(&world.id), 0);
+    assert_eq!(instance.upstream.session_count(), 0);
+}
+
+#[tokio::test]
+async fn a_session_goes_on_with_the_next_router() {
+    let seals = Arc::new(Seals::default());
+    let first = World::with(ProxyLimits::default(), seals.clone(), "e1").await;
+    let instance = first.start_run(1).await;
+    let mut client = first.client_of("2025-06-18").await;
+    let mut ended = first.client().await;
+    let mut events = client.get().await;
+    instance.say(json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}));
+    let last = events.next().await.unwrap();
+    drop(first);
+
+    let second = World::with(ProxyLimits::default(), seals, "e2").await;
+    let instance = second.start_run(1).await;
+    client.url = second.raw_client().url;
+    ended.url.clone_from(&client.url);
+    assert_eq!(client.work_json(1, json!({})).await.body["id"], 1);
+    assert_eq!(second.notes.count(Count::SessionRevived), 1);
+    // Its client's abilities stand in the id, and an id of an event of the other router is none of this one's.
+    let mut events = client.resume(Some(&last.id)).await;
+    instance.say(json!({"jsonrpc": "2.0", "id": 1, "method": "elicitation/create"}));
+    assert_eq!(events.message().await["method"], "elicitation/create");
+    // It also hears of what it may have subscribed to before.
+    let updated = json!({"jsonrpc": "2.0", "method": "notifications/resources/updated", "params": {"uri": "x:1"}});
+    instance.say(updated.clone());
+    assert_eq!(events.message().await, updated);
+    assert_eq!(
+        ended.delete().await,
+        204,
+        "the first request of a session may be its last"
+    );
+    assert_eq!(ended.delete().await, 404);
+}
+
+#[tokio::test]
+async fn an_id_that_is_none_or_someone_elses_is_not_found() {
+    let seals = Arc::new(Seals::default());
+    let short = ProxyLimits {
+        session_lifetime: Duration::ZERO,
+        ..ProxyLimits::default()
+    };
+    let expired = World::with(short, seals.clone(), "e1").await;
+    let _instance = expired.start_run(1).await;
+    let stale = expired.client().await.session;
+
+    let world = World::with(ProxyLimits::default(), seals, "e2").await;
+    let _instance = world.start_run(1).await;
+    let mut client = world.client().await;
+    let good = client.session.clone();
+    for session in [
+        stale,
+        Some("nonsense".to_owned()),
+        Some("x".repeat(5000)),
+        Some(String::new()),
+    ] {
+        client.session = session.clone();
+        let answer = client.work_json(1, json!({})).await;
+        assert_eq!(answer.status, 404, "{session:?}");
+        assert!(answer.message().contains("Initialize again"), "{answer:?}");
+    }
+    client.session = None;
+    assert_eq!(client.work_json(1, json!({})).await.status, 400);
+    // A session belongs to one instance.
+    let other = router_core::InstanceId::parse("other").unwrap();
+    let instance = Instance::start(&other, 1, |_| {}).await;
+    let key = router_core::SlotKey::first(other);
+    let route = router_core::route::Route::Ready {
+        key: key.clone(),
+        run: router_core::Run(1),
+    };
+    world.table.set(router_proxy::Entry::new(
+        key,
+        route,
+        Some(instance.upstream.clone()),
+        Arc::default(),
+    ));
+    client.session = good;
+    client.url = client.url.replace("/demo", "/other");
+    assert_eq!(client.work_json(1, json!({})).await.status, 404);
+}
+
+#[tokio::test]
+async fn the_idlest_session_makes_room_and_comes_back_when_it_is_used() {
+    let limits = ProxyLimits {
+        sessions_per_instance_max: 2,
+        ..ProxyLimits::default()
+    };
+    let world = World::with(limits, Arc::default(), "e1").await;
+    let _instance = world.start_run(1).await;
+    let first = world.client().await;
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let second = world.client().await;
+    let _reading = second.get().await;
+    let third = world.client().await;
+    assert_eq!(world.proxy.session_count(&world.id), 2);
+    assert_eq!(world.notes.count(Count::SessionForgotten), 1);
+    // The second is being used and the third is new: the first had to go, and comes back in place of the third.
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    assert_eq!(first.work_json(1, json!({})).await.status, 200);
+    assert_eq!(world.proxy.session_count(&world.id), 2);
+    let _both = first.get().await;
+    let refused = third.work_json(1, json!({})).await;
+    assert!(
+        refused.message().contains("already has 2 active sessions"),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn idle_sessions_are_forgotten_and_still_valid() {
+    let limits = ProxyLimits {
+        session_idle: Duration::from_millis(50),
+        ..ProxyLimits::default()
+    };
+    let world = World::with(limits, Arc::default(), "e1").await;
+    let instance = world.start_run(1).await;
+    let (idle, reading) = (world.client().await, world.client().await);
+    let _events = reading.get().await;
+    soon("the idle session to be forgotten", async {
+        while world.proxy.session_count(&world.id) > 1 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    assert_eq!(instance.upstream.session_count(), 1);
+    assert_eq!(idle.work_json(1, json!({})).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_session_follows_its_instance_to_the_next_run() {
+    let (world, instance) = World::ready().await;
+    let (subscriber, listener) = (world.client().await, world.client().await);
+    subscriber
+        .request(1, "resources/subscribe", json!({"uri": "x:1"}))
+        .await;
+    subscriber
+        .request(2, "logging/setLevel", json!({"level": "notice"}))
+        .await;
+    let mut events = listener.get().await;
+    instance.die();
+    soon("the end", instance.connection).await.unwrap();
+    let next = world.start_run(2).await;
+    // Without any request of its own.
+    assert_eq!(
+        next.saw_method("resources/subscribe").await["params"],
+        json!({"uri": "x:1"})
+    );
+    assert_eq!(
+        next.saw_method("logging/setLevel").await["params"],
+        json!({"level": "notice"})
+    );
+    next.say(json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}));
+    assert_eq!(
+        events.message().await["method"],
+        "notifications/tools/list_changed"
+    );
+    let answer = whole(subscriber.request(3, "ping", json!({})).await).await;
+    assert_eq!(answer.body["result"], json!({}));
+}
+
+#[tokio::test]
+async fn sessions_go_with_an_instance_that_is_removed() {
+    let (world, _instance) = World::ready().await;
+    let client = world.client().await;
+    let mut events = client.get().await;
+    world.table.remove(&world.id);
+    while events.next().await.is_some() {}
+    let answer = client.work_json(1, json!({})).await;
+    assert_eq!(
+        (answer.status.as_u16(), &answer.body["id"]),
+        (404, &json!(1))
+    );
+    assert!(
+        answer.message().contains("There is no instance demo"),
+        "{answer:?}"
+    );
+    assert_eq!(world.proxy.session_count(&world.id), 0);
+}

@@ -1,0 +1,232 @@
+//! A proxy that serves on a port of its own, with a routing table that the test writes as the driver would.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use parking_lot::Mutex;
+use router_core::{
+    InstanceId, Now, SlotKey,
+    event::Event,
+    permit::{BreakerCell, BreakerSetting},
+    route::{Route, Unavailable, UnavailableKind},
+};
+use router_proxy::{
+    Count, Entry, ErrorKind, Finished, Proxy, ProxyLimits, ProxyObserver, ProxyParts, RoutingTable,
+    SessionClaims, SessionSeal, router,
+};
+use router_upstream::UpstreamConfig;
+use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
+
+use crate::{
+    client::{Client, soon},
+    instance::Instance,
+};
+
+pub(crate) struct World {
+    pub(crate) id: InstanceId,
+    pub(crate) address: SocketAddr,
+    pub(crate) proxy: Arc<Proxy>,
+    pub(crate) table: Arc<RoutingTable>,
+    pub(crate) breaker: Arc<BreakerCell>,
+    pub(crate) events: mpsc::Receiver<Event>,
+    pub(crate) notes: Arc<Notes>,
+    clock: Arc<AtomicU64>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+/// What the observer was told.
+#[derive(Default)]
+pub(crate) struct Notes {
+    pub(crate) finished: Mutex<Vec<(String, Option<ErrorKind>, bool)>>,
+    counts: Mutex<HashMap<Count, u64>>,
+}
+
+impl Notes {
+    pub(crate) fn count(&self, what: Count) -> u64 {
+        self.counts.lock().get(&what).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn errors(&self) -> Vec<ErrorKind> {
+        self.finished
+            .lock()
+            .iter()
+            .filter_map(|(_, kind, _)| *kind)
+            .collect()
+    }
+}
+
+impl ProxyObserver for Notes {
+    fn finished(&self, finished: &Finished<'_>) {
+        self.finished.lock().push((
+            finished.instance.to_owned(),
+            finished.error,
+            finished.is_instance_fault,
+        ));
+    }
+
+    fn count(&self, what: Count) {
+        *self.counts.lock().entry(what).or_default() += 1;
+    }
+}
+
+/// Seals that live as long as this value: two routers that share it share their sessions.
+#[derive(Default)]
+pub(crate) struct Seals(Mutex<HashMap<String, SessionClaims>>);
+
+impl SessionSeal for Seals {
+    fn seal(&self, claims: &SessionClaims) -> String {
+        let token = claims
+            .nonce
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>();
+        self.0.lock().insert(token.clone(), claims.clone());
+        token
+    }
+
+    fn open(&self, token: &str) -> Option<SessionClaims> {
+        self.0.lock().get(token).cloned()
+    }
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        Self::with(ProxyLimits::default(), Arc::default(), "e1").await
+    }
+
+    pub(crate) async fn with(limits: ProxyLimits, seals: Arc<Seals>, epoch: &str) -> Self {
+        let id = InstanceId::parse("demo").unwrap();
+        let table = Arc::new(RoutingTable::new());
+        let (sender, events) = mpsc::channel(64);
+        let notes = Arc::new(Notes::default());
+        let clock = Arc::new(AtomicU64::new(1_000));
+        let (begun, base) = (Instant::now(), clock.clone());
+        let proxy = Proxy::new(ProxyParts {
+            table: table.clone(),
+            seal: seals,
+            observer: notes.clone(),
+            events: sender,
+            clock: Arc::new(move || {
+                let elapsed = u64::try_from(begun.elapsed().as_millis()).unwrap();
+                Now::at(base.load(Ordering::Relaxed) + elapsed)
+            }),
+            epoch: epoch.to_owned(),
+            limits,
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let app = router(proxy.clone());
+        let serving = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        let running = tokio::spawn(proxy.clone().run());
+        Self {
+            id,
+            address,
+            proxy,
+            table,
+            breaker: Arc::default(),
+            events,
+            notes,
+            clock,
+            tasks: vec![serving, running],
+        }
+    }
+
+    /// A world with a ready instance.
+    pub(crate) async fn ready() -> (Self, Instance) {
+        let world = Self::new().await;
+        let instance = world.start_run(1).await;
+        (world, instance)
+    }
+
+    pub(crate) async fn start_run(&self, run: u64) -> Instance {
+        self.start_run_with(run, |_| {}).await
+    }
+
+    pub(crate) async fn start_run_with(
+        &self,
+        run: u64,
+        adjust: impl FnOnce(&mut UpstreamConfig),
+    ) -> Instance {
+        let instance = Instance::start(&self.id, run, adjust).await;
+        self.route_to(&instance);
+        instance
+    }
+
+    pub(crate) fn route_to(&self, instance: &Instance) {
+        let key = SlotKey::first(self.id.clone());
+        let route = Route::Ready {
+            key: key.clone(),
+            run: instance.upstream.run(),
+        };
+        self.table.set(Entry::new(
+            key,
+            route,
+            Some(instance.upstream.clone()),
+            self.breaker.clone(),
+        ));
+    }
+
+    pub(crate) fn route(&self, route: Route) {
+        let key = SlotKey::first(self.id.clone());
+        self.table
+            .set(Entry::new(key, route, None, self.breaker.clone()));
+    }
+
+    pub(crate) fn unavailable(
+        &self,
+        kind: UnavailableKind,
+        reason: &str,
+        retry_after_ms: Option<u64>,
+    ) {
+        let retry_at_ms = retry_after_ms.map(|ms| self.now_ms() + ms);
+        self.route(Route::Unavailable(Unavailable {
+            kind,
+            reason: reason.into(),
+            retry_at_ms,
+        }));
+    }
+
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.clock.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_breaker(&self, setting: BreakerSetting) {
+        self.breaker.apply(&setting);
+    }
+
+    pub(crate) async fn next_event(&mut self) -> Event {
+        soon("an event for the driver", self.events.recv())
+            .await
+            .unwrap()
+    }
+
+    /// A client that has initialized.
+    pub(crate) async fn client(&self) -> Client {
+        self.client_of("2025-11-25").await
+    }
+
+    pub(crate) async fn client_of(&self, version: &str) -> Client {
+        let mut client = self.raw_client();
+        client.initialize(version).await;
+        client
+    }
+
+    pub(crate) fn raw_client(&self) -> Client {
+        Client::new(format!("http://{}/mcp/{}", self.address, self.id))
+    }
+}
