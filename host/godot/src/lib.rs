@@ -7,6 +7,11 @@
 //! JSON-RPC lines (logging goes wherever the process's `tracing` subscriber sends it: the binary
 //! must point that at stderr).
 //!
+//! What is part of a project: every file below its root, except folders and files whose name starts with
+//! a dot (`.godot`, `.import`, `.git`: caches and secrets) and folders that hold a `.gdignore`, as in the
+//! engine. `addons` is indexed, since dependencies lead there, but left out of searches and graphs unless
+//! asked for. Symbolic links are followed only to places inside the project.
+//!
 //! Flow: `path` → `root` → `scan` → `facts` (through `text` and `script`) → `index` → `answer` → `server`.
 
 mod answer;

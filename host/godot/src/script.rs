@@ -84,7 +84,11 @@ impl ScriptFacts {
             }
         }
         gathering.logical_line(&line);
-        gathering.facts
+        let mut facts = gathering.facts;
+        facts.functions.shrink_to_fit();
+        facts.references.shrink_to_fit();
+        facts.symbols.shrink_to_fit();
+        facts
     }
 
     /// Reads a shader's source, of which only `#include "res://…"` refers to other files.

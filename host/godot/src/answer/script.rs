@@ -107,8 +107,10 @@ impl Source {
             }
             // A link, or a file past what is indexed, can still be read by its path.
             Err(refusal) => match ProjectPath::parse(wanted.trim()) {
-                Ok(path) => (path, None),
-                Err(_) => return Err(refusal),
+                Ok(path) if matches!(FileKind::of(&path), FileKind::Script | FileKind::Shader) => {
+                    (path, None)
+                }
+                _ => return Err(refusal),
             },
         };
         let language = match (&built_in, FileKind::of(&path), path.extension().as_str()) {

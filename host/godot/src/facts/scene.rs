@@ -37,8 +37,8 @@ pub(crate) struct SceneFacts {
     pub(crate) externals: Vec<External>,
     /// Its nodes, the root first.
     pub(crate) nodes: Vec<NodeFacts>,
-    /// Where the node with a path stands in `nodes`.
-    pub(crate) node_at: HashMap<String, usize>,
+    /// Indexes into `nodes`, in the order of their paths. A map would take more room than the nodes' names.
+    by_path: Vec<u32>,
     /// Signal connections made in the editor.
     pub(crate) connections: Vec<Connection>,
     /// Scripts written inside the file.
@@ -145,7 +145,16 @@ impl SceneFacts {
                 _ => {}
             }
         }
-        reading.facts
+        reading.finish()
+    }
+
+    /// The node at `path`.
+    pub(crate) fn node_at(&self, path: &str) -> Option<&NodeFacts> {
+        let node = |at: u32| usize::try_from(at).ok().and_then(|at| self.nodes.get(at));
+        let found = self
+            .by_path
+            .binary_search_by(|at| node(*at).map_or("", |node| node.path.as_str()).cmp(path));
+        found.ok().and_then(|found| node(self.by_path[found]))
     }
 }
 
@@ -290,7 +299,7 @@ impl<'f> Reading<'f> {
             .properties
             .iter()
             .filter(|property| property.key != "script");
-        let node = NodeFacts {
+        let mut node = NodeFacts {
             name,
             path,
             class: section.field_text("type"),
@@ -321,12 +330,32 @@ impl<'f> Reading<'f> {
             uses: self.uses(section),
             line: section.line,
         };
-        let at = self.facts.nodes.len();
-        if self.facts.node_at.insert(node.path.clone(), at).is_some() {
-            let what = format!("two nodes have the path {}", node.path);
-            self.flaws.push(Flaw::at(section.line, what));
-        }
+        node.properties.shrink_to_fit();
         self.facts.nodes.push(node);
+    }
+
+    /// Orders the nodes for [`SceneFacts::node_at`] and gives back room: large projects hold many of these.
+    fn finish(mut self) -> SceneFacts {
+        let nodes = &self.facts.nodes;
+        let mut order: Vec<usize> = (0..nodes.len()).collect();
+        order.sort_by(|a, b| nodes[*a].path.cmp(&nodes[*b].path));
+        for pair in order.windows(2) {
+            let (first, second) = (&nodes[pair[0]], &nodes[pair[1]]);
+            if first.path == second.path {
+                let what = format!(
+                    "the path {} belongs to the node on line {} already",
+                    second.path, first.line
+                );
+                self.flaws.push(Flaw::at(second.line, what));
+            }
+        }
+        order.dedup_by(|later, earlier| nodes[*later].path == nodes[*earlier].path);
+        let order = order.into_iter().filter_map(|at| u32::try_from(at).ok());
+        self.facts.by_path = order.collect();
+        self.facts.externals.shrink_to_fit();
+        self.facts.nodes.shrink_to_fit();
+        self.facts.connections.shrink_to_fit();
+        self.facts
     }
 
     fn instance(&mut self, section: &Section, is_root: bool) -> Option<usize> {

@@ -72,8 +72,7 @@ impl Snapshot {
 
     /// The node at `path` in the scene `scene`.
     pub(crate) fn node_at(&self, scene: FileId, path: &str) -> Option<&NodeFacts> {
-        let facts = self.scene(scene)?;
-        facts.node_at.get(path).map(|at| &facts.nodes[*at])
+        self.scene(scene)?.node_at(path)
     }
 
     fn effective_below(&self, scene: FileId, node: &NodeFacts, depth_left: usize) -> Effective {
@@ -124,7 +123,7 @@ impl Snapshot {
         let mut above = node.path.as_str();
         for _ in 0..NODE_DEPTH_MAX {
             above = above.rsplit_once('/').map_or(".", |(parent, _)| parent);
-            let holder = facts.node_at.get(above).map(|at| &facts.nodes[*at]);
+            let holder = facts.node_at(above);
             if let Some(external) = holder.and_then(|holder| holder.instance) {
                 let below = match above {
                     "." => node.path.as_str(),

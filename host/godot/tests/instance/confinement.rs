@@ -175,3 +175,32 @@ async fn a_file_swapped_for_a_link_is_not_followed() {
     assert!(refusal.starts_with("refused: "), "{refusal}");
     client.finish().await;
 }
+
+#[tokio::test]
+async fn what_is_no_part_of_the_project_for_godot_is_none_here() {
+    let project = Project::with(&[
+        ("kept.gd", "extends Node\n"),
+        ("ignored/.gdignore", ""),
+        ("ignored/deeper/a.gd", "extends Node\n"),
+        (".hidden/b.gd", "extends Node\n"),
+        ("addons/tool/c.gd", "extends Node\n"),
+        ("sub/project.godot", "config_version=5\n"),
+    ]);
+    let client = Client::of(&project.root()).await;
+    let ids = async |arguments| {
+        let found = client.ask("search_nodes", arguments).await;
+        let items = found["items"].as_array().unwrap().clone();
+        items
+            .iter()
+            .map(|item| item["id"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let scripts = json!({"kinds": ["script"]});
+    assert_eq!(ids(scripts).await, ["res://kept.gd"]);
+    let with_addons = json!({"kinds": ["script"], "includeAddons": true});
+    assert_eq!(
+        ids(with_addons).await,
+        ["res://addons/tool/c.gd", "res://kept.gd"]
+    );
+    client.finish().await;
+}

@@ -242,6 +242,17 @@ async fn unknown_methods_tools_and_arguments_are_named() {
     );
     let refusal = client.refusal("get_script_content", json!({})).await;
     assert!(refusal.contains("path"), "{refusal}");
+    let refusal = client
+        .refusal("get_script_content", json!({"path": "Nobody"}))
+        .await;
+    assert!(
+        refusal.contains("nothing in the project is called `Nobody`"),
+        "{refusal}"
+    );
+    let refusal = client
+        .refusal("get_script_content", json!({"path": "ui/hud.tscn"}))
+        .await;
+    assert_eq!(refusal, "res://ui/hud.tscn is not a script or shader");
     let nulls = json!({"query": null, "kinds": null, "offset": null, "includeAddons": null});
     client.ask("search_nodes", nulls).await;
     let refusal = client
