@@ -1,1 +1,23 @@
-//! To be written.
+//! What operators reach with `curl`: health, metrics, instances, plugins, audit, events, and the switches of a running router.
+//!
+//! It renders and it asks; it decides nothing and keeps nothing. Everything it shows or changes goes through [`Operations`],
+//! which the app implements over the driver and the other rooms. Who may call what is decided in front of these routes, which
+//! leaves a [`Caller`] in the request for the audit.
+
+mod audit;
+mod control;
+mod events;
+mod health;
+mod instances;
+mod operations;
+mod plugins;
+mod problem;
+mod render;
+mod router;
+
+pub use operations::{
+    AuditEntry, AuditQuery, Caller, Definition, Figures, OperationError, Operations, ReloadReport,
+    Result, RouterFacts, StateChange,
+};
+pub use problem::Problem;
+pub use router::router;

@@ -1,0 +1,71 @@
+//! Reading the audit, and writing one row for every mutation that passes through this room.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension, Json,
+    extract::{Query, State, rejection::QueryRejection},
+    response::{IntoResponse, Response},
+};
+use serde::Deserialize;
+
+use crate::{AuditEntry, AuditQuery, Caller, OperationError, Operations, Problem};
+
+/// Rows in an answer where none are asked for, and at most.
+const LIMIT_DEFAULT: u32 = 100;
+const LIMIT_MAX: u32 = 1_000;
+
+/// Keeps a row about a mutation, whatever came of it, and hands its result on.
+pub(crate) fn audited<O: Operations, T>(
+    operations: &O,
+    caller: &Caller,
+    (action, target): (&'static str, &str),
+    result: Result<T, OperationError>,
+) -> Result<T, Problem> {
+    let (word, detail) = match &result {
+        Ok(_) => ("ok", String::new()),
+        Err(error @ (OperationError::Failed(_) | OperationError::UnderWay(_))) => {
+            ("failed", error.to_string())
+        }
+        Err(error) => ("refused", error.to_string()),
+    };
+    operations.audit(AuditEntry {
+        actor: Arc::clone(&caller.name),
+        from: Some(caller.from),
+        action,
+        target: target.to_owned(),
+        result: word,
+        detail,
+    });
+    result.map_err(Problem::from)
+}
+
+/// The query of `GET /api/audit`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Page {
+    before: Option<i64>,
+    limit: Option<u32>,
+    actor: Option<String>,
+    action: Option<String>,
+    target: Option<String>,
+}
+
+/// `GET /api/audit?before=&limit=&actor=&action=&target=`: newest first; `next` is the `before` of the next page.
+pub(crate) async fn page<O: Operations>(
+    State(operations): State<Arc<O>>,
+    query: Result<Query<Page>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(page) = query?;
+    let query = AuditQuery {
+        before: page.before,
+        limit: page.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX),
+        actor: page.actor,
+        action: page.action,
+        target: page.target,
+    };
+    Ok(Json(operations.audit_page(query).await?).into_response())
+}
+
+/// Who calls, as the layer in front left it. Its absence is a fault of the wiring, answered with 500.
+pub(crate) type Calling = Extension<Caller>;

@@ -1,0 +1,265 @@
+//! Instances: listed, shown, registered, removed and operated.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension, Json,
+    extract::{
+        Path, Query, State,
+        rejection::{JsonRejection, QueryRejection},
+    },
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use router_core::{InstanceId, event::Verb, view::FleetView};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    Operations, Problem,
+    audit::{Calling, audited},
+    render,
+};
+
+/// Instances in an answer where no number is asked for, and at most.
+const LIMIT_DEFAULT: usize = 100;
+const LIMIT_MAX: usize = 1_000;
+
+/// Lines of a log in an answer where no number is asked for, and at most.
+const TAIL_DEFAULT: usize = 100;
+const TAIL_MAX: usize = 10_000;
+
+/// The query of `GET /api/instances`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Page {
+    after: Option<String>,
+    limit: Option<usize>,
+}
+
+/// The query of `GET /api/instances/{versionId}/logs`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Tail {
+    tail: Option<usize>,
+}
+
+/// `GET /api/instances?limit=&after=`: by id; `next` is the `after` of the next page.
+pub(crate) async fn list<O: Operations>(
+    State(operations): State<Arc<O>>,
+    query: Result<Query<Page>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(page) = query?;
+    let limit = page.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
+    let view = operations.view().await?;
+    let mut rest = view
+        .instances
+        .iter()
+        .filter(|one| {
+            page.after
+                .as_deref()
+                .is_none_or(|after| one.id.as_str() > after)
+        })
+        .peekable();
+    let mut instances = Vec::new();
+    let mut next = None;
+    while let Some(one) = rest.next() {
+        instances.push(render::instance(one, operations.figures(Some(&one.id))));
+        if instances.len() == limit {
+            next = rest.peek().map(|_| one.id.as_str().to_owned());
+            break;
+        }
+    }
+    let body = json!({ "instances": instances, "total": view.summary.total, "next": next });
+    Ok(Json(body).into_response())
+}
+
+/// `GET /api/instances/{versionId}`: the instance, its slots, and how it is launched.
+pub(crate) async fn show<O: Operations>(
+    State(operations): State<Arc<O>>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let id = parsed(&id)?;
+    let view = operations.view().await?;
+    Ok(Json(full(&*operations, &view, &id)?).into_response())
+}
+
+/// `POST /api/instances`: 201, with the instance and its address.
+pub(crate) async fn register<O: Operations>(
+    State(operations): State<Arc<O>>,
+    Extension(caller): Calling,
+    body: Result<Json<Value>, JsonRejection>,
+) -> Result<Response, Problem> {
+    let Json(definition) = body?;
+    let named = definition["id"]
+        .as_str()
+        .map_or_else(|| definition["id"].to_string(), str::to_owned);
+    let result = operations.register(definition).await;
+    let id = audited(
+        &*operations,
+        &caller,
+        ("instance.register", shortened(&named)),
+        result,
+    )?;
+    let view = operations.view().await?;
+    let body = full(&*operations, &view, &id)?;
+    let mut response = (StatusCode::CREATED, Json(body)).into_response();
+    if let Ok(location) = HeaderValue::from_str(&format!("/api/instances/{id}")) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+/// `DELETE /api/instances/{versionId}`: 204; 409 where it is defined elsewhere.
+pub(crate) async fn remove<O: Operations>(
+    State(operations): State<Arc<O>>,
+    Extension(caller): Calling,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let id = parsed(&id)?;
+    let result = operations.unregister(id.clone()).await;
+    audited(
+        &*operations,
+        &caller,
+        ("instance.remove", id.as_str()),
+        result,
+    )?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// `POST /api/instances/{versionId}/{verb}`: done when it is answered.
+pub(crate) async fn operate<O: Operations>(
+    State(operations): State<Arc<O>>,
+    Extension(caller): Calling,
+    Path((id, word)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    let id = parsed(&id)?;
+    let (verb, action) = match word.as_str() {
+        "start" | "spawn" => (Verb::Start, "instance.start"),
+        "stop" => (Verb::Stop, "instance.stop"),
+        "restart" => (Verb::Restart, "instance.restart"),
+        _ => {
+            return Err(Problem::not_found(format!(
+                "nothing is called {word:?} here; try start, stop or restart"
+            )));
+        }
+    };
+    act(&*operations, &caller, id, (verb, action)).await
+}
+
+/// `POST /api/instances/{versionId}/breaker/{verb}`: `isolate` opens it until `reset` closes it.
+pub(crate) async fn breaker<O: Operations>(
+    State(operations): State<Arc<O>>,
+    Extension(caller): Calling,
+    Path((id, word)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    let id = parsed(&id)?;
+    let (verb, action) = match word.as_str() {
+        "isolate" => (Verb::BreakerIsolate, "breaker.isolate"),
+        "reset" => (Verb::BreakerReset, "breaker.reset"),
+        _ => {
+            return Err(Problem::not_found(format!(
+                "a breaker has no {word:?}; try isolate or reset"
+            )));
+        }
+    };
+    act(&*operations, &caller, id, (verb, action)).await
+}
+
+/// `DELETE /api/instances/{versionId}/state`: forgets failures, crash evidence, tool baseline and the breaker's past.
+pub(crate) async fn clear_state<O: Operations>(
+    State(operations): State<Arc<O>>,
+    Extension(caller): Calling,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let id = parsed(&id)?;
+    act(
+        &*operations,
+        &caller,
+        id,
+        (Verb::ClearState, "instance.clear-state"),
+    )
+    .await
+}
+
+/// `GET /api/instances/{versionId}/logs?tail=`: plain text, oldest line first.
+pub(crate) async fn logs<O: Operations>(
+    State(operations): State<Arc<O>>,
+    Path(id): Path<String>,
+    query: Result<Query<Tail>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(Tail { tail }) = query?;
+    let id = parsed(&id)?;
+    known(&*operations.view().await?, &id)?;
+    let lines = tail.unwrap_or(TAIL_DEFAULT).min(TAIL_MAX);
+    let mut text = operations.logs_tail(id, lines).await?.join("\n");
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    Ok(text.into_response())
+}
+
+/// `GET /api/instances/{versionId}/crashes`: newest first.
+pub(crate) async fn crashes<O: Operations>(
+    State(operations): State<Arc<O>>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let id = parsed(&id)?;
+    known(&*operations.view().await?, &id)?;
+    let crashes = operations.crashes(id.clone()).await?;
+    Ok(Json(json!({ "versionId": id.as_str(), "crashes": crashes })).into_response())
+}
+
+/// Does something to an instance, keeps a row about it, and shows the instance as it is then.
+async fn act<O: Operations>(
+    operations: &O,
+    caller: &crate::Caller,
+    id: InstanceId,
+    (verb, action): (Verb, &'static str),
+) -> Result<Response, Problem> {
+    let result = operations.command(id.clone(), verb).await;
+    let done = audited(operations, caller, (action, id.as_str()), result)?;
+    let view = operations.view().await?;
+    let mut body = full(operations, &view, &id)?;
+    if done.pid.is_some() {
+        // The process that this command started, also where it has ended since.
+        body["pid"] = json!(done.pid);
+    }
+    Ok(Json(body).into_response())
+}
+
+fn full<O: Operations>(
+    operations: &O,
+    view: &FleetView,
+    id: &InstanceId,
+) -> Result<Value, Problem> {
+    let one = known(view, id)?;
+    let mut body = render::instance(one, operations.figures(Some(id)));
+    body["slots"] = one.slots.iter().map(render::slot).collect();
+    body["definition"] = json!(operations.definition(id));
+    Ok(body)
+}
+
+fn known<'a>(
+    view: &'a FleetView,
+    id: &InstanceId,
+) -> Result<&'a router_core::view::InstanceView, Problem> {
+    view.instance(id).ok_or_else(|| {
+        Problem::not_found(format!(
+            "there is no instance {id}; GET /api/instances lists those there are"
+        ))
+    })
+}
+
+fn parsed(id: &str) -> Result<InstanceId, Problem> {
+    InstanceId::parse(id).map_err(|error| Problem::bad_request(error.to_string()))
+}
+
+/// What somebody sent as an id, no longer than an id may be: it goes into the audit whatever it is.
+fn shortened(text: &str) -> &str {
+    let end = text
+        .char_indices()
+        .nth(64)
+        .map_or(text.len(), |(index, _)| index);
+    &text[..end]
+}

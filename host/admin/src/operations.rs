@@ -1,0 +1,235 @@
+//! What the app must be able to do for an operator: the one seam between this room and the rest of the router.
+
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+
+use router_core::{
+    InstanceId,
+    action::{Done, Transition},
+    event::Verb,
+    view::FleetView,
+};
+use serde::Serialize;
+use serde_json::Value;
+use tokio::sync::broadcast;
+
+/// What an operation ends in.
+pub type Result<T> = std::result::Result<T, OperationError>;
+
+/// Everything that the routes of this room ask for. Each call is bounded in time by its implementation.
+pub trait Operations: Send + Sync + 'static {
+    /// Who this router is. Does not change while it runs.
+    fn facts(&self) -> &RouterFacts;
+
+    /// Whether the driver's loop turns. Touches nothing else.
+    fn is_turning(&self) -> bool;
+
+    /// The fleet as it is now.
+    fn view(&self) -> impl Future<Output = Result<Arc<FleetView>>> + Send;
+
+    /// Figures over the last 5 minutes: of one instance, or of the fleet where none is named.
+    fn figures(&self, instance: Option<&InstanceId>) -> Figures;
+
+    /// How an instance is launched, and where its files are.
+    fn definition(&self, instance: &InstanceId) -> Option<Definition>;
+
+    /// Does something to an instance. Answers when it is done.
+    fn command(
+        &self,
+        instance: InstanceId,
+        verb: Verb,
+    ) -> impl Future<Output = Result<Done>> + Send;
+
+    /// Registers an instance from its JSON definition, and tells its id.
+    fn register(&self, definition: Value) -> impl Future<Output = Result<InstanceId>> + Send;
+
+    /// Removes an instance that was registered.
+    fn unregister(&self, instance: InstanceId) -> impl Future<Output = Result<()>> + Send;
+
+    /// The last lines that an instance wrote to its stderr, oldest first.
+    fn logs_tail(
+        &self,
+        instance: InstanceId,
+        lines: usize,
+    ) -> impl Future<Output = Result<Vec<String>>> + Send;
+
+    /// The kept crash evidence of an instance, newest first.
+    fn crashes(&self, instance: InstanceId) -> impl Future<Output = Result<Vec<Value>>> + Send;
+
+    /// Every plugin: its generation, grants, calls, failures and refused candidate.
+    fn plugins(&self) -> Value;
+
+    /// One plugin, in full.
+    fn plugin(&self, name: &str) -> Option<Value>;
+
+    /// Looks at the plugins directory now, and tells what came of it.
+    fn reload_plugins(&self) -> impl Future<Output = Result<Value>> + Send;
+
+    /// Audit rows, newest first.
+    fn audit_page(&self, query: AuditQuery) -> impl Future<Output = Result<Value>> + Send;
+
+    /// Keeps an audit row. Never blocks, never loses it.
+    fn audit(&self, entry: AuditEntry);
+
+    /// Applies a changed configuration file.
+    fn reload_config(&self) -> impl Future<Output = Result<ReloadReport>> + Send;
+
+    /// The log level in force.
+    fn log_level(&self) -> String;
+
+    /// Changes the log level until the router ends.
+    fn set_log_level(&self, level: &str) -> Result<()>;
+
+    /// All metrics as Prometheus text.
+    fn metrics(&self) -> impl Future<Output = Result<String>> + Send;
+
+    /// Every change of state from now on; `None` when too many listen already.
+    fn subscribe(&self) -> Option<broadcast::Receiver<Arc<StateChange>>>;
+}
+
+/// Who this router is.
+#[derive(Debug, Clone)]
+pub struct RouterFacts {
+    /// Its name, the same over restarts.
+    pub router_id: String,
+    /// Its version.
+    pub version: &'static str,
+    /// How trees are killed here: `cgroup` or `process-tree`.
+    pub kill_method: &'static str,
+    /// How memory is limited here: `cgroup` or `polling`.
+    pub limit_method: &'static str,
+    /// When it started, on the process's own monotonic clock.
+    pub started: std::time::Instant,
+}
+
+/// Figures over the last 5 minutes.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Figures {
+    /// Requests that ended, breaker rejections apart.
+    pub requests: u64,
+    /// Errors among them.
+    pub errors: u64,
+    /// Share of errors, from 0 to 1; absent under 20 requests.
+    pub error_rate: Option<f64>,
+    /// 95th percentile of the duration, in milliseconds; absent under 20 requests.
+    pub p95_ms: Option<f64>,
+    /// Requests that a breaker rejected.
+    pub rejected: u64,
+}
+
+/// How an instance is launched, and where its files are. No environment values: they may be secrets.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Definition {
+    /// The template it is made from.
+    pub template: String,
+    /// The program.
+    pub command: String,
+    /// Its arguments, placeholders filled in.
+    pub args: Vec<String>,
+    /// Names in its environment.
+    pub env_names: Vec<String>,
+    /// `stdio` or `socket`.
+    pub transport: String,
+    /// `shared` or `per-session`.
+    pub sharing: String,
+    /// Where it is reached.
+    pub socket_path: String,
+    /// Where its stderr goes.
+    pub log_path: String,
+}
+
+/// One change of state, numbered.
+#[derive(Debug, Clone)]
+pub struct StateChange {
+    /// Grows by one with each change of this router's life.
+    pub sequence: u64,
+    /// When, RFC 3339 in UTC.
+    pub at: String,
+    /// What changed.
+    pub transition: Transition,
+}
+
+/// Who is calling; put into each request by whoever let it in.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The token's name, or `loopback`.
+    pub name: Arc<str>,
+    /// From where.
+    pub from: SocketAddr,
+}
+
+/// One row of the audit.
+#[derive(Debug, Clone)]
+pub struct AuditEntry {
+    /// Who.
+    pub actor: Arc<str>,
+    /// From where.
+    pub from: Option<SocketAddr>,
+    /// What, as one word with dots: `instance.restart`.
+    pub action: &'static str,
+    /// To what: an instance, a plugin, a level; empty for the router itself.
+    pub target: String,
+    /// `ok`, `refused` or `failed`.
+    pub result: &'static str,
+    /// More for people.
+    pub detail: String,
+}
+
+/// Which audit rows.
+#[derive(Debug, Clone, Default)]
+pub struct AuditQuery {
+    /// Only rows before this one's number.
+    pub before: Option<i64>,
+    /// At most so many.
+    pub limit: u32,
+    /// Only of this actor.
+    pub actor: Option<String>,
+    /// Only this action.
+    pub action: Option<String>,
+    /// Only on this target.
+    pub target: Option<String>,
+}
+
+/// What a reload of the configuration did.
+#[derive(Debug, Clone, Default, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ReloadReport {
+    /// Ids of instances that are new.
+    pub added: Vec<String>,
+    /// Ids of instances that are gone.
+    pub removed: Vec<String>,
+    /// Ids of instances whose definition changed; those whose launch changed are started anew.
+    pub changed: Vec<String>,
+    /// Settings that are in force now.
+    pub applied: Vec<String>,
+    /// Settings that differ but take a restart of the router to apply.
+    pub needs_restart: Vec<String>,
+}
+
+/// Why an operation was not done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OperationError {
+    /// There is no such thing.
+    #[error("{0}")]
+    NotFound(String),
+    /// It contradicts what is.
+    #[error("{0}")]
+    Conflict(String),
+    /// What was sent is not acceptable; every fault is listed.
+    #[error("{}", .0.join("; "))]
+    Invalid(Vec<String>),
+    /// It cannot be done now.
+    #[error("{reason}")]
+    Unavailable {
+        /// Why, and what to do.
+        reason: String,
+        /// When to try again, where that is known.
+        retry_after: Option<Duration>,
+    },
+    /// It was tried and failed.
+    #[error("{0}")]
+    Failed(String),
+    /// It goes on, but not within the time that a request may take.
+    #[error("{0}")]
+    UnderWay(String),
+}

@@ -1,0 +1,140 @@
+//! The fleet as JSON. The names are the contract with dashboards and scripts: none is renamed, none is left out.
+
+use router_core::view::{FleetView, InstanceView, ReadinessView, SlotView, Summary};
+use serde_json::{Value, json};
+
+use crate::{Figures, Operations};
+
+/// `id` in JSON: a number where it is all digits, so that `select(.id==42)` works.
+fn id(view: &InstanceView) -> Value {
+    view.id
+        .as_number()
+        .map_or_else(|| json!(view.id.as_str()), |number| json!(number))
+}
+
+fn megabytes(bytes: Option<u64>) -> Option<f64> {
+    // One decimal: a figure for people, who compare it with `max_memory_mb`.
+    bytes.map(|bytes| (bytes as f64 / (1024.0 * 1024.0) * 10.0).round() / 10.0)
+}
+
+/// One instance, as in `/api/health/mcp` and the lists.
+pub(crate) fn instance(view: &InstanceView, figures: Figures) -> Value {
+    json!({
+        "id": id(view),
+        "versionId": view.id.as_str(),
+        "status": view.status.as_str(),
+        "lifecycle": view.lifecycle.as_str(),
+        "health": view.health.map(|health| health.as_str()),
+        "reason": view.reason,
+        "pid": view.pid,
+        "uptimeSeconds": view.uptime_ms.map(|ms| ms / 1000),
+        "circuitBreakerState": view.breaker.state.as_str(),
+        "circuitBreaker": {
+            "state": view.breaker.state.as_str(),
+            "reason": view.breaker.reason,
+            "sinceMs": view.breaker.since_ms,
+            "retryAfterMs": view.breaker.retry_after_ms,
+            "isolated": view.breaker.isolated,
+            "openings": view.breaker.openings,
+        },
+        "retryAfterMs": view.retry_after_ms,
+        "crashLoopDetected": view.crash_loop,
+        "restarts": view.restarts,
+        "lastError": view.last_error,
+        "memoryMb": megabytes(view.memory_bytes),
+        "inFlight": view.in_flight,
+        "requests": figures.requests,
+        "errorRate": figures.error_rate,
+        "p95Ms": figures.p95_ms,
+        "rejected": figures.rejected,
+        "wanted": view.wanted,
+        "source": view.source.as_str(),
+    })
+}
+
+/// One slot, as in `/api/instances/{versionId}`.
+pub(crate) fn slot(view: &SlotView) -> Value {
+    json!({
+        "slot": view.key.slot,
+        "lifecycle": view.lifecycle.as_str(),
+        "health": view.health.map(|health| health.as_str()),
+        "reason": view.reason,
+        "run": view.run.map(|run| run.0),
+        "pid": view.pid,
+        "uptimeSeconds": view.uptime_ms.map(|ms| ms / 1000),
+        "retryAfterMs": view.retry_after_ms,
+        "restarts": view.restarts,
+        "lastError": view.last_error,
+        "memoryMb": megabytes(view.memory_bytes),
+        "processes": view.processes,
+        "inFlight": view.in_flight,
+        "tools": view.tools_count,
+        "toolsMissing": view.tools_missing,
+        "wanted": view.wanted,
+    })
+}
+
+/// The counts, which partition `totalInstances`; `crashLoopInstances` is a part of `unhealthyInstances`.
+pub(crate) fn summary(summary: &Summary, figures: Figures) -> Value {
+    json!({
+        "totalInstances": summary.total,
+        "healthyInstances": summary.healthy,
+        "degradedInstances": summary.degraded,
+        "unhealthyInstances": summary.unhealthy,
+        "startingInstances": summary.starting,
+        "idleInstances": summary.idle,
+        "stoppedInstances": summary.stopped,
+        "drainingInstances": summary.draining,
+        "crashLoopInstances": summary.crash_loop,
+        "requests": figures.requests,
+        "errorRate": figures.error_rate,
+        "p95Ms": figures.p95_ms,
+        "rejected": figures.rejected,
+    })
+}
+
+/// `/api/health/mcp`.
+pub(crate) fn fleet<O: Operations>(operations: &O, view: &FleetView) -> Value {
+    let instances: Vec<Value> = view
+        .instances
+        .iter()
+        .map(|one| instance(one, operations.figures(Some(&one.id))))
+        .collect();
+    json!({
+        "summary": summary(&view.summary, operations.figures(None)),
+        "instances": instances,
+    })
+}
+
+/// What readiness was judged by.
+pub(crate) fn checks(view: &ReadinessView) -> Value {
+    let word = |good: bool| if good { "healthy" } else { "degraded" };
+    let percent = (view.disk_share * 100.0).round();
+    json!({
+        "database": {
+            "status": word(view.database),
+            "state": database(view),
+        },
+        "instances": {
+            "status": if view.able < view.wanted { "degraded" } else { "healthy" },
+            "wanted": view.wanted,
+            "able": view.able,
+        },
+        "plugins": {
+            "status": word(view.plugins_quarantined == 0),
+            "quarantined": view.plugins_quarantined,
+        },
+        "disk": {
+            "usedPercent": percent,
+        },
+    })
+}
+
+/// The database in one word.
+pub(crate) fn database(view: &ReadinessView) -> &'static str {
+    if view.database {
+        "connected"
+    } else {
+        "disconnected"
+    }
+}

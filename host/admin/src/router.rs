@@ -1,0 +1,73 @@
+//! The routes of `/api`, and what all of them share.
+
+use std::{sync::Arc, time::SystemTime};
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    http::{Method, StatusCode, Uri},
+    response::{IntoResponse, Response},
+    routing::{delete, get, post},
+};
+
+use crate::{Operations, Problem, audit, control, events, health, instances, plugins};
+
+/// Longest body on `/api`: the definition of an instance with a long environment.
+const BODY_BYTES_MAX: usize = 256 * 1024;
+
+/// Every route of this room. Each request must carry a [`crate::Caller`] in its extensions.
+pub fn router<O: Operations>(operations: Arc<O>) -> Router {
+    Router::new()
+        .route("/api/health/liveness", get(health::liveness::<O>))
+        .route("/api/health/readiness", get(health::readiness::<O>))
+        .route("/api/health/mcp", get(health::fleet::<O>))
+        .route("/api/metrics/prometheus", get(health::metrics::<O>))
+        .route("/metrics", get(health::metrics::<O>))
+        .route(
+            "/api/instances",
+            get(instances::list::<O>).post(instances::register::<O>),
+        )
+        .route(
+            "/api/instances/{id}",
+            get(instances::show::<O>).delete(instances::remove::<O>),
+        )
+        .route(
+            "/api/instances/{id}/state",
+            delete(instances::clear_state::<O>),
+        )
+        .route("/api/instances/{id}/logs", get(instances::logs::<O>))
+        .route("/api/instances/{id}/crashes", get(instances::crashes::<O>))
+        .route(
+            "/api/instances/{id}/breaker/{verb}",
+            post(instances::breaker::<O>),
+        )
+        .route("/api/instances/{id}/{verb}", post(instances::operate::<O>))
+        .route("/api/plugins", get(plugins::list::<O>))
+        .route("/api/plugins/reload", post(plugins::reload::<O>))
+        .route("/api/plugins/{name}", get(plugins::show::<O>))
+        .route("/api/audit", get(audit::page::<O>))
+        .route("/api/events", get(events::stream::<O>))
+        .route("/api/config/reload", post(control::reload::<O>))
+        .route(
+            "/api/log-level",
+            get(control::log_level::<O>).put(control::set_log_level::<O>),
+        )
+        .fallback(unknown)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(operations)
+}
+
+async fn unknown(uri: Uri) -> Response {
+    Problem::not_found(format!("there is nothing at {}", uri.path())).into_response()
+}
+
+async fn method_not_allowed(method: Method, uri: Uri) -> Response {
+    let detail = format!("{} does not take {method}", uri.path());
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail).into_response()
+}
+
+/// The present, RFC 3339 in UTC, as every timestamp of `/api` is written.
+pub(crate) fn timestamp() -> String {
+    router_telemetry::rfc3339(SystemTime::now())
+}

@@ -1,0 +1,95 @@
+//! Talking to a running router, as its operators' commands do.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail};
+use clap::Args;
+use reqwest::Method;
+use serde_json::Value;
+
+/// Longer than any command may take on the router's side.
+const ANSWER_WITHIN: Duration = Duration::from_secs(120);
+
+/// Which router.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Remote {
+    /// The router's address.
+    #[arg(long, env = "GODOT_MCP_ROUTER_URL", default_value = "http://127.0.0.1:3002")]
+    url: String,
+    /// A bearer token, where the router wants one.
+    #[arg(long, env = "GODOT_MCP_ROUTER_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+}
+
+impl Remote {
+    /// Asks for JSON; a problem becomes an error in its own words.
+    pub(crate) fn json(&self, method: Method, path: &str) -> anyhow::Result<Value> {
+        let text = self.text(method, path)?;
+        if text.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_str(&text).with_context(|| format!("{path} did not answer with JSON"))
+    }
+
+    /// Asks for text.
+    pub(crate) fn text(&self, method: Method, path: &str) -> anyhow::Result<String> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(self.ask(method, path))
+    }
+
+    async fn ask(&self, method: Method, path: &str) -> anyhow::Result<String> {
+        let url = format!("{}{path}", self.url.trim_end_matches('/'));
+        let client = reqwest::Client::builder().timeout(ANSWER_WITHIN).build()?;
+        let mut request = client.request(method, &url);
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        let response = request
+            .send()
+            .await
+            .with_context(|| format!("no router answers at {} (--url)", self.url))?;
+        let status = response.status();
+        let text = response.text().await?;
+        if !status.is_success() {
+            let problem: Value = serde_json::from_str(&text).unwrap_or_default();
+            let detail = problem["detail"].as_str().unwrap_or(text.trim()).to_owned();
+            bail!("{status}: {detail}");
+        }
+        Ok(text)
+    }
+}
+
+/// A member that is there, or an error that names it.
+pub(crate) fn member<'a>(value: &'a Value, name: &str) -> anyhow::Result<&'a Value> {
+    value
+        .get(name)
+        .ok_or_else(|| anyhow!("the answer has no {name:?}: is that a router of this version?"))
+}
+
+/// One cell of a table.
+pub(crate) fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) if text.is_empty() => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// Rows in aligned columns.
+pub(crate) fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let lines = rows.iter().map(|row| {
+        let cells = row.iter().zip(&widths);
+        let line: Vec<String> = cells.map(|(cell, width)| format!("{cell:width$}")).collect();
+        line.join("  ").trim_end().to_owned()
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}

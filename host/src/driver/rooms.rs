@@ -1,0 +1,36 @@
+//! What the driver asks of the rooms that it does not speak to over a channel. The app implements it; none of it blocks.
+
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use router_admin::Figures;
+use router_core::{
+    InstanceId,
+    action::{CrashRecord, Transition},
+    event::NoAnswer,
+    health::{HealthFacts, HealthVerdict},
+};
+
+/// What a policy said, or why it said nothing.
+pub(crate) type Judgement =
+    Pin<Box<dyn Future<Output = std::result::Result<HealthVerdict, NoAnswer>> + Send>>;
+
+/// See the module.
+pub(crate) trait Rooms: Send + Sync {
+    /// Asks a health policy. Ends within `within`.
+    fn judge(&self, policy: Arc<str>, facts: Box<HealthFacts>, within: Duration) -> Judgement;
+
+    /// Keeps crash evidence.
+    fn keep_crash(&self, record: CrashRecord);
+
+    /// Forgets crash evidence.
+    fn forget_crashes(&self, instance: &InstanceId);
+
+    /// Tells people of a change of state.
+    fn announce(&self, transition: Transition);
+
+    /// The instance is gone: its series and figures go too.
+    fn forget_instance(&self, instance: &InstanceId);
+
+    /// What its requests were like in the last 5 minutes.
+    fn figures(&self, instance: &InstanceId) -> Figures;
+}

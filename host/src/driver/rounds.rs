@@ -1,0 +1,43 @@
+//! What the driver does by the clock alone: reading the breakers' counters.
+
+use std::time::Duration;
+
+use router_core::event::Event;
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use super::Driver;
+
+/// How often the breakers' counters are read: a window of 60 s then has thirty readings.
+const TRAFFIC_EVERY: Duration = Duration::from_secs(2);
+
+pub(super) struct Rounds {
+    traffic: Interval,
+}
+
+impl Rounds {
+    pub(super) fn new() -> Self {
+        let mut traffic = interval(TRAFFIC_EVERY);
+        traffic.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { traffic }
+    }
+
+    pub(super) async fn next(&mut self) {
+        self.traffic.tick().await;
+    }
+}
+
+impl Driver {
+    pub(super) fn round(&mut self) {
+        let traffic: Vec<Event> = self
+            .cells
+            .iter()
+            .map(|(instance, cell)| Event::Traffic {
+                instance: instance.clone(),
+                totals: cell.totals(),
+            })
+            .collect();
+        for event in traffic {
+            self.step(event);
+        }
+    }
+}

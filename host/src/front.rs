@@ -1,0 +1,173 @@
+//! The front: the listener, its connections and their bounds. One thread serves all of them, and the instances' pipes beside
+//! them, so that a request costs no hand-over between threads.
+
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    sync::{Arc, atomic::{AtomicUsize, Ordering}},
+    time::Duration,
+};
+
+use axum::{Router, body::Body, response::Response};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::ServiceExt as _;
+
+use crate::guard::Guard;
+
+/// Connections at once. Each idle one costs some 10 kB, so this many cost less than 200 MB; one more is closed at once.
+const CONNECTIONS_MAX: usize = 16_384;
+
+/// How long a connection may take to send the head of a request, and how long it may stay idle between two. Longer than the
+/// pools of common clients keep an idle connection, so that it is the client who closes.
+const HEAD_WITHIN: Duration = Duration::from_secs(120);
+
+/// Longest head of a request. Session ids and tokens take some hundred bytes.
+const HEAD_BYTES_MAX: usize = 32 * 1024;
+
+/// Most headers of a request.
+const HEADERS_MAX: usize = 100;
+
+/// How long to wait after an accept that failed for want of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long open requests may take to end at shutdown.
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+
+/// What connections are served with.
+pub(crate) struct Front {
+    /// Decides who may call what, in front of every route.
+    pub(crate) guard: Arc<Guard>,
+    /// The routes.
+    pub(crate) routes: Router,
+    /// How many connections are open.
+    pub(crate) connections: Arc<AtomicUsize>,
+}
+
+impl Front {
+    /// Accepts until `ended`, then lets open requests end.
+    pub(crate) async fn serve(self, listener: TcpListener, ended: CancellationToken) {
+        let front = Arc::new(self);
+        let tasks = TaskTracker::new();
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = ended.cancelled() => break,
+            };
+            match accepted {
+                Ok((stream, peer)) => front.admit(stream, peer, (&tasks, &ended)),
+                Err(error) => pause_after(&error).await,
+            }
+        }
+        drop(listener);
+        tasks.close();
+        if tokio::time::timeout(CLOSE_WITHIN, tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                connections = tasks.len(),
+                "connections were still open at the end"
+            );
+        }
+    }
+
+    fn admit(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        (tasks, ended): (&TaskTracker, &CancellationToken),
+    ) {
+        let counted = Counted::new(&self.connections);
+        if counted.before >= CONNECTIONS_MAX {
+            tracing::debug!(%peer, reason = "too many connections", "a connection was closed");
+            return;
+        }
+        // Small answers must not wait for the acknowledgement of those before.
+        let _ = stream.set_nodelay(true);
+        let (front, ended) = (Arc::clone(self), ended.clone());
+        tasks.spawn(async move {
+            front.converse(stream, peer, ended).await;
+            drop(counted);
+        });
+    }
+
+    async fn converse(
+        self: Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        ended: CancellationToken,
+    ) {
+        let service = service_fn(move |request: http::Request<Incoming>| {
+            let front = Arc::clone(&self);
+            async move { Ok::<_, Infallible>(front.answer(request, peer).await) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_WITHIN)
+            .max_buf_size(HEAD_BYTES_MAX)
+            .max_headers(HEADERS_MAX)
+            .half_close(false)
+            .serve_connection(TokioIo::new(stream), service);
+        tokio::pin!(connection);
+        let result = tokio::select! {
+            result = connection.as_mut() => result,
+            () = ended.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = result {
+            tracing::debug!(%peer, error = %error, "a connection ended early");
+        }
+    }
+
+    async fn answer(&self, request: http::Request<Incoming>, peer: SocketAddr) -> Response {
+        let mut request = request.map(Body::new);
+        if let Err(refused) = self.guard.admit(&mut request, peer) {
+            return refused;
+        }
+        match self.routes.clone().oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+}
+
+/// One connection in the count.
+struct Counted {
+    connections: Arc<AtomicUsize>,
+    before: usize,
+}
+
+impl Counted {
+    fn new(connections: &Arc<AtomicUsize>) -> Self {
+        Self {
+            before: connections.fetch_add(1, Ordering::Relaxed),
+            connections: Arc::clone(connections),
+        }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A connection that was reset before it was accepted says nothing; want of descriptors passes only with time.
+async fn pause_after(error: &io::Error) {
+    let passing = matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+    );
+    if !passing {
+        tracing::warn!(error = %error, "no connection can be accepted");
+        tokio::time::sleep(ACCEPT_PAUSE).await;
+    }
+}
