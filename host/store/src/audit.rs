@@ -1,0 +1,72 @@
+//! The audit: who did what, when, from where, with what result.
+
+use std::net::SocketAddr;
+
+use serde::Serialize;
+
+/// One thing that somebody did or tried. The store adds when, which router and a unique id.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuditRow {
+    /// Who: a token's name, `loopback`, or `router` for what the router did by itself.
+    pub actor: String,
+    /// In which role.
+    pub role: String,
+    /// What, as one word with dots: `instance.restart`.
+    pub action: String,
+    /// To what: an instance, a plugin, a file; empty for the router itself.
+    pub target: String,
+    /// From where.
+    pub from: Option<SocketAddr>,
+    /// `ok`, `refused` or `failed`.
+    pub result: String,
+    /// More for people. Cut to 4,096 characters.
+    pub detail: String,
+}
+
+/// A kept row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditRecord {
+    /// Its number: later rows have larger ones. What [`AuditQuery::before`] takes.
+    pub seq: i64,
+    /// Unique over all routers.
+    pub id: String,
+    /// When, in milliseconds since 1970.
+    pub at_ms: i64,
+    /// See [`AuditRow::actor`].
+    pub actor: String,
+    /// See [`AuditRow::role`].
+    pub role: String,
+    /// See [`AuditRow::action`].
+    pub action: String,
+    /// See [`AuditRow::target`].
+    pub target: String,
+    /// See [`AuditRow::from`]; empty where there was no address.
+    #[serde(rename = "from")]
+    pub from_address: String,
+    /// See [`AuditRow::result`].
+    pub result: String,
+    /// See [`AuditRow::detail`].
+    pub detail: String,
+    /// Which router wrote it.
+    pub router_id: String,
+    /// In which life.
+    pub epoch: i64,
+}
+
+/// Which rows to read, newest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuditQuery {
+    /// Only rows whose `seq` is smaller.
+    pub before: Option<i64>,
+    /// At most so many; 0 means 100, more than 1,000 means 1,000.
+    pub limit: u32,
+    /// Only of this actor.
+    pub actor: Option<String>,
+    /// Only this action.
+    pub action: Option<String>,
+    /// Only on this target.
+    pub target: Option<String>,
+    /// Only rows at or after this, in milliseconds since 1970.
+    pub since_ms: Option<i64>,
+}

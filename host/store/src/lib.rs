@@ -1,0 +1,32 @@
+//! What the router keeps: the audit, instances registered by API, what operators decided, crash evidence and the values
+//! of plugins, in SQLite or Postgres, both through one set of statements.
+//!
+//! The database may be away at any moment. Then reads answer [`StoreError::Disconnected`] at once, facts (audit rows,
+//! crash evidence, decisions of operators) wait in an fsynced spool in the data directory, and nobody waits for longer
+//! than a stated deadline. No request to an instance ever waits for this room.
+//!
+//! It must not: run DDL on Postgres while serving, delete from `godot_versions`, or let a secret into an error or a log.
+
+mod audit;
+#[cfg(feature = "test-cluster")]
+pub mod cluster;
+mod error;
+mod instances;
+mod migrate;
+mod options;
+mod state;
+mod store;
+mod values;
+mod versions;
+
+pub use audit::{AuditQuery, AuditRecord, AuditRow};
+pub use error::StoreError;
+pub use instances::{Crash, CrashRecord, Intention, Registered};
+pub use migrate::{MigrateOptions, Report, SCHEMA_VERSION, serving_grants};
+pub use options::{Secret, StoreOptions};
+pub use state::{Counters, DatabaseState, PoolFigures};
+pub use store::Store;
+pub use values::{KEY_BYTES_MAX, KEYS_PER_PLUGIN_MAX, PLUGIN_BYTES_MAX, VALUE_BYTES_MAX};
+pub use versions::VersionHeartbeat;
+
+pub use migrate::migrate;

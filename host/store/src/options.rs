@@ -1,0 +1,80 @@
+//! How a store is opened, with every bound and the reason for its default.
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+/// A text that is never printed: `Debug` shows `***`, and there is no `Display`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a secret text.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself, for the one place that needs it.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Everything that [`Store::open`](crate::Store::open) needs. Start from [`StoreOptions::new`] and change what differs.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// `sqlite://PATH` or `postgres://…`. May hold a password, so it is a secret as a whole.
+    pub url: Secret,
+    /// Password for Postgres; wins over one in the URL.
+    pub password: Option<Secret>,
+    /// Connections at most (`DATABASE_POOL_SIZE`, 10). SQLite uses no more than 4 of them: it has one writer anyway.
+    pub pool_size: u32,
+    /// An idle connection is closed after so long (`DATABASE_POOL_IDLE_TIMEOUT`, 30 s).
+    pub idle_timeout: Duration,
+    /// Longest wait for a free connection (5 s), then `no available connections in pool`.
+    pub acquire_timeout: Duration,
+    /// Longest run of one statement (`DB_QUERY_TIMEOUT`, 30 s). The server cancels at this, we let go 1 s later.
+    pub query_timeout: Duration,
+    /// Where the spool is kept. Created where it is missing.
+    pub data_dir: PathBuf,
+    /// This router's name, written to every row.
+    pub router_id: String,
+    /// This life of the router, written to every row. Grows with every start.
+    pub epoch: u64,
+    /// `storage.versions_table`: the users' table; `None` looks for `godot_versions` on the search path, then for
+    /// `content.godot_versions`.
+    pub versions_table: Option<String>,
+    /// Audit rows and crash evidence are kept for so many days (400); 0 keeps them for ever.
+    pub audit_retention_days: u32,
+    /// One `AUDIT` log line per audit row (`ENABLE_AUDIT_LOG`, true). Rows are kept either way.
+    pub audit_log: bool,
+    /// Bytes that the spool may take on disk (256 MiB: some 500,000 rows, which is weeks of an outage).
+    pub spool_bytes_max: u64,
+}
+
+impl StoreOptions {
+    /// Options with every default.
+    #[must_use]
+    pub fn new(url: impl Into<String>, data_dir: impl Into<PathBuf>, router_id: &str) -> Self {
+        Self {
+            url: Secret::new(url),
+            password: None,
+            pool_size: 10,
+            idle_timeout: Duration::from_secs(30),
+            acquire_timeout: Duration::from_secs(5),
+            query_timeout: Duration::from_secs(30),
+            data_dir: data_dir.into(),
+            router_id: router_id.to_owned(),
+            epoch: 0,
+            versions_table: None,
+            audit_retention_days: 400,
+            audit_log: true,
+            spool_bytes_max: 256 * 1024 * 1024,
+        }
+    }
+}
