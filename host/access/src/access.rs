@@ -1,0 +1,225 @@
+//! Decides whether a request is served, and as whom.
+//!
+//! The order matters: first where the request believes it is (`Host`), then who made the browser send it (`Origin`), then who
+//! the caller is, then what that caller may do. A presented token always counts, also from this machine: a wrong one is an
+//! error to be told, never a reason to fall back to what loopback may do.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use subtle::ConditionallySelectable;
+
+use crate::{
+    authority::{Authority, Origin},
+    refusal::{Refusal, RefusalKind},
+    request::{Needed, Request},
+    role::{Role, Roles},
+    rules::{AccessError, AccessSettings, Rules, TokenRule},
+    token::{TokenHash, bearer},
+};
+
+/// Who is let in: the present rules, replaced as a whole when the configuration is.
+#[derive(Debug)]
+pub struct Access {
+    rules: ArcSwap<Rules>,
+    loopback: Arc<str>,
+    anonymous: Arc<str>,
+}
+
+/// Who calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal {
+    /// The token's name, `loopback`, or `anonymous`: for the audit.
+    pub name: Arc<str>,
+    /// What the caller may do.
+    pub roles: Roles,
+    /// How that is known.
+    pub via: Via,
+}
+
+/// How it is known who calls. Closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Via {
+    /// The caller showed a token.
+    Token,
+    /// The caller is on this machine.
+    Loopback,
+    /// It is not known, and need not be.
+    Open,
+}
+
+impl Via {
+    /// The word shown in the audit.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Loopback => "loopback",
+            Self::Open => "open",
+        }
+    }
+}
+
+impl Access {
+    /// Access by these settings.
+    ///
+    /// # Errors
+    /// All faults of the settings, among them listening off loopback without any token.
+    pub fn new(settings: &AccessSettings) -> Result<Self, Vec<AccessError>> {
+        Ok(Self {
+            rules: ArcSwap::from_pointee(Rules::new(settings)?),
+            loopback: "loopback".into(),
+            anonymous: "anonymous".into(),
+        })
+    }
+
+    /// Takes other settings from the next request on.
+    ///
+    /// # Errors
+    /// All faults of the settings; the present ones stay in force.
+    pub fn replace(&self, settings: &AccessSettings) -> Result<(), Vec<AccessError>> {
+        self.rules.store(Arc::new(Rules::new(settings)?));
+        Ok(())
+    }
+
+    /// Who makes this request, if it may be served.
+    ///
+    /// # Errors
+    /// What to answer instead.
+    pub fn authorize(&self, request: &Request<'_>) -> Result<Principal, Refusal> {
+        let rules = self.rules.load();
+        check_names(&rules, request)?;
+        match request.needed {
+            Needed::Nothing => Ok(self.nobody()),
+            Needed::Metrics if rules.public_metrics => Ok(self.nobody()),
+            Needed::Metrics => self.identify(&rules, request, Role::Viewer),
+            Needed::Role(role) => self.identify(&rules, request, role),
+        }
+    }
+
+    fn nobody(&self) -> Principal {
+        Principal {
+            name: Arc::clone(&self.anonymous),
+            roles: Roles::NONE,
+            via: Via::Open,
+        }
+    }
+
+    fn identify(
+        &self,
+        rules: &Rules,
+        request: &Request<'_>,
+        role: Role,
+    ) -> Result<Principal, Refusal> {
+        if let Some(header) = request.authorization {
+            let token = find_token(&rules.tokens, header)?;
+            check_role(token.roles, role, &token.name)?;
+            if role == Role::Client {
+                check_instance(token, request)?;
+            }
+            return Ok(Principal {
+                name: Arc::clone(&token.name),
+                roles: token.roles,
+                via: Via::Token,
+            });
+        }
+        let local = request.is_loopback();
+        if local && rules.loopback_roles.contains(role) {
+            return Ok(Principal {
+                name: Arc::clone(&self.loopback),
+                roles: rules.loopback_roles,
+                via: Via::Loopback,
+            });
+        }
+        Err(token_missing(role, local))
+    }
+}
+
+fn check_names(rules: &Rules, request: &Request<'_>) -> Result<(), Refusal> {
+    let host = request.host.map(Authority::parse);
+    if matches!(request.needed, Needed::Role(_)) {
+        let refuse = |what: String| {
+            let remedy = "Address the router as localhost or by an address it listens on, or add the name to allowed_hosts.";
+            Err(Refusal::new(RefusalKind::Host, format!("{what}. {remedy}")))
+        };
+        match &host {
+            None => return refuse("The request has no Host header".into()),
+            Some(Err(error)) => return refuse(format!("Host: {error}")),
+            Some(Ok(host)) if !rules.is_own_host(host) => {
+                return refuse(format!("Host {host} is not this router"));
+            }
+            Some(Ok(_)) => {}
+        }
+    }
+    let Some(text) = request.origin else {
+        return Ok(());
+    };
+    let host = host.and_then(Result::ok);
+    let allowed =
+        Origin::parse(text).is_ok_and(|origin| rules.is_allowed_origin(&origin, host.as_ref()));
+    if allowed {
+        return Ok(());
+    }
+    let shown: String = text.chars().take(80).collect();
+    let reason = format!(
+        "Origin {shown:?} is not allowed. Add it to allowed_origins if its pages may call the router."
+    );
+    Err(Refusal::new(RefusalKind::Origin, reason))
+}
+
+/// Compares with every token, found or not, so that the time taken tells nothing about which one it was.
+fn find_token<'a>(tokens: &'a [TokenRule], header: &str) -> Result<&'a TokenRule, Refusal> {
+    let refuse = |reason: &str| {
+        Refusal::new(RefusalKind::TokenInvalid, reason).challenged(", error=\"invalid_token\"")
+    };
+    let Some(presented) = bearer(header) else {
+        return Err(refuse(
+            "The Authorization header is not of the form `Bearer TOKEN`.",
+        ));
+    };
+    let presented = TokenHash::of(presented);
+    let mut found = u32::MAX;
+    for (at, token) in (0_u32..).zip(tokens) {
+        found.conditional_assign(&at, token.hash.matches(&presented));
+    }
+    tokens
+        .get(found as usize)
+        .ok_or_else(|| refuse("The token is unknown. If it was replaced, use the new one."))
+}
+
+fn check_role(held: Roles, needed: Role, name: &str) -> Result<(), Refusal> {
+    if held.contains(needed) {
+        return Ok(());
+    }
+    let reason = format!("Token {name:?} lacks the role {needed}; it has {held}.");
+    let scope = format!(", error=\"insufficient_scope\", scope=\"{needed}\"");
+    Err(Refusal::new(RefusalKind::Role, reason).challenged(&scope))
+}
+
+/// A token that is limited to some instances is a client of those only, and not of the fleet.
+fn check_instance(token: &TokenRule, request: &Request<'_>) -> Result<(), Refusal> {
+    let Some(allowed) = &token.instances else {
+        return Ok(());
+    };
+    let what = match request.instance {
+        Some(instance) if allowed.contains(instance) => return Ok(()),
+        Some(instance) => format!("instance {instance}"),
+        None => "the whole fleet".into(),
+    };
+    let reason = format!("Token {:?} is no client of {what}.", &*token.name);
+    Err(Refusal::new(RefusalKind::Instance, reason)
+        .challenged(", error=\"insufficient_scope\", scope=\"client\""))
+}
+
+fn token_missing(role: Role, local: bool) -> Refusal {
+    let whence = if local {
+        "Callers on this machine lack it without one (loopback_roles)."
+    } else {
+        "Make one with `godot-mcp-router token new`."
+    };
+    let reason = format!("A bearer token with the role {role} is needed. {whence}");
+    Refusal::new(RefusalKind::TokenMissing, reason).challenged("")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,25 @@
+//! Who may do what, and which session ids are ours.
+//!
+//! Two questions, both answered without waiting for anybody: may this request be served ([`Access::authorize`]), and did this
+//! router (or an earlier one with the same key) make this session id ([`SessionSealer::open`])? The room reads the operating
+//! system's randomness and one key file. It serves no request, writes no log and keeps no session: callers do.
+
+mod access;
+mod authority;
+mod key;
+mod refusal;
+mod request;
+mod role;
+mod rules;
+mod session;
+mod token;
+
+pub use access::{Access, Principal, Via};
+pub use authority::{Authority, InvalidAuthority, InvalidOrigin, Origin, OriginHost};
+pub use key::{KEY_FILE, KeyError, LoadedKey, SessionKey};
+pub use refusal::{Refusal, RefusalKind};
+pub use request::{Needed, Request};
+pub use role::{InvalidRole, Role, Roles};
+pub use rules::{AccessError, AccessSettings, TokenSettings};
+pub use session::{OpenError, SealError, SessionClaims, SessionSealer};
+pub use token::{InvalidTokenHash, RandomnessError, TokenHash, new_token};

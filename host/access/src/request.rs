@@ -1,0 +1,104 @@
+//! What is known of a request when it is decided whether to serve it.
+
+use std::net::SocketAddr;
+
+use http::{HeaderMap, HeaderName, Uri, header};
+use router_core::InstanceId;
+
+use crate::{
+    refusal::{Refusal, RefusalKind},
+    role::Role,
+};
+
+/// What a route asks of its caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Needed {
+    /// Liveness and readiness: nothing. Any `Host` will do, since probes address pods by whatever name they have.
+    Nothing,
+    /// The metrics: `viewer`, or nothing with `public_metrics`. Any `Host` will do.
+    Metrics,
+    /// This role. With [`Role::Client`], the request's instance counts too.
+    Role(Role),
+}
+
+/// Headers that a proxy in front adds. A connection from loopback that carries one speaks for somebody else, so it is not
+/// trusted as loopback: a TLS terminator on the same machine must not make operators of the whole network.
+const FORWARDED_HEADERS: [HeaderName; 6] = [
+    header::FORWARDED,
+    header::VIA,
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-real-ip"),
+];
+
+/// The facts about a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// The other end of the connection.
+    pub peer: SocketAddr,
+    /// What the route asks for.
+    pub needed: Needed,
+    /// The authority of an absolute-form target, else `Host`.
+    pub host: Option<&'a str>,
+    /// `Origin`.
+    pub origin: Option<&'a str>,
+    /// `Authorization`.
+    pub authorization: Option<&'a str>,
+    /// Whether a proxy in front says that it speaks for somebody else.
+    pub forwarded: bool,
+    /// The instance that the request is for; `None` where it is for none or for the fleet.
+    pub instance: Option<&'a InstanceId>,
+}
+
+impl<'a> Request<'a> {
+    /// Takes the facts from a request's target and headers.
+    ///
+    /// # Errors
+    /// [`RefusalKind::MalformedHeader`]: `Host`, `Origin` or `Authorization` is repeated or is not visible ASCII, so that
+    /// two readers of the request could see different values.
+    pub fn from_http(
+        peer: SocketAddr,
+        uri: &'a Uri,
+        headers: &'a HeaderMap,
+        needed: Needed,
+        instance: Option<&'a InstanceId>,
+    ) -> Result<Self, Refusal> {
+        let host_header = single(headers, &header::HOST)?;
+        Ok(Self {
+            peer,
+            needed,
+            // RFC 9112 §3.2.2: the target's authority replaces Host.
+            host: uri
+                .authority()
+                .map(|authority| authority.as_str())
+                .or(host_header),
+            origin: single(headers, &header::ORIGIN)?,
+            authorization: single(headers, &header::AUTHORIZATION)?,
+            forwarded: FORWARDED_HEADERS
+                .iter()
+                .any(|name| headers.contains_key(name)),
+            instance,
+        })
+    }
+
+    /// Whether the caller itself, not somebody for whom it forwards, is on this machine.
+    pub(crate) fn is_loopback(&self) -> bool {
+        self.peer.ip().to_canonical().is_loopback() && !self.forwarded
+    }
+}
+
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Refusal> {
+    let refuse = |what: &str| {
+        let reason = format!("The header {name} {what}; send it once, in visible ASCII.");
+        Refusal::new(RefusalKind::MalformedHeader, reason)
+    };
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    if values.next().is_some() {
+        return Err(refuse("is there more than once"));
+    }
+    value.to_str().map(Some).map_err(|_| refuse("is not text"))
+}

@@ -1,0 +1,189 @@
+//! Bearer tokens: made here, shown once, kept as a hash.
+//!
+//! A token is 256 random bits, so that its plain SHA-256 cannot be searched backwards; no slow password hash is needed, and
+//! none would be welcome on the path of every request.
+
+use std::fmt;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use rand::{TryRngCore, rngs::OsRng};
+use sha2::{Digest, Sha256};
+use subtle::{Choice, ConstantTimeEq};
+
+/// What every token of ours starts with, so that scanners for leaked secrets can know it.
+const PREFIX: &str = "gmr_";
+
+/// Random bytes in a token: 256 bits.
+const TOKEN_BYTES: usize = 32;
+
+/// Longest presented token that is hashed. Ours have 47 characters; a JWT of an identity provider may have more than a thousand,
+/// but is not accepted as one anyway.
+const PRESENTED_BYTES_MAX: usize = 512;
+
+/// The SHA-256 of a token: what the configuration holds.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TokenHash([u8; 32]);
+
+/// A text that is no SHA-256.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "not the SHA-256 of a token: expected 64 hexadecimal digits, optionally after `sha256:`; make one with `godot-mcp-router token new`"
+)]
+pub struct InvalidTokenHash;
+
+/// The operating system gave no random bytes.
+#[derive(Debug, thiserror::Error)]
+#[error("the operating system gave no random bytes")]
+pub struct RandomnessError(#[from] rand::rand_core::OsError);
+
+impl TokenHash {
+    /// The hash of a token.
+    #[must_use]
+    pub fn of(token: &str) -> Self {
+        Self(Sha256::digest(token.as_bytes()).into())
+    }
+
+    /// Reads what [`TokenHash`]'s `Display` writes; the prefix `sha256:` may be missing.
+    ///
+    /// # Errors
+    /// The text is anything else.
+    pub fn parse(text: &str) -> Result<Self, InvalidTokenHash> {
+        let digits = text.strip_prefix("sha256:").unwrap_or(text).as_bytes();
+        if digits.len() != 64 {
+            return Err(InvalidTokenHash);
+        }
+        let mut bytes = [0_u8; 32];
+        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+            *byte = (nibble(pair[0])? << 4) | nibble(pair[1])?;
+        }
+        Ok(Self(bytes))
+    }
+
+    /// Compares in a time that does not depend on where the hashes differ.
+    pub(crate) fn matches(&self, other: &Self) -> Choice {
+        self.0.ct_eq(&other.0)
+    }
+}
+
+fn nibble(digit: u8) -> Result<u8, InvalidTokenHash> {
+    match digit {
+        b'0'..=b'9' => Ok(digit - b'0'),
+        b'a'..=b'f' => Ok(digit - b'a' + 10),
+        b'A'..=b'F' => Ok(digit - b'A' + 10),
+        _ => Err(InvalidTokenHash),
+    }
+}
+
+/// `sha256:` and 64 lower-case hexadecimal digits: what goes into the configuration.
+impl fmt::Display for TokenHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("sha256:")?;
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Not even the hash is for logs: it identifies whose token was used elsewhere.
+impl fmt::Debug for TokenHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenHash(…)")
+    }
+}
+
+/// A new token of 256 random bits (`gmr_` and 43 characters of base64url), to be shown once, and its hash.
+///
+/// # Errors
+/// The operating system gave no random bytes.
+pub fn new_token() -> Result<(String, TokenHash), RandomnessError> {
+    let mut bytes = [0_u8; TOKEN_BYTES];
+    OsRng.try_fill_bytes(&mut bytes)?;
+    let token = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes));
+    let hash = TokenHash::of(&token);
+    Ok((token, hash))
+}
+
+/// The token of an `Authorization` header: the scheme in any case, one space or more, and `b68token` of RFC 6750 §2.1.
+/// `None` for anything else.
+pub(crate) fn bearer(header: &str) -> Option<&str> {
+    let (scheme, rest) = header.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return None;
+    }
+    let token = rest.trim_start_matches(' ').trim_end_matches(' ');
+    let body = token.trim_end_matches('=');
+    let body_is_fine = !body.is_empty()
+        && body
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b));
+    (body_is_fine && token.len() <= PRESENTED_BYTES_MAX).then_some(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{TokenHash, bearer, new_token};
+
+    #[test]
+    fn a_new_token_is_long_fresh_and_matches_its_hash() {
+        let (first, first_hash) = new_token().unwrap();
+        let (second, second_hash) = new_token().unwrap();
+        assert_ne!(first, second);
+        assert!(first.starts_with("gmr_") && first.len() == 47, "{first}");
+        assert_eq!(bearer(&format!("Bearer {first}")), Some(first.as_str()));
+        assert!(bool::from(TokenHash::of(&first).matches(&first_hash)));
+        assert!(!bool::from(TokenHash::of(&first).matches(&second_hash)));
+    }
+
+    #[test]
+    fn hashes_are_read_as_they_are_written() {
+        // The SHA-256 of "abc" (FIPS 180-4, example B.1).
+        let text = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        let hash = TokenHash::of("abc");
+        assert_eq!(hash.to_string(), format!("sha256:{text}"));
+        for spelled in [
+            text.to_owned(),
+            text.to_uppercase(),
+            format!("sha256:{text}"),
+        ] {
+            assert_eq!(TokenHash::parse(&spelled), Ok(hash));
+        }
+        let last_cut = &text[..63];
+        for bad in [
+            "",
+            "abc",
+            last_cut,
+            &format!("{last_cut}g"),
+            &format!("{last_cut}é"),
+        ] {
+            assert!(TokenHash::parse(bad).is_err(), "{bad:?}");
+        }
+        assert!(
+            !format!("{hash:?}").contains("ba78"),
+            "hashes stay out of logs"
+        );
+    }
+
+    #[test]
+    fn only_one_well_formed_bearer_token_is_taken() {
+        let cases = [
+            ("Bearer abc", Some("abc")),
+            ("bearer abc", Some("abc")),
+            ("BEARER   abc", Some("abc")),
+            ("Bearer abc==", Some("abc==")),
+            ("Bearer abc ", Some("abc")),
+            ("Bearer", None),
+            ("Bearer ", None),
+            ("Bearer ==", None),
+            ("Bearer a b", None),
+            ("Bearer a,b", None),
+            ("Bearer a=b", None),
+            ("Bearer abc\u{e9}", None),
+            ("Bearer\tabc", None),
+            ("Basic abc", None),
+            ("abc", None),
+            ("", None),
+        ];
+        for (header, expected) in cases {
+            assert_eq!(bearer(header), expected, "{header:?}");
+        }
+        assert_eq!(bearer(&format!("Bearer {}", "a".repeat(513))), None);
+    }
+}
