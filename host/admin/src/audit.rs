@@ -31,6 +31,7 @@ pub(crate) fn audited<O: Operations, T>(
     };
     operations.audit(AuditEntry {
         actor: Arc::clone(&caller.name),
+        role: Arc::clone(&caller.role),
         from: Some(caller.from),
         action,
         target: target.to_owned(),

@@ -154,6 +154,8 @@ pub struct StateChange {
 pub struct Caller {
     /// The token's name, or `loopback`.
     pub name: Arc<str>,
+    /// What it may do, in one word.
+    pub role: Arc<str>,
     /// From where.
     pub from: SocketAddr,
 }
@@ -163,6 +165,8 @@ pub struct Caller {
 pub struct AuditEntry {
     /// Who.
     pub actor: Arc<str>,
+    /// In which role.
+    pub role: Arc<str>,
     /// From where.
     pub from: Option<SocketAddr>,
     /// What, as one word with dots: `instance.restart`.

@@ -1,0 +1,423 @@
+//! The routes of `/api` over a real core: what is shown is what `Fleet::view` says, and what is changed is audited.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed expectation is how a test fails")]
+
+use std::{sync::Arc, time::Instant};
+
+use axum::{
+    Router,
+    body::Body,
+    http::{Request, StatusCode, header},
+};
+use http_body_util::BodyExt as _;
+use parking_lot::Mutex;
+use router_admin::{
+    AuditEntry, AuditQuery, Caller, Definition, Figures, OperationError, Operations, ReloadReport,
+    Result, RouterFacts, StateChange, router,
+};
+use router_core::{
+    Fleet, InstanceId, Now,
+    action::{Action, Done},
+    event::{Command, Event, Verb},
+    settings::Settings,
+    spec::{InstanceSpec, Source},
+    view::FleetView,
+};
+use serde_json::{Value, json};
+use tokio::sync::broadcast;
+use tower::ServiceExt as _;
+
+struct World {
+    fleet: Mutex<Fleet>,
+    audit: Mutex<Vec<AuditEntry>>,
+    facts: RouterFacts,
+    is_turning: bool,
+    listeners: broadcast::Sender<Arc<StateChange>>,
+    figures: Figures,
+}
+
+impl World {
+    /// Three instances that nobody has used: `42`, `demo`, and `off`, which an operator stopped.
+    fn new() -> Self {
+        let mut fleet = Fleet::new(Settings::default());
+        let mut out = Vec::new();
+        let specs = ["42", "demo", "off"].map(|id| InstanceSpec {
+            stopped: id == "off",
+            ..InstanceSpec::new(InstanceId::parse(id).unwrap(), Source::Config, 7)
+        });
+        for event in [
+            Event::SpecsApplied {
+                source: Source::Config,
+                specs: specs.to_vec(),
+            },
+            Event::Database(true),
+            Event::AdoptionFinished,
+        ] {
+            fleet.step(Now::at(1), event, &mut out);
+        }
+        Self {
+            fleet: Mutex::new(fleet),
+            audit: Mutex::default(),
+            facts: RouterFacts {
+                router_id: "east-1".into(),
+                version: "0.0.0",
+                kill_method: "cgroup",
+                limit_method: "polling",
+                started: Instant::now(),
+            },
+            is_turning: true,
+            listeners: broadcast::Sender::new(2),
+            figures: Figures::default(),
+        }
+    }
+
+    /// Steps the core, answering spawns at once: there is no process here.
+    fn step(&self, event: Event) -> Vec<Action> {
+        let mut fleet = self.fleet.lock();
+        let mut all = Vec::new();
+        let mut events = vec![event];
+        while let Some(event) = events.pop() {
+            let mut actions = Vec::new();
+            fleet.step(Now::at(2), event, &mut actions);
+            for action in &actions {
+                if let Action::Spawn { key, run, .. } = action {
+                    events.push(Event::Spawned {
+                        key: key.clone(),
+                        run: *run,
+                        pid: 4711,
+                    });
+                }
+            }
+            all.extend(actions);
+        }
+        all
+    }
+}
+
+impl Operations for World {
+    fn facts(&self) -> &RouterFacts {
+        &self.facts
+    }
+
+    fn is_turning(&self) -> bool {
+        self.is_turning
+    }
+
+    async fn view(&self) -> Result<Arc<FleetView>> {
+        Ok(Arc::new(self.fleet.lock().view(Now::at(3))))
+    }
+
+    fn figures(&self, _: Option<&InstanceId>) -> Figures {
+        self.figures
+    }
+
+    fn definition(&self, _: &InstanceId) -> Option<Definition> {
+        None
+    }
+
+    async fn command(&self, instance: InstanceId, verb: Verb) -> Result<Done> {
+        let command = Command {
+            id: 1,
+            instance,
+            verb,
+        };
+        let done = self.step(Event::Command(command)).into_iter().find_map(|action| {
+            match action {
+                Action::CommandDone { result, .. } => Some(result),
+                _ => None,
+            }
+        });
+        match done {
+            Some(Ok(done)) => Ok(done),
+            Some(Err(error)) => Err(OperationError::NotFound(error.to_string())),
+            None => Err(OperationError::UnderWay("it goes on".into())),
+        }
+    }
+
+    async fn register(&self, definition: Value) -> Result<InstanceId> {
+        let id = definition["id"].as_str().unwrap_or_default();
+        let id = InstanceId::parse(id).map_err(|error| {
+            OperationError::Invalid(vec![error.to_string(), "no template".to_owned()])
+        })?;
+        let spec = InstanceSpec::new(id.clone(), Source::Api, 1);
+        self.step(Event::SpecAdded(Box::new(spec)));
+        Ok(id)
+    }
+
+    async fn unregister(&self, instance: InstanceId) -> Result<()> {
+        Err(OperationError::Conflict(format!(
+            "{instance} is defined in the configuration file; remove it there"
+        )))
+    }
+
+    async fn logs_tail(&self, _: InstanceId, lines: usize) -> Result<Vec<String>> {
+        Ok((0..lines.min(3)).map(|n| format!("line {n}")).collect())
+    }
+
+    async fn crashes(&self, _: InstanceId) -> Result<Vec<Value>> {
+        Ok(vec![json!({"exitCode": 1})])
+    }
+
+    fn plugins(&self) -> Value {
+        json!({"plugins": []})
+    }
+
+    fn plugin(&self, _: &str) -> Option<Value> {
+        None
+    }
+
+    async fn reload_plugins(&self) -> Result<Value> {
+        Ok(json!({}))
+    }
+
+    async fn audit_page(&self, query: AuditQuery) -> Result<Value> {
+        Ok(json!({"rows": [], "limit": query.limit}))
+    }
+
+    fn audit(&self, entry: AuditEntry) {
+        self.audit.lock().push(entry);
+    }
+
+    async fn reload_config(&self) -> Result<ReloadReport> {
+        Err(OperationError::Invalid(vec!["line 3: unknown key".into()]))
+    }
+
+    fn log_level(&self) -> String {
+        "info".into()
+    }
+
+    fn set_log_level(&self, level: &str) -> Result<()> {
+        match level {
+            "debug" => Ok(()),
+            _ => Err(OperationError::Invalid(vec![format!("{level} is no level")])),
+        }
+    }
+
+    async fn metrics(&self) -> Result<String> {
+        Ok("mcp_instances_total 3\n".into())
+    }
+
+    fn subscribe(&self) -> Option<broadcast::Receiver<Arc<StateChange>>> {
+        Some(self.listeners.subscribe())
+    }
+}
+
+struct Answer {
+    status: StatusCode,
+    kind: String,
+    text: String,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+}
+
+async fn ask(world: &Arc<World>, method: &str, path: &str, body: &str) -> Answer {
+    let routes: Router = router(Arc::clone(world));
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Body::from(body.to_owned()))
+        .unwrap();
+    request.extensions_mut().insert(Caller {
+        name: "alice".into(),
+        role: "operator".into(),
+        from: "127.0.0.1:9".parse().unwrap(),
+    });
+    let response = routes.oneshot(request).await.unwrap();
+    let status = response.status();
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    let kind = kind.map_or_else(String::new, |kind| kind.to_str().unwrap().to_owned());
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    let text = String::from_utf8(bytes.to_vec()).unwrap();
+    Answer { status, kind, text }
+}
+
+#[tokio::test]
+async fn the_summary_partitions_the_total_and_ids_of_digits_are_numbers() {
+    let world = Arc::new(World::new());
+    let answer = ask(&world, "GET", "/api/health/mcp", "").await.json();
+    let summary = &answer["summary"];
+    let parts = ["healthy", "degraded", "unhealthy", "starting", "idle", "stopped", "draining"];
+    let sum: u64 = parts
+        .iter()
+        .map(|part| summary[format!("{part}Instances")].as_u64().unwrap())
+        .sum();
+    assert_eq!((sum, summary["totalInstances"].as_u64()), (3, Some(3)));
+    assert_eq!(summary["errorRate"], Value::Null);
+    let instances = answer["instances"].as_array().unwrap();
+    assert_eq!(instances[0]["id"], json!(42));
+    assert_eq!(instances[0]["versionId"], json!("42"));
+    assert_eq!(instances[1]["id"], json!("demo"));
+    assert_eq!(instances[2]["status"], json!("stopped"));
+    assert_eq!(instances[0]["circuitBreakerState"], json!("CLOSED"));
+    assert_eq!(instances[0]["crashLoopDetected"], json!(false));
+}
+
+#[tokio::test]
+async fn nothing_registered_is_an_empty_list() {
+    let world = Arc::new(World::new());
+    let event = Event::SpecsApplied {
+        source: Source::Config,
+        specs: Vec::new(),
+    };
+    world.step(event);
+    let answer = ask(&world, "GET", "/api/health/mcp", "").await.json();
+    assert_eq!(answer["summary"]["totalInstances"], 0);
+    assert_eq!(answer["instances"], json!([]));
+}
+
+#[tokio::test]
+async fn liveness_says_only_whether_the_loop_turns() {
+    let mut world = World::new();
+    let alive = ask(&Arc::new(World::new()), "GET", "/api/health/liveness", "").await;
+    assert_eq!(alive.status, StatusCode::OK);
+    world.is_turning = false;
+    let stuck = ask(&Arc::new(world), "GET", "/api/health/liveness", "").await;
+    assert_eq!(stuck.status, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn readiness_follows_the_core() {
+    let world = Arc::new(World::new());
+    let check = async |status: StatusCode, word: &str, database: &str| {
+        let answer = ask(&world, "GET", "/api/health/readiness", "").await;
+        let body = answer.json();
+        assert_eq!((answer.status, body["status"].as_str()), (status, Some(word)));
+        assert_eq!(body["database"].as_str(), Some(database));
+        assert!(body["uptime"].is_u64() && body["timestamp"].is_string());
+        body
+    };
+    check(StatusCode::OK, "healthy", "connected").await;
+    world.step(Event::Database(false));
+    let body = check(StatusCode::OK, "degraded", "disconnected").await;
+    assert_eq!(body["checks"]["database"]["status"], "degraded");
+    world.step(Event::Shutdown);
+    check(StatusCode::SERVICE_UNAVAILABLE, "down", "disconnected").await;
+}
+
+#[tokio::test]
+async fn a_start_answers_with_the_pid_and_is_audited() {
+    let world = Arc::new(World::new());
+    let answer = ask(&world, "POST", "/api/instances/42/spawn", "").await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+    assert_eq!(answer.json()["pid"], 4711);
+    let audit = world.audit.lock();
+    let row = audit.first().unwrap();
+    assert_eq!((row.action, row.target.as_str()), ("instance.start", "42"));
+    assert_eq!((&*row.actor, row.result), ("alice", "ok"));
+}
+
+#[tokio::test]
+async fn refusals_are_problems_that_say_what_to_do_and_are_audited() {
+    let world = Arc::new(World::new());
+    let check = async |method: &str, path: &str, body: &str, status: u16, word: &str| {
+        let answer = ask(&world, method, path, body).await;
+        assert_eq!(answer.status.as_u16(), status, "{method} {path}: {}", answer.text);
+        assert_eq!(answer.kind, "application/problem+json", "{path}");
+        assert!(answer.text.contains(word), "{path}: {}", answer.text);
+        assert_eq!(answer.json()["status"], status);
+    };
+    check("GET", "/api/instances/none", "", 404, "GET /api/instances lists").await;
+    check("GET", "/api/instances/..", "", 400, "").await;
+    check("POST", "/api/instances/none/start", "", 404, "no such instance").await;
+    check("POST", "/api/instances/demo/explode", "", 404, "start, stop or restart").await;
+    check("DELETE", "/api/instances/demo", "", 409, "configuration file").await;
+    check("POST", "/api/instances", "{}", 422, "no template").await;
+    check("POST", "/api/instances", "{", 400, "").await;
+    check("POST", "/api/config/reload", "", 422, "line 3").await;
+    check("PUT", "/api/log-level", r#"{"level":"loud"}"#, 422, "loud").await;
+    check("PUT", "/api/log-level", r#"{"volume":"loud"}"#, 422, "volume").await;
+    check("PATCH", "/api/instances/demo", "", 405, "PATCH").await;
+    check("GET", "/api/nothing", "", 404, "/api/nothing").await;
+    check("GET", "/api/plugins/none", "", 404, "none").await;
+    check("GET", "/api/audit?limit=many", "", 400, "").await;
+    check("GET", "/api/audit?size=1", "", 400, "size").await;
+    let audit = world.audit.lock();
+    let refused: Vec<_> = audit.iter().map(|row| (row.action, row.result)).collect();
+    let expected = [
+        ("instance.start", "refused"),
+        ("instance.remove", "refused"),
+        ("instance.register", "refused"),
+        ("config.reload", "refused"),
+        ("log-level.set", "refused"),
+    ];
+    assert_eq!(refused, expected);
+}
+
+#[tokio::test]
+async fn a_registered_instance_has_an_address() {
+    let world = Arc::new(World::new());
+    let answer = ask(&world, "POST", "/api/instances", r#"{"id": "new"}"#).await;
+    assert_eq!(answer.status, StatusCode::CREATED);
+    assert_eq!(answer.json()["source"], "api");
+    let shown = ask(&world, "GET", "/api/instances/new", "").await;
+    assert_eq!(shown.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn lists_are_paged_without_gaps() {
+    let world = Arc::new(World::new());
+    let mut after = String::new();
+    let mut seen = Vec::new();
+    for _ in 0..5 {
+        let path = format!("/api/instances?limit=2{after}");
+        let page = ask(&world, "GET", &path, "").await.json();
+        assert_eq!(page["total"], 3);
+        let ids = page["instances"].as_array().unwrap().iter();
+        seen.extend(ids.map(|one| one["versionId"].as_str().unwrap().to_owned()));
+        match page["next"].as_str() {
+            Some(next) => after = format!("&after={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(seen, ["42", "demo", "off"]);
+}
+
+#[tokio::test]
+async fn logs_are_plain_text() {
+    let world = Arc::new(World::new());
+    let answer = ask(&world, "GET", "/api/instances/demo/logs?tail=2", "").await;
+    assert_eq!(answer.text, "line 0\nline 1\n");
+    assert!(answer.kind.starts_with("text/plain"));
+}
+
+#[tokio::test]
+async fn a_listener_hears_changes_and_how_many_it_missed() {
+    let world = Arc::new(World::new());
+    let mut request = Request::new(Body::empty());
+    *request.uri_mut() = "/api/events".parse().unwrap();
+    let response = router(Arc::clone(&world)).oneshot(request).await.unwrap();
+    assert_eq!(response.headers()[header::CONTENT_TYPE], "text/event-stream");
+    let transitions = world.step(Event::Command(Command {
+        id: 2,
+        instance: InstanceId::parse("demo").unwrap(),
+        verb: Verb::Stop,
+    }));
+    let transition = transitions.into_iter().find_map(|action| match action {
+        Action::Announce(transition) => Some(transition),
+        _ => None,
+    });
+    let transition = transition.expect("a stop is announced");
+    // Two fit; of five, three are missed.
+    for sequence in 1..=5 {
+        let change = StateChange {
+            sequence,
+            at: "now".into(),
+            transition: transition.clone(),
+        };
+        world.listeners.send(Arc::new(change)).unwrap();
+    }
+    let mut body = response.into_body();
+    let mut text = String::new();
+    while !text.contains("id: 5") {
+        let frame = body.frame().await.unwrap().unwrap();
+        text.push_str(std::str::from_utf8(frame.data_ref().unwrap()).unwrap());
+    }
+    assert!(text.contains(r#"data: {"missed":3}"#), "{text}");
+    assert!(text.contains("event: lifecycle"), "{text}");
+    assert!(text.contains(r#""to":"stopped""#), "{text}");
+}
