@@ -1,0 +1,93 @@
+//! What is wrong with a configuration: one [`Fault`] per thing that somebody has to change, all of them at once.
+
+use std::{fmt, path::PathBuf};
+
+/// Where a fault is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// In the file. Both count from 1; columns are characters.
+    Line {
+        /// Which line.
+        line: usize,
+        /// Which character of it.
+        column: usize,
+    },
+    /// In an environment variable, or in the file that it names.
+    Variable(String),
+    /// In the body of a request: only the key says where.
+    Body,
+}
+
+/// One thing that is wrong, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// Where.
+    pub place: Place,
+    /// The key as it is written in the file, from the top: `instances.restart.max`, `instance[2].vars`. Counted from 1.
+    /// Empty where the text is no TOML.
+    pub key: String,
+    /// What is wrong. Never holds a secret.
+    pub what: String,
+    /// What to do about it.
+    pub remedy: String,
+    /// The line with a mark under the place, where the text is no TOML.
+    pub excerpt: Option<String>,
+}
+
+/// Everything that is wrong with a configuration, in the order of its places. Never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Faults {
+    /// What was read; `None`: the body of a request.
+    pub file: Option<PathBuf>,
+    /// Each fault.
+    pub faults: Vec<Fault>,
+}
+
+impl Faults {
+    pub(crate) fn new(file: Option<PathBuf>, mut faults: Vec<Fault>) -> Self {
+        faults.sort_by(|a, b| (&a.place, &a.key).cmp(&(&b.place, &b.key)));
+        faults.dedup();
+        Self { file, faults }
+    }
+}
+
+impl std::error::Error for Faults {}
+
+/// One paragraph per fault: where, which key, what is wrong, then the remedy.
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, fault) in self.faults.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            match (&fault.place, &self.file) {
+                (Place::Line { line, column }, Some(file)) => {
+                    write!(f, "{}:{line}:{column}: ", file.display())?;
+                }
+                (Place::Line { line, column }, None) => {
+                    write!(f, "line {line}, column {column}: ")?
+                }
+                (Place::Variable(name), _) => write!(f, "{name}: ")?,
+                (Place::Body, _) => {}
+            }
+            write!(f, "{fault}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The fault without its place.
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        f.write_str(&self.what)?;
+        if let Some(excerpt) = &self.excerpt {
+            for line in excerpt.lines() {
+                write!(f, "\n    {line}")?;
+            }
+        }
+        write!(f, "\n    remedy: {}", self.remedy)
+    }
+}

@@ -1,0 +1,46 @@
+//! The configuration: one file, the environment that wins over it, and every fault of both at once.
+//!
+//! [`load`] turns a text and an [`Environment`] into a [`Config`] that holds no invalid value, or into [`Faults`] that name
+//! key, line, column and remedy of everything that is wrong. Nothing is opened, bound or started here; the only files read
+//! are those that the configuration names as holding a secret.
+//!
+//! **Relative paths** are taken from the directory that the router is started in, not from the file's: `make run` and the
+//! shipped `config/router.toml` mean the project's root. They are absolute in [`Config`].
+
+mod change;
+mod config;
+mod database;
+mod environment;
+mod fault;
+mod instance;
+mod instances;
+mod judging;
+mod launch;
+mod logging;
+mod names;
+mod origin;
+mod plugins;
+mod secret;
+mod server;
+mod setting;
+mod storage;
+mod template;
+
+pub use change::{ConfigChange, Named};
+pub use config::{Config, Notice, load, parse_instance_json};
+pub use database::{DatabaseKind, DatabaseUrl};
+pub use environment::Environment;
+pub use fault::{Fault, Faults, Place};
+pub use instance::InstanceConfig;
+pub use instances::{CrashLoop, InstanceLogs, Instances, Restart, Stop};
+pub use judging::{Breaker, Health, Policies};
+pub use launch::{Definition, LaunchPlan, Waits};
+pub use logging::{LogFilter, LogFormat, Logging};
+pub use names::{InvalidName, PluginName, PolicyName, TemplateName};
+pub use origin::Origin;
+pub use plugins::{Grants, PluginLimits, Plugins};
+pub use secret::Secret;
+pub use server::{Role, Server, Token};
+pub use setting::{Applies, Setting, SettingOrigin};
+pub use storage::{Audit, Storage, TableName};
+pub use template::{Era, OnRouterExit, Sharing, Switchable, Template, Transport, Tuning};

@@ -1,0 +1,84 @@
+//! `[logging]`: where log lines go and which are written.
+
+use std::{fmt, path::PathBuf};
+
+/// `[logging]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logging {
+    /// Where `godot-mcp-router.log` and the instances' logs are.
+    pub dir: PathBuf,
+    /// Which lines are written.
+    pub level: LogFilter,
+    /// How they look.
+    pub format: LogFormat,
+    /// Bytes at which the router's own log is rotated before the day ends.
+    pub max_file_bytes: u64,
+    /// Days that rotated files are kept; 0: for ever.
+    pub retention_days: u32,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people and `grep`.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+impl LogFormat {
+    /// The word in the file.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
+/// A level, or several by target: `info`, `info,router_proxy=debug`. Lower case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogFilter(pub(crate) String);
+
+impl LogFilter {
+    /// The filter as `tracing_subscriber` takes it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Parses a filter.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let lower = text.to_ascii_lowercase();
+        for part in lower.split(',') {
+            let (target, level) = match part.split_once('=') {
+                Some((target, level)) => (Some(target.trim()), level.trim()),
+                None => (None, part.trim()),
+            };
+            if !["off", "error", "warn", "info", "debug", "trace"].contains(&level) {
+                return Err(format!("{level:?} is not a level"));
+            }
+            let module = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+            if target.is_some_and(|target| target.is_empty() || !target.chars().all(module)) {
+                return Err(format!("{part:?} has no target before ="));
+            }
+        }
+        Ok(Self(
+            lower
+                .split(',')
+                .map(str::trim)
+                .collect::<Vec<_>>()
+                .join(","),
+        ))
+    }
+}
+
+impl fmt::Display for LogFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
