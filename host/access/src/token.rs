@@ -43,6 +43,12 @@ impl TokenHash {
         Self(Sha256::digest(token.as_bytes()).into())
     }
 
+    /// A hash that is there already.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// Reads what [`TokenHash`]'s `Display` writes; the prefix `sha256:` may be missing.
     ///
     /// # Errors

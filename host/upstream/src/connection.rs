@@ -14,7 +14,8 @@ use tokio::{
 use crate::{
     lines::{Line, LineReader},
     reply::{CallError, Closed, Reply},
-    upstream::Upstream,
+    state::LOST_MAX,
+    upstream::{Upstream, waiting},
 };
 
 /// Room for lines that is given back once a burst is over.
@@ -96,6 +97,8 @@ impl Upstream {
             if let Some(closed) = &state.closed {
                 return closed.clone();
             }
+            state.lost = waiting(&state);
+            state.lost.truncate(LOST_MAX);
             state.closed = Some(closed.clone());
             state.client_calls = 0;
             state.sessions_busy = 0;

@@ -12,7 +12,11 @@ use crate::{
     envelope::quoted,
     reply::{Closed, ReplySink},
     sessions::{LogLevel, SessionEntry, SessionKey},
+    upstream::InFlight,
 };
+
+/// Requests that are remembered as lost with a connection: enough to see a pattern.
+pub(crate) const LOST_MAX: usize = 50;
 
 /// Requests up to this size are kept whole while they wait, as evidence of what was in flight.
 const KEEP_WHOLE_BYTES_MAX: usize = 4096;
@@ -21,6 +25,8 @@ const KEEP_WHOLE_BYTES_MAX: usize = 4096;
 pub(crate) struct State {
     /// Why the connection has ended, once it has.
     pub(crate) closed: Option<Arc<Closed>>,
+    /// What waited for an answer when it ended; at most [`LOST_MAX`], those that had waited longest.
+    pub(crate) lost: Vec<InFlight>,
     /// No more requests of clients are taken.
     pub(crate) is_draining: bool,
     /// Lines for the writer.

@@ -264,24 +264,15 @@ impl Upstream {
         self.state.lock().client_calls
     }
 
-    /// What waits for an answer, longest first: evidence for the case that the process dies.
+    /// What waits for an answer, longest first; once the connection has ended, what waited then. Evidence for the case that
+    /// the process dies.
     #[must_use]
     pub fn methods_in_flight(&self) -> Vec<InFlight> {
-        let now = Instant::now();
         let state = self.state.lock();
-        let calls = state
-            .pending
-            .values()
-            .filter(|pending| pending.session.is_some());
-        let mut all: Vec<InFlight> = calls
-            .map(|pending| InFlight {
-                what: tool_called(&pending.method, pending.origin.request())
-                    .unwrap_or_else(|| pending.method.to_string()),
-                waiting: now - pending.since,
-            })
-            .collect();
-        all.sort_by_key(|call| std::cmp::Reverse(call.waiting));
-        all
+        if state.closed.is_some() {
+            return state.lost.clone();
+        }
+        waiting(&state)
     }
 
     /// How long no client has used this connection; zero while a request is in flight.
@@ -383,6 +374,24 @@ impl Upstream {
         let at = Duration::from_millis(place.load(Ordering::Relaxed));
         self.opened.elapsed().saturating_sub(at)
     }
+}
+
+/// The requests of clients that wait for an answer, longest first.
+pub(crate) fn waiting(state: &State) -> Vec<InFlight> {
+    let now = Instant::now();
+    let calls = state
+        .pending
+        .values()
+        .filter(|pending| pending.session.is_some());
+    let mut all: Vec<InFlight> = calls
+        .map(|pending| InFlight {
+            what: tool_called(&pending.method, pending.origin.request())
+                .unwrap_or_else(|| pending.method.to_string()),
+            waiting: now - pending.since,
+        })
+        .collect();
+    all.sort_by_key(|call| std::cmp::Reverse(call.waiting));
+    all
 }
 
 /// `tools/call` with the tool's name, where the request was kept.
