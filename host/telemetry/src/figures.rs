@@ -1,0 +1,48 @@
+//! What other rooms know and the metrics only show: plain values, set as a whole by whoever knows them.
+
+use std::time::Duration;
+
+/// The database and its connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DatabaseFigures {
+    /// Whether it is reached.
+    pub connected: bool,
+    /// Connections in use.
+    pub active: u32,
+    /// Connections open and unused.
+    pub idle: u32,
+    /// The most that the pool opens.
+    pub max: u32,
+}
+
+/// What waits on disk for the database to come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SpoolFigures {
+    /// Rows that wait.
+    pub rows: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// One plugin. Counters only grow while the router lives.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PluginFigures {
+    /// Its name.
+    pub name: String,
+    /// What it is: `health-policy`, `alert-sink`, …
+    pub kind: String,
+    /// Which generation serves; 0 where none does.
+    pub generation: u64,
+    /// Whether it is quarantined, so that the built-in default answers.
+    pub quarantined: bool,
+    /// Calls that were made.
+    pub calls: u64,
+    /// Time that they took together.
+    pub call_time: Duration,
+    /// Calls that failed, by cause: `timeout`, `trap`, `limit`, …
+    pub failures: Vec<(String, u64)>,
+    /// Candidates that were taken into service.
+    pub reloads: u64,
+    /// Candidates that were refused, by reason in one word: `wrong_world`, `not_wasm`, …
+    pub refusals: Vec<(String, u64)>,
+}

@@ -1,0 +1,27 @@
+//! What the router tells about itself: metrics, figures over the last five minutes, and log lines.
+//!
+//! [`Metrics`] is written to on the hot path (atomics only, nothing allocated) and read when somebody scrapes or asks. [`logs`]
+//! writes each line to standard output and to a file, on threads of its own, so that neither a full disk nor a stuck terminal
+//! ever holds up the router. This room judges nothing: what a figure means is for the core and the policies.
+
+mod count;
+mod exposition;
+mod families;
+mod figures;
+mod histogram;
+mod kind;
+pub mod logs;
+mod meter;
+mod metrics;
+mod process;
+mod timestamp;
+mod window;
+
+pub use count::Count;
+pub use figures::{DatabaseFigures, PluginFigures, SpoolFigures};
+pub use kind::ErrorKind;
+pub use logs::{LogControl, LogFormat, LogGuard, LogOptions};
+pub use meter::{InstanceMeter, Outcome};
+pub use metrics::{CONTENT_TYPE, Metrics};
+pub use timestamp::{rfc3339, rfc3339_unix_ms};
+pub use window::{Figures, REQUESTS_MIN, WINDOW_MS};

@@ -1,0 +1,218 @@
+//! The metrics: where they are counted, who sets what, and their text.
+//!
+//! Requests are counted through atomics. What other rooms know is set here as a whole and rendered at the next scrape. Series of
+//! an instance come and go with it, because they are made from the fleet's latest view each time.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use prometheus::{Histogram, HistogramOpts};
+use router_core::{InstanceId, Now, view::FleetView};
+
+use crate::{
+    count::Count,
+    exposition, families,
+    figures::{DatabaseFigures, PluginFigures, SpoolFigures},
+    kind::ErrorKind,
+    meter::{FleetMeter, InstanceMeter, Outcome, Tally},
+    window::Figures,
+};
+
+/// The `Content-Type` of [`Metrics::encode`]'s text.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Boundaries of `mcp_request_duration_seconds`. The fast end resolves a router in front of a fast tool, the slow end the
+/// `REQUEST_TIMEOUT` of five minutes; 0.5 is the runbook's.
+const DURATION_BOUNDARIES_S: [f64; 17] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+    60.0, 300.0,
+];
+
+/// Boundaries of the driver's lag: a turn takes microseconds, and from a second on something is badly wrong.
+const LAG_BOUNDARIES_S: [f64; 6] = [0.001, 0.005, 0.025, 0.1, 0.5, 1.0];
+
+type Meters = HashMap<Box<str>, InstanceMeter>;
+
+/// All metrics of the router. Share it in an `Arc`.
+pub struct Metrics {
+    pub(crate) started: Instant,
+    pub(crate) fleet: Arc<FleetMeter>,
+    pub(crate) counts: [AtomicU64; Count::ALL.len()],
+    pub(crate) loop_lag: Histogram,
+    pub(crate) log_lines_dropped: AtomicU64,
+    pub(crate) meters: ArcSwap<Meters>,
+    pub(crate) told: Mutex<Told>,
+}
+
+/// What other rooms told, until they tell something else.
+#[derive(Default)]
+pub(crate) struct Told {
+    pub(crate) fleet: Option<Arc<FleetView>>,
+    pub(crate) plugins: Vec<PluginFigures>,
+    pub(crate) database: Option<DatabaseFigures>,
+    pub(crate) spool: SpoolFigures,
+    pub(crate) sessions_open: u64,
+    pub(crate) streams_open: u64,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Metrics that start now, at 0.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            fleet: Arc::new(FleetMeter {
+                duration: histogram(
+                    "mcp_request_duration_seconds",
+                    "Time from the arrival of an MCP request to its answer. Rejections by a breaker are not in it.",
+                    &DURATION_BOUNDARIES_S,
+                ),
+                errors: [const { AtomicU64::new(0) }; ErrorKind::ALL.len()],
+                tally: Tally::default(),
+            }),
+            counts: [const { AtomicU64::new(0) }; Count::ALL.len()],
+            loop_lag: histogram(
+                "mcp_router_loop_lag_seconds",
+                "How late the loop that decides everything came to a turn.",
+                &LAG_BOUNDARIES_S,
+            ),
+            log_lines_dropped: AtomicU64::new(0),
+            meters: ArcSwap::default(),
+            told: Mutex::default(),
+        }
+    }
+
+    /// Counts a request to an instance, by name. An unknown name (a scan, or an instance just removed) counts for the fleet
+    /// only, so that nobody can invent series. Lock-free, allocates nothing.
+    pub fn observe(&self, instance: &str, now: Now, elapsed: Duration, outcome: Outcome) {
+        match self.meters.load().get(instance) {
+            Some(meter) => meter.observe(now, elapsed, outcome),
+            None => self.fleet.observe(now, elapsed, outcome),
+        }
+    }
+
+    /// The counters of an instance of the latest view, for whoever keeps them at hand.
+    #[must_use]
+    pub fn meter(&self, instance: &InstanceId) -> Option<InstanceMeter> {
+        self.meters.load().get(instance.as_str()).cloned()
+    }
+
+    /// Counts an error that is no end of a request: of the database, a plugin, a start, the router itself.
+    pub fn count_error(&self, kind: ErrorKind) {
+        self.fleet.count_error(kind);
+    }
+
+    /// Counts something that happened.
+    pub fn count(&self, what: Count) {
+        self.count_many(what, 1);
+    }
+
+    /// Counts something that happened several times.
+    pub fn count_many(&self, what: Count, times: u64) {
+        self.counts[what as usize].fetch_add(times, Ordering::Relaxed);
+    }
+
+    /// Takes the lag of one turn of the driver's loop.
+    pub fn observe_loop_lag(&self, lag: Duration) {
+        self.loop_lag.observe(lag.as_secs_f64());
+    }
+
+    /// Figures over the last five minutes: of an instance, or of the fleet. All zero for an instance that is not there.
+    #[must_use]
+    pub fn figures(&self, instance: Option<&InstanceId>, now: Now) -> Figures {
+        match instance {
+            None => self.fleet.tally.figures(now),
+            Some(instance) => self
+                .meters
+                .load()
+                .get(instance.as_str())
+                .map_or_else(Figures::default, |meter| meter.figures(now)),
+        }
+    }
+
+    /// Takes the latest view of the fleet. Instances that are new in it are counted from now on, the series of those that are
+    /// gone vanish. Cheap: call it with every published view, before routes to a new instance are.
+    pub fn set_fleet(&self, view: Arc<FleetView>) {
+        // The lock also orders writers, so that the meters are those of the view.
+        let mut told = self.told.lock();
+        let meters = self.meters.load();
+        let known = |id: &InstanceId| meters.contains_key(id.as_str());
+        let same =
+            meters.len() == view.instances.len() && view.instances.iter().all(|i| known(&i.id));
+        if !same {
+            let next = view.instances.iter().map(|instance| {
+                let id = &instance.id;
+                let meter = meters.get(id.as_str()).cloned();
+                (
+                    id.as_str().into(),
+                    meter.unwrap_or_else(|| self.new_meter(id)),
+                )
+            });
+            self.meters.store(Arc::new(next.collect()));
+        }
+        told.fleet = Some(view);
+    }
+
+    fn new_meter(&self, instance: &InstanceId) -> InstanceMeter {
+        InstanceMeter {
+            instance: instance.clone(),
+            fleet: Arc::clone(&self.fleet),
+            tally: Arc::default(),
+        }
+    }
+
+    /// Takes the state of all plugins; those not named vanish.
+    pub fn set_plugins(&self, plugins: Vec<PluginFigures>) {
+        self.told.lock().plugins = plugins;
+    }
+
+    /// Takes the state of the database.
+    pub fn set_database(&self, database: DatabaseFigures) {
+        self.told.lock().database = Some(database);
+    }
+
+    /// Takes what waits in the spool.
+    pub fn set_spool(&self, spool: SpoolFigures) {
+        self.told.lock().spool = spool;
+    }
+
+    /// Takes how many client sessions and event streams are open.
+    pub fn set_sessions(&self, sessions: u64, streams: u64) {
+        let mut told = self.told.lock();
+        told.sessions_open = sessions;
+        told.streams_open = streams;
+    }
+
+    /// Takes how many log lines were dropped so far ([`crate::LogControl::lines_dropped`]).
+    pub fn set_log_lines_dropped(&self, total: u64) {
+        self.log_lines_dropped.store(total, Ordering::Relaxed);
+    }
+
+    /// All metrics as Prometheus text. Reads a few files of `/proc/self`; takes a millisecond with a hundred busy instances.
+    #[must_use]
+    pub fn encode(&self, now: Now) -> String {
+        exposition::encode(&families::all(self, now))
+    }
+}
+
+fn histogram(name: &str, help: &str, boundaries: &[f64]) -> Histogram {
+    let options = HistogramOpts::new(name, help).buckets(boundaries.to_vec());
+    Histogram::with_opts(options).expect("the name is valid and the boundaries ascend")
+}
+
+#[cfg(test)]
+mod tests;
