@@ -1,1 +1,137 @@
+//! Spellings of hosts and origins.
 
+use super::{Authority, Origin};
+
+fn canonical(text: &str) -> Option<String> {
+    Authority::parse(text)
+        .ok()
+        .map(|authority| authority.to_string())
+}
+
+#[test]
+fn each_host_has_one_canonical_form() {
+    let cases = [
+        ("localhost", "localhost"),
+        ("LOCALHOST:3002", "localhost:3002"),
+        ("localhost.", "localhost"),
+        ("localhost.:3002", "localhost:3002"),
+        ("router_1.internal:80", "router_1.internal:80"),
+        ("127.0.0.1:3002", "127.0.0.1:3002"),
+        ("127.0.0.1.", "127.0.0.1"),
+        ("[::1]:3002", "[::1]:3002"),
+        ("[0:0:0:0:0:0:0:1]", "[::1]"),
+        ("[::ffff:127.0.0.1]:3002", "127.0.0.1:3002"),
+        ("[::FFFF:7f00:1]", "127.0.0.1"),
+        ("xn--bcher-kva.example", "xn--bcher-kva.example"),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(canonical(text).as_deref(), Some(expected), "{text:?}");
+    }
+}
+
+#[test]
+fn whatever_is_not_plainly_a_host_is_refused() {
+    let long = "a".repeat(254);
+    let cases = [
+        "",
+        ".",
+        ":3002",
+        "localhost:",
+        "localhost:+80",
+        "localhost:65536",
+        "localhost:000080",
+        "localhost:80:80",
+        "localhost:80 ",
+        " localhost",
+        "local host",
+        "localhost,evil.example",
+        "localhost/",
+        "localhost#",
+        "localhost?x",
+        "localhost\\evil",
+        "localhost@evil.example",
+        "user:pass@localhost",
+        "localhost..",
+        "a..b",
+        "::1",
+        "[::1",
+        "[::1]3002",
+        "[::1]:",
+        "[127.0.0.1]",
+        "[::1%lo]:3002",
+        "127.1",
+        "127.0.0.1.1",
+        "0127.0.0.1",
+        "2130706433",
+        "0x7f000001",
+        "0x7f.0.0.1",
+        "bücher.example",
+        "localhost\0",
+        long.as_str(),
+    ];
+    for text in cases {
+        assert_eq!(canonical(text), None, "{text:?}");
+    }
+}
+
+#[test]
+fn only_names_and_addresses_of_this_machine_are_loopback() {
+    let cases = [
+        ("localhost", true),
+        ("LocalHost.:1", true),
+        ("127.0.0.1", true),
+        ("127.200.3.4:1", true),
+        ("[::1]", true),
+        ("[::ffff:127.0.0.1]", true),
+        ("0.0.0.0", false),
+        ("[::]", false),
+        ("localhost.evil.example", false),
+        ("evil-localhost", false),
+        ("app.localhost", false),
+        ("127.0.0.1.nip.io", false),
+        ("128.0.0.1", false),
+        ("[::ffff:128.0.0.1]", false),
+    ];
+    for (text, expected) in cases {
+        let host = Authority::parse(text).unwrap().host;
+        assert_eq!(host.is_loopback(), expected, "{text:?}");
+    }
+}
+
+#[test]
+fn origins_are_compared_by_scheme_host_and_port() {
+    let same = [
+        ("http://localhost:80", "HTTP://LocalHost"),
+        ("https://router.example", "https://router.example.:443"),
+        ("http://[::ffff:10.0.0.1]:1", "http://10.0.0.1:1"),
+        ("vscode-webview://abc123", "vscode-webview://abc123"),
+    ];
+    for (a, b) in same {
+        assert_eq!(Origin::parse(a).unwrap(), Origin::parse(b).unwrap());
+    }
+    let different = [
+        ("http://a.example", "https://a.example"),
+        ("http://a.example", "http://a.example:8080"),
+        ("http://a.example", "http://b.a.example"),
+        ("http://a.example", "http://a.example.evil.example"),
+    ];
+    for (a, b) in different {
+        assert_ne!(Origin::parse(a).unwrap(), Origin::parse(b).unwrap());
+    }
+    for bad in [
+        "",
+        "null",
+        "localhost",
+        "http://",
+        "http://a/",
+        "http://a/b",
+        "http://a http://b",
+        "http://user@a",
+        "://a",
+        "1http://a",
+        "http:a",
+        "*",
+    ] {
+        assert!(Origin::parse(bad).is_err(), "{bad:?}");
+    }
+}
