@@ -23,7 +23,12 @@ const CONFIG_DEFAULT: &str = "config/router.toml";
 
 /// Supervises MCP servers and routes MCP clients to them.
 #[derive(Debug, Parser)]
-#[command(name = "godot-mcp-router", version, about, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "godot-mcp-router",
+    version,
+    about,
+    args_conflicts_with_subcommands = true
+)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
@@ -81,6 +86,17 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
     }
 }
 
+/// Says everything that is wrong with a configuration.
+pub(crate) fn refuse(faults: &router_config::Faults) -> ExitCode {
+    eprint(&faults.to_string());
+    let count = faults.faults.len();
+    let noun = if count == 1 { "fault" } else { "faults" };
+    eprint(&format!(
+        "godot-mcp-router: {count} {noun} in the configuration"
+    ));
+    ExitCode::from(EXIT_CONFIG)
+}
+
 /// A line for whoever called the program.
 #[allow(clippy::print_stdout, reason = "this is what the commands are for")]
 pub(crate) fn print(line: &str) {
@@ -88,7 +104,10 @@ pub(crate) fn print(line: &str) {
 }
 
 /// A line about why something is not as it should be.
-#[allow(clippy::print_stderr, reason = "logging does not run yet, or never will")]
+#[allow(
+    clippy::print_stderr,
+    reason = "logging does not run yet, or never will"
+)]
 pub(crate) fn eprint(line: &str) {
     eprintln!("{line}");
 }

@@ -20,12 +20,8 @@ use std::{
 };
 
 use router_core::{
-    Fleet, InstanceId, SlotKey,
-    action::{Action, Done},
-    event::Event,
-    permit::BreakerCell,
-    settings::Settings,
-    view::FleetView,
+    Fleet, InstanceId, SlotKey, action::Action, event::Event, permit::BreakerCell,
+    settings::Settings, view::FleetView,
 };
 use router_proxy::RoutingTable;
 use router_supervisor::{Supervisor, SupervisorEvent};
@@ -114,6 +110,7 @@ impl Driver {
         for event in std::mem::take(&mut self.parts.first) {
             self.step(event);
         }
+        self.tell_instances();
         self.parts.supervisor.adopt_all();
         let mut rounds = rounds::Rounds::new();
         while !self.all_stopped {
@@ -164,11 +161,16 @@ impl Driver {
         }
     }
 
+    /// Tells which instances there are now.
+    fn tell_instances(&self) {
+        self.parts.rooms.take_in(self.view());
+    }
+
     fn view(&self) -> Arc<FleetView> {
         Arc::new(self.fleet.view(self.parts.clock.now()))
     }
 
-    fn command_done(&mut self, id: u64, result: std::result::Result<Done, router_core::action::CommandError>) {
+    fn command_done(&mut self, id: u64, result: CommandResult) {
         if let Some(reply) = self.commands.remove(&id) {
             // Whoever asked may have gone; the command was carried out all the same.
             let _ = reply.send(result);

@@ -5,7 +5,10 @@ use std::{
     convert::Infallible,
     io,
     net::SocketAddr,
-    sync::{Arc, atomic::{AtomicUsize, Ordering}},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -17,13 +20,6 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
 use crate::guard::Guard;
-
-/// Connections at once. Each idle one costs some 10 kB, so this many cost less than 200 MB; one more is closed at once.
-const CONNECTIONS_MAX: usize = 16_384;
-
-/// How long a connection may take to send the head of a request, and how long it may stay idle between two. Longer than the
-/// pools of common clients keep an idle connection, so that it is the client who closes.
-const HEAD_WITHIN: Duration = Duration::from_secs(120);
 
 /// Longest head of a request. Session ids and tokens take some hundred bytes.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
@@ -45,6 +41,10 @@ pub(crate) struct Front {
     pub(crate) routes: Router,
     /// How many connections are open.
     pub(crate) connections: Arc<AtomicUsize>,
+    /// Connections at once; one more is closed.
+    pub(crate) connections_max: usize,
+    /// How long a connection may take to send the head of a request, and stay idle between two.
+    pub(crate) head_timeout: Duration,
 }
 
 impl Front {
@@ -58,7 +58,7 @@ impl Front {
                 () = ended.cancelled() => break,
             };
             match accepted {
-                Ok((stream, peer)) => front.admit(stream, peer, (&tasks, &ended)),
+                Ok((stream, peer)) => front.take(stream, peer, (&tasks, &ended)),
                 Err(error) => pause_after(&error).await,
             }
         }
@@ -75,14 +75,14 @@ impl Front {
         }
     }
 
-    fn admit(
+    fn take(
         self: &Arc<Self>,
         stream: TcpStream,
         peer: SocketAddr,
         (tasks, ended): (&TaskTracker, &CancellationToken),
     ) {
         let counted = Counted::new(&self.connections);
-        if counted.before >= CONNECTIONS_MAX {
+        if counted.before >= self.connections_max {
             tracing::debug!(%peer, reason = "too many connections", "a connection was closed");
             return;
         }
@@ -101,13 +101,14 @@ impl Front {
         peer: SocketAddr,
         ended: CancellationToken,
     ) {
+        let head_timeout = self.head_timeout;
         let service = service_fn(move |request: http::Request<Incoming>| {
             let front = Arc::clone(&self);
             async move { Ok::<_, Infallible>(front.answer(request, peer).await) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_WITHIN)
+            .header_read_timeout(head_timeout)
             .max_buf_size(HEAD_BYTES_MAX)
             .max_headers(HEADERS_MAX)
             .half_close(false)

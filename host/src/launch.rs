@@ -4,8 +4,9 @@ use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::RwLock;
 use router_admin::Definition;
-use router_core::InstanceId;
-use router_supervisor::LaunchSpec;
+use router_config::Config;
+use router_core::{InstanceId, SlotKey};
+use router_supervisor::{LaunchSpec, OnRouterExit, Transport};
 
 use crate::driver::Waits;
 
@@ -20,6 +21,70 @@ pub(crate) struct Plan {
     pub(crate) waits: Waits,
     /// How it is shown.
     pub(crate) definition: Definition,
+}
+
+/// The program's own name stands for the running program, wherever that is and whatever `PATH` says.
+const OWN_NAME: &str = "godot-mcp-router";
+
+impl Plan {
+    /// The plan for an instance's definition.
+    pub(crate) fn new(definition: &router_config::Definition, config: &Config) -> Self {
+        let launch = &definition.launch;
+        let own = || std::env::current_exe().ok()?.to_str().map(str::to_owned);
+        let command = match launch.command.as_str() {
+            OWN_NAME => own().unwrap_or_else(|| launch.command.clone()),
+            other => other.to_owned(),
+        };
+        let env = launch.env.iter();
+        let env: Vec<(String, String)> = env
+            .map(|(name, value)| (name.clone(), value.expose().to_owned()))
+            .collect();
+        let key = SlotKey::first(definition.spec.id.clone());
+        let shown = Definition {
+            template: launch.template.to_string(),
+            command: launch.command.clone(),
+            args: launch.args.clone(),
+            env_names: env.iter().map(|(name, _)| name.clone()).collect(),
+            transport: launch.transport.as_str().to_owned(),
+            sharing: launch.sharing.as_str().to_owned(),
+            socket_path: launch.socket_path.display().to_string(),
+            log_path: log_path(config, &key),
+        };
+        Self {
+            digest: launch.digest,
+            waits: Waits {
+                socket: definition.waits.socket,
+                request: definition.waits.request,
+                cache_ttl: definition.waits.cache_ttl,
+            },
+            launch: LaunchSpec {
+                command,
+                args: launch.args.clone(),
+                env,
+                pass_env: launch.pass_env.clone(),
+                cwd: launch.cwd.clone(),
+                transport: match launch.transport {
+                    router_config::Transport::Stdio => Transport::Stdio,
+                    router_config::Transport::Socket => Transport::Socket,
+                },
+                max_open_files: launch.max_open_files,
+                memory_bytes_max: launch.max_memory_bytes,
+                on_router_exit: match launch.on_router_exit {
+                    router_config::OnRouterExit::Keep => OnRouterExit::Keep,
+                    router_config::OnRouterExit::Stop => OnRouterExit::Stop,
+                },
+                stop_grace: launch.stop_grace,
+                spec_digest: format!("{:016x}", launch.digest),
+            },
+            definition: shown,
+        }
+    }
+}
+
+fn log_path(config: &Config, key: &SlotKey) -> String {
+    let path =
+        godot_mcp_shim::paths::current_log(&config.logging.dir, key.instance.as_str(), key.slot);
+    path.display().to_string()
 }
 
 /// The plans of all instances. Written by whoever applies a configuration, before the core hears of it.

@@ -20,7 +20,11 @@ pub(crate) async fn liveness<O: Operations>(State(operations): State<Arc<O>>) ->
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "stuck")
     };
-    (status, Json(json!({ "status": word, "timestamp": timestamp() }))).into_response()
+    (
+        status,
+        Json(json!({ "status": word, "timestamp": timestamp() })),
+    )
+        .into_response()
 }
 
 /// `GET /api/health/readiness`. With `Accept: application/health+json` the words are those of that draft.

@@ -69,5 +69,5 @@ async fn method_not_allowed(method: Method, uri: Uri) -> Response {
 
 /// The present, RFC 3339 in UTC, as every timestamp of `/api` is written.
 pub(crate) fn timestamp() -> String {
-    format!("{:?}", SystemTime::now())
+    router_telemetry::rfc3339(SystemTime::now())
 }

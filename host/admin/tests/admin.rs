@@ -1,6 +1,10 @@
 //! The routes of `/api` over a real core: what is shown is what `Fleet::view` says, and what is changed is audited.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed expectation is how a test fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failed expectation is how a test fails"
+)]
 
 use std::{sync::Arc, time::Instant};
 
@@ -121,12 +125,13 @@ impl Operations for World {
             instance,
             verb,
         };
-        let done = self.step(Event::Command(command)).into_iter().find_map(|action| {
-            match action {
+        let done = self
+            .step(Event::Command(command))
+            .into_iter()
+            .find_map(|action| match action {
                 Action::CommandDone { result, .. } => Some(result),
                 _ => None,
-            }
-        });
+            });
         match done {
             Some(Ok(done)) => Ok(done),
             Some(Err(error)) => Err(OperationError::NotFound(error.to_string())),
@@ -189,7 +194,9 @@ impl Operations for World {
     fn set_log_level(&self, level: &str) -> Result<()> {
         match level {
             "debug" => Ok(()),
-            _ => Err(OperationError::Invalid(vec![format!("{level} is no level")])),
+            _ => Err(OperationError::Invalid(vec![format!(
+                "{level} is no level"
+            )])),
         }
     }
 
@@ -241,7 +248,15 @@ async fn the_summary_partitions_the_total_and_ids_of_digits_are_numbers() {
     let world = Arc::new(World::new());
     let answer = ask(&world, "GET", "/api/health/mcp", "").await.json();
     let summary = &answer["summary"];
-    let parts = ["healthy", "degraded", "unhealthy", "starting", "idle", "stopped", "draining"];
+    let parts = [
+        "healthy",
+        "degraded",
+        "unhealthy",
+        "starting",
+        "idle",
+        "stopped",
+        "draining",
+    ];
     let sum: u64 = parts
         .iter()
         .map(|part| summary[format!("{part}Instances")].as_u64().unwrap())
@@ -286,7 +301,10 @@ async fn readiness_follows_the_core() {
     let check = async |status: StatusCode, word: &str, database: &str| {
         let answer = ask(&world, "GET", "/api/health/readiness", "").await;
         let body = answer.json();
-        assert_eq!((answer.status, body["status"].as_str()), (status, Some(word)));
+        assert_eq!(
+            (answer.status, body["status"].as_str()),
+            (status, Some(word))
+        );
         assert_eq!(body["database"].as_str(), Some(database));
         assert!(body["uptime"].is_u64() && body["timestamp"].is_string());
         body
@@ -316,21 +334,61 @@ async fn refusals_are_problems_that_say_what_to_do_and_are_audited() {
     let world = Arc::new(World::new());
     let check = async |method: &str, path: &str, body: &str, status: u16, word: &str| {
         let answer = ask(&world, method, path, body).await;
-        assert_eq!(answer.status.as_u16(), status, "{method} {path}: {}", answer.text);
+        assert_eq!(
+            answer.status.as_u16(),
+            status,
+            "{method} {path}: {}",
+            answer.text
+        );
         assert_eq!(answer.kind, "application/problem+json", "{path}");
         assert!(answer.text.contains(word), "{path}: {}", answer.text);
         assert_eq!(answer.json()["status"], status);
     };
-    check("GET", "/api/instances/none", "", 404, "GET /api/instances lists").await;
+    check(
+        "GET",
+        "/api/instances/none",
+        "",
+        404,
+        "GET /api/instances lists",
+    )
+    .await;
     check("GET", "/api/instances/..", "", 400, "").await;
-    check("POST", "/api/instances/none/start", "", 404, "no such instance").await;
-    check("POST", "/api/instances/demo/explode", "", 404, "start, stop or restart").await;
-    check("DELETE", "/api/instances/demo", "", 409, "configuration file").await;
+    check(
+        "POST",
+        "/api/instances/none/start",
+        "",
+        404,
+        "no such instance",
+    )
+    .await;
+    check(
+        "POST",
+        "/api/instances/demo/explode",
+        "",
+        404,
+        "start, stop or restart",
+    )
+    .await;
+    check(
+        "DELETE",
+        "/api/instances/demo",
+        "",
+        409,
+        "configuration file",
+    )
+    .await;
     check("POST", "/api/instances", "{}", 422, "no template").await;
     check("POST", "/api/instances", "{", 400, "").await;
     check("POST", "/api/config/reload", "", 422, "line 3").await;
     check("PUT", "/api/log-level", r#"{"level":"loud"}"#, 422, "loud").await;
-    check("PUT", "/api/log-level", r#"{"volume":"loud"}"#, 422, "volume").await;
+    check(
+        "PUT",
+        "/api/log-level",
+        r#"{"volume":"loud"}"#,
+        422,
+        "volume",
+    )
+    .await;
     check("PATCH", "/api/instances/demo", "", 405, "PATCH").await;
     check("GET", "/api/nothing", "", 404, "/api/nothing").await;
     check("GET", "/api/plugins/none", "", 404, "none").await;
@@ -391,7 +449,10 @@ async fn a_listener_hears_changes_and_how_many_it_missed() {
     let mut request = Request::new(Body::empty());
     *request.uri_mut() = "/api/events".parse().unwrap();
     let response = router(Arc::clone(&world)).oneshot(request).await.unwrap();
-    assert_eq!(response.headers()[header::CONTENT_TYPE], "text/event-stream");
+    assert_eq!(
+        response.headers()[header::CONTENT_TYPE],
+        "text/event-stream"
+    );
     let transitions = world.step(Event::Command(Command {
         id: 2,
         instance: InstanceId::parse("demo").unwrap(),

@@ -70,13 +70,17 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
 fn list(remote: &Remote) -> anyhow::Result<()> {
     let mut rows = vec![
-        ["ID", "STATUS", "BREAKER", "PID", "RESTARTS", "MEMORY", "REASON"]
-            .map(str::to_owned)
-            .to_vec(),
+        [
+            "ID", "STATUS", "BREAKER", "PID", "RESTARTS", "MEMORY", "REASON",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
     ];
     let mut after: Option<String> = None;
     loop {
-        let from = after.as_ref().map_or_else(String::new, |id| format!("&after={id}"));
+        let from = after
+            .as_ref()
+            .map_or_else(String::new, |id| format!("&after={id}"));
         let page = remote.json(Method::GET, &format!("/api/instances?limit=1000{from}"))?;
         for one in member(&page, "instances")?.as_array().into_iter().flatten() {
             let memory = one["memoryMb"].as_f64();

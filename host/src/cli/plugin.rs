@@ -48,12 +48,32 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 fn list(remote: &Remote) -> anyhow::Result<()> {
     let plugins = remote.json(Method::GET, "/api/plugins")?;
     let mut rows = vec![
-        ["NAME", "WORLD", "STATE", "GENERATION", "CALLS", "FAILURES", "LAST ERROR"]
-            .map(str::to_owned)
-            .to_vec(),
+        [
+            "NAME",
+            "WORLD",
+            "STATE",
+            "GENERATION",
+            "CALLS",
+            "FAILURES",
+            "LAST ERROR",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
     ];
-    for one in member(&plugins, "plugins")?.as_array().into_iter().flatten() {
-        let names = ["name", "world", "state", "generation", "calls", "failures", "lastError"];
+    for one in member(&plugins, "plugins")?
+        .as_array()
+        .into_iter()
+        .flatten()
+    {
+        let names = [
+            "name",
+            "world",
+            "state",
+            "generation",
+            "calls",
+            "failures",
+            "lastError",
+        ];
         rows.push(names.map(|name| cell(&one[name])).to_vec());
     }
     print(&table(&rows));

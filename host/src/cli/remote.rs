@@ -14,7 +14,11 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(120);
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Remote {
     /// The router's address.
-    #[arg(long, env = "GODOT_MCP_ROUTER_URL", default_value = "http://127.0.0.1:3002")]
+    #[arg(
+        long,
+        env = "GODOT_MCP_ROUTER_URL",
+        default_value = "http://127.0.0.1:3002"
+    )]
     url: String,
     /// A bearer token, where the router wants one.
     #[arg(long, env = "GODOT_MCP_ROUTER_TOKEN", hide_env_values = true)]
@@ -88,7 +92,9 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let lines = rows.iter().map(|row| {
         let cells = row.iter().zip(&widths);
-        let line: Vec<String> = cells.map(|(cell, width)| format!("{cell:width$}")).collect();
+        let line: Vec<String> = cells
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
         line.join("  ").trim_end().to_owned()
     });
     lines.collect::<Vec<_>>().join("\n")

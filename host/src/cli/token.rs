@@ -4,6 +4,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
+use router_access::{Role, new_token};
+use router_core::InstanceId;
+
 use super::print;
 
 /// See the module.
@@ -30,4 +33,26 @@ struct New {
     /// For clients: only these instances. May be repeated.
     #[arg(long = "instance")]
     instances: Vec<String>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let Command::New(new) = &arguments.command;
+    for role in &new.roles {
+        role.parse::<Role>()?;
+    }
+    for instance in &new.instances {
+        InstanceId::parse(instance)?;
+    }
+    let (token, hash) = new_token()?;
+    print(&format!("token  {token}"));
+    print("       shown once; who has it sends `Authorization: Bearer …`\n");
+    print("# for the configuration file, which holds only the hash:");
+    print("[[token]]");
+    print(&format!("name = {:?}", new.name));
+    print(&format!("roles = {:?}", new.roles));
+    print(&format!("hash = \"{hash}\""));
+    if !new.instances.is_empty() {
+        print(&format!("instances = {:?}", new.instances));
+    }
+    Ok(ExitCode::SUCCESS)
 }

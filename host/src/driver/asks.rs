@@ -10,12 +10,13 @@ use router_core::{
     spec::{InstanceSpec, Source},
     view::FleetView,
 };
+
 use tokio::sync::oneshot;
 
 use super::Driver;
 
 /// How a command ended.
-pub(crate) type CommandResult = std::result::Result<Done, CommandError>;
+pub(crate) type CommandResult = Result<Done, CommandError>;
 
 /// Commands that may wait at once; past it a command is refused as the core refuses too many for one instance.
 const COMMANDS_MAX: usize = 1024;
@@ -74,6 +75,7 @@ impl Driver {
                 self.step(Event::SettingsApplied(settings));
                 let source = Source::Config;
                 self.step(Event::SpecsApplied { source, specs });
+                self.tell_instances();
                 let _ = done.send(());
             }
             Ask::Restore {
@@ -82,10 +84,12 @@ impl Driver {
                 done,
             } => {
                 self.step(Event::SpecsApplied { source, specs });
+                self.tell_instances();
                 let _ = done.send(());
             }
             Ask::Add { spec, done } => {
                 self.step(Event::SpecAdded(spec));
+                self.tell_instances();
                 let _ = done.send(());
             }
             Ask::Remove { instance, done } => {
@@ -111,12 +115,7 @@ impl Driver {
         }
     }
 
-    fn command(
-        &mut self,
-        instance: InstanceId,
-        verb: Verb,
-        reply: oneshot::Sender<CommandResult>,
-    ) {
+    fn command(&mut self, instance: InstanceId, verb: Verb, reply: oneshot::Sender<CommandResult>) {
         self.commands.retain(|_, reply| !reply.is_closed());
         if self.commands.len() >= COMMANDS_MAX {
             let _ = reply.send(Err(CommandError::Busy));

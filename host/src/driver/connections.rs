@@ -1,10 +1,6 @@
 //! The driver's side of each run: its connection, what is kept of it with its shim, and what the supervisor reports.
 
-use std::{
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use router_core::{
     InstanceId, Run, SlotKey,
@@ -331,7 +327,11 @@ impl Driver {
         let evidence = Evidence {
             in_flight: in_flight.map_or_else(Vec::new, |upstream| {
                 let calls = upstream.methods_in_flight();
-                calls.into_iter().take(IN_FLIGHT_KEPT).map(|call| call.what).collect()
+                calls
+                    .into_iter()
+                    .take(IN_FLIGHT_KEPT)
+                    .map(|call| call.what)
+                    .collect()
             }),
             memory_bytes: exit
                 .rss_bytes
@@ -444,7 +444,11 @@ impl Driver {
                     }
                     front.spawn(tell_end(key, run, connection, inner.clone()));
                     let fault = match known {
-                        true => upstream.resync(wait.socket).await.err().map(|error| chain(&error)),
+                        true => upstream
+                            .resync(wait.socket)
+                            .await
+                            .err()
+                            .map(|error| chain(&error)),
                         false => None,
                     };
                     (Some(upstream), fault)

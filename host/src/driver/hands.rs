@@ -55,7 +55,7 @@ pub(super) fn perform(driver: &mut Driver, action: Action) {
         Action::InstanceGone(instance) => {
             driver.cells.remove(&instance);
             driver.parts.table.remove(&instance);
-            driver.parts.rooms.forget_instance(&instance);
+            driver.tell_instances();
         }
         Action::SpecRefused {
             instance,

@@ -8,11 +8,11 @@ use router_core::{
     action::{CrashRecord, Transition},
     event::NoAnswer,
     health::{HealthFacts, HealthVerdict},
+    view::FleetView,
 };
 
 /// What a policy said, or why it said nothing.
-pub(crate) type Judgement =
-    Pin<Box<dyn Future<Output = std::result::Result<HealthVerdict, NoAnswer>> + Send>>;
+pub(crate) type Judgement = Pin<Box<dyn Future<Output = Result<HealthVerdict, NoAnswer>> + Send>>;
 
 /// See the module.
 pub(crate) trait Rooms: Send + Sync {
@@ -28,8 +28,8 @@ pub(crate) trait Rooms: Send + Sync {
     /// Tells people of a change of state.
     fn announce(&self, transition: Transition);
 
-    /// The instance is gone: its series and figures go too.
-    fn forget_instance(&self, instance: &InstanceId);
+    /// Takes in which instances there are. Comes before any request can reach a new one.
+    fn take_in(&self, view: Arc<FleetView>);
 
     /// What its requests were like in the last 5 minutes.
     fn figures(&self, instance: &InstanceId) -> Figures;

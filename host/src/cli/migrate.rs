@@ -1,0 +1,66 @@
+//! `migrate`: the one command that changes tables, so that the role that serves need not be able to.
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::Args;
+use router_store::{MigrateOptions, Secret, migrate};
+
+use super::print;
+
+/// Longest run of one migration. A large audit may take minutes to be rewritten.
+const MIGRATION_WITHIN: Duration = Duration::from_secs(600);
+
+/// See the module.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// The configuration file.
+    #[arg(long, default_value = super::CONFIG_DEFAULT, value_name = "FILE")]
+    config: PathBuf,
+    /// Also create `godot_versions`, where there is none.
+    #[arg(long)]
+    with_godot_versions: bool,
+    /// Print what a role needs that is only to serve, and change nothing.
+    #[arg(long, value_name = "ROLE")]
+    print_grants: Option<String>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    if let Some(role) = &arguments.print_grants {
+        print(&router_store::serving_grants(role));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let config = match crate::apply::read(&arguments.config)? {
+        Ok(config) => config,
+        Err(faults) => return Ok(super::refuse(&faults)),
+    };
+    let storage = &config.storage;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let report = runtime.block_on(migrate(MigrateOptions {
+        url: Secret::new(storage.url.secret().expose()),
+        password: storage
+            .password
+            .as_ref()
+            .map(|secret| Secret::new(secret.expose())),
+        with_godot_versions: arguments.with_godot_versions,
+        actor: std::env::var("USER").unwrap_or_else(|_| "migrate".to_owned()),
+        timeout: MIGRATION_WITHIN,
+    }))?;
+    match report.applied.as_slice() {
+        [] => print(&format!(
+            "{} is at version {} already",
+            report.database, report.version
+        )),
+        applied => print(&format!(
+            "{} is at version {} now ({} applied)",
+            report.database,
+            report.version,
+            applied.len()
+        )),
+    }
+    if let Some(table) = &report.created_godot_versions {
+        print(&format!("created {table}"));
+    }
+    Ok(ExitCode::SUCCESS)
+}

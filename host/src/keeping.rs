@@ -1,0 +1,130 @@
+//! What the app hands to the store: audit rows and crash evidence. Evidence is also held in memory, a little of it, so that it
+//! can be shown while the database is lost.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use parking_lot::Mutex;
+use router_admin::AuditEntry;
+use router_core::{InstanceId, action::CrashRecord, event::Exit};
+use router_store::{AuditRow, Store, StoreError};
+use serde_json::{Value, json};
+
+use crate::clock::unix_ms;
+
+/// Crashes per instance that are held in memory, and that are shown.
+const CRASHES_HELD: usize = 10;
+const CRASHES_SHOWN: u32 = 50;
+
+/// See the module.
+pub(crate) struct Keeping {
+    store: Store,
+    recent: Mutex<HashMap<InstanceId, VecDeque<Value>>>,
+}
+
+impl Keeping {
+    /// Keeping in this store.
+    pub(crate) fn new(store: Store) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            recent: Mutex::default(),
+        })
+    }
+
+    /// Keeps an audit row: never blocks, never loses it.
+    pub(crate) fn audit(&self, entry: AuditEntry) {
+        self.store.audit(AuditRow {
+            actor: entry.actor.to_string(),
+            role: entry.role.to_string(),
+            action: entry.action.to_owned(),
+            target: entry.target,
+            from: entry.from,
+            result: entry.result.to_owned(),
+            detail: entry.detail,
+        });
+    }
+
+    /// Keeps crash evidence.
+    pub(crate) fn crash(&self, record: CrashRecord) {
+        let id = record.key.instance.clone();
+        let evidence = evidence(&record);
+        {
+            let mut recent = self.recent.lock();
+            let of_instance = recent.entry(id.clone()).or_default();
+            of_instance.push_front(evidence.clone());
+            of_instance.truncate(CRASHES_HELD);
+        }
+        self.store
+            .record_crash(&router_store::CrashRecord { id, evidence });
+    }
+
+    /// The evidence of an instance, newest first.
+    pub(crate) async fn crashes(&self, id: &InstanceId) -> Vec<Value> {
+        match self.store.crashes(id, CRASHES_SHOWN).await {
+            // Evidence reaches the database a moment after it is held here.
+            Ok(kept) => {
+                let kept: Vec<Value> = kept.into_iter().map(|crash| crash.evidence).collect();
+                let mut all: Vec<Value> = self.held(id);
+                all.retain(|evidence| !kept.contains(evidence));
+                all.extend(kept);
+                all
+            }
+            Err(error) => {
+                tracing::debug!(instance = %id, error = %error, "crash evidence is shown from memory");
+                self.held(id)
+            }
+        }
+    }
+
+    fn held(&self, id: &InstanceId) -> Vec<Value> {
+        let recent = self.recent.lock();
+        recent
+            .get(id)
+            .map_or_else(Vec::new, |held| held.iter().cloned().collect())
+    }
+
+    /// Forgets the evidence of an instance.
+    pub(crate) fn forget(self: &Arc<Self>, id: &InstanceId) {
+        self.recent.lock().remove(id);
+        let (keeping, id) = (Arc::clone(self), id.clone());
+        // Bounded by the store's own deadlines; what it cannot delete now stays, and is said.
+        tokio::spawn(async move {
+            match keeping.store.delete_state(&id).await {
+                Ok(()) => {}
+                Err(StoreError::Disconnected { .. } | StoreError::Closed) => tracing::warn!(
+                    instance = %id,
+                    "crash evidence stays in the database: it is not connected"
+                ),
+                Err(error) => {
+                    tracing::warn!(instance = %id, error = %error, "crash evidence was not deleted");
+                }
+            }
+        });
+    }
+}
+
+/// What is known of a crash, as it is kept and shown.
+fn evidence(record: &CrashRecord) -> Value {
+    let (exit_code, signal) = match record.exit {
+        Some(Exit::Code(code)) => (Some(code), None),
+        Some(Exit::Signal(signal)) => (None, Some(signal)),
+        Some(Exit::Unknown) | None => (None, None),
+    };
+    let at = std::time::UNIX_EPOCH + std::time::Duration::from_millis(unix_ms());
+    json!({
+        "at": router_telemetry::rfc3339(at),
+        "slot": record.key.slot,
+        "run": record.run.0,
+        "reason": record.reason,
+        "exitCode": exit_code,
+        "signal": signal,
+        "livedMs": record.lived_ms,
+        "wasReady": record.was_ready,
+        "crashLoop": record.crash_loop,
+        "stderrTail": record.evidence.stderr_tail,
+        "inFlight": record.evidence.in_flight,
+        "memoryMb": record.evidence.memory_bytes.map(|bytes| bytes / (1024 * 1024)),
+    })
+}

@@ -1,0 +1,152 @@
+//! The metrics as the other rooms use them: the proxy's observer, the figures of the desk, and the text for Prometheus.
+
+use std::sync::Arc;
+
+use router_admin::Figures;
+use router_core::{
+    InstanceId,
+    action::{Axis, Transition},
+    view::FleetView,
+};
+use router_engine::Engine;
+use router_proxy::{Finished, ProxyObserver};
+use router_store::Store;
+use router_telemetry::{
+    Count, DatabaseFigures, ErrorKind, LogControl, Metrics, Outcome, SpoolFigures,
+};
+
+use crate::clock::Clock;
+
+/// See the module.
+pub(crate) struct Meters {
+    metrics: Metrics,
+    clock: Clock,
+    logs: LogControl,
+}
+
+impl Meters {
+    /// Meters that start at 0.
+    pub(crate) fn new(clock: Clock, logs: LogControl) -> Self {
+        Self {
+            metrics: Metrics::new(),
+            clock,
+            logs,
+        }
+    }
+
+    /// Figures over the last 5 minutes.
+    pub(crate) fn figures(&self, instance: Option<&InstanceId>) -> Figures {
+        let figures = self.metrics.figures(instance, self.clock.now());
+        Figures {
+            requests: figures.requests,
+            errors: figures.errors,
+            error_rate: figures.error_rate,
+            p95_ms: figures.p95_ms,
+            rejected: figures.rejected,
+        }
+    }
+
+    /// Takes in which instances there are.
+    pub(crate) fn take_in(&self, view: Arc<FleetView>) {
+        self.metrics.set_fleet(view);
+    }
+
+    /// Counts what a change of state says about errors that no request had.
+    pub(crate) fn note(&self, transition: &Transition) {
+        let failed_to_start = transition.axis == Axis::Lifecycle
+            && transition.from == "starting"
+            && matches!(transition.to, "backoff" | "crash_loop");
+        if failed_to_start {
+            self.metrics.count_error(ErrorKind::Spawn);
+        }
+    }
+
+    /// Counts a loss of the database.
+    pub(crate) fn database_lost(&self) {
+        self.metrics.count_error(ErrorKind::Database);
+    }
+
+    /// Counts a failure of a plugin.
+    pub(crate) fn plugin_failed(&self) {
+        self.metrics.count_error(ErrorKind::Plugin);
+    }
+
+    /// Counts a configuration that was applied, or refused.
+    pub(crate) fn reloaded(&self, applied: bool) {
+        self.metrics.count(if applied {
+            Count::ConfigReloaded
+        } else {
+            Count::ConfigRefused
+        });
+    }
+
+    /// Counts a request that the guard refused.
+    pub(crate) fn refused(&self) {
+        self.metrics.count(Count::RequestRefused);
+    }
+
+    /// Everything as Prometheus text.
+    pub(crate) fn render(&self, view: Arc<FleetView>, store: &Store, engine: &Engine) -> String {
+        let pool = store.pool();
+        self.metrics.set_database(DatabaseFigures {
+            connected: store.state().borrow().is_connected(),
+            active: pool.in_use,
+            idle: pool.idle,
+            max: pool.max,
+        });
+        self.metrics.set_spool(SpoolFigures {
+            rows: store.counters().waiting,
+            bytes: 0,
+        });
+        self.metrics.set_plugins(crate::engine::figures(engine));
+        self.metrics
+            .set_log_lines_dropped(self.logs.lines_dropped());
+        self.metrics.set_fleet(view);
+        self.metrics.encode(self.clock.now())
+    }
+}
+
+impl ProxyObserver for Meters {
+    fn finished(&self, finished: &Finished<'_>) {
+        let outcome = match (finished.error.map(kind), finished.is_instance_fault) {
+            (None, _) => Outcome::Answered,
+            (Some(ErrorKind::Breaker), _) => Outcome::Rejected,
+            (Some(ErrorKind::Validation), _) => Outcome::ClientFault(ErrorKind::Validation),
+            (Some(kind), true) => Outcome::Failed(kind),
+            (Some(ErrorKind::Upstream), false) => Outcome::ClientFault(ErrorKind::Upstream),
+            (Some(kind), false) => Outcome::Failed(kind),
+        };
+        let now = self.clock.now();
+        self.metrics
+            .observe(finished.instance, now, finished.elapsed, outcome);
+    }
+
+    fn count(&self, what: router_proxy::Count) {
+        use router_proxy::Count as Told;
+        self.metrics.count(match what {
+            Told::DriverEventDropped => Count::DriverEventDropped,
+            Told::SlowStreamClosed => Count::SlowStreamClosed,
+            Told::StreamEventDropped => Count::StreamEventDropped,
+            Told::SessionOpened => Count::SessionOpened,
+            Told::SessionRevived => Count::SessionRevived,
+            Told::SessionEnded => Count::SessionEnded,
+            Told::SessionForgotten => Count::SessionForgotten,
+            Told::StreamResumed => Count::StreamResumed,
+        });
+    }
+}
+
+fn kind(kind: router_proxy::ErrorKind) -> ErrorKind {
+    use router_proxy::ErrorKind as Told;
+    match kind {
+        Told::Database => ErrorKind::Database,
+        Told::Timeout => ErrorKind::Timeout,
+        Told::Validation => ErrorKind::Validation,
+        Told::Spawn => ErrorKind::Spawn,
+        Told::Socket => ErrorKind::Socket,
+        Told::Upstream => ErrorKind::Upstream,
+        Told::Breaker => ErrorKind::Breaker,
+        Told::Plugin => ErrorKind::Plugin,
+        Told::Internal => ErrorKind::Internal,
+    }
+}

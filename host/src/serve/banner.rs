@@ -1,0 +1,56 @@
+//! Telling where the router is: in a few lines to whoever started it, and in a file to programs that chose no port.
+
+use std::{fs, io::Write as _, net::SocketAddr, path::Path};
+
+use anyhow::Context as _;
+use router_config::Config;
+
+use crate::cli;
+
+/// Instances that are named before the rest is only counted.
+const NAMED_MAX: usize = 5;
+
+/// Writes `{data_dir}/listen`: one line, the address. Whole or not at all.
+pub(super) fn write_listen_file(data_dir: &Path, address: SocketAddr) -> anyhow::Result<()> {
+    let path = data_dir.join("listen");
+    let fresh = data_dir.join("listen.new");
+    let write = || {
+        let mut file = fs::File::create(&fresh)?;
+        writeln!(file, "{address}")?;
+        fs::rename(&fresh, &path)
+    };
+    write().with_context(|| format!("{} cannot be written", path.display()))
+}
+
+/// Says where the router listens, what it runs, and what to try.
+pub(super) fn print(config: &Config, address: SocketAddr) {
+    let url = format!("http://{address}");
+    let ids: Vec<&str> = config.instance.iter().map(|one| one.id.as_str()).collect();
+    let named = ids
+        .iter()
+        .take(NAMED_MAX)
+        .copied()
+        .collect::<Vec<_>>()
+        .join(", ");
+    let runs = match ids.len() {
+        0 => "no instance yet; POST /api/instances adds one".to_owned(),
+        count if count > NAMED_MAX => format!("{named} and {} more", count - NAMED_MAX),
+        _ => named,
+    };
+    cli::print(&format!(
+        "godot-mcp-router {} listens on {url}",
+        env!("CARGO_PKG_VERSION")
+    ));
+    cli::print(&format!("  instances  {runs}"));
+    if let Some(first) = ids.first() {
+        cli::print(&format!("  MCP        {url}/mcp/{first}"));
+    }
+    cli::print(&format!("  database   {}", config.storage.url));
+    cli::print(&format!(
+        "  log        {}",
+        config.logging.dir.join("godot-mcp-router.log").display()
+    ));
+    cli::print(&format!(
+        "  try        curl -s {url}/api/health/mcp | jq .summary"
+    ));
+}

@@ -1,0 +1,164 @@
+//! What is watched beside the instances: the database, the plugins, the disks, and the users' table of versions.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use router_config::Config;
+use router_core::{
+    event::{Event, PolicyKind},
+    view::{InstanceView, Lifecycle},
+};
+use router_engine::EngineEvent;
+use router_store::VersionHeartbeat;
+use tokio::{
+    sync::mpsc,
+    time::{MissedTickBehavior, interval},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{clock::unix_ms, desk::Desk};
+use router_admin::Operations as _;
+
+/// How often the disks are looked at: a disk fills in minutes at worst.
+const DISKS_EVERY: Duration = Duration::from_secs(30);
+
+/// How often the users' table hears of the instances: the heartbeat that its readers expect is 30 s old at most.
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
+
+/// Starts every watch. They end with `ends`.
+pub(super) fn start(
+    config: &Config,
+    desk: &Arc<Desk>,
+    events: mpsc::Sender<Event>,
+    plugins: mpsc::Receiver<EngineEvent>,
+    ends: &CancellationToken,
+) -> TaskTracker {
+    let tasks = TaskTracker::new();
+    let disks = vec![
+        config.server.data_dir.clone(),
+        config.logging.dir.clone(),
+        config.instances.socket_dir.clone(),
+    ];
+    let watch = |task: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
+        let ends = ends.clone();
+        tasks.spawn(async move {
+            tokio::select! {
+                () = task => {}
+                () = ends.cancelled() => {}
+            }
+        });
+    };
+    watch(Box::pin(watch_database(Arc::clone(desk), events.clone())));
+    watch(Box::pin(watch_plugins(
+        Arc::clone(desk),
+        plugins,
+        events.clone(),
+    )));
+    watch(Box::pin(watch_disks(disks, events)));
+    watch(Box::pin(tell_versions(Arc::clone(desk))));
+    tasks
+}
+
+async fn watch_database(desk: Arc<Desk>, events: mpsc::Sender<Event>) {
+    let mut state = desk.store.state();
+    let mut was_connected = None;
+    loop {
+        let now = state.borrow_and_update().clone();
+        let is_connected = now.is_connected();
+        if was_connected.replace(is_connected) != Some(is_connected) {
+            match &now {
+                router_store::DatabaseState::Connected { .. } => {
+                    tracing::info!(state = "connected", "database");
+                }
+                router_store::DatabaseState::Disconnected { reason, .. }
+                | router_store::DatabaseState::Unusable { reason, .. } => {
+                    desk.meters.database_lost();
+                    tracing::error!(state = "disconnected", reason, "database");
+                }
+                router_store::DatabaseState::Closed => return,
+            }
+            if events.send(Event::Database(is_connected)).await.is_err() {
+                return;
+            }
+        }
+        if state.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn watch_plugins(
+    desk: Arc<Desk>,
+    mut plugins: mpsc::Receiver<EngineEvent>,
+    events: mpsc::Sender<Event>,
+) {
+    while let Some(event) = plugins.recv().await {
+        crate::engine::note(&desk, &event);
+        let changed = Event::PolicyChanged(PolicyKind::Health);
+        let quarantined = Event::PluginsQuarantined(crate::engine::quarantined(&desk.engine));
+        for event in [changed, quarantined] {
+            if events.send(event).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+async fn watch_disks(paths: Vec<PathBuf>, events: mpsc::Sender<Event>) {
+    let mut rounds = interval(DISKS_EVERY);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        rounds.tick().await;
+        let paths = paths.clone();
+        // A network file system may hang: not on a thread that others need.
+        let Ok(fullest) = tokio::task::spawn_blocking(move || fullest(&paths)).await else {
+            return;
+        };
+        if events.send(Event::Disk(fullest)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The share in use of the fullest of these disks, as `df` counts it: what only root may use is not there.
+fn fullest(paths: &[PathBuf]) -> f64 {
+    let shares = paths.iter().filter_map(|path| {
+        let stat = rustix::fs::statvfs(path).ok()?;
+        let used = stat.f_blocks.saturating_sub(stat.f_bfree);
+        let usable = used + stat.f_bavail;
+        (usable > 0).then(|| used as f64 / usable as f64)
+    });
+    shares.fold(0.0, f64::max)
+}
+
+/// Writes the state of the instances into the users' table, where there is one.
+async fn tell_versions(desk: Arc<Desk>) {
+    let mut rounds = interval(HEARTBEAT_EVERY);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        rounds.tick().await;
+        if !desk.store.state().borrow().is_connected() {
+            continue;
+        }
+        let Ok(view) = desk.view().await else {
+            continue;
+        };
+        let rows = view.instances.iter();
+        let rows = rows
+            .filter(|one| one.id.as_number().is_some())
+            .map(|one| heartbeat(&desk, one));
+        desk.store.heartbeat(rows.collect());
+    }
+}
+
+fn heartbeat(desk: &Desk, view: &InstanceView) -> VersionHeartbeat {
+    let plan = desk.plans.get(&view.id);
+    let is_ready = view.lifecycle == Lifecycle::Ready;
+    VersionHeartbeat {
+        id: view.id.clone(),
+        status: view.status.as_str().to_owned(),
+        pid: view.pid,
+        socket_path: plan.map(|plan| plan.definition.socket_path.clone()),
+        error_message: view.last_error.clone(),
+        heartbeat_ms: is_ready.then(|| i64::try_from(unix_ms()).unwrap_or(i64::MAX)),
+    }
+}
