@@ -4,6 +4,17 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 
+use crate::{
+    StoreError,
+    database::Database,
+    sql::{Call, args},
+    statements::AUDIT_PAGE,
+};
+
+/// Rows of a page where none are asked for, and at most.
+const LIMIT_DEFAULT: u32 = 100;
+const LIMIT_MAX: u32 = 1_000;
+
 /// One thing that somebody did or tried. The store adds when, which router and a unique id.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AuditRow {
@@ -69,4 +80,23 @@ pub struct AuditQuery {
     pub target: Option<String>,
     /// Only rows at or after this, in milliseconds since 1970.
     pub since_ms: Option<i64>,
+}
+
+pub(crate) async fn page(
+    database: &Database,
+    query: AuditQuery,
+) -> Result<Vec<AuditRecord>, StoreError> {
+    let limit = match query.limit {
+        0 => LIMIT_DEFAULT,
+        limit => limit.min(LIMIT_MAX),
+    };
+    let args = args![
+        query.before,
+        query.actor,
+        query.action,
+        query.target,
+        query.since_ms,
+        i64::from(limit)
+    ];
+    Ok(database.rows(Call::new(AUDIT_PAGE, args)).await?)
 }

@@ -10,12 +10,23 @@
 mod audit;
 #[cfg(feature = "test-cluster")]
 pub mod cluster;
+mod counted;
+mod database;
+mod drain;
 mod error;
+mod facts;
 mod instances;
+mod keeper;
+mod link;
 mod migrate;
 mod options;
+mod pools;
+mod spool;
+mod sql;
 mod state;
+mod statements;
 mod store;
+mod target;
 mod values;
 mod versions;
 

@@ -10,7 +10,7 @@ pub enum DatabaseState {
         /// How long the last probe took. A change of this alone does not wake those who watch.
         latency: Duration,
     },
-    /// It does not answer, or refuses us. Retried with back-off up to 10 s.
+    /// It does not answer, or refuses us. Retried with back-off up to 5 s.
     Disconnected {
         /// Since when.
         since: SystemTime,

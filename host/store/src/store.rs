@@ -1,21 +1,56 @@
-//! The store as the rest of the router sees it.
+//! The store as the rest of the router sees it: it opens, hands calls on, and ends.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use router_core::InstanceId;
 use serde_json::Value;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     AuditQuery, AuditRecord, AuditRow, Counters, Crash, CrashRecord, DatabaseState, Intention,
-    PoolFigures, Registered, StoreError, StoreOptions, VersionHeartbeat,
+    PoolFigures, Registered, StoreError, StoreOptions, VersionHeartbeat, audit,
+    counted::Counted,
+    database::Database,
+    drain,
+    facts::{AuditFact, Fact, Writer},
+    instances, keeper,
+    spool::Spool,
+    target::Target,
+    values, versions,
 };
+
+/// A read waits so long for facts that were given before it, so that it sees them. They take milliseconds where nothing is
+/// wrong.
+const SETTLE_MAX: Duration = Duration::from_millis(500);
+/// At the end, facts are given so long to reach the database. The spool keeps the rest.
+const CLOSE_DRAIN_MAX: Duration = Duration::from_secs(5);
+/// At the end, tasks are given so long to notice.
+const CLOSE_TASKS_MAX: Duration = Duration::from_secs(5);
 
 /// A handle on the store; cheap to clone. Every call is bounded in time. Reads and writes while the database is away
 /// answer [`StoreError::Disconnected`] at once, except for facts, which are spooled.
 #[derive(Debug, Clone)]
 pub struct Store {
-    state: watch::Receiver<DatabaseState>,
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    database: Arc<Database>,
+    spool: Spool,
+    writer: Writer,
+    audit_log: bool,
+    heartbeats: watch::Sender<Arc<Vec<VersionHeartbeat>>>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Drop for Inner {
+    /// A store that nobody closed: its tasks end, and the spool's thread with the last handle on it.
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
 }
 
 impl Store {
@@ -25,20 +60,68 @@ impl Store {
     /// The URL is wrong, or the database answers and its schema is absent, too old (Postgres only: SQLite is migrated
     /// here) or too new.
     pub async fn open(options: StoreOptions) -> Result<Self, StoreError> {
-        let _ = options;
-        Err(StoreError::Closed)
+        let target = Target::parse(&options.url, options.password.as_ref())?;
+        let counted = Arc::new(Counted::default());
+        let spool_dir = options.data_dir.join("spool");
+        let spool = Spool::start(
+            spool_dir.clone(),
+            options.spool_bytes_max,
+            Arc::clone(&counted),
+        )
+        .map_err(|error| StoreError::DataDir {
+            path: spool_dir,
+            reason: error.to_string(),
+        })?;
+        let writer = Writer {
+            router_id: options.router_id.clone(),
+            epoch: i64::try_from(options.epoch).unwrap_or(i64::MAX),
+        };
+        let audit_log = options.audit_log;
+        let database = Arc::new(Database::new(options, target, counted));
+        keeper::first(&database).await?;
+        let (heartbeats, latest) = watch::channel(Arc::default());
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let shared = || Arc::clone(&database);
+        tasks.spawn(keeper::keep(shared(), stop.clone(), tasks.clone()));
+        tasks.spawn(drain::drain(shared(), spool.clone(), stop.clone()));
+        tasks.spawn(drain::purge(shared(), stop.clone()));
+        tasks.spawn(versions::beat(shared(), latest, stop.clone()));
+        Ok(Self {
+            inner: Arc::new(Inner {
+                database,
+                spool,
+                writer,
+                audit_log,
+                heartbeats,
+                stop,
+                tasks,
+            }),
+        })
     }
 
     /// The state of the database, now and as it changes.
     #[must_use]
     pub fn state(&self) -> watch::Receiver<DatabaseState> {
-        self.state.clone()
+        self.inner.database.state.subscribe()
     }
 
     /// Keeps an audit row. Never blocks, whatever the database and the disk do; the row is on disk within milliseconds
     /// and in the database as soon as there is one.
     pub fn audit(&self, row: AuditRow) {
-        let _ = row;
+        let row = AuditFact::new(row, &self.inner.writer);
+        if self.inner.audit_log {
+            tracing::info!(
+                actor = row.actor,
+                role = row.role,
+                action = row.action,
+                target = row.target,
+                from = row.from_address,
+                result = row.result,
+                detail = row.detail,
+                "AUDIT"
+            );
+        }
+        self.inner.spool.keep(Fact::Audit(row));
     }
 
     /// Audit rows, newest first. Rows written before the call are seen by it.
@@ -46,8 +129,8 @@ impl Store {
     /// # Errors
     /// Disconnected, or the statement failed.
     pub async fn audit_page(&self, query: AuditQuery) -> Result<Vec<AuditRecord>, StoreError> {
-        let _ = query;
-        Err(StoreError::Closed)
+        self.settle().await;
+        audit::page(&self.inner.database, query).await
     }
 
     /// Every instance registered by API, oldest first.
@@ -55,7 +138,7 @@ impl Store {
     /// # Errors
     /// Disconnected, or the statement failed.
     pub async fn registered(&self) -> Result<Vec<Registered>, StoreError> {
-        Err(StoreError::Closed)
+        instances::registered(&self.inner.database).await
     }
 
     /// Keeps the definition of an instance.
@@ -63,8 +146,7 @@ impl Store {
     /// # Errors
     /// It is registered already, its definition is too large, or disconnected.
     pub async fn register(&self, id: &InstanceId, definition: &Value) -> Result<(), StoreError> {
-        let _ = (id, definition);
-        Err(StoreError::Closed)
+        instances::register(&self.inner.database, &self.inner.writer, id, definition).await
     }
 
     /// Forgets a registered instance with its intention, tally and crash evidence. Whether there was one.
@@ -72,19 +154,21 @@ impl Store {
     /// # Errors
     /// Disconnected, or the statement failed.
     pub async fn unregister(&self, id: &InstanceId) -> Result<bool, StoreError> {
-        let _ = id;
-        Err(StoreError::Closed)
+        self.settle().await;
+        instances::unregister(&self.inner.database, id).await
     }
 
     /// Keeps that an operator stopped an instance, or started it again. A fact: never blocks, spooled while the database
     /// is away.
     pub fn set_intention(&self, id: &InstanceId, stopped: bool) {
-        let _ = (id, stopped);
+        let fact = Fact::intention(id.as_str(), stopped, &self.inner.writer);
+        self.inner.spool.keep(fact);
     }
 
     /// Keeps the restart tally of an instance. A fact: never blocks, spooled while the database is away.
-    pub fn set_tally(&self, id: &InstanceId, tally: Option<Value>) {
-        let _ = (id, tally);
+    pub fn set_tally(&self, id: &InstanceId, tally: Option<&Value>) {
+        let fact = Fact::tally(id.as_str(), tally, &self.inner.writer);
+        self.inner.spool.keep(fact);
     }
 
     /// What is kept by the two above. Facts given before the call are seen by it.
@@ -92,12 +176,14 @@ impl Store {
     /// # Errors
     /// Disconnected, or the statement failed.
     pub async fn intentions(&self) -> Result<Vec<Intention>, StoreError> {
-        Err(StoreError::Closed)
+        self.settle().await;
+        instances::intentions(&self.inner.database).await
     }
 
     /// Keeps crash evidence, the last 20 per instance. A fact: never blocks, spooled while the database is away.
-    pub fn record_crash(&self, crash: CrashRecord) {
-        let _ = crash;
+    pub fn record_crash(&self, crash: &CrashRecord) {
+        let fact = Fact::crash(crash.id.as_str(), &crash.evidence, &self.inner.writer);
+        self.inner.spool.keep(fact);
     }
 
     /// The crash evidence of an instance, newest first. Facts given before the call are seen by it.
@@ -105,8 +191,8 @@ impl Store {
     /// # Errors
     /// Disconnected, or the statement failed.
     pub async fn crashes(&self, id: &InstanceId, limit: u32) -> Result<Vec<Crash>, StoreError> {
-        let _ = (id, limit);
-        Err(StoreError::Closed)
+        self.settle().await;
+        instances::crashes(&self.inner.database, id, limit).await
     }
 
     /// Forgets tally and crash evidence of an instance. What an operator decided about it stays.
@@ -114,8 +200,9 @@ impl Store {
     /// # Errors
     /// Disconnected, or the statement failed.
     pub async fn delete_state(&self, id: &InstanceId) -> Result<(), StoreError> {
-        let _ = id;
-        Err(StoreError::Closed)
+        // Evidence that is still on its way would come back after its deletion.
+        self.settle().await;
+        instances::delete_state(&self.inner.database, id).await
     }
 
     /// A value of a plugin.
@@ -123,8 +210,7 @@ impl Store {
     /// # Errors
     /// Disconnected, or the statement failed.
     pub async fn kv_get(&self, plugin: &str, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        let _ = (plugin, key);
-        Err(StoreError::Closed)
+        values::get(&self.inner.database, plugin, key).await
     }
 
     /// Sets a value of a plugin.
@@ -132,8 +218,13 @@ impl Store {
     /// # Errors
     /// Past a bound, disconnected, or the statement failed.
     pub async fn kv_put(&self, plugin: &str, key: &str, value: &[u8]) -> Result<(), StoreError> {
-        let _ = (plugin, key, value);
-        Err(StoreError::Closed)
+        values::put(
+            &self.inner.database,
+            &self.inner.writer,
+            (plugin, key),
+            value,
+        )
+        .await
     }
 
     /// Removes a value of a plugin. Whether there was one.
@@ -141,8 +232,7 @@ impl Store {
     /// # Errors
     /// Disconnected, or the statement failed.
     pub async fn kv_delete(&self, plugin: &str, key: &str) -> Result<bool, StoreError> {
-        let _ = (plugin, key);
-        Err(StoreError::Closed)
+        values::delete(&self.inner.database, plugin, key).await
     }
 
     /// The keys of a plugin that begin with a text, in order.
@@ -150,35 +240,59 @@ impl Store {
     /// # Errors
     /// Disconnected, or the statement failed.
     pub async fn kv_list(&self, plugin: &str, prefix: &str) -> Result<Vec<String>, StoreError> {
-        let _ = (plugin, prefix);
-        Err(StoreError::Closed)
+        values::list(&self.inner.database, plugin, prefix).await
     }
 
     /// Hands over how instances are doing, for `godot_versions`. Never blocks: only the latest set is kept, and it is
     /// written when the database is there.
     pub fn heartbeat(&self, versions: Vec<VersionHeartbeat>) {
-        let _ = versions;
+        self.inner.heartbeats.send_replace(Arc::new(versions));
     }
 
     /// The connections now.
     #[must_use]
     pub fn pool(&self) -> PoolFigures {
-        PoolFigures::default()
+        self.inner.database.figures()
     }
 
     /// What was counted.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        Counters::default()
+        let waiting = self.inner.spool.progress().borrow().waiting;
+        self.inner.database.counted.snapshot(waiting)
     }
 
     /// Waits until every fact given before this call is in the database. False when it is not within the deadline.
     pub async fn flush(&self, deadline: Duration) -> bool {
-        let _ = deadline;
-        false
+        let accepted = self.inner.spool.accepted();
+        let mut progress = self.inner.spool.progress();
+        let settled = progress.wait_for(|progress| progress.settled >= accepted);
+        matches!(timeout(deadline, settled).await, Ok(Ok(_)))
     }
 
     /// Ends the store: facts are written to the database where it answers within 5 s, and are safe in the spool
     /// otherwise; then tasks and connections end. Other handles answer [`StoreError::Closed`] afterwards.
-    pub async fn close(&self) {}
+    pub async fn close(&self) {
+        let inner = &self.inner;
+        if inner.database.state.borrow().is_connected() {
+            self.flush(CLOSE_DRAIN_MAX).await;
+        }
+        inner.stop.cancel();
+        inner.tasks.close();
+        if timeout(CLOSE_TASKS_MAX, inner.tasks.wait()).await.is_err() {
+            tracing::error!("tasks of the store did not end in time");
+        }
+        inner.spool.stop().await;
+        inner.database.state.send_replace(DatabaseState::Closed);
+        if let Some(pools) = inner.database.replace(None) {
+            pools.retire().await;
+        }
+    }
+
+    /// Lets facts that were given before a read reach the database, where it is there.
+    async fn settle(&self) {
+        if self.inner.database.state.borrow().is_connected() {
+            self.flush(SETTLE_MAX).await;
+        }
+    }
 }

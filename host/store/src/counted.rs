@@ -1,0 +1,44 @@
+//! What the store counts, written from every thread.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::Counters;
+
+/// The counters behind [`Counters`].
+#[derive(Debug, Default)]
+pub(crate) struct Counted {
+    pub(crate) spooled: AtomicU64,
+    pub(crate) drained: AtomicU64,
+    pub(crate) lost: AtomicU64,
+    pub(crate) rejected: AtomicU64,
+    pub(crate) torn: AtomicU64,
+    pub(crate) errors: AtomicU64,
+    pub(crate) timeouts: AtomicU64,
+    pub(crate) exhausted: AtomicU64,
+    pub(crate) retries: AtomicU64,
+    pub(crate) reconnects: AtomicU64,
+}
+
+impl Counted {
+    /// Adds to a counter.
+    pub(crate) fn add(counter: &AtomicU64, count: u64) {
+        counter.fetch_add(count, Relaxed);
+    }
+
+    /// All of them, with what waits now.
+    pub(crate) fn snapshot(&self, waiting: u64) -> Counters {
+        Counters {
+            spooled: self.spooled.load(Relaxed),
+            drained: self.drained.load(Relaxed),
+            waiting,
+            lost: self.lost.load(Relaxed),
+            rejected: self.rejected.load(Relaxed),
+            torn: self.torn.load(Relaxed),
+            errors: self.errors.load(Relaxed),
+            timeouts: self.timeouts.load(Relaxed),
+            exhausted: self.exhausted.load(Relaxed),
+            retries: self.retries.load(Relaxed),
+            reconnects: self.reconnects.load(Relaxed),
+        }
+    }
+}

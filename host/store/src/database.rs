@@ -1,0 +1,311 @@
+//! Running statements on whatever connection there is: within a deadline, once more when the connection died under it,
+//! and not at all while the database is away.
+
+use std::{
+    future::Future,
+    marker::PhantomData,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use parking_lot::Mutex;
+use sqlx::Error;
+use tokio::{
+    sync::{Notify, watch},
+    time::timeout_at,
+};
+
+use crate::{
+    DatabaseState, PoolFigures, StoreError, StoreOptions,
+    counted::Counted,
+    link::{Fault, Link, told},
+    pools::Pools,
+    sql::{Call, Row},
+    target::Target,
+};
+
+/// What a statement may take past the server's own limit before we let go of its connection: the way there and back.
+const WIRE_MAX: Duration = Duration::from_secs(1);
+
+/// See the module. Shared by everything in the store.
+#[derive(Debug)]
+pub(crate) struct Database {
+    pub(crate) options: StoreOptions,
+    pub(crate) target: Target,
+    pub(crate) counted: Arc<Counted>,
+    /// The state, as everybody may watch it. Written by the keeper.
+    pub(crate) state: watch::Sender<DatabaseState>,
+    /// Tells the keeper that something went wrong with the connection.
+    pub(crate) doubt: Notify,
+    /// Statements that were answered: what tells a busy pool from a hanging one.
+    /// When this life began, in milliseconds since 1970.
+    pub(crate) started_ms: i64,
+    answered: AtomicU64,
+    current: Mutex<Option<Arc<Pools>>>,
+}
+
+/// A statement that failed, and what that means.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub(crate) fault: Fault,
+    pub(crate) error: StoreError,
+}
+
+impl From<Failed> for StoreError {
+    fn from(failed: Failed) -> Self {
+        failed.error
+    }
+}
+
+impl Database {
+    /// A database that nobody has connected to yet.
+    pub(crate) fn new(options: StoreOptions, target: Target, counted: Arc<Counted>) -> Self {
+        let state = DatabaseState::Disconnected {
+            since: SystemTime::now(),
+            reason: "not tried yet".to_owned(),
+        };
+        Self {
+            options,
+            target,
+            counted,
+            state: watch::Sender::new(state),
+            doubt: Notify::new(),
+            started_ms: now_ms(),
+            answered: AtomicU64::new(0),
+            current: Mutex::new(None),
+        }
+    }
+
+    /// The pool, while there is one.
+    pub(crate) fn pools(&self) -> Option<Arc<Pools>> {
+        self.current.lock().clone()
+    }
+
+    /// Replaces the pool. The one before is the caller's to retire.
+    pub(crate) fn replace(&self, pools: Option<Arc<Pools>>) -> Option<Arc<Pools>> {
+        std::mem::replace(&mut *self.current.lock(), pools)
+    }
+
+    /// How many statements were answered.
+    pub(crate) fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// The connections now.
+    pub(crate) fn figures(&self) -> PoolFigures {
+        self.pools()
+            .map_or_else(PoolFigures::default, |pools| pools.figures())
+    }
+
+    /// The rows that a statement gives.
+    pub(crate) async fn rows<T: Row + Sync>(&self, call: Call) -> Result<Vec<T>, Failed> {
+        let row = PhantomData;
+        self.run(&Rows { call, row }, self.patience()).await
+    }
+
+    /// Runs one statement. How many rows it changed. It must be harmless to run it twice.
+    pub(crate) async fn change(&self, call: Call) -> Result<u64, Failed> {
+        let changed = self.changes(vec![call]).await?;
+        Ok(changed.first().copied().unwrap_or(0))
+    }
+
+    /// Runs statements in one transaction. How many rows each changed. It must be harmless to run them twice.
+    pub(crate) async fn changes(&self, calls: Vec<Call>) -> Result<Vec<u64>, Failed> {
+        self.run(&Changes(calls), self.patience()).await
+    }
+
+    /// How long one operation may take in all: a wait for a connection and the longest statement.
+    fn patience(&self) -> Duration {
+        self.options.acquire_timeout + self.options.query_timeout + WIRE_MAX
+    }
+
+    /// Runs work on a connection, within a deadline, and once more where its connection died.
+    pub(crate) async fn run<W: Work>(
+        &self,
+        work: &W,
+        patience: Duration,
+    ) -> Result<W::Output, Failed> {
+        let started = Instant::now();
+        let deadline = started + patience;
+        let mut again = true;
+        loop {
+            let failed = match self.attempt(work, started, deadline).await {
+                Ok(output) => {
+                    self.answered.fetch_add(1, Ordering::Relaxed);
+                    return Ok(output);
+                }
+                Err(failed) => failed,
+            };
+            if failed.fault == Fault::Dead && again {
+                again = false;
+                Counted::add(&self.counted.retries, 1);
+                continue;
+            }
+            self.count(&failed);
+            return Err(failed);
+        }
+    }
+
+    fn count(&self, failed: &Failed) {
+        Counted::add(&self.counted.errors, 1);
+        match failed.error {
+            StoreError::TimedOut { .. } => Counted::add(&self.counted.timeouts, 1),
+            StoreError::Exhausted { .. } => Counted::add(&self.counted.exhausted, 1),
+            _ => {}
+        }
+        if matches!(failed.fault, Fault::Dead | Fault::Away) {
+            self.doubt.notify_one();
+        }
+    }
+
+    async fn attempt<W: Work>(
+        &self,
+        work: &W,
+        started: Instant,
+        deadline: Instant,
+    ) -> Result<W::Output, Failed> {
+        let Some(pools) = self.pools() else {
+            return Err(self.away());
+        };
+        let acquire = deadline
+            .saturating_duration_since(Instant::now())
+            .min(self.options.acquire_timeout);
+        tokio::select! {
+            biased;
+            // The keeper has put another pool in its place, or none: looking once more tells which.
+            () = pools.retired() => Err(Failed { fault: Fault::Dead, ..self.away() }),
+            done = self.on_pool(&pools, work, acquire, started, deadline) => done,
+        }
+    }
+
+    async fn on_pool<W: Work>(
+        &self,
+        pools: &Pools,
+        work: &W,
+        acquire: Duration,
+        started: Instant,
+        deadline: Instant,
+    ) -> Result<W::Output, Failed> {
+        let waited_ms = || u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let Some(permit) = pools.permit(acquire).await else {
+            let max = pools.figures().max;
+            let waited_ms = waited_ms();
+            // These words are what operators search for.
+            tracing::error!(
+                kind = "database",
+                max,
+                waited_ms,
+                "no available connections in pool"
+            );
+            return Err(Failed {
+                fault: Fault::Refused,
+                error: StoreError::Exhausted { max, waited_ms },
+            });
+        };
+        let worked = timeout_at(deadline.into(), async {
+            let mut lease = pools.lease(permit).await?;
+            let output = work.run(lease.link()).await;
+            // An answer that is an error leaves the connection as usable as any other answer.
+            if !matches!(&output, Err(error) if Fault::of(error) == Fault::Dead) {
+                lease.done();
+            }
+            output
+        });
+        match worked.await {
+            Ok(Ok(output)) => Ok(output),
+            Ok(Err(error)) => Err(self.judge(&error, waited_ms())),
+            Err(_) => {
+                let waited_ms = waited_ms();
+                tracing::error!(
+                    kind = "database",
+                    waited_ms,
+                    "TIMEOUT: the database did not answer"
+                );
+                Err(Failed {
+                    fault: Fault::Away,
+                    error: StoreError::TimedOut { waited_ms },
+                })
+            }
+        }
+    }
+
+    fn judge(&self, error: &Error, waited_ms: u64) -> Failed {
+        let fault = Fault::of(error);
+        let reason = told(error);
+        let error = match fault {
+            Fault::Cancelled => StoreError::TimedOut { waited_ms },
+            Fault::Dead | Fault::Away => StoreError::Disconnected { reason },
+            Fault::Data | Fault::NoTable | Fault::Refused => StoreError::Refused {
+                reason,
+                code: error
+                    .as_database_error()
+                    .and_then(|error| error.code())
+                    .unwrap_or_default()
+                    .into_owned(),
+            },
+        };
+        Failed { fault, error }
+    }
+
+    /// What is answered while there is no connection.
+    fn away(&self) -> Failed {
+        let error = match &*self.state.borrow() {
+            DatabaseState::Closed => StoreError::Closed,
+            DatabaseState::Disconnected { reason, .. } | DatabaseState::Unusable { reason, .. } => {
+                let reason = reason.clone();
+                StoreError::Disconnected { reason }
+            }
+            // The keeper is replacing the pool at this moment.
+            DatabaseState::Connected { .. } => StoreError::Disconnected {
+                reason: "the connection is being established anew".to_owned(),
+            },
+        };
+        Failed {
+            fault: Fault::Away,
+            error,
+        }
+    }
+}
+
+/// Something to do on a connection. It must be harmless to do it twice.
+pub(crate) trait Work: Sync {
+    /// What comes of it.
+    type Output: Send;
+    /// Does it.
+    fn run(&self, link: Link<'_>) -> impl Future<Output = Result<Self::Output, Error>> + Send;
+}
+
+struct Rows<T> {
+    call: Call,
+    row: PhantomData<T>,
+}
+
+impl<T: Row + Sync> Work for Rows<T> {
+    type Output = Vec<T>;
+    async fn run(&self, mut link: Link<'_>) -> Result<Vec<T>, Error> {
+        link.rows(&self.call).await
+    }
+}
+
+struct Changes(Vec<Call>);
+
+impl Work for Changes {
+    type Output = Vec<u64>;
+    async fn run(&self, mut link: Link<'_>) -> Result<Vec<u64>, Error> {
+        match self.0.as_slice() {
+            [call] => Ok(vec![link.change(call).await?]),
+            calls => link.changes(calls).await,
+        }
+    }
+}
+
+/// The wall clock, in milliseconds since 1970.
+pub(crate) fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    })
+}

@@ -1,0 +1,178 @@
+//! The way from the spool into the database: oldest first, in order, many audit rows at once, and never twice.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    StoreError,
+    counted::Counted,
+    database::{Database, Failed, now_ms},
+    facts::{AuditFact, Fact, audit_insert},
+    link::Fault,
+    spool::{Batch, Spool},
+    sql::{Call, Sql, args},
+    statements::{AUDIT_PURGE, CRASH_PURGE},
+};
+
+/// Audit rows in one statement: some 200 KB, a few milliseconds of a server's time.
+const ROWS_MAX: usize = 500;
+/// Pauses after a refusal that is not about the data (a missing grant).
+const PAUSE_FIRST: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// Rows past their time that are deleted with one statement: short enough not to hold up the writer of SQLite.
+const PURGE_ROWS: i64 = 1_000;
+/// How often rows past their time are looked for.
+const PURGE_EVERY: Duration = Duration::from_secs(3_600);
+/// The first look, after a start has calmed down.
+const PURGE_FIRST: Duration = Duration::from_secs(5);
+
+/// Brings facts into the database until it is stopped.
+pub(crate) async fn drain(database: Arc<Database>, spool: Spool, stop: CancellationToken) {
+    let drained = async {
+        let mut progress = spool.progress();
+        loop {
+            if progress
+                .wait_for(|progress| progress.pending)
+                .await
+                .is_err()
+            {
+                return;
+            }
+            connected(&database).await;
+            if let Some(batch) = spool.take().await {
+                put(&database, &spool, batch).await;
+            }
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = drained => {}
+    }
+}
+
+/// Waits until there is a connection.
+async fn connected(database: &Database) {
+    let mut state = database.state.subscribe();
+    // The sender lives in the database that is borrowed here.
+    let _ = state.wait_for(|state| state.is_connected()).await;
+}
+
+/// Brings one batch into the database, however long that takes, and lets the spool forget it.
+async fn put(database: &Database, spool: &Spool, batch: Batch) {
+    let mut rest = batch.facts.as_slice();
+    while let [first, ..] = rest {
+        let rows: Vec<&AuditFact> = rest.iter().map_while(audit_row).take(ROWS_MAX).collect();
+        let (calls, count) = if rows.is_empty() {
+            (first.calls(), 1)
+        } else {
+            (vec![audit_insert(&rows)], rows.len())
+        };
+        let (now, later) = rest.split_at(count);
+        if persist(database, calls).await.is_err() {
+            one_by_one(database, spool, now).await;
+        }
+        rest = later;
+    }
+    spool.done(batch.number).await;
+}
+
+fn audit_row(fact: &Fact) -> Option<&AuditFact> {
+    match fact {
+        Fact::Audit(row) => Some(row),
+        _ => None,
+    }
+}
+
+/// One of these facts is poison: the others are kept, it is put aside.
+async fn one_by_one(database: &Database, spool: &Spool, facts: &[Fact]) {
+    for fact in facts {
+        if let Err(reason) = persist(database, fact.calls()).await {
+            spool.reject(fact.clone(), reason).await;
+        }
+    }
+}
+
+/// Runs statements until the database takes them; an error only where it never will, because of their data.
+async fn persist(database: &Database, calls: Vec<Call>) -> Result<(), String> {
+    let count = calls.len();
+    let mut pause = PAUSE_FIRST;
+    loop {
+        match database.changes(calls.clone()).await {
+            Ok(changed) => {
+                debug_assert_eq!(changed.len(), count);
+                // Rows that were there already are not counted: a former life counted them.
+                Counted::add(
+                    &database.counted.drained,
+                    changed.first().copied().unwrap_or(0),
+                );
+                return Ok(());
+            }
+            Err(Failed {
+                fault: Fault::Data,
+                error,
+            }) => return Err(error.to_string()),
+            Err(Failed { fault, error }) => {
+                if fault == Fault::Refused {
+                    tracing::error!(kind = "database", error = %error, "audit rows wait in the spool: the database refuses them");
+                }
+                sleep(pause).await;
+                pause = (pause * 2).min(PAUSE_MAX);
+                if matches!(error, StoreError::Disconnected { .. }) {
+                    connected(database).await;
+                    pause = PAUSE_FIRST;
+                }
+            }
+        }
+    }
+}
+
+/// Deletes audit rows and crash evidence past their time, until it is stopped.
+pub(crate) async fn purge(database: Arc<Database>, stop: CancellationToken) {
+    let days = i64::from(database.options.audit_retention_days);
+    if days == 0 {
+        return;
+    }
+    let purged = async {
+        let mut rest = PURGE_FIRST;
+        loop {
+            sleep(rest).await;
+            rest = PURGE_EVERY;
+            connected(&database).await;
+            let before_ms = now_ms().saturating_sub(days * 86_400_000);
+            for sql in [AUDIT_PURGE, CRASH_PURGE] {
+                if let Err(error) = purge_all(&database, sql, before_ms).await {
+                    tracing::warn!(error = %error.error, "rows past their time could not be deleted");
+                    rest = PURGE_EVERY / 60;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = purged => {}
+    }
+}
+
+/// Deletes in batches, so that nobody waits long behind it.
+pub(crate) async fn purge_all(
+    database: &Database,
+    sql: Sql,
+    before_ms: i64,
+) -> Result<u64, Failed> {
+    let mut purged = 0;
+    loop {
+        let call = Call::new(sql, args![before_ms, PURGE_ROWS]);
+        let rows = database.change(call).await?;
+        purged += rows;
+        if rows == 0 {
+            if purged > 0 {
+                tracing::info!(rows = purged, "rows past their time were deleted");
+            }
+            return Ok(purged);
+        }
+        tokio::task::yield_now().await;
+    }
+}

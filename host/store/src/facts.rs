@@ -1,0 +1,295 @@
+//! Facts: what happened and must not be lost, whatever the database does. They travel through the spool as lines of JSON
+//! and into the database as statements that are harmless to repeat.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    AuditRow,
+    database::now_ms,
+    sql::{Call, args},
+    statements::{AUDIT_INSERT, CRASH_INSERT, CRASH_TRIM, INTENTION_SET, TALLY_SET},
+};
+
+/// Longest name in a row: actor, role, action, target, result. An address or an id is far shorter.
+const NAME_CHARS_MAX: usize = 512;
+/// Longest detail of an audit row.
+const DETAIL_CHARS_MAX: usize = 4_096;
+/// Longest crash evidence as text, in bytes: a stderr tail of some hundred lines.
+const EVIDENCE_BYTES_MAX: usize = 64 * 1024;
+/// Crash evidence kept per instance: enough to see a pattern.
+pub(crate) const CRASHES_PER_INSTANCE_MAX: i64 = 20;
+
+/// Who writes: what every row carries.
+#[derive(Debug, Clone)]
+pub(crate) struct Writer {
+    pub(crate) router_id: String,
+    pub(crate) epoch: i64,
+}
+
+/// One fact. Its serde form is the spool's: a field may be added, never renamed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub(crate) enum Fact {
+    Audit(AuditFact),
+    Crash {
+        id: String,
+        instance: String,
+        at_ms: i64,
+        evidence: String,
+        router_id: String,
+        epoch: i64,
+    },
+    Intention {
+        instance: String,
+        stopped: bool,
+        at_ms: i64,
+        router_id: String,
+        epoch: i64,
+    },
+    Tally {
+        instance: String,
+        tally: Option<String>,
+        at_ms: i64,
+        router_id: String,
+        epoch: i64,
+    },
+}
+
+/// An audit row as it is kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct AuditFact {
+    pub(crate) id: String,
+    pub(crate) at_ms: i64,
+    pub(crate) actor: String,
+    pub(crate) role: String,
+    pub(crate) action: String,
+    pub(crate) target: String,
+    pub(crate) from_address: String,
+    pub(crate) result: String,
+    pub(crate) detail: String,
+    pub(crate) router_id: String,
+    pub(crate) epoch: i64,
+}
+
+impl AuditFact {
+    /// A row about something that succeeded without anybody calling.
+    pub(crate) fn by_itself(actor: &str, action: &str, detail: String, router_id: &str) -> Self {
+        let writer = Writer {
+            router_id: router_id.to_owned(),
+            epoch: 0,
+        };
+        let row = AuditRow {
+            actor: actor.to_owned(),
+            action: action.to_owned(),
+            result: "ok".to_owned(),
+            detail,
+            ..AuditRow::default()
+        };
+        Self::new(row, &writer)
+    }
+
+    /// Stamps a row.
+    pub(crate) fn new(row: AuditRow, writer: &Writer) -> Self {
+        Self {
+            id: fresh_id(),
+            at_ms: now_ms(),
+            actor: clean(row.actor, NAME_CHARS_MAX),
+            role: clean(row.role, NAME_CHARS_MAX),
+            action: clean(row.action, NAME_CHARS_MAX),
+            target: clean(row.target, NAME_CHARS_MAX),
+            from_address: row.from.map(|from| from.to_string()).unwrap_or_default(),
+            result: clean(row.result, NAME_CHARS_MAX),
+            detail: clean(row.detail, DETAIL_CHARS_MAX),
+            router_id: writer.router_id.clone(),
+            epoch: writer.epoch,
+        }
+    }
+}
+
+impl Fact {
+    /// Crash evidence.
+    pub(crate) fn crash(instance: &str, evidence: &Value, writer: &Writer) -> Self {
+        let mut text = evidence.to_string();
+        if text.len() > EVIDENCE_BYTES_MAX {
+            let kept: String = text.chars().take(EVIDENCE_BYTES_MAX / 4).collect();
+            text = serde_json::json!({ "cut": true, "beginning": kept }).to_string();
+        }
+        Self::Crash {
+            id: fresh_id(),
+            instance: instance.to_owned(),
+            at_ms: now_ms(),
+            evidence: text,
+            router_id: writer.router_id.clone(),
+            epoch: writer.epoch,
+        }
+    }
+
+    /// An operator's decision.
+    pub(crate) fn intention(instance: &str, stopped: bool, writer: &Writer) -> Self {
+        Self::Intention {
+            instance: instance.to_owned(),
+            stopped,
+            at_ms: now_ms(),
+            router_id: writer.router_id.clone(),
+            epoch: writer.epoch,
+        }
+    }
+
+    /// A restart tally.
+    pub(crate) fn tally(instance: &str, tally: Option<&Value>, writer: &Writer) -> Self {
+        Self::Tally {
+            instance: instance.to_owned(),
+            tally: tally.map(Value::to_string),
+            at_ms: now_ms(),
+            router_id: writer.router_id.clone(),
+            epoch: writer.epoch,
+        }
+    }
+
+    /// The statements that keep a fact other than an audit row (those are kept many at once).
+    pub(crate) fn calls(&self) -> Vec<Call> {
+        match self {
+            Self::Audit(row) => vec![audit_insert(&[row])],
+            Self::Crash {
+                id,
+                instance,
+                at_ms,
+                evidence,
+                router_id,
+                epoch,
+            } => vec![
+                Call::new(
+                    CRASH_INSERT,
+                    args![
+                        id.as_str(),
+                        instance.as_str(),
+                        *at_ms,
+                        evidence.as_str(),
+                        router_id.as_str(),
+                        *epoch
+                    ],
+                ),
+                Call::new(
+                    CRASH_TRIM,
+                    args![instance.as_str(), CRASHES_PER_INSTANCE_MAX],
+                ),
+            ],
+            Self::Intention {
+                instance,
+                stopped,
+                at_ms,
+                router_id,
+                epoch,
+            } => vec![Call::new(
+                INTENTION_SET,
+                args![
+                    instance.as_str(),
+                    *stopped,
+                    *at_ms,
+                    router_id.as_str(),
+                    *epoch
+                ],
+            )],
+            Self::Tally {
+                instance,
+                tally,
+                at_ms,
+                router_id,
+                epoch,
+            } => vec![Call::new(
+                TALLY_SET,
+                args![
+                    instance.as_str(),
+                    tally.clone(),
+                    *at_ms,
+                    router_id.as_str(),
+                    *epoch
+                ],
+            )],
+        }
+    }
+
+    /// The fact as one line of the spool, its newline included.
+    pub(crate) fn write_line(&self, into: &mut Vec<u8>) {
+        serde_json::to_writer(&mut *into, self)
+            .expect("a fact holds only texts and numbers, and memory does not refuse bytes");
+        into.push(b'\n');
+    }
+}
+
+/// Keeps audit rows, in their order.
+pub(crate) fn audit_insert(rows: &[&AuditFact]) -> Call {
+    let rows = serde_json::to_string(rows).expect("a row holds only texts and numbers");
+    Call::new(AUDIT_INSERT, args![rows])
+}
+
+/// An id that no other row of any router has.
+fn fresh_id() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}
+
+/// A text that every database takes: Postgres keeps no NUL. Cut to a bound.
+fn clean(text: String, chars_max: usize) -> String {
+    let fits = text.len() <= chars_max || text.chars().nth(chars_max).is_none();
+    if fits && !text.contains('\0') {
+        return text;
+    }
+    text.chars()
+        .take(chars_max)
+        .map(|c| if c == '\0' { '\u{fffd}' } else { c })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{AuditFact, EVIDENCE_BYTES_MAX, Fact, Writer, clean};
+    use crate::AuditRow;
+
+    fn writer() -> Writer {
+        Writer {
+            router_id: "r".into(),
+            epoch: 7,
+        }
+    }
+
+    #[test]
+    fn texts_are_cut_and_hold_no_nul() {
+        assert_eq!(clean("a\0b".into(), 10), "a\u{fffd}b");
+        assert_eq!(clean("äöü".into(), 2), "äö");
+        assert_eq!(clean("äöü".into(), 3), "äöü");
+    }
+
+    #[test]
+    fn a_line_of_the_spool_reads_back_as_the_same_fact() {
+        let row = AuditRow {
+            actor: "a\nb\u{2028}\"".into(),
+            from: Some("127.0.0.1:1".parse().unwrap()),
+            ..AuditRow::default()
+        };
+        let facts = [
+            Fact::Audit(AuditFact::new(row, &writer())),
+            Fact::crash("demo", &json!({"stderr": ["x\u{0}"]}), &writer()),
+            Fact::intention("demo", true, &writer()),
+            Fact::tally("demo", None, &writer()),
+        ];
+        for fact in facts {
+            let mut line = Vec::new();
+            fact.write_line(&mut line);
+            assert_eq!(line.iter().filter(|b| **b == b'\n').count(), 1);
+            assert_eq!(serde_json::from_slice::<Fact>(&line).unwrap(), fact);
+        }
+    }
+
+    #[test]
+    fn large_evidence_is_replaced_by_its_beginning() {
+        let huge = json!({ "stderr": "\u{1}".repeat(3 * EVIDENCE_BYTES_MAX) });
+        let Fact::Crash { evidence, .. } = Fact::crash("demo", &huge, &writer()) else {
+            panic!("not a crash");
+        };
+        assert!(evidence.len() <= EVIDENCE_BYTES_MAX, "{}", evidence.len());
+        assert!(evidence.contains("\"cut\":true"));
+    }
+}

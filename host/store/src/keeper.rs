@@ -1,0 +1,325 @@
+//! Keeps the connection: probes it, gives it up when it is lost, tries again with back-off, and tells everybody.
+//!
+//! The one writer of the state. Nothing here can end: a database that is away is an ordinary thing.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use sqlx::Error;
+use tokio::time::{sleep, timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    DatabaseState, StoreError,
+    counted::Counted,
+    database::{Database, Work, now_ms},
+    link::{Fault, Link, told},
+    migrate::{self, Found},
+    pools::Pools,
+    sql::{Call, args},
+    statements::{ROUTER_SEEN, SCHEMA_READ},
+    target::{Direct, Target},
+    versions::VersionsTable,
+};
+
+/// A connection that nobody complains about is looked at this often. A frozen server is found within two probes.
+const PROBE_EVERY: Duration = Duration::from_secs(2);
+/// A server that has not answered `SELECT` on one row within this is taken for gone, unless a new connection works.
+const PROBE_MAX: Duration = Duration::from_secs(3);
+/// Connecting, with everything that is read and written on a new connection.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// Pauses between attempts: short at first (a restart of the server), then sparing (an outage).
+const PAUSE_FIRST: Duration = Duration::from_millis(250);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// Connects for the first time, so that whoever opens the store learns of a schema that cannot be used.
+pub(crate) async fn first(database: &Database) -> Result<(), StoreError> {
+    match establish(database).await {
+        Ok((pools, latency)) => {
+            database.replace(Some(Arc::new(pools)));
+            connected(database, latency);
+            Ok(())
+        }
+        Err(error @ (StoreError::Unmigrated { .. } | StoreError::TooNew { .. })) => Err(error),
+        Err(error) => {
+            lost(database, &error);
+            Ok(())
+        }
+    }
+}
+
+/// Runs until it is stopped.
+pub(crate) async fn keep(database: Arc<Database>, stop: CancellationToken, tasks: TaskTracker) {
+    let mut pause = PAUSE_FIRST;
+    let mut answered = 0;
+    loop {
+        let connected = database.pools().is_some();
+        let rest = if connected {
+            PROBE_EVERY
+        } else {
+            jittered(pause)
+        };
+        let doubted = tokio::select! {
+            () = stop.cancelled() => return,
+            () = sleep(rest) => false,
+            () = database.doubt.notified(), if connected => true,
+        };
+        let seen = tokio::select! {
+            () = stop.cancelled() => return,
+            seen = look(&database, connected, doubted, answered) => seen,
+        };
+        answered = database.answered();
+        match seen {
+            Seen::Fine(latency) => {
+                pause = PAUSE_FIRST;
+                still_connected(&database, latency);
+            }
+            Seen::Busy => {}
+            Seen::Anew(pools, latency) => {
+                pause = PAUSE_FIRST;
+                Counted::add(&database.counted.reconnects, 1);
+                give_up(&database, Some(pools), &tasks);
+                self::connected(&database, latency);
+            }
+            Seen::Lost(error) => {
+                pause = if connected {
+                    PAUSE_FIRST
+                } else {
+                    (pause * 2).min(PAUSE_MAX)
+                };
+                give_up(&database, None, &tasks);
+                lost(&database, &error);
+            }
+        }
+    }
+}
+
+/// What a look at the connection found.
+enum Seen {
+    Fine(Duration),
+    /// No connection was free to look with, but statements are being answered.
+    Busy,
+    /// A new connection works.
+    Anew(Pools, Duration),
+    Lost(StoreError),
+}
+
+async fn look(database: &Database, connected: bool, doubted: bool, answered: u64) -> Seen {
+    if connected {
+        let probe = Probe {
+            // A doubt may be about writing: a full disk still reads.
+            seen: doubted.then(|| seen(database)),
+        };
+        let started = Instant::now();
+        let all_in_use = database
+            .pools()
+            .is_some_and(|pools| pools.figures().in_use >= pools.figures().max);
+        if all_in_use {
+            if database.answered() != answered {
+                return Seen::Busy;
+            }
+            // Every connection waits and nothing is answered: only a connection outside the pool can tell why.
+            return match establish(database).await {
+                Ok(_) => Seen::Busy,
+                Err(error) => Seen::Lost(error),
+            };
+        }
+        if let Ok(found) = database.run(&probe, PROBE_MAX).await {
+            return match usable(found, &database.target) {
+                Ok(()) => Seen::Fine(started.elapsed()),
+                Err(error) => Seen::Lost(error),
+            };
+        }
+    }
+    match establish(database).await {
+        Ok((pools, latency)) => Seen::Anew(pools, latency),
+        Err(error) => Seen::Lost(error),
+    }
+}
+
+/// Connects outside the pool and does once what every new connection may rely on: the schema is usable, writing works,
+/// the users' table is known.
+async fn establish(database: &Database) -> Result<(Pools, Duration), StoreError> {
+    let attempt = async {
+        let mut direct = database.target.connect().await.map_err(away)?;
+        if let Target::Sqlite(..) = database.target {
+            migrate::sqlite(&mut direct, &database.target, &database.options.router_id).await?;
+        }
+        let started = Instant::now();
+        let found = migrate::found(&mut direct.link()).await.map_err(away)?;
+        let latency = started.elapsed();
+        usable(found, &database.target)?;
+        direct.link().change(&seen(database)).await.map_err(away)?;
+        let versions = versions(database, &mut direct).await;
+        direct.close().await;
+        Ok((versions, latency))
+    };
+    match timeout(CONNECT_MAX, attempt).await {
+        Ok(Ok((versions, latency))) => {
+            let pools = Pools::new(&database.target, &database.options, versions);
+            Ok((pools, latency))
+        }
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(StoreError::Disconnected {
+            reason: format!(
+                "{} did not answer within {} ms",
+                database.target.shown(),
+                CONNECT_MAX.as_millis()
+            ),
+        }),
+    }
+}
+
+async fn versions(database: &Database, direct: &mut Direct) -> Option<VersionsTable> {
+    let wanted = database.options.versions_table.as_deref();
+    match VersionsTable::find(&mut direct.link(), wanted).await {
+        Ok(Some(table)) => Some(table),
+        Ok(None) => {
+            if let Some(wanted) = wanted {
+                tracing::warn!(table = wanted, "the table of versions was not found");
+            }
+            None
+        }
+        Err(error) => {
+            let error = told(&error);
+            tracing::warn!(
+                error,
+                "the table of versions cannot be read: no heartbeat is written"
+            );
+            None
+        }
+    }
+}
+
+/// The row of this router, as of now.
+fn seen(database: &Database) -> Call {
+    let options = &database.options;
+    let epoch = i64::try_from(options.epoch).unwrap_or(i64::MAX);
+    let now_ms = now_ms();
+    let version = env!("CARGO_PKG_VERSION");
+    Call::new(
+        ROUTER_SEEN,
+        args![
+            options.router_id.as_str(),
+            epoch,
+            version,
+            database.started_ms,
+            now_ms
+        ],
+    )
+}
+
+fn usable(found: Option<Found>, target: &Target) -> Result<(), StoreError> {
+    migrate::usable(found, target)
+}
+
+fn away(error: Error) -> StoreError {
+    let reason = told(&error);
+    let refused =
+        matches!(&error, Error::Database(error) if error.code().as_deref() == Some("42501"));
+    let reason = match Fault::of(&error) {
+        _ if refused => {
+            format!("{reason}: give the role the grants that `godot-mcp-router migrate` prints")
+        }
+        Fault::Away if reason.contains("malformed") || reason.contains("not a database") => {
+            format!("{reason}: the file is damaged; move it away, or restore it from a backup")
+        }
+        _ => reason,
+    };
+    StoreError::Disconnected { reason }
+}
+
+struct Probe {
+    seen: Option<Call>,
+}
+
+impl Work for Probe {
+    type Output = Option<Found>;
+    async fn run(&self, mut link: Link<'_>) -> Result<Option<Found>, Error> {
+        if let Some(seen) = &self.seen {
+            link.change(seen).await?;
+        }
+        let rows = link.rows(&Call::new(SCHEMA_READ, [])).await?;
+        Ok(rows.into_iter().next())
+    }
+}
+
+fn give_up(database: &Database, next: Option<Pools>, tasks: &TaskTracker) {
+    if let Some(old) = database.replace(next.map(Arc::new)) {
+        tasks.spawn(async move { old.retire().await });
+    }
+}
+
+fn connected(database: &Database, latency: Duration) {
+    let before = database
+        .state
+        .send_replace(DatabaseState::Connected { latency });
+    if !before.is_connected() {
+        let database = database.target.shown();
+        tracing::info!(
+            database,
+            elapsed_ms = millis(latency),
+            state = "connected",
+            "the database is connected"
+        );
+    }
+}
+
+/// A new latency wakes nobody: it changes with every probe.
+fn still_connected(database: &Database, latency: Duration) {
+    database.state.send_if_modified(|state| {
+        let changed = !state.is_connected();
+        *state = DatabaseState::Connected { latency };
+        changed
+    });
+}
+
+fn lost(database: &Database, error: &StoreError) {
+    let reason = match error {
+        StoreError::Disconnected { reason } => reason.clone(),
+        error => error.to_string(),
+    };
+    let unusable = matches!(
+        error,
+        StoreError::Unmigrated { .. } | StoreError::TooNew { .. }
+    );
+    database.state.send_if_modified(|state| {
+        let (since, same) = match &*state {
+            DatabaseState::Closed => return false,
+            DatabaseState::Disconnected { since, reason: old } if !unusable => {
+                (*since, *old == reason)
+            }
+            DatabaseState::Unusable { since, reason: old } if unusable => (*since, *old == reason),
+            _ => (SystemTime::now(), false),
+        };
+        if same {
+            return false;
+        }
+        let shown = database.target.shown();
+        tracing::error!(
+            kind = "database",
+            database = shown,
+            reason,
+            state = "disconnected",
+            "the database cannot be used"
+        );
+        let reason = reason.clone();
+        *state = if unusable {
+            DatabaseState::Unusable { since, reason }
+        } else {
+            DatabaseState::Disconnected { since, reason }
+        };
+        true
+    });
+}
+
+fn jittered(pause: Duration) -> Duration {
+    // Several routers that lost one server do not come back in step.
+    pause.mul_f64(rand::random_range(0.8..1.2))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,191 @@
+//! A pool of connections to one database, while it is reachable. When the connection is lost the whole pool is retired:
+//! whoever waits on it is told at once, and connections that hang take nobody's place afterwards.
+
+use std::{sync::Arc, time::Duration};
+
+use sqlx::{
+    Pool, Postgres, Sqlite,
+    pool::{PoolConnection, PoolOptions},
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{PoolFigures, StoreOptions, link::Link, target::Target, versions::VersionsTable};
+
+/// SQLite has one writer; more than a few readers gain nothing and each costs a thread.
+const SQLITE_CONNECTIONS_MAX: u32 = 4;
+
+/// How long a retired pool's connections are waited for. They are dropped afterwards.
+const CLOSE_MAX: Duration = Duration::from_secs(2);
+
+/// The pool of either database.
+#[derive(Debug)]
+enum Either {
+    Postgres(Pool<Postgres>),
+    Sqlite(Pool<Sqlite>),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Pools {
+    either: Either,
+    /// One permit per connection. sqlx's own limit would do, but could not tell a busy pool from a server that is away.
+    permits: Arc<Semaphore>,
+    max: u32,
+    /// Cancelled when this pool is given up.
+    retired: CancellationToken,
+    /// The users' table as it was found when the pool was made.
+    pub(crate) versions: Option<VersionsTable>,
+}
+
+impl Pools {
+    /// A pool that opens its connections as they are needed.
+    pub(crate) fn new(
+        target: &Target,
+        options: &StoreOptions,
+        versions: Option<VersionsTable>,
+    ) -> Self {
+        let (either, max) = match target {
+            Target::Postgres(connect) => {
+                let max = options.pool_size.max(1);
+                let limit_ms = options.query_timeout.as_millis().to_string();
+                let pool = pool_options::<Postgres>(options, max)
+                    .after_connect(move |connection, _| {
+                        let limit_ms = limit_ms.clone();
+                        Box::pin(async move {
+                            // Not among the startup parameters: connection poolers refuse those they do not know.
+                            sqlx::query(SESSION)
+                                .bind(limit_ms)
+                                .execute(connection)
+                                .await
+                                .map(drop)
+                        })
+                    })
+                    .connect_lazy_with((**connect).clone());
+                (Either::Postgres(pool), max)
+            }
+            Target::Sqlite(connect, _) => {
+                let max = options.pool_size.clamp(1, SQLITE_CONNECTIONS_MAX);
+                let pool =
+                    pool_options::<Sqlite>(options, max).connect_lazy_with((**connect).clone());
+                (Either::Sqlite(pool), max)
+            }
+        };
+        Self {
+            either,
+            permits: Arc::new(Semaphore::new(max as usize)),
+            max,
+            retired: CancellationToken::new(),
+            versions,
+        }
+    }
+
+    /// A place in the pool, within `wait`; `None` when every connection stayed in use.
+    pub(crate) async fn permit(&self, wait: Duration) -> Option<OwnedSemaphorePermit> {
+        let permit = Arc::clone(&self.permits).acquire_owned();
+        // The semaphore is never closed: an error can only mean that no place came free.
+        timeout(wait, permit).await.ok()?.ok()
+    }
+
+    /// A connection for a place.
+    pub(crate) async fn lease(&self, permit: OwnedSemaphorePermit) -> Result<Lease, sqlx::Error> {
+        let held = match &self.either {
+            Either::Postgres(pool) => Held::Postgres(pool.acquire().await?),
+            Either::Sqlite(pool) => Held::Sqlite(pool.acquire().await?),
+        };
+        Ok(Lease {
+            held: Some(held),
+            clean: true,
+            _permit: permit,
+        })
+    }
+
+    /// Resolves when the pool is given up.
+    pub(crate) async fn retired(&self) {
+        self.retired.cancelled().await;
+    }
+
+    /// Gives the pool up: waiters are told at once. Its connections are closed, or dropped when they do not close in time.
+    pub(crate) async fn retire(&self) {
+        self.retired.cancel();
+        let closed = match &self.either {
+            Either::Postgres(pool) => timeout(CLOSE_MAX, pool.close()).await,
+            Either::Sqlite(pool) => timeout(CLOSE_MAX, pool.close()).await,
+        };
+        if closed.is_err() {
+            tracing::debug!("connections of a retired pool did not close in time");
+        }
+    }
+
+    /// The connections now.
+    pub(crate) fn figures(&self) -> PoolFigures {
+        let (size, idle) = match &self.either {
+            Either::Postgres(pool) => (pool.size(), pool.num_idle()),
+            Either::Sqlite(pool) => (pool.size(), pool.num_idle()),
+        };
+        let idle = u32::try_from(idle).unwrap_or(u32::MAX).min(size);
+        PoolFigures {
+            size,
+            idle,
+            in_use: size - idle,
+            max: self.max,
+        }
+    }
+}
+
+/// Bounds for one session: a statement that runs too long is cancelled by the server even if we are gone by then.
+const SESSION: &str = "SELECT set_config('statement_timeout', $1, false),
+    set_config('idle_in_transaction_session_timeout', $1, false)";
+
+fn pool_options<DB: sqlx::Database>(options: &StoreOptions, max: u32) -> PoolOptions<DB> {
+    PoolOptions::new()
+        .max_connections(max)
+        .idle_timeout(options.idle_timeout)
+        .acquire_timeout(options.acquire_timeout)
+        // A connection whose backend was terminated is noticed before anybody's statement is sent on it.
+        .test_before_acquire(true)
+}
+
+#[derive(Debug)]
+enum Held {
+    Postgres(PoolConnection<Postgres>),
+    Sqlite(PoolConnection<Sqlite>),
+}
+
+/// A connection on loan. Dropped in the middle of a statement it is closed, not returned: returning waits for an answer
+/// that may never come.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    held: Option<Held>,
+    clean: bool,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Lease {
+    /// The connection, to run statements on. Call [`Lease::done`] after the last one was answered.
+    pub(crate) fn link(&mut self) -> Link<'_> {
+        self.clean = false;
+        match self.held.as_mut().expect("held until the lease is dropped") {
+            Held::Postgres(connection) => Link::Postgres(connection),
+            Held::Sqlite(connection) => Link::Sqlite(connection),
+        }
+    }
+
+    /// The last statement was answered.
+    pub(crate) fn done(&mut self) {
+        self.clean = true;
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        match self.held.take() {
+            Some(Held::Postgres(connection)) if !self.clean => drop(connection.detach()),
+            Some(Held::Sqlite(connection)) if !self.clean => drop(connection.detach()),
+            returned => drop(returned),
+        }
+    }
+}

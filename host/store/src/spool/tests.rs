@@ -1,0 +1,1 @@
+//! The spool alone: order, durability, bounds, and a disk that refuses.

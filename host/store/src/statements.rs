@@ -1,0 +1,181 @@
+//! Every statement that serving runs, in one place: a test prepares each on both databases.
+//!
+//! `CAST` stands wherever Postgres could not tell the type of a parameter. Where the dialects differ, the two texts
+//! stand side by side.
+
+use crate::sql::{Sql, sql};
+
+/// The schema's version and the oldest version whose programs may use it.
+pub(crate) const SCHEMA_READ: Sql = sql!(
+    "SELECT CAST(version AS bigint), CAST(compatible_down_to AS bigint) FROM "
+    schema_version " ORDER BY version DESC LIMIT 1"
+);
+
+/// This router's own row. Doubles as the proof that writing works.
+pub(crate) const ROUTER_SEEN: Sql = sql!(
+    "INSERT INTO " router " (router_id, epoch, program_version, started_at_ms, seen_at_ms) VALUES ($1, $2, $3, $4, $5)
+     ON CONFLICT (router_id) DO UPDATE SET epoch = excluded.epoch, program_version = excluded.program_version,
+         started_at_ms = excluded.started_at_ms, seen_at_ms = excluded.seen_at_ms"
+);
+
+/// Many audit rows at once, as one JSON array, in its order. A row that is there already is passed over.
+pub(crate) const AUDIT_INSERT: Sql = Sql {
+    postgres: "INSERT INTO godot_mcp_router.audit
+            (id, at_ms, actor, role, action, target, from_address, result, detail, router_id, epoch)
+        SELECT id, at_ms, actor, role, action, target, from_address, result, detail, router_id, epoch
+        FROM ROWS FROM (json_to_recordset(CAST($1 AS json)) AS (id text, at_ms bigint, actor text, role text, action text,
+            target text, from_address text, result text, detail text, router_id text, epoch bigint))
+            WITH ORDINALITY AS r (id, at_ms, actor, role, action, target, from_address, result, detail, router_id, epoch, n)
+        ORDER BY n
+        ON CONFLICT (id) DO NOTHING",
+    sqlite: "INSERT INTO audit
+            (id, at_ms, actor, role, action, target, from_address, result, detail, router_id, epoch)
+        SELECT value ->> 'id', value ->> 'at_ms', value ->> 'actor', value ->> 'role', value ->> 'action',
+            value ->> 'target', value ->> 'from_address', value ->> 'result', value ->> 'detail',
+            value ->> 'router_id', value ->> 'epoch'
+        FROM json_each($1) WHERE true ORDER BY key
+        ON CONFLICT (id) DO NOTHING",
+};
+
+/// A page of the audit, newest first.
+pub(crate) const AUDIT_PAGE: Sql = sql!(
+    "SELECT seq, id, at_ms, actor, role, action, target, from_address, result, detail, router_id, epoch FROM "
+    audit
+    " WHERE (CAST($1 AS bigint) IS NULL OR seq < $1)
+        AND (CAST($2 AS text) IS NULL OR actor = $2)
+        AND (CAST($3 AS text) IS NULL OR action = $3)
+        AND (CAST($4 AS text) IS NULL OR target = $4)
+        AND (CAST($5 AS bigint) IS NULL OR at_ms >= $5)
+      ORDER BY seq DESC LIMIT $6"
+);
+
+/// One batch of audit rows past their time.
+pub(crate) const AUDIT_PURGE: Sql = sql!(
+    "DELETE FROM " audit " WHERE seq IN (SELECT seq FROM " audit " WHERE at_ms < $1 ORDER BY at_ms LIMIT $2)"
+);
+
+/// Registers an instance unless there is one of this id.
+pub(crate) const REGISTERED_INSERT: Sql = sql!(
+    "INSERT INTO " registered_instance " (id, definition, at_ms, router_id, epoch) VALUES ($1, $2, $3, $4, $5)
+     ON CONFLICT (id) DO NOTHING"
+);
+
+/// One registered instance.
+pub(crate) const REGISTERED_ONE: Sql =
+    sql!("SELECT id, definition, at_ms FROM " registered_instance " WHERE id = $1");
+
+/// Every registered instance.
+pub(crate) const REGISTERED_ALL: Sql =
+    sql!("SELECT id, definition, at_ms FROM " registered_instance " ORDER BY at_ms, id LIMIT $1");
+
+/// Forgets a registered instance.
+pub(crate) const REGISTERED_DELETE: Sql = sql!("DELETE FROM " registered_instance " WHERE id = $1");
+
+/// What an operator decided. An older decision never undoes a newer one (a spool may be read twice).
+pub(crate) const INTENTION_SET: Sql = sql!(
+    "INSERT INTO " instance_state " AS kept (instance, stopped, at_ms, router_id, epoch) VALUES ($1, $2, $3, $4, $5)
+     ON CONFLICT (instance) DO UPDATE SET stopped = excluded.stopped, at_ms = excluded.at_ms,
+         router_id = excluded.router_id, epoch = excluded.epoch
+     WHERE excluded.at_ms >= kept.at_ms"
+);
+
+/// The restart tally.
+pub(crate) const TALLY_SET: Sql = sql!(
+    "INSERT INTO " instance_state " AS kept (instance, stopped, tally, at_ms, router_id, epoch)
+     VALUES ($1, FALSE, $2, $3, $4, $5)
+     ON CONFLICT (instance) DO UPDATE SET tally = excluded.tally, at_ms = excluded.at_ms,
+         router_id = excluded.router_id, epoch = excluded.epoch
+     WHERE excluded.at_ms >= kept.at_ms"
+);
+
+/// Forgets the restart tally.
+pub(crate) const TALLY_CLEAR: Sql =
+    sql!("UPDATE " instance_state " SET tally = NULL WHERE instance = $1");
+
+/// Every intention and tally.
+pub(crate) const INTENTIONS: Sql = sql!(
+    "SELECT instance, stopped, tally, at_ms FROM " instance_state
+    " WHERE stopped OR tally IS NOT NULL ORDER BY instance LIMIT $1"
+);
+
+/// Forgets intention and tally.
+pub(crate) const STATE_DELETE: Sql = sql!("DELETE FROM " instance_state " WHERE instance = $1");
+
+/// Crash evidence.
+pub(crate) const CRASH_INSERT: Sql = sql!(
+    "INSERT INTO " crash " (id, instance, at_ms, evidence, router_id, epoch) VALUES ($1, $2, $3, $4, $5, $6)
+     ON CONFLICT (id) DO NOTHING"
+);
+
+/// Keeps only the latest evidence of an instance.
+pub(crate) const CRASH_TRIM: Sql = sql!(
+    "DELETE FROM " crash " WHERE instance = $1 AND seq NOT IN (SELECT seq FROM " crash
+    " WHERE instance = $1 ORDER BY at_ms DESC, seq DESC LIMIT $2)"
+);
+
+/// The evidence of an instance, newest first.
+pub(crate) const CRASHES: Sql = sql!(
+    "SELECT seq, at_ms, evidence, router_id FROM " crash
+    " WHERE instance = $1 ORDER BY at_ms DESC, seq DESC LIMIT $2"
+);
+
+/// Forgets the evidence of an instance.
+pub(crate) const CRASH_DELETE: Sql = sql!("DELETE FROM " crash " WHERE instance = $1");
+
+/// One batch of evidence past its time.
+pub(crate) const CRASH_PURGE: Sql = sql!(
+    "DELETE FROM " crash " WHERE seq IN (SELECT seq FROM " crash " WHERE at_ms < $1 ORDER BY at_ms LIMIT $2)"
+);
+
+/// A value of a plugin.
+pub(crate) const VALUE_GET: Sql =
+    sql!("SELECT value FROM " plugin_value " WHERE plugin = $1 AND key = $2");
+
+/// Sets a value unless that would exceed the plugin's count ($5) or bytes ($6). Changes no row when it would.
+pub(crate) const VALUE_PUT: Sql = sql!(
+    "INSERT INTO " plugin_value " (plugin, key, value, at_ms, router_id, epoch)
+     SELECT CAST($1 AS text), CAST($2 AS text), $3, CAST($4 AS bigint), CAST($7 AS text), CAST($8 AS bigint)
+     WHERE (SELECT count(*) FROM " plugin_value " WHERE plugin = $1 AND key <> $2) < $5
+       AND (SELECT coalesce(sum(length(value)), 0) FROM " plugin_value " WHERE plugin = $1 AND key <> $2)
+           + length($3) <= $6
+     ON CONFLICT (plugin, key) DO UPDATE SET value = excluded.value, at_ms = excluded.at_ms,
+         router_id = excluded.router_id, epoch = excluded.epoch"
+);
+
+/// Removes a value.
+pub(crate) const VALUE_DELETE: Sql =
+    sql!("DELETE FROM " plugin_value " WHERE plugin = $1 AND key = $2");
+
+/// The keys of a plugin that begin with a text. Not `LIKE`: a key may hold its wildcards.
+pub(crate) const VALUE_KEYS: Sql = sql!(
+    "SELECT key FROM " plugin_value
+    " WHERE plugin = $1 AND substr(key, 1, length(CAST($2 AS text))) = CAST($2 AS text) ORDER BY key LIMIT $3"
+);
+
+/// All of the above, for the test that prepares them.
+#[cfg(test)]
+pub(crate) const ALL: &[Sql] = &[
+    SCHEMA_READ,
+    ROUTER_SEEN,
+    AUDIT_INSERT,
+    AUDIT_PAGE,
+    AUDIT_PURGE,
+    REGISTERED_INSERT,
+    REGISTERED_ONE,
+    REGISTERED_ALL,
+    REGISTERED_DELETE,
+    INTENTION_SET,
+    TALLY_SET,
+    TALLY_CLEAR,
+    INTENTIONS,
+    STATE_DELETE,
+    CRASH_INSERT,
+    CRASH_TRIM,
+    CRASHES,
+    CRASH_DELETE,
+    CRASH_PURGE,
+    VALUE_GET,
+    VALUE_PUT,
+    VALUE_DELETE,
+    VALUE_KEYS,
+];

@@ -1,0 +1,250 @@
+//! Which database a URL means, how it is connected to, and how it is called in messages without its secrets.
+
+use std::{
+    fs::{DirBuilder, OpenOptions},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    str::FromStr as _,
+    time::Duration,
+};
+
+use sqlx::{
+    ConnectOptions as _,
+    postgres::{PgConnectOptions, PgConnection},
+    sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous},
+};
+
+use crate::{Secret, StoreError, link::Link};
+
+/// What Postgres' `pg_stat_activity` calls us, unless the URL says otherwise.
+pub(crate) const APPLICATION_NAME: &str = "godot-mcp-router";
+
+/// How long SQLite waits for another process's lock. Shorter than the probe's deadline, so that the reason reads "locked"
+/// and not "no answer".
+const SQLITE_BUSY: Duration = Duration::from_secs(2);
+
+/// A database, ready to be connected to.
+#[derive(Debug, Clone)]
+pub(crate) enum Target {
+    /// A Postgres server.
+    Postgres(Box<PgConnectOptions>),
+    /// A SQLite file.
+    Sqlite(Box<SqliteConnectOptions>, PathBuf),
+}
+
+/// One connection outside the pool.
+pub(crate) enum Direct {
+    Postgres(Box<PgConnection>),
+    Sqlite(Box<SqliteConnection>),
+}
+
+impl Direct {
+    /// The connection, to run statements on.
+    pub(crate) fn link(&mut self) -> Link<'_> {
+        match self {
+            Self::Postgres(connection) => Link::Postgres(connection),
+            Self::Sqlite(connection) => Link::Sqlite(connection),
+        }
+    }
+
+    /// Says goodbye to the server.
+    pub(crate) async fn close(self) {
+        use sqlx::Connection as _;
+        let closed = match self {
+            Self::Postgres(connection) => connection.close().await,
+            Self::Sqlite(connection) => connection.close().await,
+        };
+        if let Err(error) = closed {
+            tracing::debug!(%error, "a connection did not close well");
+        }
+    }
+}
+
+impl Target {
+    /// Understands a URL.
+    pub(crate) fn parse(url: &Secret, password: Option<&Secret>) -> Result<Self, StoreError> {
+        let text = url.reveal();
+        let fault = |reason: &str| StoreError::Url {
+            url: redacted(text),
+            reason: reason.to_owned(),
+        };
+        let scheme = text.split_once(':').map_or("", |(scheme, _)| scheme);
+        match scheme {
+            "postgres" | "postgresql" => {
+                // The parser's own words may repeat parts of the URL: only what is known to be harmless is passed on.
+                let mut options = PgConnectOptions::from_str(text).map_err(|error| {
+                    fault(match error {
+                        sqlx::Error::Configuration(_) => {
+                            "it is not of the form postgres://USER@HOST:PORT/DATABASE (percent-encode what is special in a user or password)"
+                        }
+                        _ => "it cannot be parsed",
+                    })
+                })?;
+                if let Some(password) = password {
+                    options = options.password(password.reveal());
+                }
+                if options.get_application_name().is_none() {
+                    options = options.application_name(APPLICATION_NAME);
+                }
+                // Statements are constant and few; their texts would only repeat in the log what stands in the source.
+                Ok(Self::Postgres(Box::new(
+                    options.disable_statement_logging(),
+                )))
+            }
+            "sqlite" => {
+                let options = SqliteConnectOptions::from_str(text)
+                    .map_err(|_| fault("it is not of the form sqlite://PATH"))?;
+                let path = options.get_filename().to_owned();
+                let in_memory = text.contains(":memory:") || text.contains("mode=memory");
+                if in_memory || path.as_os_str().is_empty() {
+                    return Err(fault("it names no file: write sqlite://PATH"));
+                }
+                let options = options
+                    .create_if_missing(!text.contains("mode=ro"))
+                    .journal_mode(SqliteJournalMode::Wal)
+                    // An audit row that was acknowledged survives a power cut.
+                    .synchronous(SqliteSynchronous::Full)
+                    .foreign_keys(true)
+                    .busy_timeout(SQLITE_BUSY)
+                    .disable_statement_logging();
+                Ok(Self::Sqlite(Box::new(options), path))
+            }
+            _ => Err(fault(
+                "its scheme is not one of sqlite:, postgres:, postgresql:",
+            )),
+        }
+    }
+
+    /// The database in a message: no user, no password, no parameters.
+    pub(crate) fn shown(&self) -> String {
+        match self {
+            Self::Postgres(options) => {
+                let database = options.get_database().unwrap_or("");
+                match options.get_socket() {
+                    Some(socket) => format!("postgres:{}/{database}", socket.display()),
+                    None => format!(
+                        "postgres://{}:{}/{database}",
+                        options.get_host(),
+                        options.get_port()
+                    ),
+                }
+            }
+            Self::Sqlite(_, path) => format!("sqlite://{}", path.display()),
+        }
+    }
+
+    /// Opens one connection. Unbounded in time: the caller sets a deadline.
+    pub(crate) async fn connect(&self) -> Result<Direct, sqlx::Error> {
+        match self {
+            Self::Postgres(options) => Ok(Direct::Postgres(Box::new(options.connect().await?))),
+            Self::Sqlite(options, path) => {
+                prepare_file(path).map_err(sqlx::Error::Io)?;
+                Ok(Direct::Sqlite(Box::new(options.connect().await?)))
+            }
+        }
+    }
+}
+
+/// Creates the file where it is missing, with its directory, for its owner only: an audit concerns nobody else. SQLite
+/// gives the files beside it the same mode.
+fn prepare_file(path: &Path) -> std::io::Result<()> {
+    if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+        create_dir(dir)?;
+    }
+    if path.exists() {
+        return Ok(());
+    }
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)
+        .map(drop)
+}
+
+/// Creates a directory for its owner only, with those above it.
+pub(crate) fn create_dir(dir: &Path) -> std::io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+/// A URL without what may be secret: user, password and parameters.
+fn redacted(url: &str) -> String {
+    let without_parameters = url.split(['?', '#']).next().unwrap_or("");
+    let Some((scheme, rest)) = without_parameters.split_once("://") else {
+        // Without a scheme it may be anything, a bare password for one.
+        return match without_parameters.split_once(':') {
+            Some((scheme @ ("sqlite" | "postgres" | "postgresql"), _)) => format!("{scheme}:***"),
+            _ => "***".to_owned(),
+        };
+    };
+    // The last @ ends the user and password: a password may hold one itself.
+    match rest.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://***@{host}"),
+        None if scheme == "sqlite" => format!("{scheme}://{rest}"),
+        // "postgres://user:password" with its host forgotten.
+        None => format!("{scheme}://***"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Target, redacted};
+    use crate::Secret;
+
+    #[test]
+    fn urls_are_shown_without_secrets() {
+        let cases = [
+            (
+                "postgres://u:hunter2@h:1/db?password=x",
+                "postgres://***@h:1/db",
+            ),
+            ("postgres://u:hun@ter2@h/db", "postgres://***@h/db"),
+            ("postgres://u:hunter2", "postgres://***"),
+            ("hunter2", "***"),
+            ("hunter2:x", "***"),
+            ("postgres:hunter2", "postgres:***"),
+            (
+                "sqlite://data/router.db?mode=rwc",
+                "sqlite://data/router.db",
+            ),
+        ];
+        for (url, shown) in cases {
+            assert_eq!(redacted(url), shown, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_url_is_refused_without_repeating_its_secrets() {
+        let wrong = [
+            "mysql://u:hunter2@h/db",
+            "postgres://u:hunter2@h:port/db",
+            "postgres://u:hunter2@[h/db",
+            "postgres://h/db?sslmode=hunter2",
+            "sqlite::memory:",
+            "sqlite://",
+            "sqlite://x?mode=hunter2",
+            "hunter2",
+            "",
+        ];
+        for url in wrong {
+            let error = Target::parse(&Secret::new(url), None).expect_err(url);
+            for told in [error.to_string(), format!("{error:?}")] {
+                assert!(!told.contains("hunter2"), "{told}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_target_is_shown_without_secrets() {
+        let password = Secret::new("hunter2");
+        let cases = [
+            ("postgres://u:hunter2@h:1/db", "postgres://h:1/db"),
+            ("postgres://u@%2Frun%2Fpg/db", "postgres:/run/pg/db"),
+            ("sqlite://data/router.db", "sqlite://data/router.db"),
+        ];
+        for (url, shown) in cases {
+            let target = Target::parse(&Secret::new(url), Some(&password)).unwrap();
+            assert_eq!(target.shown(), shown);
+        }
+    }
+}
