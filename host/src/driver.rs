@@ -3,6 +3,7 @@
 //! Every room reports to it over bounded channels, and nobody else changes the fleet. It waits for nothing but the next event
 //! or the core's next wake: whatever takes time runs in a task of its own and reports back as an event.
 
+mod adopting;
 mod asks;
 mod connections;
 mod hands;
@@ -82,7 +83,7 @@ pub(crate) struct Driver {
     inner: mpsc::Sender<Inner>,
     inner_events: mpsc::Receiver<Inner>,
     tasks: TaskTracker,
-    adopting: connections::Adopting,
+    adopting: adopting::Adopting,
     all_stopped: bool,
 }
 
@@ -100,7 +101,7 @@ impl Driver {
             inner,
             inner_events,
             tasks: TaskTracker::new(),
-            adopting: connections::Adopting::default(),
+            adopting: adopting::Adopting::default(),
             all_stopped: false,
         }
     }

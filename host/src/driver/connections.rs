@@ -4,15 +4,16 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use router_core::{
     InstanceId, Run, SlotKey,
-    event::{Adopted, Event, Evidence, Exit, Sample},
+    event::{Event, Evidence, Exit, Sample},
 };
-use router_supervisor::{Adoption, InstanceIo, SlotExit, SupervisorEvent};
+use router_supervisor::{InstanceIo, SlotExit, SupervisorEvent};
 use router_upstream::{
     Closed, Connection, Handshake, ListKind, Upstream, UpstreamConfig, UpstreamEvents,
 };
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
-use super::{Driver, kept::Kept};
+use super::{Driver, adopting::Resumed, kept::Kept};
 use crate::{
     clock::{millis, unix_ms},
     launch::Plan,
@@ -50,18 +51,15 @@ pub(super) enum Inner {
     /// The instance said that its tools changed.
     ToolsChanged { key: SlotKey, run: Run },
     /// A survivor is connected again, or cannot be.
-    Resumed {
-        adopted: Box<Adopted>,
-        upstream: Option<Arc<Upstream>>,
-        kept: Box<Kept>,
-        fault: Option<String>,
-    },
+    Resumed(Box<Resumed>),
 }
 
 /// One run that lives, or is about to.
 pub(super) struct Live {
     run: Run,
     upstream: Option<Arc<Upstream>>,
+    /// Cancelled once the connection has let go of the descriptors.
+    gone: CancellationToken,
     kept: Kept,
     wait: Waits,
     ready_by_ms: u64,
@@ -80,18 +78,29 @@ pub(crate) struct Waits {
 }
 
 impl Live {
+    /// A run of an earlier life.
+    pub(super) fn adopted(
+        run: Run,
+        (upstream, gone): (Option<Arc<Upstream>>, CancellationToken),
+        kept: Kept,
+        wait: Waits,
+    ) -> Self {
+        Self {
+            run,
+            upstream,
+            gone,
+            kept,
+            wait,
+            ready_by_ms: 0,
+            memory_bytes: None,
+        }
+    }
+
     pub(super) fn close(&self) {
         if let Some(upstream) = &self.upstream {
             upstream.close();
         }
     }
-}
-
-/// Survivors that are being connected again.
-#[derive(Debug, Default)]
-pub(super) struct Adopting {
-    pending: usize,
-    all_found: bool,
 }
 
 /// Hears what a connection says, from the connection's own task.
@@ -122,6 +131,7 @@ impl Driver {
         let live = Live {
             run,
             upstream: None,
+            gone: CancellationToken::new(),
             kept: Kept::started(),
             wait: plan.waits,
             ready_by_ms,
@@ -161,8 +171,7 @@ impl Driver {
             ),
             SupervisorEvent::AdoptionFinished { adopted } => {
                 tracing::info!(adopted, "looked for instances of an earlier life");
-                self.adopting.all_found = true;
-                self.maybe_adopted_all();
+                self.found_all();
             }
             SupervisorEvent::Exited { key, run, exit } => self.exited(key, run, exit),
             SupervisorEvent::ShimLost { key, run } => {
@@ -192,15 +201,7 @@ impl Driver {
             } => self.handshaken(key, run, &handshake),
             Inner::Ended { key, run, closed } => self.ended(key, run, &closed),
             Inner::ToolsChanged { key, run } => self.relist(key, run),
-            Inner::Resumed {
-                adopted,
-                upstream,
-                kept,
-                fault,
-            } => {
-                self.adopting.pending = self.adopting.pending.saturating_sub(1);
-                self.resumed(*adopted, upstream, *kept, fault);
-            }
+            Inner::Resumed(resumed) => self.awaited(*resumed),
         }
     }
 
@@ -210,7 +211,7 @@ impl Driver {
             return self.step(Event::Spawned { key, run, pid });
         };
         let blob = live.kept.to_bytes();
-        let (wait, ready_by_ms) = (live.wait, live.ready_by_ms);
+        let (wait, ready_by_ms, gone) = (live.wait, live.ready_by_ms, live.gone.clone());
         self.parts.supervisor.put_blob(&key, run, blob);
         self.step(Event::Spawned {
             key: key.clone(),
@@ -227,7 +228,9 @@ impl Driver {
                 };
                 match opened {
                     Ok((upstream, connection)) => {
-                        self.drive(&key, run, connection);
+                        let told =
+                            tell_end((key.clone(), run), connection, gone, self.inner.clone());
+                        self.tasks.spawn_on(told, &self.parts.front);
                         self.opened(&key, run, Arc::clone(&upstream));
                         self.greet(key, run, upstream, wait.socket.min(within), within);
                     }
@@ -238,17 +241,17 @@ impl Driver {
                     }),
                 }
             }
-            InstanceIo::Socket(path) => self.reach(key, run, path, (config, wait, within)),
+            InstanceIo::Socket(path) => self.reach((key, run), path, (config, wait, within), gone),
         }
     }
 
     /// Connects to an instance that listens itself, then greets it.
     fn reach(
         &self,
-        key: SlotKey,
-        run: Run,
+        (key, run): (SlotKey, Run),
         path: PathBuf,
         (config, wait, within): (UpstreamConfig, Waits, Duration),
+        gone: CancellationToken,
     ) {
         let (inner, hears) = (self.inner.clone(), self.hears(&key, run));
         let front = self.parts.front.clone();
@@ -256,7 +259,12 @@ impl Driver {
             let event = match Upstream::connect(config, &path, wait.socket.min(within), hears).await
             {
                 Ok((upstream, connection)) => {
-                    front.spawn(tell_end(key.clone(), run, connection, inner.clone()));
+                    front.spawn(tell_end(
+                        (key.clone(), run),
+                        connection,
+                        gone,
+                        inner.clone(),
+                    ));
                     let opened = Inner::Opened {
                         key: key.clone(),
                         run,
@@ -283,7 +291,7 @@ impl Driver {
         }
     }
 
-    fn greet(
+    pub(super) fn greet(
         &self,
         key: SlotKey,
         run: Run,
@@ -402,112 +410,6 @@ impl Driver {
         });
     }
 
-    /// A survivor of an earlier router: it is connected again before the core hears of it.
-    fn found(&mut self, key: SlotKey, run: Run, adoption: Adoption) {
-        let kept = adoption.blob.as_deref().and_then(Kept::from_bytes);
-        let kept = kept.unwrap_or_else(Kept::started);
-        let handshake = kept.handshake();
-        let since = kept.ready_at_unix_ms.unwrap_or(adoption.started_at_ms);
-        let adopted = Box::new(Adopted {
-            key: key.clone(),
-            run,
-            pid: adoption.pid,
-            digest: u64::from_str_radix(&adoption.spec_digest, 16).unwrap_or_default(),
-            tools: handshake.as_ref().map(|known| known.tools().to_vec()),
-            baseline: kept.baseline.clone(),
-            age_ms: unix_ms().saturating_sub(since),
-            wanted: kept.wanted && adoption.io.is_some(),
-        });
-        let Some(io) = adoption.io else {
-            return self.resumed(*adopted, None, kept, None);
-        };
-        self.adopting.pending += 1;
-        let plan = self.parts.plans.get(&key.instance);
-        let wait = plan.map_or(Waits::DEFAULT, |plan| plan.waits);
-        let config = self.upstream_config(&key, run, wait);
-        let (inner, hears) = (self.inner.clone(), self.hears(&key, run));
-        let front = self.parts.front.clone();
-        let task = async move {
-            let opened = match io {
-                InstanceIo::Stdio { stdin, stdout } => {
-                    Upstream::open_pipes(config, stdin, stdout, hears)
-                }
-                InstanceIo::Socket(path) => {
-                    Upstream::connect(config, &path, wait.socket, hears).await
-                }
-            };
-            let (upstream, fault) = match opened {
-                Ok((upstream, connection)) => {
-                    let known = handshake.is_some();
-                    if let Some(handshake) = handshake {
-                        upstream.adopt(handshake);
-                    }
-                    front.spawn(tell_end(key, run, connection, inner.clone()));
-                    let fault = match known {
-                        true => upstream
-                            .resync(wait.socket)
-                            .await
-                            .err()
-                            .map(|error| chain(&error)),
-                        false => None,
-                    };
-                    (Some(upstream), fault)
-                }
-                Err(error) => (None, Some(chain(&error))),
-            };
-            let resumed = Inner::Resumed {
-                adopted,
-                upstream,
-                kept: Box::new(kept),
-                fault,
-            };
-            let _ = inner.send(resumed).await;
-        };
-        self.tasks.spawn_on(task, &self.parts.front);
-    }
-
-    fn resumed(
-        &mut self,
-        adopted: Adopted,
-        upstream: Option<Arc<Upstream>>,
-        kept: Kept,
-        fault: Option<String>,
-    ) {
-        let (key, run) = (adopted.key.clone(), adopted.run);
-        let (is_running, is_ready) = (adopted.wanted, adopted.tools.is_some());
-        let wait = self
-            .parts
-            .plans
-            .get(&key.instance)
-            .map_or(Waits::DEFAULT, |plan| plan.waits);
-        let live = Live {
-            run,
-            upstream: upstream.clone(),
-            kept,
-            wait,
-            ready_by_ms: 0,
-            memory_bytes: None,
-        };
-        self.live.insert(key.clone(), live);
-        self.step(Event::Adopted(Box::new(adopted)));
-        match (fault, upstream) {
-            (Some(error), _) => self.step(Event::UpstreamLost { key, run, error }),
-            // The router before died before this one had answered its handshake: the wait starts over.
-            (None, Some(upstream)) if is_running && !is_ready => {
-                self.greet(key, run, upstream, wait.socket, wait.socket * 2);
-            }
-            _ => {}
-        }
-        self.maybe_adopted_all();
-    }
-
-    fn maybe_adopted_all(&mut self) {
-        if self.adopting.all_found && self.adopting.pending == 0 {
-            self.adopting.all_found = false;
-            self.step(Event::AdoptionFinished);
-        }
-    }
-
     /// The next router need not keep this run.
     pub(super) fn note_unwanted(&mut self, key: &SlotKey, run: Run) {
         if let Some(live) = self.current(key, run)
@@ -538,10 +440,17 @@ impl Driver {
 
     /// Lets go of a run that outlives the router: the descriptors are closed first.
     pub(super) fn release(&mut self, key: &SlotKey, run: Run) {
-        if let Some(live) = self.forget(key, run) {
-            live.close();
-        }
-        self.parts.supervisor.release(key, run);
+        let live = self.forget(key, run);
+        let (supervisor, key) = (Arc::clone(&self.parts.supervisor), key.clone());
+        let Some(live) = live.filter(|live| live.upstream.is_some()) else {
+            return supervisor.release(&key, run);
+        };
+        live.close();
+        self.tasks.spawn(async move {
+            // A connection that does not end would keep the next router waiting for ours to end, which it does soon.
+            let _ = tokio::time::timeout(LET_GO, live.gone.cancelled()).await;
+            supervisor.release(&key, run);
+        });
     }
 
     fn forget(&mut self, key: &SlotKey, run: Run) -> Option<Live> {
@@ -549,12 +458,7 @@ impl Driver {
         self.live.remove(key)
     }
 
-    fn drive(&self, key: &SlotKey, run: Run, connection: Connection) {
-        let told = tell_end(key.clone(), run, connection, self.inner.clone());
-        self.tasks.spawn_on(told, &self.parts.front);
-    }
-
-    fn hears(&self, key: &SlotKey, run: Run) -> Arc<dyn UpstreamEvents> {
+    pub(super) fn hears(&self, key: &SlotKey, run: Run) -> Arc<dyn UpstreamEvents> {
         Arc::new(Heard {
             key: key.clone(),
             run,
@@ -562,7 +466,7 @@ impl Driver {
         })
     }
 
-    fn upstream_config(&self, key: &SlotKey, run: Run, wait: Waits) -> UpstreamConfig {
+    pub(super) fn upstream_config(&self, key: &SlotKey, run: Run, wait: Waits) -> UpstreamConfig {
         let prefix = format!("e{}", self.parts.epoch);
         UpstreamConfig {
             request_timeout: wait.request,
@@ -572,20 +476,29 @@ impl Driver {
     }
 }
 
+/// How long a connection may take to let go of its descriptors.
+const LET_GO: Duration = Duration::from_secs(2);
+
 /// Methods in flight that are kept as evidence.
 const IN_FLIGHT_KEPT: usize = 50;
 
 impl Waits {
     /// For a survivor whose definition is gone: it is only being stopped.
-    const DEFAULT: Self = Self {
+    pub(super) const DEFAULT: Self = Self {
         socket: Duration::from_secs(5),
         request: Duration::from_secs(300),
         cache_ttl: Duration::ZERO,
     };
 }
 
-async fn tell_end(key: SlotKey, run: Run, connection: Connection, inner: mpsc::Sender<Inner>) {
+pub(super) async fn tell_end(
+    (key, run): (SlotKey, Run),
+    connection: Connection,
+    gone: CancellationToken,
+    inner: mpsc::Sender<Inner>,
+) {
     let closed = connection.await;
+    gone.cancel();
     let _ = inner.send(Inner::Ended { key, run, closed }).await;
 }
 
