@@ -3,6 +3,9 @@
 //! `CAST` stands wherever Postgres could not tell the type of a parameter. Where the dialects differ, the two texts
 //! stand side by side.
 
+#[cfg(test)]
+mod tests;
+
 use crate::sql::{Sql, sql};
 
 /// The schema's version and the oldest version whose programs may use it.
@@ -132,15 +135,22 @@ pub(crate) const VALUE_GET: Sql =
     sql!("SELECT value FROM " plugin_value " WHERE plugin = $1 AND key = $2");
 
 /// Sets a value unless that would exceed the plugin's count ($5) or bytes ($6). Changes no row when it would.
-pub(crate) const VALUE_PUT: Sql = sql!(
-    "INSERT INTO " plugin_value " (plugin, key, value, at_ms, router_id, epoch)
-     SELECT CAST($1 AS text), CAST($2 AS text), $3, CAST($4 AS bigint), CAST($7 AS text), CAST($8 AS bigint)
-     WHERE (SELECT count(*) FROM " plugin_value " WHERE plugin = $1 AND key <> $2) < $5
-       AND (SELECT coalesce(sum(length(value)), 0) FROM " plugin_value " WHERE plugin = $1 AND key <> $2)
-           + length($3) <= $6
-     ON CONFLICT (plugin, key) DO UPDATE SET value = excluded.value, at_ms = excluded.at_ms,
-         router_id = excluded.router_id, epoch = excluded.epoch"
-);
+pub(crate) const VALUE_PUT: Sql = Sql {
+    postgres: "INSERT INTO godot_mcp_router.plugin_value (plugin, key, value, at_ms, router_id, epoch)
+        SELECT CAST($1 AS text), CAST($2 AS text), CAST($3 AS bytea), CAST($4 AS bigint), CAST($7 AS text), CAST($8 AS bigint)
+        FROM (SELECT count(*) AS keys, coalesce(sum(length(value)), 0) AS bytes
+            FROM godot_mcp_router.plugin_value WHERE plugin = $1 AND key <> $2) AS others
+        WHERE others.keys < $5 AND others.bytes + length(CAST($3 AS bytea)) <= $6
+        ON CONFLICT (plugin, key) DO UPDATE SET value = excluded.value, at_ms = excluded.at_ms,
+            router_id = excluded.router_id, epoch = excluded.epoch",
+    sqlite: "INSERT INTO plugin_value (plugin, key, value, at_ms, router_id, epoch)
+        SELECT $1, $2, $3, $4, $7, $8
+        FROM (SELECT count(*) AS keys, coalesce(sum(length(value)), 0) AS bytes
+            FROM plugin_value WHERE plugin = $1 AND key <> $2) AS others
+        WHERE others.keys < $5 AND others.bytes + length($3) <= $6
+        ON CONFLICT (plugin, key) DO UPDATE SET value = excluded.value, at_ms = excluded.at_ms,
+            router_id = excluded.router_id, epoch = excluded.epoch",
+};
 
 /// Removes a value.
 pub(crate) const VALUE_DELETE: Sql =

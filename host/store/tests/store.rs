@@ -1,0 +1,23 @@
+//! The store against real databases: one suite on SQLite and Postgres, then what only one of them can do.
+
+#[path = "store/place.rs"]
+mod place;
+
+#[path = "store/facts.rs"]
+mod facts;
+#[path = "store/files.rs"]
+mod files;
+#[path = "store/instances.rs"]
+mod instances;
+#[path = "store/migration.rs"]
+mod migration;
+#[path = "store/outage.rs"]
+mod outage;
+#[path = "store/pool.rs"]
+mod pool;
+#[path = "store/runbook.rs"]
+mod runbook;
+#[path = "store/values.rs"]
+mod values;
+#[path = "store/versions.rs"]
+mod versions;
