@@ -1,0 +1,104 @@
+//! The command blocks of a document that are to be run: fenced as `sh run=NAME`.
+
+use std::{fs, path::Path};
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Block {
+    /// Its name, unlike all others in its document.
+    pub name: String,
+    /// The heading that it stands under.
+    pub section: String,
+    /// Its commands.
+    pub text: String,
+    /// The line of its fence, from 1.
+    pub line: usize,
+    /// Whether it is to be run.
+    pub is_run: bool,
+}
+
+/// Every fenced shell block of a document. Those that are not to be run have an empty name.
+#[must_use]
+pub fn read(path: &Path) -> Vec<Block> {
+    let text =
+        fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    parse(&text)
+}
+
+fn parse(text: &str) -> Vec<Block> {
+    let mut blocks: Vec<Block> = Vec::new();
+    let mut section = String::new();
+    let mut open: Option<Option<Block>> = None;
+    for (index, line) in text.lines().enumerate() {
+        match (&mut open, line.strip_prefix("```")) {
+            (None, Some(tag)) => open = Some(opened(tag, &section, index + 1)),
+            (None, None) => {
+                if line.starts_with('#') {
+                    section = line.trim_start_matches('#').trim().to_owned();
+                }
+            }
+            (Some(_), Some("")) => blocks.extend(open.take().flatten()),
+            (Some(Some(block)), _) => {
+                block.text.push_str(line);
+                block.text.push('\n');
+            }
+            (Some(None), _) => {}
+        }
+    }
+    assert!(open.is_none(), "a block is not closed");
+    for (index, block) in blocks.iter().enumerate() {
+        let twice = blocks[..index]
+            .iter()
+            .any(|other| block.is_run && other.name == block.name);
+        assert!(!twice, "two blocks are called {}", block.name);
+    }
+    blocks
+}
+
+fn opened(tag: &str, section: &str, line: usize) -> Option<Block> {
+    let mut words = tag.split_whitespace();
+    if !matches!(words.next(), Some("sh" | "bash")) {
+        return None;
+    }
+    let name = words.find_map(|word| word.strip_prefix("run="));
+    Some(Block {
+        name: name.unwrap_or_default().to_owned(),
+        section: section.to_owned(),
+        text: String::new(),
+        line,
+        is_run: name.is_some(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    #[test]
+    fn blocks_are_found_with_their_names_and_sections() {
+        let text =
+            "# A\n```sh run=one\necho 1\n```\n## B\n```toml\nx = 1\n```\n```sh\nkubectl\n```\n";
+        let blocks = parse(text);
+        let seen: Vec<_> = blocks
+            .iter()
+            .map(|block| {
+                (
+                    block.name.as_str(),
+                    block.section.as_str(),
+                    block.text.as_str(),
+                    block.line,
+                )
+            })
+            .collect();
+        assert_eq!(
+            seen,
+            [("one", "A", "echo 1\n", 2), ("", "B", "kubectl\n", 9)]
+        );
+    }
+
+    #[test]
+    #[should_panic(expected = "two blocks are called one")]
+    fn a_name_names_one_block() {
+        parse("```sh run=one\n```\n```sh run=one\n```\n");
+    }
+}

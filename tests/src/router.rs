@@ -1,0 +1,393 @@
+//! A router as a real process in a folder of its own: started, asked, killed, started again, and ended without a trace.
+
+use std::{
+    fs::{self, OpenOptions},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use reqwest::{Method, StatusCode};
+use rustix::process::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use crate::{Config, Session, peers, processes, until};
+
+/// A start: a large binary on a busy machine.
+const START_WITHIN: Duration = Duration::from_secs(30);
+
+/// An end: draining (10 s), SIGTERM (5 s), the kill of the tree, and the rest.
+const END_WITHIN: Duration = Duration::from_secs(40);
+
+/// Longest answer of `/api`.
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+
+/// Lines of the log that a failing test shows.
+const TAIL_LINES: usize = 60;
+
+/// See the module. Dropped without [`Router::end`] it takes everything down that it started, by SIGKILL.
+#[derive(Debug)]
+pub struct Router {
+    home: TempDir,
+    environment: Vec<(String, String)>,
+    child: Option<Child>,
+    address: SocketAddr,
+    http: reqwest::Client,
+}
+
+impl Router {
+    /// Starts a router with this configuration.
+    pub async fn start(config: &Config) -> Self {
+        Self::start_in(new_home(), config, &[]).await
+    }
+
+    /// Starts a router with this configuration and these variables.
+    pub async fn start_with(config: &Config, environment: &[(&str, &str)]) -> Self {
+        Self::start_in(new_home(), config, environment).await
+    }
+
+    /// Starts a router in a folder that may hold something already.
+    pub async fn start_in(home: TempDir, config: &Config, environment: &[(&str, &str)]) -> Self {
+        for folder in ["data", "logs", "s", "plugins"] {
+            fs::create_dir_all(home.path().join(folder)).unwrap();
+        }
+        if config.wants_bundled_policy() {
+            let to = home.path().join("plugins/default-health.wasm");
+            fs::copy(peers::bundled_policy(), to).unwrap();
+        }
+        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let mut router = Self {
+            home,
+            environment: environment.iter().map(own).collect(),
+            child: None,
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            http: reqwest::Client::builder()
+                .no_proxy()
+                .timeout(ANSWER_WITHIN)
+                .build()
+                .unwrap(),
+        };
+        router.write_config(config);
+        router.start_again().await;
+        router
+    }
+
+    /// Writes another configuration; the router sees it when it reloads or starts.
+    pub fn write_config(&self, config: &Config) {
+        fs::write(self.config_path(), config.rendered(self.home.path())).unwrap();
+    }
+
+    /// Starts a router in the same folder, once the one before is gone.
+    pub async fn start_again(&mut self) {
+        assert!(self.child.is_none(), "the router before has not ended");
+        let listen = self.path("data/listen");
+        let _ = fs::remove_file(&listen);
+        let output = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.path("output"))
+            .unwrap();
+        let mut command = self.command();
+        command
+            .args(["serve", "--config"])
+            .arg(self.config_path())
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().unwrap())
+            .stderr(output)
+            .kill_on_drop(true);
+        if self.address.port() != 0 {
+            // A router that comes back is where its clients look for it.
+            command.env("LISTEN", self.address.to_string());
+        }
+        self.child = Some(command.spawn().unwrap());
+        self.address = until("the router's address", START_WITHIN, async || {
+            self.assert_running();
+            let text = fs::read_to_string(&listen).map_err(|error| error.to_string())?;
+            text.trim().parse().map_err(|_| format!("{text:?}"))
+        })
+        .await;
+        until("liveness", START_WITHIN, async || {
+            self.assert_running();
+            match self.http.get(self.url("/api/health/liveness")).send().await {
+                Ok(answer) if answer.status() == StatusCode::OK => Ok(()),
+                Ok(answer) => Err(answer.status().to_string()),
+                Err(error) => Err(format!("{error:?}")),
+            }
+        })
+        .await;
+    }
+
+    /// The program with this router's environment and working directory, without arguments.
+    #[must_use]
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(peers::program("godot-mcp-router"));
+        command.current_dir(self.home.path()).env_clear();
+        for name in ["HOME", "LANG", "TMPDIR"] {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        let paths = std::env::var("PATH").unwrap();
+        command.env("PATH", format!("{}:{paths}", peers::programs().display()));
+        command.envs(self.environment.iter().cloned());
+        command
+    }
+
+    fn assert_running(&self) {
+        let pid = self.pid();
+        assert!(
+            processes::is_alive(pid),
+            "the router ended by itself:\n{}",
+            self.tail()
+        );
+    }
+
+    /// Its folder.
+    #[must_use]
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// A path in its folder.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    /// Its configuration file.
+    #[must_use]
+    pub fn config_path(&self) -> PathBuf {
+        self.path("router.toml")
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A URL of it.
+    #[must_use]
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// The address of an instance.
+    #[must_use]
+    pub fn mcp_url(&self, id: &str) -> String {
+        self.url(&format!("/mcp/{id}"))
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        let child = self
+            .child
+            .as_ref()
+            .unwrap_or_else(|| panic!("no router runs"));
+        let pid = child
+            .id()
+            .unwrap_or_else(|| panic!("the router ended:\n{}", self.tail()));
+        i32::try_from(pid).unwrap()
+    }
+
+    /// Everything it has logged to its file so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path("logs/godot-mcp-router.log")).unwrap_or_default()
+    }
+
+    /// The end of what it wrote, for people who look at a failed test.
+    #[must_use]
+    pub fn tail(&self) -> String {
+        let text = fs::read(self.path("output")).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
+    }
+
+    /// Asks `/api`, whatever comes of it. An answer that is no JSON is a string.
+    pub async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> (StatusCode, Value) {
+        let mut request = self.http.request(method.clone(), self.url(path));
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let answer = request.send().await;
+        let answer =
+            answer.unwrap_or_else(|error| panic!("{method} {path}: {error:?}\n{}", self.tail()));
+        let status = answer.status();
+        let text = answer.text().await.unwrap();
+        (
+            status,
+            serde_json::from_str(&text).unwrap_or(Value::String(text)),
+        )
+    }
+
+    /// Reads something that has to be there.
+    pub async fn get(&self, path: &str) -> Value {
+        let (status, body) = self.ask(Method::GET, path, None).await;
+        assert_eq!(status, 200, "GET {path}: {body}");
+        body
+    }
+
+    /// Does something that has to succeed.
+    pub async fn post(&self, path: &str) -> Value {
+        let (status, body) = self.ask(Method::POST, path, None).await;
+        assert!(
+            status.is_success(),
+            "POST {path}: {status} {body}\n{}",
+            self.tail()
+        );
+        body
+    }
+
+    /// Readiness, whatever its status.
+    pub async fn readiness(&self) -> Value {
+        self.ask(Method::GET, "/api/health/readiness", None).await.1
+    }
+
+    /// One instance as `/api/health/mcp` shows it.
+    pub async fn instance(&self, id: &str) -> Value {
+        let fleet = self.get("/api/health/mcp").await;
+        let all = fleet["instances"]
+            .as_array()
+            .unwrap_or_else(|| panic!("{fleet}"));
+        let found = all.iter().find(|one| one["versionId"] == id);
+        found
+            .unwrap_or_else(|| panic!("no instance {id} in {fleet}"))
+            .clone()
+    }
+
+    /// Waits for an instance to be as wanted.
+    pub async fn instance_until(
+        &self,
+        id: &str,
+        what: &str,
+        within: Duration,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Value {
+        until(&format!("instance {id} to be {what}"), within, async || {
+            let one = self.instance(id).await;
+            if wanted(&one) {
+                Ok(one)
+            } else {
+                Err(format!("{one}\n{}", self.tail()))
+            }
+        })
+        .await
+    }
+
+    /// Waits for an instance to be ready.
+    pub async fn ready(&self, id: &str) -> Value {
+        let within = Duration::from_secs(60);
+        self.instance_until(id, "ready", within, |one| one["lifecycle"] == "ready")
+            .await
+    }
+
+    /// Waits for a line in its log that holds all of these.
+    pub async fn logged(&self, needles: &[&str], within: Duration) -> String {
+        until(
+            &format!("a log line with {needles:?}"),
+            within,
+            async || {
+                let log = self.log();
+                let found = log
+                    .lines()
+                    .find(|line| needles.iter().all(|needle| line.contains(needle)));
+                found.map(str::to_owned).ok_or_else(|| self.tail())
+            },
+        )
+        .await
+    }
+
+    /// A client session with an instance.
+    pub async fn session(&self, id: &str) -> Session {
+        Session::open(&self.mcp_url(id)).await
+    }
+
+    /// `kill -9`, and nothing else: what it started goes on.
+    pub async fn kill(&mut self) {
+        let mut child = self.child.take().unwrap();
+        child.kill().await.unwrap();
+    }
+
+    /// Asks it to end, and waits.
+    pub async fn terminate(&mut self) -> ExitStatus {
+        processes::signal(self.pid(), Signal::TERM);
+        let mut child = self.child.take().unwrap();
+        match tokio::time::timeout(END_WITHIN, child.wait()).await {
+            Ok(status) => status.unwrap(),
+            Err(_) => panic!(
+                "the router has not ended {END_WITHIN:?} after SIGTERM:\n{}",
+                self.tail()
+            ),
+        }
+    }
+
+    /// Stops every instance, ends the router, and looks whether anything of it is left.
+    ///
+    /// # Panics
+    /// It did not end well, or left a process behind.
+    pub async fn end(mut self) {
+        let fleet = self.get("/api/health/mcp").await;
+        for one in fleet["instances"].as_array().unwrap() {
+            if one["pid"].is_number() {
+                let id = one["versionId"].as_str().unwrap();
+                self.post(&format!("/api/instances/{id}/stop")).await;
+            }
+        }
+        let status = self.terminate().await;
+        assert!(
+            status.success(),
+            "the router ended with {status}:\n{}",
+            self.tail()
+        );
+        self.assert_nothing_left().await;
+    }
+
+    /// Waits until no process names the router's folder any more.
+    pub async fn assert_nothing_left(&self) {
+        until(
+            "all its processes to be gone",
+            Duration::from_secs(15),
+            async || {
+                let left = processes::touching(self.home.path());
+                if left.is_empty() {
+                    return Ok(());
+                }
+                let left: Vec<String> = left.iter().map(ToString::to_string).collect();
+                Err(format!("{left:#?}\n{}", self.tail()))
+            },
+        )
+        .await;
+    }
+}
+
+impl Drop for Router {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the router's last words:\n{}", self.tail());
+        }
+        drop(self.child.take());
+        // Shims first would be told of their router's end: whoever is left is killed, twice, since they may start something meanwhile.
+        for _ in 0..2 {
+            for process in processes::touching(self.home.path()) {
+                processes::kill(process.pid);
+            }
+        }
+    }
+}
+
+/// A folder for a router. Its path is short, for socket paths are.
+#[must_use]
+pub fn new_home() -> TempDir {
+    tempfile::Builder::new().prefix("gmr-").tempdir().unwrap()
+}
