@@ -7,7 +7,40 @@
 //! `version_id`); and by the field `kind`, where the message does not hold it already, `TIMEOUT`, `VALIDATION`, `AUDIT` and
 //! `circuit breaker`.
 
-use std::{path::PathBuf, sync::Arc};
+mod escape;
+mod file;
+mod json;
+mod layer;
+mod level;
+mod line;
+mod queue;
+mod rotated;
+mod text;
+mod writer;
+
+use std::{
+    fmt, io,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use parking_lot::Mutex;
+use tracing::Dispatch;
+use tracing_subscriber::{Registry, filter::Targets, layer::SubscriberExt, reload};
+
+use self::{
+    file::LogFile,
+    layer::LineLayer,
+    queue::Queue,
+    writer::{Console, Reporter, Writer},
+};
+
+/// The name of the file. Rotated ones are `godot-mcp-router.2026-01-02.log`, and `godot-mcp-router.2026-01-02.1.log` where that is taken.
+pub const FILE_NAME: &str = "godot-mcp-router.log";
+
+/// How long what is queued may still be written when the router ends. A stuck terminal must not keep it alive.
+const FINISH_MAX: Duration = Duration::from_secs(2);
 
 /// How and where to log.
 #[derive(Debug, Clone)]
@@ -20,10 +53,24 @@ pub struct LogOptions {
     pub format: LogFormat,
     /// Age from which rotated files are deleted, in days.
     pub keep_days: Option<u32>,
-    /// Size that the rotated files may have together; the oldest go first.
+    /// Size that the rotated files may have together, in bytes; the oldest go first.
     pub keep_bytes: Option<u64>,
-    /// Size from which the file is rotated before its day is over.
+    /// Size from which the file is rotated before its day is over, in bytes.
     pub rotate_bytes: u64,
+}
+
+/// Kept as long as audit rows are (400 days), at most 10 GB together, one file at most 256 MB.
+impl Default for LogOptions {
+    fn default() -> Self {
+        Self {
+            dir: Some(PathBuf::from("logs")),
+            level: "info".into(),
+            format: LogFormat::Text,
+            keep_days: Some(400),
+            keep_bytes: Some(10 << 30),
+            rotate_bytes: 256 << 20,
+        }
+    }
 }
 
 /// How a line looks.
@@ -32,7 +79,7 @@ pub enum LogFormat {
     /// For people: `2026-01-02T03:04:05.678Z  WARN router_proxy: request failed TIMEOUT version_id: demo elapsed_ms=5000`.
     #[default]
     Text,
-    /// One JSON object a line.
+    /// One JSON object a line; `words` holds what greps look for.
     Json,
 }
 
@@ -49,7 +96,7 @@ pub enum LogError {
     },
     /// A thread for a destination could not be started.
     #[error("cannot start the thread that writes the log")]
-    Thread(#[source] std::io::Error),
+    Thread(#[source] io::Error),
     /// Somebody else took over logging in this process.
     #[error("logging was set up twice")]
     Installed,
@@ -59,12 +106,16 @@ pub enum LogError {
 #[derive(Debug)]
 pub struct LogGuard {
     control: LogControl,
+    /// In the order in which they end: the file's may still have something to say on standard output.
+    writers: Vec<Writer>,
 }
 
 /// Switches of the running log. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct LogControl {
-    level: Arc<parking_lot::Mutex<String>>,
+    level: Arc<Mutex<String>>,
+    filter: reload::Handle<Targets, Registry>,
+    queues: Arc<[Arc<Queue>]>,
 }
 
 impl LogControl {
@@ -72,8 +123,13 @@ impl LogControl {
     ///
     /// # Errors
     /// [`LogError::Level`]; the level stays.
-    pub fn set_level(&self, level: &str) -> Result<(), LogError> {
-        *self.level.lock() = level.to_owned();
+    pub fn set_level(&self, text: &str) -> Result<(), LogError> {
+        let targets = level::parse(text)?;
+        // One at a time, so that what is told is what is in force.
+        let mut level = self.level.lock();
+        // It fails only once the subscriber is gone, and then nothing is logged at any level.
+        let _ = self.filter.reload(targets);
+        text.trim().clone_into(&mut level);
         Ok(())
     }
 
@@ -86,7 +142,13 @@ impl LogControl {
     /// Lines that some destination lost, since the start.
     #[must_use]
     pub fn lines_dropped(&self) -> u64 {
-        0
+        self.queues.iter().map(|queue| queue.lost()).sum()
+    }
+}
+
+impl fmt::Debug for LogControl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LogControl({})", self.level.lock())
     }
 }
 
@@ -98,13 +160,78 @@ impl LogGuard {
     }
 }
 
-/// Logs from now on. A file that cannot be written is said on standard output and tried again; it is no error.
+impl Drop for LogGuard {
+    fn drop(&mut self) {
+        let deadline = Instant::now() + FINISH_MAX;
+        for writer in &mut self.writers {
+            writer.finish(deadline);
+        }
+    }
+}
+
+/// Logs everything of this process from now on. A file that cannot be written is said on standard output and tried again with
+/// the next lines; it is no error.
 ///
 /// # Errors
-/// The level is none, or logging was set up before.
+/// The level is none, a thread cannot be started, or logging was set up before.
 pub fn init(options: &LogOptions) -> Result<LogGuard, LogError> {
-    let control = LogControl {
-        level: Arc::new(parking_lot::Mutex::new(options.level.clone())),
-    };
-    Ok(LogGuard { control })
+    let (dispatch, guard) = start(options, Box::new(io::stdout()))?;
+    tracing::dispatcher::set_global_default(dispatch).map_err(|_| LogError::Installed)?;
+    Ok(guard)
 }
+
+/// As [`init`], with another standard output and for whoever installs the dispatcher himself.
+///
+/// # Errors
+/// As [`init`].
+pub fn start(
+    options: &LogOptions,
+    console: Box<dyn io::Write + Send>,
+) -> Result<(Dispatch, LogGuard), LogError> {
+    start_at(options, console, Arc::new(SystemTime::now))
+}
+
+/// Tells the time.
+type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
+
+fn start_at(
+    options: &LogOptions,
+    console: Box<dyn io::Write + Send>,
+    clock: Clock,
+) -> Result<(Dispatch, LogGuard), LogError> {
+    let (filter, handle) = reload::Layer::new(level::parse(&options.level)?);
+    let console_queue = Arc::new(Queue::new());
+    let mut queues = vec![Arc::clone(&console_queue)];
+    let mut writers = Vec::new();
+    let reporter = |others| Reporter {
+        format: options.format,
+        clock: Arc::clone(&clock),
+        others,
+    };
+    if let Some(dir) = &options.dir {
+        let queue = Arc::new(Queue::new());
+        queues.push(Arc::clone(&queue));
+        let file = LogFile::new(dir, options);
+        let reporter = reporter(vec![Arc::clone(&console_queue)]);
+        writers.push(Writer::start("log-file", queue, Box::new(file), reporter)?);
+    }
+    let console = Box::new(Console::new(console));
+    writers.push(Writer::start(
+        "log-stdout",
+        console_queue,
+        console,
+        reporter(Vec::new()),
+    )?);
+    let queues: Arc<[Arc<Queue>]> = queues.into();
+    let layer = LineLayer::new(options.format, clock, Arc::clone(&queues));
+    let dispatch = Dispatch::new(tracing_subscriber::registry().with(filter).with(layer));
+    let control = LogControl {
+        level: Arc::new(Mutex::new(options.level.trim().to_owned())),
+        filter: handle,
+        queues,
+    };
+    Ok((dispatch, LogGuard { control, writers }))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,35 @@
+//! The text format: time, level, origin, message, grepped words, fields.
+
+use super::{escape, line::Line};
+use crate::timestamp::write_rfc3339;
+
+pub(super) fn render(out: &mut String, line: &Line<'_>) {
+    write_rfc3339(out, line.unix_ms);
+    out.push(' ');
+    let level = line.level.as_str();
+    // Levels end in one column: the longest have five letters.
+    out.extend(std::iter::repeat_n(
+        ' ',
+        5_usize.saturating_sub(level.len()),
+    ));
+    out.push_str(level);
+    out.push(' ');
+    escape::bare(out, line.target);
+    out.push_str(": ");
+    escape::bare(out, &line.fields.message);
+    let words = line.words();
+    if !words.is_empty() {
+        out.push(' ');
+        escape::bare(out, &words);
+    }
+    for (name, value) in &line.fields.list {
+        // The words hold it, or the message does.
+        if matches!(*name, "instance" | "version_id") {
+            continue;
+        }
+        out.push(' ');
+        out.push_str(name);
+        out.push('=');
+        escape::value(out, value.as_str());
+    }
+}
