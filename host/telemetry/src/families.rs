@@ -26,7 +26,8 @@ use crate::{
 
 /// Every family that has a series.
 pub(crate) fn all(metrics: &Metrics, now: Now) -> Vec<MetricFamily> {
-    let told = metrics.told.lock();
+    // A copy, so that whoever tells something never waits for a scrape.
+    let told = metrics.told.lock().clone();
     let mut families = Vec::with_capacity(80);
     families.extend(fleet(told.fleet.as_deref()));
     families.extend(errors(metrics));

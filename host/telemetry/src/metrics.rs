@@ -53,7 +53,7 @@ pub struct Metrics {
 }
 
 /// What other rooms told, until they tell something else.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Told {
     pub(crate) fleet: Option<Arc<FleetView>>,
     pub(crate) plugins: Vec<PluginFigures>,
