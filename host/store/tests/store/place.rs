@@ -1,6 +1,13 @@
 //! Where a test's store is: a SQLite file or a database of a throw-away Postgres; and waiting with a loud deadline.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
 
 use router_store::{
     AuditRow, DatabaseState, MigrateOptions, Secret, Store, StoreOptions, cluster::Cluster,
@@ -22,6 +29,7 @@ pub(crate) struct Place {
 impl Place {
     /// A SQLite file that is not there yet.
     pub(crate) fn sqlite() -> Self {
+        capture_logs();
         let dir = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}/data/router.db", dir.path().display());
         Self {
@@ -48,6 +56,7 @@ impl Place {
 
     /// An empty database.
     pub(crate) fn bare(cluster: Arc<Cluster>) -> Self {
+        capture_logs();
         let database = cluster.fresh_database().unwrap();
         Self {
             dir: tempfile::tempdir().unwrap(),
@@ -190,4 +199,37 @@ pub(crate) async fn all_rows(store: &Store, action: &str) -> Vec<router_store::A
         }
         rows.extend(page);
     }
+}
+
+static LOGS: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+struct Captured;
+
+impl io::Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        LOGS.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// From now on everything that any crate logs, down to its finest level, is captured; audit rows apart, there are many.
+pub(crate) fn capture_logs() {
+    static ONCE: OnceLock<()> = OnceLock::new();
+    ONCE.get_or_init(|| {
+        let filter = tracing_subscriber::EnvFilter::new("trace,router_store::store=warn");
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_ansi(false)
+            .with_writer(|| Captured)
+            .init();
+    });
+}
+
+/// Everything that was logged so far, by every test of this process.
+pub(crate) fn logs() -> String {
+    String::from_utf8_lossy(&LOGS.lock()).into_owned()
 }
