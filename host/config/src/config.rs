@@ -6,8 +6,10 @@ use std::{
 };
 
 use crate::{
-    Audit, Breaker, Environment, Faults, Health, InstanceConfig, Instances, Logging, Plugins,
-    Policies, Server, Setting, Storage, Template, TemplateName, Token,
+    Audit, Breaker, Environment, Fault, Faults, Health, InstanceConfig, Instances, Logging, Place,
+    Plugins, Policies, Server, Setting, Storage, Template, TemplateName, Token,
+    node::{self, Lines, Raw},
+    reader::{Reader, Section},
 };
 
 /// Everything that the router is told. Holds no invalid value.
@@ -61,8 +63,26 @@ pub struct Notice {
 ///
 /// # Errors
 /// Everything that is wrong with the text or the environment.
-pub fn load(_text: &str, _path: &Path, _environment: &Environment) -> Result<Config, Faults> {
-    unimplemented!()
+pub fn load(text: &str, path: &Path, environment: &Environment) -> Result<Config, Faults> {
+    let (document, mut faults, judged) = node::from_toml(text);
+    if !judged {
+        return Err(Faults::new(Some(path.to_owned()), faults));
+    }
+    let lines = Lines::new(text);
+    let reader = Reader::new(environment, Some(&lines));
+    let root = reader.root(&document);
+    let mut config = Config::read(&root, path);
+    root.close();
+    config.check(&reader);
+    reader.check_variables();
+    let (found, notices, settings) = reader.finish();
+    faults.extend(found);
+    if !faults.is_empty() {
+        return Err(Faults::new(Some(path.to_owned()), faults));
+    }
+    config.notices = notices;
+    config.settings = settings;
+    Ok(config)
 }
 
 /// Reads the body of `POST /api/instances`: a JSON object with the keys of `[[instance]]`, by the same rules. `id` may be a
@@ -70,6 +90,147 @@ pub fn load(_text: &str, _path: &Path, _environment: &Environment) -> Result<Con
 ///
 /// # Errors
 /// Everything that is wrong with it, also with what it makes of its template.
-pub fn parse_instance_json(_text: &str, _config: &Config) -> Result<InstanceConfig, Faults> {
-    unimplemented!()
+pub fn parse_instance_json(text: &str, config: &Config) -> Result<InstanceConfig, Faults> {
+    let refused = |what: String, remedy: &str| {
+        let fault = Fault {
+            place: Place::Body,
+            key: String::new(),
+            what,
+            remedy: remedy.to_owned(),
+            excerpt: None,
+        };
+        Faults::new(None, vec![fault])
+    };
+    const REMEDY: &str =
+        r#"send a JSON object, such as {"id": "demo", "template": "godot", "vars": {…}}"#;
+    if text.len() > node::TEXT_BYTES_MAX {
+        return Err(refused(
+            format!("the definition has {} bytes", text.len()),
+            REMEDY,
+        ));
+    }
+    let value: serde_json::Value = serde_json::from_str(text)
+        .map_err(|error| refused(format!("this is not JSON: {error}"), REMEDY))?;
+    let Raw::Table(table) = node::from_json(&value).raw else {
+        return Err(refused("this is not a JSON object".to_owned(), REMEDY));
+    };
+    // Nothing of an instance comes from the environment.
+    let environment = Environment::new(&config.working_dir, [("", ""); 0]);
+    let reader = Reader::new(&environment, None);
+    let section = reader.root(&table);
+    let instance = InstanceConfig::read(&section);
+    section.close();
+    for misfit in instance
+        .iter()
+        .flat_map(|instance| config.misfits(instance))
+    {
+        reader.fault_at(&misfit.key, misfit.what, misfit.remedy);
+    }
+    let (faults, _, _) = reader.finish();
+    match instance {
+        Some(instance) if faults.is_empty() => Ok(instance),
+        _ => Err(Faults::new(None, faults)),
+    }
 }
+
+impl Config {
+    fn read(root: &Section<'_, '_>, path: &Path) -> Self {
+        let breaker = Breaker::read(root, &Breaker::default());
+        let mut config = Self {
+            file: path.to_owned(),
+            working_dir: root.reader.environment.working_dir().to_owned(),
+            server: Server::read(root),
+            tokens: Token::read_all(root),
+            storage: Storage::read(root),
+            audit: Audit::read(root),
+            logging: Logging::read(root),
+            instances: Instances::read(root),
+            health: Health::read(root),
+            policies: Policies::read(root),
+            plugins: Plugins::read(root),
+            templates: Template::read_all(root, &breaker),
+            breaker,
+            instance: Vec::new(),
+            notices: Vec::new(),
+            settings: Vec::new(),
+        };
+        for section in root.items("instance") {
+            let instance = InstanceConfig::read(&section);
+            if let Some(instance) = instance {
+                config.take(instance, &section);
+            }
+            section.close();
+        }
+        config
+    }
+
+    fn take(&mut self, instance: InstanceConfig, section: &Section<'_, '_>) {
+        if self.instance.iter().any(|other| other.id == instance.id) {
+            let what = format!("another [[instance]] is called {:?}", instance.id.as_str());
+            section
+                .reader
+                .fault_at(&section.key_path("id"), what, "give each its own id");
+        }
+        for misfit in self.misfits(&instance) {
+            section
+                .reader
+                .fault_at(&section.key_path(&misfit.key), misfit.what, misfit.remedy);
+        }
+        self.instance.push(instance);
+    }
+
+    /// What is wrong between sections.
+    fn check(&self, reader: &Reader<'_>) {
+        if !self.server.listen.ip().is_loopback() && self.tokens.is_empty() {
+            let what = format!(
+                "{} can be reached from elsewhere, and there is no token",
+                self.server.listen
+            );
+            let remedy =
+                "add a [[token]] (`godot-mcp-router token new` prints one), or listen on 127.0.0.1";
+            reader.fault_at("server.listen", what, remedy);
+        }
+        if self.instance.len() > self.instances.max_instances {
+            let what = format!("there are {} [[instance]] sections", self.instance.len());
+            reader.fault_at(
+                "instances.max_instances",
+                what,
+                "raise max_instances, or remove some",
+            );
+        }
+        let (log_days, audit_days) = (self.logging.retention_days, self.audit.retention_days);
+        if self.audit.enabled && log_days != 0 && (audit_days == 0 || log_days < audit_days) {
+            let what = "shorter than audit.retention_days: the AUDIT lines in the log go before the audit rows do";
+            reader.notice("logging.retention_days", what);
+        }
+        for (name, why) in NOT_YET {
+            let granted = self
+                .plugins
+                .grants
+                .values()
+                .any(|grants| grants.secret_names.contains(name));
+            if reader.environment.variable(name).is_some() && !granted {
+                reader.notice(name, why);
+            }
+        }
+    }
+}
+
+/// Variables of the contract that nothing listens to yet.
+const NOT_YET: [(&str, &str); 3] = [
+    (
+        "GODOT_PROJECTS_PATH",
+        "projects are not discovered yet: list each version as an [[instance]]",
+    ),
+    (
+        "SLACK_WEBHOOK_URL",
+        "no plugin is granted it: see [plugins.grants.NAME] secrets",
+    ),
+    (
+        "PAGERDUTY_ROUTING_KEY",
+        "no plugin is granted it: see [plugins.grants.NAME] secrets",
+    ),
+];
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use crate::{Switchable, logging::mebibytes, reader::Section, value::PathText};
+
 /// `[instances]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Instances {
@@ -83,4 +85,158 @@ pub struct InstanceLogs {
     pub max_file_bytes: u64,
     /// Rotated files kept beside the current one.
     pub max_files: u32,
+}
+
+impl Instances {
+    pub(crate) fn read(root: &Section<'_, '_>) -> Self {
+        let section = root.child("instances");
+        let working_dir = root.reader.environment.working_dir();
+        let (ms, seconds) = (Duration::from_millis, Duration::from_secs);
+        let instances = Self {
+            socket_dir: working_dir.join(
+                section
+                    .key("socket_dir")
+                    .restart()
+                    .or(PathText("/tmp".into()))
+                    .0,
+            ),
+            max_instances: section.key("max_instances").within(1, 100_000).or(1_000),
+            idle_timeout: section
+                .key("idle_timeout")
+                .variable("MCP_IDLE_TIMEOUT")
+                .or(Switchable(Some(seconds(1_800))))
+                .0,
+            spawn_timeout: section
+                .key("spawn_timeout")
+                .variable("INSTANCE_SPAWN_TIMEOUT")
+                .within(ms(100), seconds(3_600))
+                .or(seconds(10)),
+            socket_timeout: section
+                .key("socket_timeout")
+                .variable("SOCKET_TIMEOUT")
+                .within(ms(100), seconds(3_600))
+                .or(seconds(5)),
+            request_timeout: section
+                .key("request_timeout")
+                .variable("REQUEST_TIMEOUT")
+                .within(ms(100), seconds(86_400))
+                .or(seconds(300)),
+            cache_ttl: section
+                .key("cache_ttl")
+                .variable("CACHE_TTL")
+                .or(Switchable(None))
+                .0,
+            permanent_exit_codes: section.key("permanent_exit_codes").or(Vec::new()),
+            memory_interval: section
+                .key("memory_interval")
+                .restart()
+                .within(ms(100), seconds(3_600))
+                .or(seconds(5)),
+            memory_recycle_share: section.key("memory_recycle_share").within(0.1, 1.0).or(0.9),
+            recycle_interval: section
+                .key("recycle_interval")
+                .within(seconds(1), seconds(86_400))
+                .or(seconds(600)),
+            router_exit_grace: section
+                .key("router_exit_grace")
+                .restart()
+                .within(Duration::ZERO, seconds(3_600))
+                .or(seconds(10)),
+            use_cgroup: section.key("use_cgroup").restart().or(true),
+            restart: Restart::read(&section),
+            crash_loop: CrashLoop::read(&section),
+            stop: Stop::read(&section),
+            logs: InstanceLogs::read(&section),
+        };
+        section.close();
+        instances
+    }
+}
+
+impl Restart {
+    fn read(outer: &Section<'_, '_>) -> Self {
+        let section = outer.child("restart");
+        let (ms, seconds) = (Duration::from_millis, Duration::from_secs);
+        let restart = Self {
+            initial: section
+                .key("initial")
+                .within(ms(10), seconds(3_600))
+                .or(seconds(1)),
+            max: section
+                .key("max")
+                .within(ms(10), seconds(86_400))
+                .or(seconds(60)),
+            jitter: section.key("jitter").within(0.0, 1.0).or(0.25),
+            reset_after: section
+                .key("reset_after")
+                .within(seconds(1), seconds(86_400))
+                .or(seconds(600)),
+        };
+        if restart.initial > restart.max {
+            let remedy = "raise max, or lower initial";
+            section
+                .reader
+                .fault_at(&section.key_path("max"), "is shorter than initial", remedy);
+        }
+        section.close();
+        restart
+    }
+}
+
+impl CrashLoop {
+    fn read(outer: &Section<'_, '_>) -> Self {
+        let section = outer.child("crash_loop");
+        let seconds = Duration::from_secs;
+        let crash_loop = Self {
+            failures: section.key("failures").within(1, 1_000).or(5),
+            window: section
+                .key("window")
+                .within(seconds(1), seconds(86_400))
+                .or(seconds(300)),
+            same_signature: section.key("same_signature").within(1, 1_000).or(3),
+            slow_retry: section
+                .key("slow_retry")
+                .or(Switchable(Some(seconds(600))))
+                .0,
+        };
+        section.close();
+        crash_loop
+    }
+}
+
+impl Stop {
+    fn read(outer: &Section<'_, '_>) -> Self {
+        let section = outer.child("stop");
+        let seconds = Duration::from_secs;
+        let stop = Self {
+            drain: section
+                .key("drain")
+                .within(Duration::ZERO, seconds(3_600))
+                .or(seconds(10)),
+            term: section
+                .key("term")
+                .within(Duration::ZERO, seconds(3_600))
+                .or(seconds(5)),
+        };
+        section.close();
+        stop
+    }
+}
+
+impl InstanceLogs {
+    fn read(outer: &Section<'_, '_>) -> Self {
+        let section = outer.child("logs");
+        let logs = Self {
+            max_file_bytes: mebibytes(
+                section
+                    .key("max_file_mb")
+                    .restart()
+                    .within(1, 65_536)
+                    .or(10),
+            ),
+            max_files: section.key("max_files").restart().within(0, 1_000).or(4),
+        };
+        section.close();
+        logs
+    }
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::PolicyName;
+use router_core::permit::PERMITS_MAX;
+
+use crate::{PolicyName, reader::Section};
 
 /// `[breaker]`: when a breaker trips and how it recovers. `[template.NAME.breaker]` replaces single keys of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,4 +55,128 @@ pub struct Health {
 pub struct Policies {
     /// Who judges health.
     pub health: PolicyName,
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self {
+            consecutive_failures: 3,
+            window: seconds(60),
+            min_samples: 20,
+            failure_share: 0.5,
+            slow_share: 0.8,
+            open: seconds(30),
+            open_max: seconds(300),
+            successes: 2,
+            probes: 2,
+            probe_timeout: seconds(30),
+            reset_after: seconds(600),
+        }
+    }
+}
+
+impl Breaker {
+    /// Reads the thresholds of a section; those that are not there are as in `base`.
+    pub(crate) fn read(outer: &Section<'_, '_>, base: &Self) -> Self {
+        /// Above 1: never. A little above is a slip.
+        const SHARE_MAX: f64 = 2.0;
+        let section = outer.child("breaker");
+        let (ms, seconds) = (Duration::from_millis, Duration::from_secs);
+        let breaker = Self {
+            consecutive_failures: section
+                .key("consecutive_failures")
+                .within(1, 10_000)
+                .or(base.consecutive_failures),
+            window: section
+                .key("window")
+                .within(seconds(1), seconds(3_600))
+                .or(base.window),
+            min_samples: section
+                .key("min_samples")
+                .within(1, 1_000_000)
+                .or(base.min_samples),
+            failure_share: section
+                .key("failure_share")
+                .within(0.01, SHARE_MAX)
+                .or(base.failure_share),
+            slow_share: section
+                .key("slow_share")
+                .within(0.01, SHARE_MAX)
+                .or(base.slow_share),
+            open: section
+                .key("open")
+                .within(ms(100), seconds(86_400))
+                .or(base.open),
+            open_max: section
+                .key("open_max")
+                .within(ms(100), seconds(86_400))
+                .or(base.open_max),
+            successes: section.key("successes").within(1, 1_000).or(base.successes),
+            probes: section.key("probes").within(1, PERMITS_MAX).or(base.probes),
+            probe_timeout: section
+                .key("probe_timeout")
+                .within(ms(100), seconds(3_600))
+                .or(base.probe_timeout),
+            reset_after: section
+                .key("reset_after")
+                .within(seconds(1), seconds(86_400))
+                .or(base.reset_after),
+        };
+        if breaker.open > breaker.open_max {
+            let remedy = "raise open_max, or lower open";
+            section.reader.fault_at(
+                &section.key_path("open_max"),
+                "is shorter than open",
+                remedy,
+            );
+        }
+        section.close();
+        breaker
+    }
+}
+
+impl Health {
+    pub(crate) fn read(root: &Section<'_, '_>) -> Self {
+        let section = root.child("health");
+        let (ms, seconds) = (Duration::from_millis, Duration::from_secs);
+        let health = Self {
+            interval: section
+                .key("interval")
+                .within(ms(100), seconds(3_600))
+                .or(seconds(10)),
+            policy_timeout: section
+                .key("policy_timeout")
+                .within(ms(10), seconds(60))
+                .or(seconds(1)),
+            ping_interval: section
+                .key("ping_interval")
+                .within(ms(100), seconds(3_600))
+                .or(seconds(10)),
+            ping_timeout: section
+                .key("ping_timeout")
+                .within(ms(10), seconds(600))
+                .or(seconds(5)),
+            unable_after: section
+                .key("unable_after")
+                .within(Duration::ZERO, seconds(3_600))
+                .or(seconds(10)),
+            disk_share: section.key("disk_share").within(0.01, 1.0).or(0.8),
+        };
+        section.close();
+        health
+    }
+}
+
+impl Policies {
+    pub(crate) fn read(root: &Section<'_, '_>) -> Self {
+        let section = root.child("policy");
+        let default =
+            PolicyName::parse("default-health").expect("the bundled plugin's name is one");
+        let policies = Self {
+            health: section.key("health").or(default),
+        };
+        section.close();
+        policies
+    }
 }

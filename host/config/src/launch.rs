@@ -1,14 +1,16 @@
 //! From template, instance and defaults to what the core decides by and what is launched. No I/O.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use router_core::{
-    settings::Settings,
+    settings::{BreakerThresholds, CrashLoopSettings, RestartSettings, Settings},
     spec::{InstanceSpec, Source},
 };
 
 use crate::{
-    Config, Faults, InstanceConfig, OnRouterExit, Secret, Sharing, TemplateName, Transport,
+    Breaker, Config, Fault, Faults, InstanceConfig, OnRouterExit, Place, Secret, Sharing,
+    Switchable, Template, TemplateName, Transport, duration::milliseconds, pattern,
+    suggest::nearest,
 };
 
 /// An instance with every placeholder filled in and every default resolved.
@@ -66,23 +68,323 @@ pub struct Waits {
     pub cache_ttl: Duration,
 }
 
+/// Longest path of a unix socket: `sun_path` has 108 bytes, the last of which is zero.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// Placeholders that every instance has.
+const OWN_PLACEHOLDERS: [&str; 2] = ["id", "socket_path"];
+
+/// What is wrong with an instance. The key is seen from the instance.
+pub(crate) struct Misfit {
+    pub(crate) key: String,
+    pub(crate) what: String,
+    pub(crate) remedy: String,
+}
+
 impl Config {
     /// Fills in the template of an instance.
     ///
     /// # Errors
     /// The template is gone, a placeholder has no value, a value has no placeholder, or the socket's path is too long. Never
     /// for the instances of this configuration itself.
-    pub fn define(
-        &self,
-        _instance: &InstanceConfig,
-        _source: Source,
-    ) -> Result<Definition, Faults> {
-        unimplemented!()
+    pub fn define(&self, instance: &InstanceConfig, source: Source) -> Result<Definition, Faults> {
+        let misfits = self.misfits(instance);
+        let template = self
+            .templates
+            .get(&instance.template)
+            .filter(|_| misfits.is_empty());
+        let Some(template) = template else {
+            let faults = misfits.into_iter().map(|misfit| Fault {
+                place: Place::Body,
+                key: misfit.key,
+                what: misfit.what,
+                remedy: misfit.remedy,
+                excerpt: None,
+            });
+            return Err(Faults::new(None, faults.collect()));
+        };
+        let launch = self.plan(instance, template);
+        let (own, kind) = (&instance.tuning, &template.tuning);
+        let all = &self.instances;
+        let health = own.health_policy.as_ref().or(kind.health_policy.as_ref());
+        let spec = InstanceSpec {
+            autostart: own.autostart.or(kind.autostart).unwrap_or(false),
+            idle_stop_ms: switched(own.idle_timeout, kind.idle_timeout, all.idle_timeout)
+                .map(milliseconds),
+            spawn_timeout_ms: milliseconds(
+                own.spawn_timeout
+                    .or(kind.spawn_timeout)
+                    .unwrap_or(all.spawn_timeout),
+            ),
+            drain_ms: milliseconds(own.drain.or(kind.drain).unwrap_or(all.stop.drain)),
+            max_memory_bytes: launch.max_memory_bytes,
+            permanent_exit_codes: own
+                .permanent_exit_codes
+                .as_ref()
+                .or(kind.permanent_exit_codes.as_ref())
+                .unwrap_or(&all.permanent_exit_codes)
+                .clone(),
+            keep_on_exit: launch.on_router_exit == OnRouterExit::Keep,
+            breaker: template.breaker.as_ref().map(thresholds),
+            // `builtin` goes on as it is: no plugin answers by that name, so the built-in rule does.
+            health_policy: health.map(|policy| policy.as_str().into()),
+            ..InstanceSpec::new(instance.id.clone(), source, launch.digest)
+        };
+        let waits = Waits {
+            socket: own
+                .socket_timeout
+                .or(kind.socket_timeout)
+                .unwrap_or(all.socket_timeout),
+            request: own
+                .request_timeout
+                .or(kind.request_timeout)
+                .unwrap_or(all.request_timeout),
+            cache_ttl: switched(own.cache_ttl, kind.cache_ttl, all.cache_ttl).unwrap_or_default(),
+        };
+        Ok(Definition {
+            spec,
+            launch,
+            waits,
+        })
+    }
+
+    /// Everything that keeps an instance from being launched as it is defined.
+    pub(crate) fn misfits(&self, instance: &InstanceConfig) -> Vec<Misfit> {
+        let mut misfits = Vec::new();
+        let mut misfit =
+            |key: String, what: String, remedy: String| misfits.push(Misfit { key, what, remedy });
+        let Some(template) = self.templates.get(&instance.template) else {
+            let names = || self.templates.keys().map(TemplateName::as_str);
+            let remedy = match nearest(instance.template.as_str(), names()) {
+                Some(near) => format!("did you mean \"{near}\"?"),
+                None if self.templates.is_empty() => {
+                    "write a [template.NAME] for it; there is none yet".to_owned()
+                }
+                None => format!("name one of: {}", names().collect::<Vec<_>>().join(", ")),
+            };
+            let what = format!("there is no [template.{}]", instance.template);
+            misfit("template".to_owned(), what, remedy);
+            return misfits;
+        };
+        let wanted: BTreeSet<&str> = texts(instance, template).flat_map(pattern::names).collect();
+        for name in wanted
+            .iter()
+            .filter(|name| !OWN_PLACEHOLDERS.contains(name))
+        {
+            if !instance.vars.contains_key(*name) {
+                let what = format!(
+                    "template {} has the placeholder {{{name}}}, and nothing fills it",
+                    template.name
+                );
+                misfit(format!("vars.{name}"), what, format!("add {name} to vars"));
+            }
+        }
+        for name in instance.vars.keys() {
+            let key = format!("vars.{name}");
+            if OWN_PLACEHOLDERS.contains(&name.as_str()) {
+                misfit(
+                    key,
+                    "every instance has this placeholder already".to_owned(),
+                    "remove it, or rename it".to_owned(),
+                );
+            } else if !wanted.contains(name.as_str()) {
+                let what = format!("template {} has no placeholder {{{name}}}", template.name);
+                let remedy = match nearest(name, wanted.iter().copied()) {
+                    Some(near) => format!("did you mean \"{near}\"?"),
+                    None => "remove it, or use it in the template".to_owned(),
+                };
+                misfit(key, what, remedy);
+            }
+        }
+        let socket = self.socket_path(instance.id.as_str(), template.transport, true);
+        let bytes = socket.as_os_str().len();
+        if bytes > SOCKET_PATH_BYTES_MAX {
+            let what = format!(
+                "its socket {} has a path of {bytes} bytes, and Linux allows {SOCKET_PATH_BYTES_MAX}",
+                socket.display()
+            );
+            misfit(
+                "id".to_owned(),
+                what,
+                "set instances.socket_dir to a shorter directory, or choose a shorter id"
+                    .to_owned(),
+            );
+        }
+        misfits
+    }
+
+    /// Where slot 0 is reached, or with `longest` the longest socket path that the slot needs.
+    fn socket_path(&self, id: &str, transport: Transport, longest: bool) -> PathBuf {
+        let shim = if longest && transport == Transport::Socket {
+            "~shim"
+        } else {
+            ""
+        };
+        self.instances
+            .socket_dir
+            .join(format!("godot-mcp-{id}{shim}.sock"))
+    }
+
+    fn plan(&self, instance: &InstanceConfig, template: &Template) -> LaunchPlan {
+        let socket_path = self.socket_path(instance.id.as_str(), template.transport, false);
+        let socket_text = socket_path.display().to_string();
+        let value = |name: &str| match name {
+            "id" => Some(instance.id.as_str()),
+            "socket_path" => Some(socket_text.as_str()),
+            other => instance.vars.get(other).map(String::as_str),
+        };
+        let fill = |text: &str| pattern::fill(text, value);
+        let command = fill(&template.command);
+        let env = template
+            .env
+            .iter()
+            .filter(|(name, _)| !instance.env.contains_key(*name));
+        let mut env: Vec<(String, Secret)> = env
+            .chain(&instance.env)
+            .map(|(name, text)| (name.clone(), Secret::new(fill(text.expose()))))
+            .collect();
+        env.sort_by(|a, b| a.0.cmp(&b.0));
+        let (own, kind) = (&instance.tuning, &template.tuning);
+        let mut plan = LaunchPlan {
+            template: template.name.clone(),
+            // A path must mean the same whatever directory the child starts in.
+            command: if command.contains('/') {
+                self.working_dir.join(command).display().to_string()
+            } else {
+                command
+            },
+            args: template.args.iter().map(|arg| fill(arg)).collect(),
+            env,
+            pass_env: template.pass_env.clone(),
+            cwd: template
+                .cwd
+                .as_ref()
+                .map(|cwd| self.working_dir.join(fill(cwd))),
+            transport: template.transport,
+            sharing: template.sharing,
+            socket_path,
+            max_open_files: own.max_open_files.or(kind.max_open_files),
+            max_memory_bytes: own.max_memory_mb.or(kind.max_memory_mb).map(|mb| mb << 20),
+            on_router_exit: own
+                .on_router_exit
+                .or(kind.on_router_exit)
+                .unwrap_or(OnRouterExit::Keep),
+            stop_grace: self.instances.stop.term,
+            digest: 0,
+        };
+        plan.digest = digest(&plan);
+        plan
     }
 
     /// The numbers that the core decides by. `seed` and `first_run` are the caller's.
     #[must_use]
-    pub fn core_settings(&self, _seed: u64, _first_run: u64) -> Settings {
-        unimplemented!()
+    pub fn core_settings(&self, seed: u64, first_run: u64) -> Settings {
+        let (instances, health) = (&self.instances, &self.health);
+        Settings {
+            seed,
+            first_run,
+            restart: RestartSettings {
+                first_ms: milliseconds(instances.restart.initial),
+                max_ms: milliseconds(instances.restart.max),
+                jitter: instances.restart.jitter,
+                forget_after_ms: milliseconds(instances.restart.reset_after),
+            },
+            crash_loop: CrashLoopSettings {
+                failures: instances.crash_loop.failures,
+                window_ms: milliseconds(instances.crash_loop.window),
+                same_signature: instances.crash_loop.same_signature,
+                slow_retry_ms: instances.crash_loop.slow_retry.map(milliseconds),
+            },
+            breaker: thresholds(&self.breaker),
+            health_policy: self.policies.health.plugin().map(Into::into),
+            health_every_ms: milliseconds(health.interval),
+            question_ms: milliseconds(health.policy_timeout),
+            ping_every_ms: milliseconds(health.ping_interval),
+            ping_timeout_ms: milliseconds(health.ping_timeout),
+            term_ms: milliseconds(instances.stop.term),
+            recycle_every_ms: milliseconds(instances.recycle_interval),
+            memory_recycle_share: instances.memory_recycle_share,
+            unable_ms: milliseconds(health.unable_after),
+            disk_degraded_share: health.disk_share,
+            ..Settings::default()
+        }
     }
 }
+
+fn thresholds(breaker: &Breaker) -> BreakerThresholds {
+    BreakerThresholds {
+        consecutive_failures: breaker.consecutive_failures,
+        window_ms: milliseconds(breaker.window),
+        min_samples: breaker.min_samples,
+        failure_share: breaker.failure_share,
+        slow_share: breaker.slow_share,
+        open_first_ms: milliseconds(breaker.open),
+        open_max_ms: milliseconds(breaker.open_max),
+        successes: breaker.successes,
+        permits: breaker.probes,
+        probe_ms: milliseconds(breaker.probe_timeout),
+        forget_after_ms: milliseconds(breaker.reset_after),
+    }
+}
+
+/// The nearest level that says something.
+fn switched(
+    own: Option<Switchable<Duration>>,
+    kind: Option<Switchable<Duration>>,
+    all: Option<Duration>,
+) -> Option<Duration> {
+    own.or(kind).map_or(all, |switchable| switchable.0)
+}
+
+/// Every text that may hold placeholders.
+fn texts<'t>(
+    instance: &'t InstanceConfig,
+    template: &'t Template,
+) -> impl Iterator<Item = &'t str> {
+    let env = template
+        .env
+        .iter()
+        .filter(|(name, _)| !instance.env.contains_key(*name));
+    std::iter::once(template.command.as_str())
+        .chain(template.args.iter().map(String::as_str))
+        .chain(template.cwd.as_deref())
+        .chain(env.chain(&instance.env).map(|(_, text)| text.expose()))
+}
+
+/// FNV-1a over everything that a running process depends on, each part with its length before it. It is kept by shims over
+/// upgrades of the router, so neither the function nor the order of the parts may change without need.
+fn digest(plan: &LaunchPlan) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut take = |bytes: &[u8]| {
+        let length = (bytes.len() as u64).to_le_bytes();
+        for byte in length.iter().chain(bytes) {
+            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    };
+    let mut list = |parts: &[&str]| {
+        take(&(parts.len() as u64).to_le_bytes());
+        parts.iter().for_each(|part| take(part.as_bytes()));
+    };
+    let env: Vec<&str> = plan
+        .env
+        .iter()
+        .flat_map(|(name, value)| [name.as_str(), value.expose()])
+        .collect();
+    let cwd = plan.cwd.as_ref().map(|cwd| cwd.display().to_string());
+    let number = |number: Option<u64>| number.map_or_else(String::new, |number| number.to_string());
+    list(&[&plan.command]);
+    list(&plan.args.iter().map(String::as_str).collect::<Vec<_>>());
+    list(&env);
+    list(&plan.pass_env.iter().map(String::as_str).collect::<Vec<_>>());
+    list(cwd.as_deref().as_slice());
+    list(&[
+        plan.transport.as_str(),
+        plan.sharing.as_str(),
+        plan.on_router_exit.as_str(),
+    ]);
+    list(&[&number(plan.max_open_files), &number(plan.max_memory_bytes)]);
+    hash
+}
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@
 mod change;
 mod config;
 mod database;
+mod duration;
 mod environment;
 mod fault;
 mod instance;
@@ -18,13 +19,18 @@ mod judging;
 mod launch;
 mod logging;
 mod names;
+mod node;
 mod origin;
+mod pattern;
 mod plugins;
+mod reader;
 mod secret;
 mod server;
 mod setting;
 mod storage;
+mod suggest;
 mod template;
+mod value;
 
 pub use change::{ConfigChange, Named};
 pub use config::{Config, Notice, load, parse_instance_json};

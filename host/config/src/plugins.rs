@@ -6,7 +6,12 @@ use std::{
     time::Duration,
 };
 
-use crate::{Origin, PluginName, Secret};
+use crate::{
+    Origin, PluginName, Secret,
+    node::to_toml,
+    reader::Section,
+    value::{PathText, VariableName},
+};
 
 /// `[plugins]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,4 +52,118 @@ pub struct Grants {
     pub secret_names: BTreeSet<String>,
     /// Those of them that the environment holds (`NAME` or `NAME_FILE`).
     pub secrets: BTreeMap<String, Secret>,
+}
+
+impl Plugins {
+    pub(crate) fn read(root: &Section<'_, '_>) -> Self {
+        let section = root.child("plugins");
+        let working_dir = root.reader.environment.working_dir();
+        let plugins = Self {
+            dir: working_dir.join(
+                section
+                    .key("dir")
+                    .restart()
+                    .or(PathText("plugins/dist".into()))
+                    .0,
+            ),
+            limits: PluginLimits::read(&section),
+            config: read_config(&section),
+            grants: read_grants(&section),
+        };
+        section.close();
+        plugins
+    }
+}
+
+impl PluginLimits {
+    fn read(outer: &Section<'_, '_>) -> Self {
+        let section = outer.child("limits");
+        let ms = Duration::from_millis;
+        let limits = Self {
+            call_timeout: section
+                .key("call_timeout")
+                .within(ms(1), ms(60_000))
+                .or(ms(100)),
+            memory_bytes: section.key("max_memory_mb").within(1, 4_096).or(64_u64) << 20,
+            host_calls: section.key("max_host_calls").within(1, 1_000_000).or(1_000),
+            log_bytes: section.key("max_log_kb").within(0, 65_536).or(16_u64) << 10,
+            store_bytes: section
+                .key("max_store_kb")
+                .within(0, 1_048_576)
+                .or(1_024_u64)
+                << 10,
+            file_bytes: section.key("max_file_mb").within(1, 1_024).or(32_u64) << 20,
+        };
+        section.close();
+        limits
+    }
+}
+
+fn read_name(section: &Section<'_, '_>, name: &str) -> Option<PluginName> {
+    let parsed = PluginName::parse(name).ok();
+    if parsed.is_none() {
+        let what = "this is not the name of a plugin";
+        let remedy =
+            "a plugin is called as its file, without .wasm: lower-case letters, digits, - and _";
+        section
+            .reader
+            .fault(section.place(), section.path(), what, remedy);
+    }
+    parsed
+}
+
+fn read_config(outer: &Section<'_, '_>) -> BTreeMap<PluginName, toml::Table> {
+    let mut all = BTreeMap::new();
+    for (name, section) in outer.named("config") {
+        let name = read_name(&section, &name);
+        let Some(table) = section.whole() else {
+            continue;
+        };
+        match (name, to_toml(table)) {
+            (Some(name), Ok(config)) => {
+                all.insert(name, config);
+            }
+            (None, Ok(_)) => {}
+            (_, Err((at, what))) => {
+                let place = section.reader.place(at);
+                section.reader.fault(
+                    place,
+                    section.path(),
+                    what,
+                    "write it in double quotes, as a string",
+                );
+            }
+        }
+    }
+    all
+}
+
+fn read_grants(outer: &Section<'_, '_>) -> BTreeMap<PluginName, Grants> {
+    let mut all = BTreeMap::new();
+    for (name, section) in outer.named("grants") {
+        let name = read_name(&section, &name);
+        let http = section.key("http").or(Vec::new());
+        let names: Vec<VariableName> = section.key("secrets").or(Vec::new());
+        let mut grants = Grants {
+            http,
+            ..Grants::default()
+        };
+        for VariableName(name) in names {
+            match section.reader.granted_secret(&section.key_path("secrets"), &name) {
+                Some(secret) => {
+                    grants.secrets.insert(name.clone(), secret);
+                }
+                None => section.reader.notice(
+                    section.key_path("secrets"),
+                    format!("{name} is granted, but neither {name} nor {name}_FILE is set: the plugin will not find it"),
+                ),
+            }
+            grants.secret_names.insert(name);
+        }
+        section.close();
+        if let Some(name) = name {
+            all.insert(name, grants);
+        }
+    }
+    all
 }

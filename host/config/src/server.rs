@@ -4,7 +4,11 @@ use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use router_core::InstanceId;
 
-use crate::{Origin, Secret};
+use crate::{
+    Applies, Origin, Secret,
+    reader::{SecretKey, Section},
+    value::{HostText, Label, PathText, Refusal, TokenHash},
+};
 
 /// `[server]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -87,4 +91,174 @@ pub struct Token {
     pub roles: Vec<Role>,
     /// The instances that it may speak MCP with; `None`: all.
     pub instances: Option<Vec<InstanceId>>,
+}
+
+/// Shortest session key, in bytes: below, an HMAC can be searched for.
+const SESSION_KEY_BYTES_MIN: usize = 32;
+
+impl Server {
+    pub(crate) fn read(root: &Section<'_, '_>) -> Self {
+        let section = root.child("server");
+        let working_dir = root.reader.environment.working_dir();
+        let seconds = Duration::from_secs;
+        let hosts: Vec<HostText> = section.key("allowed_hosts").or(Vec::new());
+        let server = Self {
+            listen: section
+                .key("listen")
+                .variable("LISTEN")
+                .restart()
+                .or(SocketAddr::from(([127, 0, 0, 1], 3002))),
+            allowed_hosts: hosts.into_iter().map(|host| host.0).collect(),
+            allowed_origins: section.key("allowed_origins").or(Vec::new()),
+            loopback_roles: section
+                .key("loopback_roles")
+                .or(vec![Role::Client, Role::Operator]),
+            public_metrics: section.key("public_metrics").or(false),
+            data_dir: working_dir.join(
+                section
+                    .key("data_dir")
+                    .restart()
+                    .or(PathText("data".into()))
+                    .0,
+            ),
+            router_id: section
+                .key("router_id")
+                .restart()
+                .optional()
+                .map(|Label(label)| label),
+            session_key: session_key(&section),
+            // An editor that stays open over the holidays.
+            session_ttl: section
+                .key("session_ttl")
+                .restart()
+                .within(seconds(60), seconds(365 * 86_400))
+                .or(seconds(30 * 86_400)),
+            session_idle_timeout: section
+                .key("session_idle_timeout")
+                .restart()
+                .within(seconds(1), seconds(365 * 86_400))
+                .or(seconds(1_800)),
+            max_sessions: section
+                .key("max_sessions")
+                .restart()
+                .within(1, 1_000_000)
+                .or(10_000),
+            max_connections: section
+                .key("max_connections")
+                .restart()
+                .within(1, 1_000_000)
+                .or(16_384),
+            max_body_bytes: mebibytes(
+                section
+                    .key("max_body_mb")
+                    .restart()
+                    .within(1, 1_024)
+                    .or(16_usize),
+            ),
+            // Longer than the pools of common clients keep an idle connection, so that it is the client who closes.
+            head_timeout: section
+                .key("head_timeout")
+                .restart()
+                .within(seconds(1), seconds(3_600))
+                .or(seconds(120)),
+            body_timeout: section
+                .key("body_timeout")
+                .restart()
+                .within(seconds(1), seconds(3_600))
+                .or(seconds(30)),
+        };
+        section.close();
+        server
+    }
+}
+
+fn mebibytes(count: usize) -> usize {
+    count.saturating_mul(1024 * 1024)
+}
+
+fn session_key(section: &Section<'_, '_>) -> Option<Secret> {
+    let found = section.secret(&SecretKey {
+        name: "session_key",
+        file_name: "session_key_file",
+        variables: &[],
+        default: None,
+        applies: Applies::Restart,
+    })?;
+    if found.secret.expose().len() < SESSION_KEY_BYTES_MIN {
+        let what = format!("has fewer than {SESSION_KEY_BYTES_MIN} characters");
+        let remedy = "make one with `openssl rand -hex 32`, or leave it out: the router then makes and keeps its own";
+        section
+            .reader
+            .fault(found.place, section.key_path("session_key"), what, remedy);
+    }
+    Some(found.secret)
+}
+
+impl Token {
+    pub(crate) fn read_all(root: &Section<'_, '_>) -> Vec<Self> {
+        const HOW: &str =
+            "make a token with `godot-mcp-router token new`, and copy the lines that it prints";
+        let mut tokens: Vec<Self> = Vec::new();
+        for section in root.items("token") {
+            let name: Option<Label> = section
+                .key("name")
+                .required("say who uses it: name = \"grafana\"");
+            let sha256: Option<TokenHash> = section.key("sha256").required(HOW);
+            let roles = section
+                .key("roles")
+                .rule(|roles: &Vec<Role>| {
+                    let remedy = "name at least one: [\"viewer\"]";
+                    if roles.is_empty() {
+                        Err(Refusal::new(
+                            "a token without a role may do nothing",
+                            remedy,
+                        ))
+                    } else {
+                        Ok(())
+                    }
+                })
+                .required("say what it may do: roles = [\"viewer\"]");
+            let instances = section.key("instances").optional();
+            let reader = section.reader;
+            let of_clients = roles
+                .as_ref()
+                .is_none_or(|roles| roles.contains(&Role::Client));
+            if instances.is_some() && !of_clients {
+                let remedy = "add \"client\" to roles, or remove instances";
+                reader.fault_at(
+                    &section.key_path("instances"),
+                    "only the role client is about instances",
+                    remedy,
+                );
+            }
+            if let (Some(Label(name)), Some(TokenHash(sha256)), Some(roles)) = (name, sha256, roles)
+            {
+                if tokens.iter().any(|other| other.name == name) {
+                    let what = format!("another token is called {name:?}");
+                    reader.fault_at(
+                        &section.key_path("name"),
+                        what,
+                        "give each its own, for the audit tells them apart by it",
+                    );
+                }
+                if tokens.iter().any(|other| other.sha256 == sha256) {
+                    let remedy =
+                        "remove one, or make another token with `godot-mcp-router token new`";
+                    reader.fault_at(
+                        &section.key_path("sha256"),
+                        "another entry has the same token",
+                        remedy,
+                    );
+                }
+                tokens.push(Self {
+                    name,
+                    sha256,
+                    roles,
+                    instances,
+                });
+            }
+            section.close();
+        }
+        tokens
+    }
 }

@@ -40,4 +40,6 @@ pub struct Setting {
     pub applies: Applies,
     /// The secret itself, to be compared and never shown.
     pub(crate) secret: Option<Secret>,
+    /// Whether another value is a change of its own, and not only a part of one.
+    pub(crate) compared: bool,
 }

@@ -2,7 +2,11 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{DatabaseUrl, Secret};
+use crate::{
+    Applies, DatabaseKind, DatabaseUrl, Place, Secret,
+    reader::{SecretKey, Section},
+    value::Refusal,
+};
 
 /// `[storage]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,4 +52,149 @@ pub struct Audit {
     pub enabled: bool,
     /// Days that audit rows, crash evidence and log files are kept; 0: for ever.
     pub retention_days: u32,
+}
+
+/// The built-in database: no server, no set-up.
+const URL_DEFAULT: &str = "sqlite://data/router.db";
+
+impl Storage {
+    pub(crate) fn read(root: &Section<'_, '_>) -> Self {
+        let section = root.child("storage");
+        let seconds = Duration::from_secs;
+        let (url, url_place) = read_url(&section);
+        let storage = Self {
+            password: read_password(&section, &url, &url_place),
+            url,
+            pool_size: section
+                .key("pool_size")
+                .variable("DATABASE_POOL_SIZE")
+                .restart()
+                .within(1, 1_000)
+                .or(10),
+            pool_idle_timeout: section
+                .key("pool_idle_timeout")
+                .variable("DATABASE_POOL_IDLE_TIMEOUT")
+                .restart()
+                .within(seconds(1), seconds(86_400))
+                .or(seconds(30)),
+            acquire_timeout: section
+                .key("acquire_timeout")
+                .restart()
+                .within(Duration::from_millis(100), seconds(300))
+                .or(seconds(5)),
+            query_timeout: section
+                .key("query_timeout")
+                .variable("DB_QUERY_TIMEOUT")
+                .restart()
+                .within(Duration::from_millis(100), seconds(3_600))
+                .or(seconds(30)),
+            versions_table: section.key("versions_table").restart().or(TableName {
+                schema: None,
+                table: "godot_versions".to_owned(),
+            }),
+        };
+        section.close();
+        storage
+    }
+}
+
+fn read_url(section: &Section<'_, '_>) -> (DatabaseUrl, Option<Place>) {
+    let working_dir = section.reader.environment.working_dir();
+    let default = || DatabaseUrl::parse(URL_DEFAULT, working_dir).expect("the default is a URL");
+    let found = section.secret(&SecretKey {
+        name: "url",
+        file_name: "url_file",
+        variables: &["DATABASE_URL", "POSTGRES_URL"],
+        default: Some("\"sqlite://data/router.db\""),
+        applies: Applies::Restart,
+    });
+    let Some(found) = found else {
+        return (default(), None);
+    };
+    let url = DatabaseUrl::parse(found.secret.expose(), working_dir).unwrap_or_else(|what| {
+        let what = format!("this is not the URL of a database: {what}");
+        let remedy = "write sqlite://PATH or postgres://USER@HOST:PORT/DATABASE";
+        section
+            .reader
+            .fault(found.place.clone(), section.key_path("url"), what, remedy);
+        default()
+    });
+    section
+        .reader
+        .show(&section.key_path("url"), url.to_string().as_str());
+    (url, Some(found.place))
+}
+
+fn read_password(
+    section: &Section<'_, '_>,
+    url: &DatabaseUrl,
+    url_place: &Option<Place>,
+) -> Option<Secret> {
+    let found = section.secret(&SecretKey {
+        name: "password",
+        file_name: "password_file",
+        variables: &["DATABASE_PASSWORD"],
+        default: None,
+        applies: Applies::Restart,
+    })?;
+    let in_document = !matches!(found.place, Place::Variable(_));
+    let key = section.key_path("password");
+    match (url.kind(), in_document) {
+        (DatabaseKind::Sqlite, true) => {
+            let remedy = "remove it, or set url to a Postgres server";
+            section
+                .reader
+                .fault(found.place, key, "SQLite has no password", remedy);
+            None
+        }
+        // Whole environments are shared between programs; the file is ours alone.
+        (DatabaseKind::Sqlite, false) => {
+            section
+                .reader
+                .notice(key, "SQLite has no password: DATABASE_PASSWORD is not used");
+            None
+        }
+        (DatabaseKind::Postgres, true)
+            if url.has_password() && matches!(url_place, Some(Place::Line { .. })) =>
+        {
+            let remedy = "take the password out of url";
+            section
+                .reader
+                .fault(found.place, key, "the URL holds a password as well", remedy);
+            None
+        }
+        (DatabaseKind::Postgres, _) => Some(found.secret),
+    }
+}
+
+impl Audit {
+    pub(crate) fn read(root: &Section<'_, '_>) -> Self {
+        /// What was done is kept for at least a year.
+        const DAYS_MIN: u32 = 365;
+        let section = root.child("audit");
+        let audit = Self {
+            enabled: section
+                .key("enabled")
+                .variable("ENABLE_AUDIT_LOG")
+                .restart()
+                .or(true),
+            retention_days: section
+                .key("retention_days")
+                .restart()
+                .rule(|days| match days {
+                    0 | DAYS_MIN..=36_500 => Ok(()),
+                    _ => Err(Refusal::new(
+                        format!(
+                            "{days} is out of range: what was done is kept for at least a year"
+                        ),
+                        format!(
+                            "write a number from {DAYS_MIN} to 36500, or 0 to keep it for ever"
+                        ),
+                    )),
+                })
+                .or(400),
+        };
+        section.close();
+        audit
+    }
 }

@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::{Breaker, PolicyName, Secret, TemplateName};
+use crate::{
+    Breaker, PolicyName, Secret, TemplateName,
+    reader::Section,
+    value::{Pattern, Refusal, Value as _, VariableName, is_variable},
+};
 
 /// `[template.NAME]`. Texts may hold `{placeholders}`; they are filled in for each instance by [`crate::Config::define`].
 #[derive(Debug, Clone, PartialEq)]
@@ -136,4 +140,144 @@ impl OnRouterExit {
             Self::Stop => "stop",
         }
     }
+}
+
+impl Template {
+    pub(crate) fn read_all(
+        root: &Section<'_, '_>,
+        breaker: &Breaker,
+    ) -> BTreeMap<TemplateName, Self> {
+        let mut templates = BTreeMap::new();
+        for (name, section) in root.named("template") {
+            let template_name = TemplateName::parse(&name);
+            if template_name.is_err() {
+                let what = "this is not the name of a template";
+                let remedy = "write 1 to 64 lower-case letters, digits, - and _, and start with a letter or a digit";
+                section
+                    .reader
+                    .fault(section.place(), section.path(), what, remedy);
+            }
+            let template = Self::read(&section, template_name.ok(), breaker);
+            section.close();
+            if let Some(template) = template {
+                templates.insert(template.name.clone(), template);
+            }
+        }
+        templates
+    }
+
+    fn read(
+        section: &Section<'_, '_>,
+        name: Option<TemplateName>,
+        breaker: &Breaker,
+    ) -> Option<Self> {
+        let command = section
+            .key("command")
+            .rule(|Pattern(command)| {
+                let remedy = "write the program: a path, or a name that is on the PATH";
+                if command.trim().is_empty() {
+                    Err(Refusal::new("is empty", remedy))
+                } else {
+                    Ok(())
+                }
+            })
+            .required("say which program to start: command = \"node\"");
+        let args: Vec<Pattern> = section.key("args").or(Vec::new());
+        let env = read_env(section);
+        let pass_env: Vec<VariableName> = section.key("pass_env").or(Vec::new());
+        let cwd: Option<Pattern> = section.key("cwd").optional();
+        let transport = section.key("transport").or(Transport::Stdio);
+        let sharing = section.key("sharing").or(Sharing::Shared);
+        let era = section.key("era").or(Era::Legacy);
+        let tuning = Tuning::read(section);
+        let own_breaker = Breaker::read(section, breaker);
+        Some(Self {
+            name: name?,
+            command: command?.0,
+            args: args.into_iter().map(|arg| arg.0).collect(),
+            env,
+            pass_env: pass_env.into_iter().map(|name| name.0).collect(),
+            cwd: cwd.map(|cwd| cwd.0),
+            transport,
+            sharing,
+            era,
+            tuning,
+            breaker: (own_breaker != *breaker).then_some(own_breaker),
+        })
+    }
+}
+
+impl Tuning {
+    pub(crate) fn read(section: &Section<'_, '_>) -> Self {
+        let (ms, seconds) = (Duration::from_millis, Duration::from_secs);
+        let policy = section.child("policy");
+        let health_policy = policy.key("health").optional();
+        policy.close();
+        Self {
+            autostart: section.key("autostart").optional(),
+            idle_timeout: section.key("idle_timeout").optional(),
+            spawn_timeout: section
+                .key("spawn_timeout")
+                .within(ms(100), seconds(3_600))
+                .optional(),
+            socket_timeout: section
+                .key("socket_timeout")
+                .within(ms(100), seconds(3_600))
+                .optional(),
+            request_timeout: section
+                .key("request_timeout")
+                .within(ms(100), seconds(86_400))
+                .optional(),
+            cache_ttl: section.key("cache_ttl").optional(),
+            drain: section
+                .key("drain")
+                .within(Duration::ZERO, seconds(3_600))
+                .optional(),
+            // Below, no interpreter starts.
+            max_memory_mb: section.key("max_memory_mb").within(8, 1_048_576).optional(),
+            max_open_files: section
+                .key("max_open_files")
+                .within(16, 1_048_576)
+                .optional(),
+            on_router_exit: section.key("on_router_exit").optional(),
+            permanent_exit_codes: section.key("permanent_exit_codes").optional(),
+            health_policy,
+        }
+    }
+}
+
+/// Names that the router sets itself.
+const SET_BY_US: [&str; 4] = [
+    "VERSION_ID",
+    "SOCKET_PATH",
+    "MCP_INSTANCE_MODE",
+    "GODOT_MCP_SHIM",
+];
+
+/// Reads `env`. Values may hold placeholders.
+pub(crate) fn read_env(section: &Section<'_, '_>) -> BTreeMap<String, Secret> {
+    let mut env = BTreeMap::new();
+    for (name, text) in section.texts("env") {
+        let key = format!("{}.{name}", section.key_path("env"));
+        if !is_variable(&name) {
+            let remedy =
+                "a variable's name holds letters, digits and _, and does not start with a digit";
+            section
+                .reader
+                .fault_at(&key, "this is not the name of a variable", remedy);
+        } else if SET_BY_US.contains(&name.as_str()) {
+            section
+                .reader
+                .fault_at(&key, "the router sets this variable itself", "remove it");
+        }
+        // What is wrong is not quoted: values may be secrets.
+        if Pattern::read(&crate::node::Raw::Text(text.clone())).is_err() {
+            let remedy = "a placeholder is {name}; write {{ and }} for the signs themselves";
+            section
+                .reader
+                .fault_at(&key, "its placeholders cannot be read", remedy);
+        }
+        env.insert(name, Secret::new(text));
+    }
+    env
 }

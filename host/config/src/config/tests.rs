@@ -1,0 +1,447 @@
+//! The shipped file, the examples, the environment, and what a definition by JSON makes of the same rules.
+
+use std::{collections::BTreeSet, path::Path, time::Duration};
+
+use router_core::spec::Source;
+
+use crate::{
+    Applies, Config, Environment, Faults, Role, Setting, SettingOrigin, load, parse_instance_json,
+};
+
+const SHIPPED: &str = include_str!("../../../../config/router.toml");
+const NONE: [(&str, &str); 0] = [];
+
+fn environment<'e>(variables: impl IntoIterator<Item = (&'e str, &'e str)>) -> Environment {
+    Environment::new("/srv/router", variables)
+}
+
+fn read<'e>(
+    text: &str,
+    variables: impl IntoIterator<Item = (&'e str, &'e str)>,
+) -> Result<Config, Faults> {
+    load(text, Path::new("router.toml"), &environment(variables))
+}
+
+fn good(text: &str) -> Config {
+    read(text, NONE).unwrap_or_else(|faults| panic!("{faults}"))
+}
+
+fn setting<'c>(config: &'c Config, key: &str) -> &'c Setting {
+    let mut all = config.settings.iter();
+    all.find(|setting| setting.key == key)
+        .unwrap_or_else(|| panic!("{key}"))
+}
+
+/// The shipped file with its commented keys switched on, and what cannot stand beside another taken out.
+fn shipped_with_everything() -> String {
+    let switched_on = SHIPPED.lines().map(|line| match line.strip_prefix('#') {
+        Some(key) if key.starts_with(|c: char| c.is_ascii_lowercase() || c == '[') => key,
+        _ => line,
+    });
+    switched_on.collect::<Vec<_>>().join("\n")
+}
+
+/// One section of each kind whose name or number is chosen.
+const ONE_OF_EACH: &str = r#"
+[[token]]
+name = "a"
+sha256 = "0000000000000000000000000000000000000000000000000000000000000000"
+roles = ["viewer"]
+[template.one]
+command = "true"
+[[instance]]
+id = "one"
+template = "one"
+[plugins.grants.one]
+"#;
+
+#[test]
+fn the_shipped_file_documents_every_key() {
+    let everything = shipped_with_everything();
+    let (document, faults, _) = crate::node::from_toml(&everything);
+    assert!(faults.is_empty(), "{faults:?}");
+    let known = good(ONE_OF_EACH);
+    let schema: BTreeSet<&str> = known
+        .settings
+        .iter()
+        .map(|setting| setting.schema_key.as_str())
+        // One place documents both.
+        .filter(|key| !key.starts_with("template.NAME.breaker."))
+        .collect();
+    assert!(schema.len() > 120, "{}", schema.len());
+    for key in schema {
+        let mut table = &document;
+        let mut parts = key.split('.').peekable();
+        while let Some(part) = parts.next() {
+            let entry = match part {
+                "NAME" => table.entries.values().next(),
+                other => table.entries.get(other),
+            };
+            let entry = entry.unwrap_or_else(|| panic!("{key} is not in config/router.toml"));
+            table = match &entry.node.raw {
+                crate::node::Raw::Table(table) => table,
+                crate::node::Raw::List(items) if parts.peek().is_some() => match &items[0].raw {
+                    crate::node::Raw::Table(table) => table,
+                    other => panic!("{key}: {}", other.kind()),
+                },
+                _ => {
+                    assert_eq!(parts.peek(), None, "{key}");
+                    break;
+                }
+            };
+        }
+    }
+}
+
+#[test]
+fn the_shipped_file_shows_every_default_as_it_is_built_in() {
+    let shipped = good(SHIPPED);
+    for setting in &shipped.settings {
+        let Some(default) = &setting.default else {
+            continue;
+        };
+        // These are the demo's.
+        if ["template.godot.args", "template.godot.command"].contains(&setting.key.as_str()) {
+            continue;
+        }
+        // What is inherited is not repeated.
+        if setting.key.starts_with("template.godot.breaker.") {
+            continue;
+        }
+        assert!(
+            matches!(setting.origin, SettingOrigin::Line(_)),
+            "{} is not set",
+            setting.key
+        );
+        if setting.key == "storage.url" {
+            // Shown absolute.
+            assert_eq!(
+                setting.value.as_deref(),
+                Some("\"sqlite:///srv/router/data/router.db\"")
+            );
+            continue;
+        }
+        assert_eq!(setting.value.as_ref(), Some(default), "{}", setting.key);
+    }
+}
+
+#[test]
+fn no_file_at_all_means_the_same_as_the_shipped_one() {
+    let (empty, shipped) = (good(""), good(SHIPPED));
+    assert_eq!(empty.server, shipped.server);
+    assert_eq!(empty.storage, shipped.storage);
+    assert_eq!(empty.audit, shipped.audit);
+    assert_eq!(empty.logging, shipped.logging);
+    assert_eq!(empty.instances, shipped.instances);
+    assert_eq!(empty.breaker, shipped.breaker);
+    assert_eq!(empty.health, shipped.health);
+    assert_eq!(empty.policies, shipped.policies);
+    assert_eq!(empty.plugins.limits, shipped.plugins.limits);
+    assert_eq!(empty.core_settings(7, 9), shipped.core_settings(7, 9));
+    assert!(shipped.notices.is_empty(), "{:?}", shipped.notices);
+}
+
+/// The core has defaults of its own, for its tests; two truths would drift apart.
+#[test]
+fn the_defaults_are_those_of_the_core() {
+    let core = router_core::settings::Settings {
+        health_policy: Some("default-health".into()),
+        seed: 7,
+        first_run: 9,
+        ..Default::default()
+    };
+    assert_eq!(good("").core_settings(7, 9), core);
+    let config = good(SHIPPED);
+    let spec = config
+        .define(&config.instance[0], Source::Config)
+        .unwrap()
+        .spec;
+    let id = config.instance[0].id.clone();
+    let core = router_core::spec::InstanceSpec {
+        autostart: true,
+        keep_on_exit: true,
+        ..router_core::spec::InstanceSpec::new(id, Source::Config, spec.digest)
+    };
+    assert_eq!(spec, core);
+}
+
+#[test]
+fn the_file_with_everything_switched_on_is_valid_but_for_what_excludes_another() {
+    let everything = shipped_with_everything();
+    let faults = read(&everything, NONE).unwrap_err();
+    let keys: BTreeSet<&str> = faults
+        .faults
+        .iter()
+        .map(|fault| fault.key.as_str())
+        .collect();
+    let excluded = [
+        "server.session_key_file",
+        "storage.password",
+        "storage.password_file",
+        "storage.url_file",
+    ];
+    assert_eq!(keys, BTreeSet::from(excluded), "{faults}");
+}
+
+#[test]
+fn the_examples_are_valid() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/examples");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        // Their secrets come from where the example says; here, from the environment.
+        let variables = [("DATABASE_PASSWORD", "x")];
+        let config = load(&text, &path, &environment(variables)).unwrap_or_else(|e| panic!("{e}"));
+        for instance in &config.instance {
+            config.define(instance, Source::Config).unwrap();
+        }
+        seen += 1;
+    }
+    assert!(seen >= 2);
+}
+
+/// Every variable of the contract, with its unit.
+#[test]
+fn the_environment_wins_over_the_file() {
+    let file = r#"
+[server]
+listen = "127.0.0.1:1"
+[storage]
+url = "sqlite://elsewhere.db"
+pool_size = 3
+[audit]
+enabled = true
+[logging]
+level = "warn"
+[instances]
+socket_timeout = "1s"
+"#;
+    let config = read(
+        file,
+        [
+            ("LISTEN", "[::1]:4000"),
+            ("DATABASE_URL", "postgres://app@db/games"),
+            ("DATABASE_PASSWORD", "hunter2"),
+            ("DATABASE_POOL_SIZE", "15"),
+            ("DATABASE_POOL_IDLE_TIMEOUT", "45000"),
+            ("DB_QUERY_TIMEOUT", "12000"),
+            ("SOCKET_TIMEOUT", "10000"),
+            ("REQUEST_TIMEOUT", "60000"),
+            ("CACHE_TTL", "60000"),
+            ("ENABLE_AUDIT_LOG", "false"),
+            ("MCP_IDLE_TIMEOUT", "1800500"),
+            ("INSTANCE_SPAWN_TIMEOUT", "20s"),
+            ("LOG_LEVEL", "DEBUG"),
+            ("LOG_FORMAT", "json"),
+            ("GMR_SERVER__LOOPBACK_ROLES", "viewer, admin"),
+            ("GMR_SERVER__PUBLIC_METRICS", "1"),
+            ("GMR_INSTANCES__RESTART__MAX", "2m"),
+            ("GMR_INSTANCES__CRASH_LOOP__SLOW_RETRY", "off"),
+            ("GMR_BREAKER__FAILURE_SHARE", "0.25"),
+            ("GMR_SERVER__MAX_BODY_MB", ""),
+        ],
+    )
+    .unwrap_or_else(|faults| panic!("{faults}"));
+    assert_eq!(config.server.listen.to_string(), "[::1]:4000");
+    assert_eq!(config.storage.url.to_string(), "postgres://app@db/games");
+    assert_eq!(config.storage.password.unwrap().expose(), "hunter2");
+    assert_eq!(config.storage.pool_size, 15);
+    assert_eq!(config.storage.pool_idle_timeout, Duration::from_secs(45));
+    assert_eq!(config.storage.query_timeout, Duration::from_secs(12));
+    assert_eq!(config.instances.socket_timeout, Duration::from_secs(10));
+    assert_eq!(config.instances.request_timeout, Duration::from_secs(60));
+    assert_eq!(config.instances.cache_ttl, Some(Duration::from_secs(60)));
+    assert!(!config.audit.enabled);
+    let idle = Some(Duration::from_millis(1_800_500));
+    assert_eq!(config.instances.idle_timeout, idle);
+    assert_eq!(config.instances.spawn_timeout, Duration::from_secs(20));
+    assert_eq!(config.logging.level.as_str(), "debug");
+    assert_eq!(config.logging.format, crate::LogFormat::Json);
+    assert_eq!(config.server.loopback_roles, [Role::Viewer, Role::Admin]);
+    assert!(config.server.public_metrics);
+    assert_eq!(config.instances.restart.max, Duration::from_secs(120));
+    assert_eq!(config.instances.crash_loop.slow_retry, None);
+    assert!((config.breaker.failure_share - 0.25).abs() < f64::EPSILON);
+    assert_eq!(config.server.max_body_bytes, 16 << 20);
+}
+
+#[test]
+fn templates_can_be_reached_from_the_environment_and_off_switches_off() {
+    let variables = [
+        ("GMR_TEMPLATE__GODOT__MAX_MEMORY_MB", "256"),
+        ("GMR_TEMPLATE__GODOT__BREAKER__SUCCESSES", "5"),
+        ("MCP_IDLE_TIMEOUT", "0"),
+    ];
+    let config = read(SHIPPED, variables).unwrap_or_else(|faults| panic!("{faults}"));
+    let defined = config.define(&config.instance[0], Source::Config).unwrap();
+    assert_eq!(defined.launch.max_memory_bytes, Some(256 << 20));
+    assert_eq!(defined.spec.breaker.unwrap().successes, 5);
+    assert_eq!(defined.spec.idle_stop_ms, None);
+}
+
+#[test]
+fn database_url_goes_before_postgres_url_and_secrets_may_stand_in_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("password");
+    std::fs::write(&file, "hunter2\n").unwrap();
+    let file = file.to_str().unwrap();
+    let config = read(
+        "",
+        [
+            ("POSTGRES_URL", "postgres://b/x"),
+            ("DATABASE_URL", "postgres://a/x"),
+            ("DATABASE_PASSWORD_FILE", file),
+        ],
+    )
+    .unwrap();
+    assert_eq!(config.storage.url.to_string(), "postgres://a/x");
+    assert_eq!(config.storage.password.unwrap().expose(), "hunter2");
+    let text = format!("[storage]\nurl = \"postgres://a/x\"\npassword_file = {file:?}");
+    assert_eq!(good(&text).storage.password.unwrap().expose(), "hunter2");
+    // The path of the configuration file plays no part in where relative paths lead.
+    let here = Environment::new(dir.path(), NONE);
+    let text = "[storage]\nurl = \"postgres://a/x\"\npassword_file = \"password\"";
+    let config = load(text, Path::new("/etc/router/router.toml"), &here).unwrap();
+    assert_eq!(config.storage.password.unwrap().expose(), "hunter2");
+}
+
+#[test]
+fn relative_paths_start_where_the_router_is_started() {
+    let text = format!(
+        "{}\n{}",
+        "[logging]\ndir = \"var/logs\"\n[plugins]\ndir = \"/opt/plugins\"\n[instances]\nsocket_dir = \"run\"",
+        "[template.t]\ncommand = \"bin/server\"\ncwd = \"games/{id}\"\n[[instance]]\nid = \"a\"\ntemplate = \"t\""
+    );
+    let config = load(
+        &text,
+        Path::new("/etc/elsewhere/router.toml"),
+        &environment(NONE),
+    )
+    .unwrap();
+    assert_eq!(config.logging.dir, Path::new("/srv/router/var/logs"));
+    assert_eq!(config.plugins.dir, Path::new("/opt/plugins"));
+    assert_eq!(config.server.data_dir, Path::new("/srv/router/data"));
+    let file = config.storage.url.file();
+    assert_eq!(file, Some(Path::new("/srv/router/data/router.db")));
+    let launch = config
+        .define(&config.instance[0], Source::Config)
+        .unwrap()
+        .launch;
+    assert_eq!(launch.command, "/srv/router/bin/server");
+    assert_eq!(
+        launch.cwd.as_deref(),
+        Some(Path::new("/srv/router/games/a"))
+    );
+    assert_eq!(
+        launch.socket_path,
+        Path::new("/srv/router/run/godot-mcp-a.sock")
+    );
+}
+
+#[test]
+fn no_secret_is_in_what_can_be_printed() {
+    let text = r#"
+[server]
+session_key = "hunter2hunter2hunter2hunter2hunter2"
+[storage]
+url = "postgres://app:hunter2@db/games"
+[template.t]
+command = "node"
+env = { API_KEY = "hunter2" }
+[[instance]]
+id = "a"
+template = "t"
+env = { TOKEN = "hunter2" }
+[plugins.grants.slack]
+secrets = ["SLACK_WEBHOOK_URL"]
+"#;
+    let config = read(
+        text,
+        [
+            ("SLACK_WEBHOOK_URL", "https://hunter2"),
+            ("DATABASE_PASSWORD", "hunter2"),
+        ],
+    )
+    .unwrap_or_else(|faults| panic!("{faults}"));
+    assert!(!format!("{config:#?}").contains("hunter2"));
+    let defined = config.define(&config.instance[0], Source::Config).unwrap();
+    assert!(!format!("{defined:#?}").contains("hunter2"));
+    assert_eq!(
+        setting(&config, "storage.password").value.as_deref(),
+        Some("[redacted]")
+    );
+    let granted = config.plugins.grants.values().next().unwrap();
+    assert_eq!(
+        granted.secrets["SLACK_WEBHOOK_URL"].expose(),
+        "https://hunter2"
+    );
+}
+
+#[test]
+fn settings_say_where_each_value_comes_from() {
+    let config = read(
+        "[server]\nmax_sessions = 5\n[health]\ninterval = \"3s\"",
+        [("GMR_HEALTH__INTERVAL", "4s")],
+    )
+    .unwrap();
+    assert_eq!(
+        setting(&config, "server.max_sessions").origin,
+        SettingOrigin::Line(2)
+    );
+    assert_eq!(
+        setting(&config, "server.listen").origin,
+        SettingOrigin::Default
+    );
+    assert_eq!(setting(&config, "server.listen").applies, Applies::Restart);
+    let interval = setting(&config, "health.interval");
+    assert_eq!(
+        interval.origin,
+        SettingOrigin::Variable("GMR_HEALTH__INTERVAL".into())
+    );
+    assert_eq!(interval.value.as_deref(), Some("\"4s\""));
+    assert_eq!(interval.default.as_deref(), Some("\"10s\""));
+}
+
+#[test]
+fn what_is_not_wrong_but_may_not_be_meant_is_noticed() {
+    let config = read(
+        "[logging]\nretention_days = 30\n[plugins.grants.slack]\nsecrets = [\"SLACK_WEBHOOK_URL\"]",
+        [
+            ("GODOT_PROJECTS_PATH", "/srv/games"),
+            ("PAGERDUTY_ROUTING_KEY", "k"),
+            ("DATABASE_PASSWORD", "hunter2"),
+        ],
+    )
+    .unwrap();
+    let keys: BTreeSet<&str> = config
+        .notices
+        .iter()
+        .map(|notice| notice.key.as_str())
+        .collect();
+    let expected = [
+        "logging.retention_days",
+        "plugins.grants.slack.secrets",
+        "GODOT_PROJECTS_PATH",
+        "PAGERDUTY_ROUTING_KEY",
+        "storage.password",
+    ];
+    assert_eq!(keys, BTreeSet::from(expected));
+}
+
+#[test]
+fn an_instance_in_json_is_judged_as_one_in_the_file() {
+    let config = good(SHIPPED);
+    let body = r#"{"id": 42, "template": "godot", "vars": {"project_path": "/g"}, "autostart": true, "policy": {"health": "builtin"}}"#;
+    let instance = parse_instance_json(body, &config).unwrap_or_else(|faults| panic!("{faults}"));
+    let defined = config.define(&instance, Source::Api).unwrap();
+    assert_eq!(defined.spec.id.as_str(), "42");
+    assert_eq!(defined.spec.health_policy.as_deref(), Some("builtin"));
+    assert_eq!(defined.launch.args, ["instance", "--project", "/g"]);
+    let before = good("");
+    let faults = before.define(&instance, Source::Api).unwrap_err();
+    assert!(
+        faults.to_string().contains("no [template.godot]"),
+        "{faults}"
+    );
+}

@@ -1,0 +1,287 @@
+//! A document as a tree of values with places, the same from TOML and from JSON. The only file that knows either format.
+
+use std::collections::BTreeMap;
+
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use crate::{Fault, Place};
+
+/// Longest text that is read. A thousand instances take some 200 kB.
+pub(crate) const TEXT_BYTES_MAX: usize = 1024 * 1024;
+
+/// Deepest table. The schema needs four levels; what reads and drops the tree is recursive.
+const DEPTH_MAX: usize = 64;
+
+/// A value and the byte where it begins.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Node {
+    pub(crate) at: Option<usize>,
+    pub(crate) raw: Raw,
+}
+
+/// What a document can hold.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Raw {
+    Text(String),
+    Integer(i64),
+    /// An integer that no key can hold.
+    Huge(String),
+    Float(f64),
+    Boolean(bool),
+    Moment(String),
+    Null,
+    List(Vec<Node>),
+    Table(Table),
+}
+
+/// Names and values.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Table {
+    pub(crate) entries: BTreeMap<String, Entry>,
+}
+
+/// One of them; `at` is where the name begins.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) at: Option<usize>,
+    pub(crate) node: Node,
+}
+
+impl Raw {
+    /// The kind, with its article, for messages.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Text(_) => "a string",
+            Self::Integer(_) | Self::Huge(_) => "an integer",
+            Self::Float(_) => "a float",
+            Self::Boolean(_) => "a boolean",
+            Self::Moment(_) => "a date",
+            Self::Null => "null",
+            Self::List(_) => "an array",
+            Self::Table(_) => "a table",
+        }
+    }
+}
+
+/// Translates byte offsets of a text.
+#[derive(Debug)]
+pub(crate) struct Lines<'t> {
+    text: &'t str,
+    starts: Vec<usize>,
+}
+
+impl<'t> Lines<'t> {
+    pub(crate) fn new(text: &'t str) -> Self {
+        let after_breaks = text.match_indices('\n').map(|(at, _)| at + 1);
+        Self {
+            text,
+            starts: std::iter::once(0).chain(after_breaks).collect(),
+        }
+    }
+
+    /// The place of a byte.
+    pub(crate) fn place(&self, at: usize) -> Place {
+        let (line, column) = self.position(at);
+        Place::Line { line, column }
+    }
+
+    fn position(&self, at: usize) -> (usize, usize) {
+        let line = self.starts.partition_point(|start| *start <= at).max(1);
+        let before = self.text.get(self.starts[line - 1]..at).unwrap_or("");
+        (line, before.chars().count() + 1)
+    }
+
+    /// The line of a byte with a mark under it.
+    fn excerpt(&self, at: usize) -> String {
+        /// Wider than any terminal; a minified file has one line.
+        const WIDTH_MAX: usize = 120;
+        let (line, column) = self.position(at);
+        let whole = self.text.get(self.starts[line - 1]..).unwrap_or("");
+        let whole = whole.lines().next().unwrap_or("");
+        let skipped = (column - 1).saturating_sub(WIDTH_MAX / 2);
+        let shown: String = whole
+            .chars()
+            .skip(skipped)
+            .take(WIDTH_MAX)
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect();
+        let number = line.to_string();
+        let (gutter, indent) = (" ".repeat(number.len()), " ".repeat(column - 1 - skipped));
+        format!("{number} | {shown}\n{gutter} | {indent}^")
+    }
+}
+
+/// Reads TOML. The table holds what could be understood; it is worth judging only if every fault is a duplicate key.
+pub(crate) fn from_toml(text: &str) -> (Table, Vec<Fault>, bool) {
+    let lines = Lines::new(text);
+    if text.len() > TEXT_BYTES_MAX {
+        let what = format!(
+            "the file has {} bytes, allowed are {TEXT_BYTES_MAX}",
+            text.len()
+        );
+        let remedy =
+            "register instances with POST /api/instances, or make them from fewer templates"
+                .to_owned();
+        return (
+            Table::default(),
+            vec![syntax_fault(&lines, 0, what, remedy)],
+            false,
+        );
+    }
+    // The parser bounds the depth of values, not that of dotted names.
+    if let Some(at) = too_many_dots(text) {
+        let what = format!("a name has more than {DEPTH_MAX} dots");
+        let remedy = "remove it: no table is that deep".to_owned();
+        return (
+            Table::default(),
+            vec![syntax_fault(&lines, at, what, remedy)],
+            false,
+        );
+    }
+    let (document, errors) = DeTable::parse_recoverable(text);
+    let duplicates_only = errors
+        .iter()
+        .all(|error| error.message() == "duplicate key");
+    let fault = |error: &toml::de::Error| {
+        let at = error.span().map_or(0, |span| span.start);
+        let (what, remedy) = if error.message() == "duplicate key" {
+            let what = "this name was given before".to_owned();
+            (what, "keep one of the two".to_owned())
+        } else {
+            let what = format!("this is not TOML: {}", error.message());
+            (what, "correct the line; strings stand in double quotes, lists in [ ], inline tables in { }".to_owned())
+        };
+        syntax_fault(&lines, at, what, remedy)
+    };
+    let faults = errors.iter().map(fault).collect();
+    (table_of(document.get_ref()), faults, duplicates_only)
+}
+
+/// Where a run of words and dots, outside of strings as far as one can see, has too many dots. A string may hold as many:
+/// only lines whose first sign is not followed by a value before the dots are counted.
+fn too_many_dots(text: &str) -> Option<usize> {
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        let head = line.split(['=', '#']).next().unwrap_or("");
+        if head.matches('.').count() > DEPTH_MAX {
+            return Some(start);
+        }
+        // Inline tables may hold dotted names as well.
+        let inline = line
+            .split(['{', ','])
+            .skip(1)
+            .map(|part| part.split('=').next().unwrap_or(""));
+        if inline
+            .into_iter()
+            .any(|name| name.matches('.').count() > DEPTH_MAX)
+        {
+            return Some(start);
+        }
+        start += line.len();
+    }
+    None
+}
+
+fn syntax_fault(lines: &Lines<'_>, at: usize, what: String, remedy: String) -> Fault {
+    Fault {
+        place: lines.place(at),
+        key: String::new(),
+        what,
+        remedy,
+        excerpt: Some(lines.excerpt(at)),
+    }
+}
+
+fn table_of(table: &DeTable<'_>) -> Table {
+    let entries = table.iter().map(|(key, value)| {
+        let entry = Entry {
+            at: Some(key.span().start),
+            node: node_of(value),
+        };
+        (key.get_ref().to_string(), entry)
+    });
+    Table {
+        entries: entries.collect(),
+    }
+}
+
+fn node_of(value: &Spanned<DeValue<'_>>) -> Node {
+    let raw = match value.get_ref() {
+        DeValue::String(text) => Raw::Text(text.to_string()),
+        DeValue::Integer(digits) => i64::from_str_radix(digits.as_str(), digits.radix())
+            .map_or_else(|_| Raw::Huge(digits.to_string()), Raw::Integer),
+        DeValue::Float(digits) => digits
+            .as_str()
+            .parse()
+            .map_or_else(|_| Raw::Huge(digits.to_string()), Raw::Float),
+        DeValue::Boolean(boolean) => Raw::Boolean(*boolean),
+        DeValue::Datetime(moment) => Raw::Moment(moment.to_string()),
+        DeValue::Array(items) => Raw::List(items.iter().map(node_of).collect()),
+        DeValue::Table(table) => Raw::Table(table_of(table)),
+    };
+    Node {
+        at: Some(value.span().start),
+        raw,
+    }
+}
+
+/// Takes JSON in.
+pub(crate) fn from_json(value: &serde_json::Value) -> Node {
+    use serde_json::Value;
+    let raw = match value {
+        Value::Null => Raw::Null,
+        Value::Bool(boolean) => Raw::Boolean(*boolean),
+        Value::String(text) => Raw::Text(text.clone()),
+        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (Some(integer), _) => Raw::Integer(integer),
+            (None, Some(float)) if !number.is_u64() => Raw::Float(float),
+            _ => Raw::Huge(number.to_string()),
+        },
+        Value::Array(items) => Raw::List(items.iter().map(from_json).collect()),
+        Value::Object(members) => {
+            let entry = |value| Entry {
+                at: None,
+                node: from_json(value),
+            };
+            let entries = members
+                .iter()
+                .map(|(name, value)| (name.clone(), entry(value)));
+            Raw::Table(Table {
+                entries: entries.collect(),
+            })
+        }
+    };
+    Node { at: None, raw }
+}
+
+/// Gives a table back as TOML, for those who read it on their own. Dates and numbers that are none are refused.
+pub(crate) fn to_toml(table: &Table) -> Result<toml::Table, (Option<usize>, &'static str)> {
+    let mut out = toml::Table::new();
+    for (name, entry) in &table.entries {
+        let value = value_to_toml(&entry.node)?;
+        out.insert(name.clone(), value);
+    }
+    Ok(out)
+}
+
+fn value_to_toml(node: &Node) -> Result<toml::Value, (Option<usize>, &'static str)> {
+    let refused = |what| Err((node.at, what));
+    Ok(match &node.raw {
+        Raw::Text(text) => toml::Value::String(text.clone()),
+        Raw::Integer(integer) => toml::Value::Integer(*integer),
+        Raw::Float(float) if float.is_finite() => toml::Value::Float(*float),
+        Raw::Float(_) | Raw::Huge(_) => {
+            return refused("plugins are told in JSON, which has no such number");
+        }
+        Raw::Boolean(boolean) => toml::Value::Boolean(*boolean),
+        Raw::Moment(_) => return refused("plugins are told in JSON, which has no dates"),
+        Raw::Null => return refused("there is no null"),
+        Raw::List(items) => {
+            toml::Value::Array(items.iter().map(value_to_toml).collect::<Result<_, _>>()?)
+        }
+        Raw::Table(table) => toml::Value::Table(to_toml(table)?),
+    })
+}

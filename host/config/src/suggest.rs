@@ -1,0 +1,39 @@
+//! Did you mean …?
+
+/// The word most like `text`, if one is like enough for a slip of the fingers.
+pub(crate) fn nearest<'w>(text: &str, words: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
+    /// Longer texts are no slips, and the distance takes quadratic time.
+    const TEXT_BYTES_MAX: usize = 80;
+    if text.len() > TEXT_BYTES_MAX {
+        return None;
+    }
+    let distance = |word: &'w str| (strsim::damerau_levenshtein(text, word), word);
+    let (distance, word) = words.into_iter().map(distance).min()?;
+    let allowed = (text.chars().count().max(word.chars().count()) / 3).max(1);
+    (distance <= allowed && distance < word.chars().count()).then_some(word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nearest;
+
+    #[test]
+    fn only_slips_are_corrected() {
+        let words = [
+            "listen",
+            "allowed_hosts",
+            "allowed_origins",
+            "public_metrics",
+        ];
+        for (text, near) in [
+            ("lisen", Some("listen")),
+            ("listen_", Some("listen")),
+            ("allowed_host", Some("allowed_hosts")),
+            ("alowed_orgins", Some("allowed_origins")),
+            ("port", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(text, words), near, "{text}");
+        }
+    }
+}
