@@ -20,7 +20,7 @@ mod window;
 pub use count::Count;
 pub use figures::{DatabaseFigures, PluginFigures, SpoolFigures};
 pub use kind::ErrorKind;
-pub use logs::{LogControl, LogFormat, LogGuard, LogOptions};
+pub use logs::{LogControl, LogError, LogFormat, LogGuard, LogOptions};
 pub use meter::{InstanceMeter, Outcome};
 pub use metrics::{CONTENT_TYPE, Metrics};
 pub use timestamp::{rfc3339, rfc3339_unix_ms};

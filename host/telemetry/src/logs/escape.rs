@@ -13,9 +13,9 @@ fn is_unsafe(c: char) -> bool {
 pub(super) fn bare(out: &mut String, text: &str) {
     for c in text.chars() {
         if is_unsafe(c) {
-            escaped(out, c)
+            escaped(out, c);
         } else {
-            out.push(c)
+            out.push(c);
         }
     }
 }

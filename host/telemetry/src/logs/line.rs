@@ -42,7 +42,6 @@ impl Value {
 pub(super) struct Fields {
     pub(super) message: String,
     pub(super) list: Vec<(&'static str, Value)>,
-    bytes: usize,
 }
 
 impl Fields {
@@ -55,7 +54,6 @@ impl Fields {
 
     /// Sets a field; of two of one name the later counts.
     pub(super) fn set(&mut self, name: &'static str, value: Value) {
-        self.bytes += value.as_str().len();
         match self.list.iter_mut().find(|(known, _)| *known == name) {
             Some((_, old)) => *old = value,
             None => self.list.push((name, value)),
@@ -69,10 +67,11 @@ impl Fields {
         }
     }
 
-    fn room(&self) -> usize {
-        FIELDS_BYTES_MAX
-            .saturating_sub(self.bytes)
-            .min(VALUE_BYTES_MAX)
+    /// What a field may take: what the others leave.
+    fn room(&self, name: &str) -> usize {
+        let others = self.list.iter().filter(|(known, _)| *known != name);
+        let taken = others.map(|(_, value)| value.as_str().len()).sum();
+        FIELDS_BYTES_MAX.saturating_sub(taken).min(VALUE_BYTES_MAX)
     }
 
     fn write(&mut self, field: &Field, write: impl FnOnce(&mut Bounded) -> fmt::Result) {
@@ -80,7 +79,7 @@ impl Fields {
         let mut text = Bounded::new(if is_message {
             VALUE_BYTES_MAX
         } else {
-            self.room()
+            self.room(field.name())
         });
         // It fails where the text is cut, which the text says itself.
         let _ = write(&mut text);

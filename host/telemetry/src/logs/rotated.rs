@@ -1,6 +1,7 @@
 //! The names of rotated files, and which of them are deleted.
 
 use std::{
+    cmp::Reverse,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -65,7 +66,8 @@ pub(super) fn prune(
             files.push((key, metadata.len(), entry.path()));
         }
     }
-    files.sort_by(|a, b| b.0.cmp(&a.0));
+    // The newest first.
+    files.sort_by_key(|(key, ..)| Reverse(*key));
     let mut total = 0_u64;
     let mut result = Ok(());
     for ((day, _), bytes, path) in files {
