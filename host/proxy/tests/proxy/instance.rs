@@ -196,8 +196,8 @@ impl Server {
                 self.answer(id, result).await;
             }
             Some("tools/list") => {
-                self.answer(id, json!({"tools": [{"name": "work", "inputSchema": {}}]}))
-                    .await
+                let tools = json!({"tools": [{"name": "work", "inputSchema": {}}]});
+                self.answer(id, tools).await;
             }
             Some("tools/call") => return self.work(id, params).await,
             Some(_) if id.is_null() => {}
@@ -218,8 +218,8 @@ impl Server {
                     .await;
             }
             "fail" => {
-                self.answer(id, json!({"isError": true, "content": []}))
-                    .await
+                let result = json!({"isError": true, "content": []});
+                self.answer(id, result).await;
             }
             "progress" => {
                 for n in 1..=amount {
@@ -252,11 +252,8 @@ impl Server {
                 .await;
             }
             "big" => {
-                self.answer(
-                    id,
-                    json!({"text": "x".repeat(usize::try_from(amount).unwrap())}),
-                )
-                .await
+                let text = "x".repeat(usize::try_from(amount).unwrap());
+                self.answer(id, json!({"text": text})).await;
             }
             _ => self.answer(id, json!({"echo": arguments})).await,
         }

@@ -216,7 +216,7 @@ async fn a_request_that_takes_too_long_is_a_timeout() {
     let mut world = World::new().await;
     let instance = world
         .start_run_with(1, |config| {
-            config.request_timeout = Duration::from_millis(60)
+            config.request_timeout = Duration::from_millis(60);
         })
         .await;
     let client = world.client().await;

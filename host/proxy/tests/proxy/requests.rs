@@ -121,7 +121,7 @@ async fn cancelling_ends_the_wait() {
     let world = World::new().await;
     let instance = world
         .start_run_with(1, |config| {
-            config.limits.cancel_grace = std::time::Duration::from_millis(20)
+            config.limits.cancel_grace = std::time::Duration::from_millis(20);
         })
         .await;
     let client = world.client().await;
@@ -320,7 +320,7 @@ async fn lists_come_from_memory_where_the_operator_wants_it() {
     let world = World::new().await;
     let instance = world
         .start_run_with(1, |config| {
-            config.cache_ttl = std::time::Duration::from_secs(60)
+            config.cache_ttl = std::time::Duration::from_secs(60);
         })
         .await;
     let before = instance.count("tools/list");

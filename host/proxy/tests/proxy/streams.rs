@@ -54,7 +54,7 @@ async fn a_long_wait_becomes_a_stream_that_is_kept_alive() {
     let world = World::with(limits, std::sync::Arc::default(), "e1").await;
     let instance = world
         .start_run_with(1, |config| {
-            config.limits.waiting_after = Duration::from_millis(50)
+            config.limits.waiting_after = Duration::from_millis(50);
         })
         .await;
     let client = world.client().await;
