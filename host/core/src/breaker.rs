@@ -90,6 +90,11 @@ impl Breaker {
     /// What the cell is to hold.
     pub(crate) fn setting(&self, thresholds: &BreakerThresholds, bugs: Bugs) -> BreakerSetting {
         let extra = u32::from(bugs.has(Planted::ExtraPermit));
+        let probe_ms = if bugs.has(Planted::PermitLost) {
+            u64::MAX
+        } else {
+            thresholds.probe_ms.max(1)
+        };
         let (retry_at_ms, permits, streak) = match self.phase {
             Phase::Closed { in_a_row } => (None, 0, in_a_row > 0),
             Phase::Open { until_ms } => (until_ms, 0, false),
@@ -104,7 +109,7 @@ impl Breaker {
             generation: self.generation,
             retry_at_ms,
             permits,
-            probe_ms: thresholds.probe_ms.max(1),
+            probe_ms,
             streak,
         }
     }

@@ -17,7 +17,7 @@ use crate::{
     id::{InstanceId, Run, SlotKey},
     instance::Instance,
     planted::{Bugs, Planted},
-    settings::Settings,
+    settings::{BreakerThresholds, Settings},
     slot::Slot,
     spec::{InstanceSpec, Source},
     step::{Counters, Gate, Mandate, Step},
@@ -71,7 +71,8 @@ impl Fleet {
             .instances
             .values()
             .map(|instance| instance.next_wake(self.gate, self.bugs));
-        wakes.fold(self.watch.next_wake(&self.settings), earlier)
+        let readiness = self.watch.next_wake(&self.settings, self.bugs);
+        wakes.fold(readiness, earlier)
     }
 
     /// What people see now.
@@ -144,7 +145,7 @@ impl Fleet {
                     upstream_died,
                 };
                 self.with_instance(&instance, out, |instance, step| {
-                    let thresholds = instance.thresholds(step.settings).clone();
+                    let thresholds = thresholds(instance, step);
                     let jitter = &mut step.counters.jitter;
                     instance
                         .breaker
@@ -153,7 +154,7 @@ impl Fleet {
             }
             Event::Traffic { instance, totals } => {
                 self.with_instance(&instance, out, |instance, step| {
-                    let thresholds = instance.thresholds(step.settings).clone();
+                    let thresholds = thresholds(instance, step);
                     let jitter = &mut step.counters.jitter;
                     instance
                         .breaker
@@ -219,9 +220,7 @@ impl Fleet {
                 });
             }
             Event::ShimLost { key, run } => {
-                self.with_slot(&key, out, |slot, step, mandate| {
-                    slot.shim_lost(step, mandate, run);
-                });
+                self.with_slot(&key, out, |slot, step, _| slot.shim_lost(step, run));
             }
             Event::UpstreamLost { key, run, error } => {
                 self.with_slot(&key, out, |slot, step, mandate| {
@@ -400,5 +399,26 @@ impl Fleet {
         self.with_slot(&key, out, |slot, step, mandate| {
             slot.adopt(step, mandate, adopted);
         });
+    }
+}
+
+fn thresholds(instance: &Instance, step: &Step<'_>) -> BreakerThresholds {
+    let mut thresholds = instance.thresholds(step.settings).clone();
+    if step.bugs.has(Planted::OpenTooLong) {
+        thresholds.open_first_ms += thresholds.open_first_ms / 4;
+    }
+    thresholds
+}
+
+/// What only the simulation may see.
+#[cfg(test)]
+impl Fleet {
+    pub(crate) fn open_question(&self, key: &SlotKey) -> Option<QuestionId> {
+        let instance = self.instances.get(&key.instance)?;
+        instance.slots.get(&key.slot)?.open_question()
+    }
+
+    pub(crate) fn is_overdue(&self, id: &InstanceId) -> bool {
+        self.instances.get(id).is_some_and(Instance::is_overdue)
     }
 }

@@ -155,9 +155,21 @@ impl Instance {
                 .any(|slot| slot.wanted && slot.can_serve())
     }
 
+    /// Whether a slot that is meant to run is neither running nor failing, for longer than any start or stop takes.
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.slots.values().any(Slot::is_overdue)
+    }
+
     /// Obeys a command; what cannot be answered at once is answered by [`Instance::settle`].
     pub(crate) fn command(&mut self, step: &mut Step<'_>, command: u64, verb: Verb) {
         let now_ms = step.now_ms;
+        let waits = matches!(verb, Verb::Start | Verb::Stop | Verb::Restart);
+        if waits && self.waiters.len() >= WAITERS_MAX {
+            let result = Err(CommandError::Busy);
+            let id = command;
+            step.out.push(Action::CommandDone { id, result });
+            return;
+        }
         let goal = match verb {
             Verb::Start => {
                 self.unstop(now_ms);
@@ -194,18 +206,13 @@ impl Instance {
                 None
             }
         };
-        let result = match goal {
-            None => Ok(Done::default()),
-            Some(_) if self.waiters.len() >= WAITERS_MAX => Err(CommandError::Busy),
-            Some(goal) => {
-                self.waiters.push(Waiter { command, goal });
-                return;
-            }
-        };
-        step.out.push(Action::CommandDone {
-            id: command,
-            result,
-        });
+        match goal {
+            Some(goal) => self.waiters.push(Waiter { command, goal }),
+            None => step.out.push(Action::CommandDone {
+                id: command,
+                result: Ok(Done::default()),
+            }),
+        }
     }
 
     /// An operator runs it: the breaker's past is forgotten with the failures, unless an operator isolated it.
@@ -287,7 +294,9 @@ impl Instance {
                 ..*published
             };
         }
-        if self.published != Some(setting) {
+        let withheld =
+            step.bugs.has(Planted::CellForgotten) && setting.state == BreakerState::HalfOpen;
+        if self.published != Some(setting) && !withheld {
             self.published = Some(setting);
             let instance = self.spec.id.clone();
             step.out.push(Action::SetBreaker { instance, setting });
@@ -348,7 +357,7 @@ impl Instance {
         }
         let (run, pid) = slot.living()?;
         let is_new = newer_than.is_none_or(|old| run > old);
-        let (run, pid) = (Some(run), Some(pid));
+        let run = Some(run);
         is_new.then_some(Ok(Done { pid, run }))
     }
 

@@ -18,6 +18,8 @@ pub mod permit;
 mod planted;
 pub mod route;
 pub mod settings;
+#[cfg(test)]
+mod simulation;
 mod slot;
 pub mod spec;
 mod step;

@@ -287,7 +287,8 @@ impl BreakerCell {
     fn lease(&self, word: u64, now_ms: u64) -> Option<Lease> {
         let generation = generation_of(word);
         let permits = (word >> PERMITS_SHIFT & 0xff) as usize;
-        let expiry_ms = (now_ms + self.probe_ms.load(Ordering::Relaxed)).clamp(1, EXPIRY_MASK);
+        let expiry_ms = now_ms.saturating_add(self.probe_ms.load(Ordering::Relaxed));
+        let expiry_ms = expiry_ms.clamp(1, EXPIRY_MASK);
         let taken = lease_word(generation, expiry_ms);
         for (index, lease) in self.leases.iter().enumerate().take(permits) {
             let found = lease.load(Ordering::Relaxed);
@@ -366,9 +367,13 @@ impl Permit {
             }
             Class::Success | Class::Ignore => {}
         }
-        // A probe with a verdict keeps its lease until it expires: the core moves on when it has heard enough verdicts, and
-        // should one get lost on its way, the expiry admits another probe.
-        let probe = self.lease.take().is_some();
+        let probe = self.lease.is_some();
+        if class != Class::Success {
+            // A probe that went badly keeps its lease: the core opens the breaker when it hears of it, and until then no other
+            // request need suffer. Should the report get lost, the expiry admits another probe. One that went well gives its
+            // lease back, so that fewer permits than successes asked for do not hold the breaker up.
+            self.lease.take();
+        }
         let word = self.cell.word.load(Ordering::Acquire);
         let ends_streak = word & STREAK != 0 && generation_of(word) == self.generation;
         (probe || class == Class::Failure || ends_streak).then_some(Report {

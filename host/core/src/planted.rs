@@ -1,50 +1,78 @@
 //! Bugs that the simulation must find. Outside the crate's own tests `has` is a constant `false`, and nothing of them is left.
 
-/// One deliberate bug per property that the simulation checks.
+/// Deliberate bugs: at least one for each property that the simulation checks (`simulation/property.rs` says which).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Planted {
     /// A killed run counts as ended before its end is reported.
     SpawnBeforeExit,
-    /// Back-off ends, but nobody starts the slot.
-    BackoffNeverEnds,
-    /// Verdicts on probes are not heard.
-    DeafHalfOpen,
-    /// One permit too many.
-    ExtraPermit,
-    /// Verdicts of an earlier generation count.
-    StaleVerdict,
-    /// Draining instances are in no part of the summary.
-    SummaryGap,
-    /// A slot that is starting at shutdown is forgotten.
-    ShutdownForgetsStarting,
-    /// `keep` is not honoured at shutdown.
-    KeepIgnored,
     /// The run of a restart is the run before it.
     RunReused,
-    /// The deadline of SIGTERM is in no wake time.
-    WakeMissed,
-    /// A question can be answered twice.
-    AnsweredTwice,
-    /// A restart that a stop overtakes is never answered.
-    CommandLost,
     /// Slots are started while survivors may still be reported.
     StartBeforeAdoption,
     /// `Ready` of any run is believed.
     StaleReady,
+    /// Back-off ends, but nobody starts the slot.
+    BackoffNeverEnds,
+    /// A survivor that the router before was stopping is not started again, whoever wants it.
+    AdoptionForgetsIntent,
+    /// Every pause is twice as long as it should be.
+    BackoffTooLong,
+    /// One failure fewer than allowed is a crash loop.
+    CrashLoopEarly,
+    /// Failures are never forgotten, however long it served.
+    NeverForgets,
+    /// A crash leaves no evidence.
+    CrashUnrecorded,
+    /// A manual restart waits for back-off and crash loop.
+    RestartLimited,
     /// Demand starts what an operator stopped.
     DemandBeatsStop,
+    /// A restart that a stop overtakes is never answered.
+    CommandLost,
+    /// A start may take for ever, and whoever waits for it with it.
+    StartUnbounded,
+    /// Verdicts on probes are not heard.
+    DeafHalfOpen,
+    /// Verdicts of an earlier generation count.
+    StaleVerdict,
+    /// The end of OPEN never reaches the cell.
+    CellForgotten,
+    /// OPEN lasts a quarter longer than it should.
+    OpenTooLong,
+    /// One permit too many.
+    ExtraPermit,
+    /// The permit of an overdue probe is lost.
+    PermitLost,
+    /// A question can be answered twice.
+    AnsweredTwice,
+    /// A question without an answer stays open.
+    QuestionNeverEnds,
+    /// Where a policy gives no answer, its verdict before stands.
+    DefaultForgotten,
     /// A policy may recycle as often as it likes.
     RecycleUnbounded,
     /// Memory at the limit is tolerated.
     MemoryIgnored,
-    /// Readiness says `down` at once.
-    DownAtOnce,
     /// A reload restarts what did not change.
     ReloadRestarts,
     /// A reload does not restart what changed.
     ReloadIgnored,
     /// A route outlives its run.
     RouteOutlivesRun,
+    /// Draining instances are in no part of the summary.
+    SummaryGap,
+    /// Readiness says `down` at once.
+    DownAtOnce,
+    /// A lost database is no news.
+    DatabaseIgnored,
+    /// The deadline of SIGTERM is in no wake time.
+    WakeMissed,
+    /// A wake time stays in the past once it has come.
+    WakeInThePast,
+    /// A slot that is starting at shutdown is forgotten.
+    ShutdownForgetsStarting,
+    /// `keep` is not honoured at shutdown.
+    KeepIgnored,
 }
 
 /// Which bug is in, if any.

@@ -19,10 +19,12 @@ use crate::{
     failure::{Failure, last_error, signature},
     health::Health,
     id::{Run, SlotKey},
+    planted::Planted,
     route::Route,
     slot::{service::Service, stop::Stop},
     step::{Gate, Mandate, Step},
     tally::{Cause, Failed, Sentence, Tally},
+    time::Since,
     view::Lifecycle,
 };
 
@@ -36,6 +38,9 @@ const STRAYS_MAX: usize = 16;
 /// The words that operators search for.
 pub(crate) const CRASH_LOOP_WORDS: &str =
     "Instance has exceeded max restart attempts. Entering crash loop protection.";
+
+/// Why a ready run is stopped for a manual restart.
+const RESTARTED: &str = "restarted by an operator";
 
 /// See the module.
 #[derive(Debug)]
@@ -55,6 +60,13 @@ pub(crate) struct Slot {
     /// The last run whose end was reported: what still comes of it or earlier ones is an echo.
     last_ended: Option<Run>,
     strays: Vec<Stray>,
+    /// A survivor that is reported now is to be restarted: an operator asked for it before it was known.
+    restarts_survivor: bool,
+    /// By when whoever waits for it is to be answered, while it is wanted and neither starting, ready nor failing.
+    due_ms: Option<u64>,
+    /// That moment has passed.
+    overdue: bool,
+    announced_overdue: bool,
     /// The next start follows an earlier run without an idle or stopped time between.
     is_rerun: bool,
     restarts: u64,
@@ -75,6 +87,9 @@ enum Phase {
         until_ms: u64,
     },
     CrashLoop {
+        since_ms: u64,
+        /// Only an operator ends it, whatever the settings say.
+        permanent: bool,
         retry_at_ms: Option<u64>,
     },
     Starting(Process, StartBy),
@@ -94,9 +109,16 @@ struct Process {
     run: Run,
     pid: Option<u32>,
     digest: u64,
-    spawned_ms: u64,
-    ready_ms: Option<u64>,
+    spawned: Since,
+    ready: Option<Since>,
     memory_bytes: Option<u64>,
+}
+
+impl Process {
+    /// Time since it became ready; 0 before.
+    fn uptime_ms(&self, now_ms: u64) -> u64 {
+        self.ready.map_or(0, |ready| ready.elapsed_ms(now_ms))
+    }
 }
 
 /// A run that lives although it is not the slot's.
@@ -120,6 +142,10 @@ impl Slot {
             last_recycle_ms: None,
             last_ended: None,
             strays: Vec::new(),
+            due_ms: None,
+            overdue: false,
+            announced_overdue: false,
+            restarts_survivor: false,
             is_rerun: false,
             restarts: 0,
             failed_starts_ms: VecDeque::new(),
@@ -161,9 +187,14 @@ impl Slot {
 
     /// An operator restarts it. A start already under way is that restart.
     pub(crate) fn restart_by_hand(&mut self, step: &mut Step<'_>, mandate: Mandate<'_>) {
-        self.start_by_hand(step.now_ms);
+        self.demand(step.now_ms);
+        if !step.bugs.has(Planted::RestartLimited) {
+            self.forgive();
+        }
+        // Before adoption is finished, a survivor may still turn up that this restart is about.
+        self.restarts_survivor = step.gate == Gate::Adopting;
         if matches!(self.phase, Phase::Ready(..)) {
-            self.stop(step, mandate, None, "restarted by an operator".to_owned());
+            self.stop(step, mandate, None, RESTARTED.to_owned());
         }
     }
 
@@ -181,13 +212,14 @@ impl Slot {
     /// Its policy changed: it is judged again at once.
     pub(crate) fn judge_again(&mut self, now_ms: u64) {
         if let Phase::Ready(_, service) = &mut self.phase {
-            service.judge_at(now_ms);
+            service.judge_anew(now_ms);
         }
     }
 
     /// Forgets failures, so that only the mandate and `wanted` decide about the next start.
     fn forgive(&mut self) {
         self.tally.forget();
+        self.due_ms = None;
         match &mut self.phase {
             Phase::Backoff { .. } | Phase::CrashLoop { .. } => self.phase = Phase::Down,
             Phase::Stopping(_, stop) => stop.forgiven = true,
@@ -235,6 +267,11 @@ impl Slot {
     ) {
         self.last_ended = self.last_ended.max(Some(process.run));
         self.phase = Phase::Down;
+        let ready_ms = process.ready.map(|ready| ready.elapsed_ms(step.now_ms));
+        let remembers = step.bugs.has(Planted::NeverForgets) && self.tally.is_looping();
+        if !remembers {
+            self.tally.served(ready_ms, &step.settings.restart);
+        }
         let Some(failure) = ending.failure else {
             return;
         };
@@ -247,9 +284,7 @@ impl Slot {
         if is_meant_to_run && !ending.forgiven {
             let failed = Failed {
                 signature: signature(&failure, ending.exit, &evidence),
-                ready_ms: process
-                    .ready_ms
-                    .map(|ready_ms| step.now_ms.saturating_sub(ready_ms)),
+                ready_ms: ready_ms.filter(|_| !remembers),
                 permanent_code: match ending.exit {
                     Some(Exit::Code(code)) if mandate.spec.permanent_exit_codes.contains(&code) => {
                         Some(code)
@@ -259,13 +294,16 @@ impl Slot {
             };
             self.sentence(step, failed);
         }
+        if step.bugs.has(Planted::CrashUnrecorded) {
+            return;
+        }
         step.out.push(Action::RecordCrash(Box::new(CrashRecord {
             key: self.key.clone(),
             run: process.run,
             reason,
             exit: ending.exit,
-            lived_ms: step.now_ms.saturating_sub(process.spawned_ms),
-            was_ready: process.ready_ms.is_some(),
+            lived_ms: process.spawned.elapsed_ms(step.now_ms),
+            was_ready: process.ready.is_some(),
             crash_loop: matches!(self.phase, Phase::CrashLoop { .. }),
             evidence,
         })));
@@ -274,24 +312,31 @@ impl Slot {
     /// Decides what follows from a failure.
     fn sentence(&mut self, step: &mut Step<'_>, failed: Failed) {
         let settings = step.settings;
+        let mut rule = settings.crash_loop.clone();
+        if step.bugs.has(Planted::CrashLoopEarly) {
+            rule.failures -= 1;
+        }
         let jitter = &mut step.counters.jitter;
-        let sentence = self.tally.add(
-            step.now_ms,
-            failed,
-            &settings.restart,
-            &settings.crash_loop,
-            jitter,
-        );
+        let sentence = self
+            .tally
+            .add(step.now_ms, failed, &settings.restart, &rule, jitter);
         let error = self.last_error.clone().unwrap_or_default();
         match sentence {
-            Sentence::Backoff { pause_ms } => {
+            Sentence::Backoff { mut pause_ms } => {
+                if step.bugs.has(Planted::BackoffTooLong) {
+                    pause_ms *= 2;
+                }
                 let until_ms = step.now_ms.saturating_add(pause_ms);
                 self.phase = Phase::Backoff { until_ms };
                 self.explain(error, None);
             }
             Sentence::CrashLoop { retry_ms, cause } => {
                 let retry_at_ms = retry_ms.map(|ms| step.now_ms.saturating_add(ms));
-                self.phase = Phase::CrashLoop { retry_at_ms };
+                self.phase = Phase::CrashLoop {
+                    since_ms: step.now_ms,
+                    permanent: matches!(cause, Cause::PermanentCode(_)),
+                    retry_at_ms,
+                };
                 match cause {
                     Cause::Failures {
                         failures,
@@ -323,6 +368,11 @@ impl Slot {
                 }
             }
         }
+    }
+
+    /// Whether it is meant to run and is neither running nor failing, for longer than any start or stop takes.
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.overdue
     }
 
     fn explain(&mut self, reason: String, detail: Option<String>) {

@@ -48,10 +48,13 @@ pub(crate) enum Cause {
     PermanentCode(i32),
 }
 
+/// Failures remembered, whatever the present threshold: a reload may raise it, or lengthen the window.
+const RECENT_MAX: usize = 32;
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    /// When the failures within the window happened.
+    /// When the last failures happened.
     recent_ms: VecDeque<u64>,
     /// Failures in a row.
     in_a_row: u32,
@@ -66,6 +69,18 @@ impl Tally {
         self.in_a_row == 0
     }
 
+    /// Whether it is in crash loop, or trying to come out of it.
+    pub(crate) fn is_looping(&self) -> bool {
+        self.looping
+    }
+
+    /// A run ended, for whatever reason: if it had been ready long enough, what failed before it is forgotten.
+    pub(crate) fn served(&mut self, ready_ms: Option<u64>, restart: &RestartSettings) {
+        if ready_ms.is_some_and(|ms| ms >= restart.forget_after_ms) {
+            self.forget();
+        }
+    }
+
     /// Counts one failure.
     pub(crate) fn add(
         &mut self,
@@ -75,12 +90,7 @@ impl Tally {
         crash_loop: &CrashLoopSettings,
         jitter: &mut Jitter,
     ) -> Sentence {
-        if failed
-            .ready_ms
-            .is_some_and(|ms| ms >= restart.forget_after_ms)
-        {
-            *self = Self::default();
-        }
+        self.served(failed.ready_ms, restart);
         self.in_a_row = self.in_a_row.saturating_add(1);
         self.same = match (self.same, failed.ready_ms) {
             (_, Some(_)) => None,
@@ -90,13 +100,8 @@ impl Tally {
             (_, None) => Some((failed.signature, 1)),
         };
         self.recent_ms.push_back(now_ms);
-        while self
-            .recent_ms
-            .front()
-            .is_some_and(|at_ms| at_ms.saturating_add(crash_loop.window_ms) <= now_ms)
-            // The threshold is all that the count is compared with: more need not be kept.
-            || self.recent_ms.len() > crash_loop.failures.max(1) as usize
-        {
+        // The threshold is all that the count is compared with: more need not be kept.
+        while self.recent_ms.len() > RECENT_MAX.max(crash_loop.failures as usize) {
             self.recent_ms.pop_front();
         }
         if let Some(code) = failed.permanent_code {
@@ -107,7 +112,7 @@ impl Tally {
                 cause,
             };
         }
-        let cause = self.cause(crash_loop);
+        let cause = self.cause(now_ms, crash_loop);
         match cause {
             Some(cause) => {
                 self.looping = true;
@@ -120,8 +125,9 @@ impl Tally {
         }
     }
 
-    fn cause(&self, crash_loop: &CrashLoopSettings) -> Option<Cause> {
-        let failures = self.recent_ms.len() as u32;
+    fn cause(&self, now_ms: u64, crash_loop: &CrashLoopSettings) -> Option<Cause> {
+        let is_recent = |at_ms: &&u64| at_ms.saturating_add(crash_loop.window_ms) > now_ms;
+        let failures = self.recent_ms.iter().filter(is_recent).count() as u32;
         if self.looping {
             return Some(Cause::RetryFailed);
         }

@@ -15,6 +15,27 @@ impl Now {
     }
 }
 
+/// A moment on the same clock that may lie before its origin: a survivor is older than the router that adopts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Since(i64);
+
+impl Since {
+    /// The moment `age_ms` before `now_ms`.
+    pub(crate) fn ago(now_ms: u64, age_ms: u64) -> Self {
+        Self(
+            i64::try_from(now_ms)
+                .unwrap_or(i64::MAX)
+                .saturating_sub_unsigned(age_ms),
+        )
+    }
+
+    /// How long ago that was at `now_ms`.
+    pub(crate) fn elapsed_ms(self, now_ms: u64) -> u64 {
+        let now_ms = i64::try_from(now_ms).unwrap_or(i64::MAX);
+        u64::try_from(now_ms.saturating_sub(self.0)).unwrap_or(0)
+    }
+}
+
 /// The earlier of two optional deadlines.
 pub(crate) fn earlier(a: Option<u64>, b: Option<u64>) -> Option<u64> {
     match (a, b) {

@@ -4,7 +4,7 @@ use super::Fleet;
 use crate::{
     action::{Action, Axis, Transition},
     instance::Instance,
-    planted::Planted,
+    planted::{Bugs, Planted},
     settings::Settings,
     step::Gate,
     view::{Readiness, ReadinessView, Status},
@@ -39,9 +39,10 @@ impl Default for Watch {
 
 impl Watch {
     /// When `down` is due.
-    pub(super) fn next_wake(&self, settings: &Settings) -> Option<u64> {
+    pub(super) fn next_wake(&self, settings: &Settings, bugs: Bugs) -> Option<u64> {
         let due_ms = self.unable_since_ms?.saturating_add(settings.unable_ms);
-        (self.announced != Readiness::Down).then_some(due_ms)
+        let is_told = self.announced == Readiness::Down && !bugs.has(Planted::WakeInThePast);
+        (!is_told).then_some(due_ms)
     }
 }
 
@@ -51,7 +52,7 @@ impl Fleet {
         let troubled = |instance: &Instance| instance.is_wanted() && self.is_troubled(instance);
         if self.gate == Gate::ShuttingDown || self.unable_ms(now_ms).is_some() {
             Readiness::Down
-        } else if !self.watch.database
+        } else if (!self.watch.database && !self.bugs.has(Planted::DatabaseIgnored))
             || self.watch.plugins_quarantined > 0
             || self.watch.disk_share > self.settings.disk_degraded_share
             || self.instances.values().any(troubled)
@@ -63,10 +64,8 @@ impl Fleet {
     }
 
     fn is_troubled(&self, instance: &Instance) -> bool {
-        matches!(
-            instance.status(self.gate),
-            Status::Unhealthy | Status::Degraded
-        )
+        let status = instance.status(self.gate);
+        matches!(status, Status::Unhealthy | Status::Degraded) || instance.is_overdue()
     }
 
     /// For how long nothing can serve, once that is long enough to matter.

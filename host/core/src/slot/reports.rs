@@ -1,7 +1,8 @@
 //! What others report about a slot's runs. Whatever names another run than the present one is an echo, or a stray to be killed.
 
 use super::{
-    Ending, Phase, Process, STRAYS_MAX, Slot, StartBy, Stray, service::About, service::Service,
+    Ending, Phase, Process, RESTARTED, STRAYS_MAX, Slot, StartBy, Stray, service::About,
+    service::Service,
 };
 use crate::{
     action::Action,
@@ -11,6 +12,7 @@ use crate::{
     id::Run,
     planted::Planted,
     step::{Mandate, Step},
+    time::Since,
 };
 
 impl Slot {
@@ -87,12 +89,11 @@ impl Slot {
         if missing.is_empty() {
             self.keep_baseline(step, &tools);
         }
-        let ready_ms = step.now_ms.saturating_sub(age_ms);
-        process.ready_ms = Some(ready_ms);
+        process.ready = Some(Since::ago(step.now_ms, age_ms));
         let mut service = Service::new(step.now_ms, tools, missing, step.settings.ping_every_ms);
         let about = About {
             key: &self.key,
-            ready_ms,
+            uptime_ms: age_ms,
             memory_limit_bytes: mandate.spec.max_memory_bytes,
             restarts_recent: self.restarts_recent(step.now_ms),
         };
@@ -166,11 +167,11 @@ impl Slot {
         self.ended(step, mandate, &process, ending);
     }
 
-    pub(crate) fn shim_lost(&mut self, step: &mut Step<'_>, mandate: Mandate<'_>, run: Run) {
+    pub(crate) fn shim_lost(&mut self, step: &mut Step<'_>, run: Run) {
         if self.is_current(run) {
             let failure = Failure::ShimLost;
             let reason = failure.describe(None);
-            self.kill(step, mandate, failure, reason);
+            self.kill(step, failure, reason);
         }
     }
 
@@ -226,7 +227,7 @@ impl Slot {
             if !self.is_being_killed() {
                 let failure = Failure::Memory { bytes, limit_bytes };
                 let reason = failure.describe(None);
-                self.kill(step, mandate, failure, reason);
+                self.kill(step, failure, reason);
             }
         } else if bytes as f64 >= limit_bytes as f64 * step.settings.memory_recycle_share {
             let mib = |bytes: u64| bytes / (1024 * 1024);
@@ -278,11 +279,11 @@ impl Slot {
                 None => {
                     let about = About {
                         key: &self.key,
-                        ready_ms: process.ready_ms.unwrap_or(step.now_ms),
+                        uptime_ms: process.uptime_ms(step.now_ms),
                         memory_limit_bytes: mandate.spec.max_memory_bytes,
                         restarts_recent,
                     };
-                    service.answer_builtin(step.now_ms, &about);
+                    service.answer_default(step, &about);
                 }
             }
         }
@@ -321,7 +322,11 @@ impl Slot {
             None if self.last_ended >= Some(run) => return,
             None => {}
         }
-        self.wanted = adopted.wanted;
+        // That it was being stopped (perhaps only to be started again) says nothing about what is wanted now.
+        self.wanted |= adopted.wanted;
+        if step.bugs.has(Planted::AdoptionForgetsIntent) {
+            self.wanted = adopted.wanted;
+        }
         self.is_rerun = true;
         self.used(step.now_ms);
         self.baseline = adopted.baseline.map(sorted).or(self.baseline.take());
@@ -329,8 +334,8 @@ impl Slot {
             run,
             pid: Some(adopted.pid),
             digest: adopted.digest,
-            spawned_ms: step.now_ms.saturating_sub(adopted.age_ms),
-            ready_ms: None,
+            spawned: Since::ago(step.now_ms, adopted.age_ms),
+            ready: None,
             memory_bytes: None,
         };
         self.explain("adopted from an earlier router".to_owned(), None);
@@ -341,6 +346,14 @@ impl Slot {
                 self.phase = Phase::Starting(process, StartBy(by_ms));
             }
         }
+        let reason = if std::mem::take(&mut self.restarts_survivor) {
+            RESTARTED
+        } else if adopted.wanted {
+            return;
+        } else {
+            "the earlier router was stopping it"
+        };
+        self.stop(step, mandate, None, reason.to_owned());
     }
 
     /// Notes a run that lives beside the slot's own: it is killed, and nothing starts until it is gone.
@@ -349,6 +362,9 @@ impl Slot {
         if !known && self.strays.len() < STRAYS_MAX {
             let kill_again_ms = step.now_ms;
             self.strays.push(Stray { run, kill_again_ms });
+        } else if !known {
+            let key = self.key.clone();
+            step.out.push(Action::Kill { key, run });
         }
     }
 }

@@ -42,7 +42,7 @@ struct Pending {
 /// What a slot knows that its service does not, for the facts of a question.
 pub(super) struct About<'a> {
     pub(super) key: &'a SlotKey,
-    pub(super) ready_ms: u64,
+    pub(super) uptime_ms: u64,
     pub(super) memory_limit_bytes: Option<u64>,
     pub(super) restarts_recent: u32,
 }
@@ -71,9 +71,24 @@ impl Service {
     }
 
     pub(super) fn next_wake(&self) -> Option<u64> {
+        // While a question is open no other one is asked.
         let pending = self.pending.as_ref().map(|pending| pending.until_ms);
+        let judge = pending.or(Some(self.next_ask_ms));
         let ping = earlier(Some(self.next_ping_ms), self.ping_due_ms);
-        earlier(earlier(Some(self.next_ask_ms), pending), ping)
+        earlier(judge, ping)
+    }
+
+    /// Settings may have been changed to shorter intervals than the ones that the next ping and question wait for.
+    pub(super) fn hasten(&mut self, step: &Step<'_>) {
+        let after = |every_ms: u64| step.now_ms.saturating_add(every_ms.max(1));
+        self.next_ping_ms = self.next_ping_ms.min(after(step.settings.ping_every_ms));
+        self.next_ask_ms = self.next_ask_ms.min(after(step.settings.health_every_ms));
+    }
+
+    /// The policy is another one: what the one before still has to say is of no interest.
+    pub(super) fn judge_anew(&mut self, now_ms: u64) {
+        self.pending = None;
+        self.judge_at(now_ms);
     }
 
     pub(super) fn judge_at(&mut self, now_ms: u64) {
@@ -131,7 +146,7 @@ impl Service {
         });
     }
 
-    /// Asks the policy when that is due; where there is none, or its time is up, the built-in default answers.
+    /// Asks the policy when that is due and no question is open: a policy is asked no faster than it answers. Where there is none, or its time is up, the built-in default answers.
     pub(super) fn judge(
         &mut self,
         step: &mut Step<'_>,
@@ -143,10 +158,10 @@ impl Service {
             .pending
             .as_ref()
             .is_some_and(|pending| pending.until_ms <= now_ms);
-        if is_overdue {
-            self.answer_builtin(now_ms, about);
+        if is_overdue && !step.bugs.has(Planted::QuestionNeverEnds) {
+            self.answer_default(step, about);
         }
-        if self.next_ask_ms > now_ms {
+        if self.next_ask_ms > now_ms || self.pending.is_some() {
             return;
         }
         self.next_ask_ms = now_ms.saturating_add(step.settings.health_every_ms.max(1));
@@ -157,7 +172,6 @@ impl Service {
         let question = step.counters.question();
         let deadline_ms = now_ms.saturating_add(step.settings.question_ms);
         let until_ms = deadline_ms.saturating_add(ANSWER_SLACK_MS);
-        // A question still open is replaced: what it asked is out of date.
         self.pending = Some(Pending { question, until_ms });
         step.out.push(Action::Ask {
             question,
@@ -174,11 +188,25 @@ impl Service {
             .is_some_and(|pending| pending.question == question)
     }
 
+    #[cfg(test)]
+    pub(super) fn open_question(&self) -> Option<QuestionId> {
+        self.pending.as_ref().map(|pending| pending.question)
+    }
+
     pub(super) fn answered(&mut self, step: &Step<'_>, verdict: HealthVerdict) {
         if !step.bugs.has(Planted::AnsweredTwice) {
             self.pending = None;
         }
         self.verdict = verdict;
+    }
+
+    /// The policy gave no answer to the open question.
+    pub(super) fn answer_default(&mut self, step: &Step<'_>, about: &About<'_>) {
+        if step.bugs.has(Planted::DefaultForgotten) {
+            self.pending = None;
+            return;
+        }
+        self.answer_builtin(step.now_ms, about);
     }
 
     pub(super) fn answer_builtin(&mut self, now_ms: u64, about: &About<'_>) {
@@ -190,7 +218,7 @@ impl Service {
         HealthFacts {
             instance: about.key.instance.as_str().to_owned(),
             slot: about.key.slot,
-            uptime_ms: now_ms.saturating_sub(about.ready_ms),
+            uptime_ms: about.uptime_ms,
             memory_bytes: self.sample.memory_bytes,
             memory_limit_bytes: about.memory_limit_bytes,
             heartbeat_age_ms: now_ms.saturating_sub(self.last_answer_ms),

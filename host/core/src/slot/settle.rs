@@ -6,17 +6,18 @@ use crate::{
     failure::Failure,
     planted::Planted,
     step::{Gate, Mandate, Step},
-    time::earlier,
+    time::{Since, earlier},
     view::Lifecycle,
 };
 
 impl Slot {
     pub(crate) fn settle(&mut self, step: &mut Step<'_>, mandate: Mandate<'_>) {
-        self.note_definition(mandate);
+        self.note_definition(step, mandate);
         self.kill_strays(step);
         self.obey_intent(step, mandate);
         self.mind_deadlines(step, mandate);
         self.start_if_due(step, mandate);
+        self.note_due(step, mandate);
         if matches!(self.phase, Phase::Down) && !(self.wanted && mandate.permits_running()) {
             self.is_rerun = false;
         }
@@ -29,7 +30,7 @@ impl Slot {
         let own = match &self.phase {
             Phase::Down | Phase::Released(_) => None,
             Phase::Backoff { until_ms } => may_start.then_some(*until_ms),
-            Phase::CrashLoop { retry_at_ms } => retry_at_ms.filter(|_| may_start),
+            Phase::CrashLoop { retry_at_ms, .. } => retry_at_ms.filter(|_| may_start),
             Phase::Starting(_, StartBy(by_ms)) => Some(*by_ms),
             Phase::Ready(_, service) => earlier(service.next_wake(), self.idle_at_ms),
             Phase::Stopping(_, stop) => {
@@ -39,15 +40,26 @@ impl Slot {
             }
         };
         let strays = self.strays.iter().map(|stray| stray.kill_again_ms).min();
-        earlier(own, strays)
+        let due = self.due_ms.filter(|_| !self.overdue);
+        earlier(earlier(own, due), strays)
     }
 
     /// A changed definition is a new beginning: what failed or shrank before says nothing about it.
-    fn note_definition(&mut self, mandate: Mandate<'_>) {
+    fn note_definition(&mut self, step: &Step<'_>, mandate: Mandate<'_>) {
         if self.digest != mandate.spec.digest {
             self.digest = mandate.spec.digest;
             self.baseline = None;
             self.forgive();
+        }
+        if let Phase::CrashLoop {
+            since_ms,
+            permanent: false,
+            retry_at_ms,
+        } = &mut self.phase
+        {
+            // The settings may have changed since, and decide whether and when it is retried.
+            let retry_ms = step.settings.crash_loop.slow_retry_ms;
+            *retry_at_ms = retry_ms.map(|ms| since_ms.saturating_add(ms));
         }
         self.idle_at_ms = mandate
             .spec
@@ -70,13 +82,8 @@ impl Slot {
     fn obey_intent(&mut self, step: &mut Step<'_>, mandate: Mandate<'_>) {
         let is_ending = step.gate == Gate::ShuttingDown;
         let digest = match &self.phase {
-            Phase::Backoff { .. } | Phase::CrashLoop { .. } => {
-                if is_ending || !mandate.permits_running() || !self.wanted {
-                    self.phase = Phase::Down;
-                }
-                return;
-            }
             Phase::Starting(process, _) | Phase::Ready(process, _) => process.digest,
+            Phase::Backoff { .. } | Phase::CrashLoop { .. } => mandate.spec.digest,
             Phase::Down | Phase::Stopping(..) | Phase::Released(_) => return,
         };
         let reason = if mandate.removed {
@@ -84,7 +91,7 @@ impl Slot {
         } else if mandate.stopped {
             "stopped by an operator"
         } else if !self.wanted {
-            "the earlier router was stopping it"
+            "it is not wanted"
         } else if is_ending {
             return self.end_with_router(step, mandate);
         } else if digest != mandate.spec.digest && !step.bugs.has(Planted::ReloadIgnored) {
@@ -119,6 +126,7 @@ impl Slot {
     fn mind_deadlines(&mut self, step: &mut Step<'_>, mandate: Mandate<'_>) {
         let now_ms = step.now_ms;
         match &self.phase {
+            Phase::Starting(..) if step.bugs.has(Planted::StartUnbounded) => {}
             Phase::Starting(_, StartBy(by_ms)) if *by_ms <= now_ms => {
                 let failure = Failure::StartTimeout(mandate.spec.spawn_timeout_ms);
                 let reason = failure.describe(None);
@@ -138,7 +146,7 @@ impl Slot {
         if let Phase::Ready(process, service) = &mut self.phase {
             let about = About {
                 key: &self.key,
-                ready_ms: process.ready_ms.unwrap_or(step.now_ms),
+                uptime_ms: process.uptime_ms(step.now_ms),
                 memory_limit_bytes: mandate.spec.max_memory_bytes,
                 restarts_recent,
             };
@@ -147,6 +155,7 @@ impl Slot {
                 .health_policy
                 .as_ref()
                 .or(step.settings.health_policy.as_ref());
+            service.hasten(step);
             service.ping(step, &self.key, process.run);
             service.judge(step, &about, policy);
         }
@@ -188,7 +197,7 @@ impl Slot {
             Phase::Backoff { until_ms } => {
                 *until_ms <= step.now_ms && !step.bugs.has(Planted::BackoffNeverEnds)
             }
-            Phase::CrashLoop { retry_at_ms } => {
+            Phase::CrashLoop { retry_at_ms, .. } => {
                 retry_at_ms.is_some_and(|at_ms| at_ms <= step.now_ms)
             }
             Phase::Starting(..) | Phase::Ready(..) | Phase::Stopping(..) | Phase::Released(_) => {
@@ -198,6 +207,7 @@ impl Slot {
         if !may_start || !is_due {
             return;
         }
+        self.restarts_survivor = false;
         if self.is_rerun {
             self.restarts += 1;
         }
@@ -217,8 +227,8 @@ impl Slot {
             run,
             pid: None,
             digest: mandate.spec.digest,
-            spawned_ms: step.now_ms,
-            ready_ms: None,
+            spawned: Since::ago(step.now_ms, 0),
+            ready: None,
             memory_bytes: None,
         };
         self.phase = Phase::Starting(process, StartBy(by_ms));
@@ -231,11 +241,45 @@ impl Slot {
         });
     }
 
+    /// Notes by when whoever waits for it is to be answered, and says so when that moment has passed: what cannot be ended, or
+    /// may not be started, must not wait in silence.
+    fn note_due(&mut self, step: &Step<'_>, mandate: Mandate<'_>) {
+        let now_ms = step.now_ms;
+        let spec = mandate.spec;
+        let is_awaited =
+            self.wanted && mandate.permits_running() && step.gate != Gate::ShuttingDown;
+        let after = |parts: &[u64]| parts.iter().fold(now_ms, |sum, ms| sum.saturating_add(*ms));
+        self.due_ms = match &self.phase {
+            Phase::Down if is_awaited => self.due_ms.or(Some(after(&[spec.spawn_timeout_ms]))),
+            Phase::Stopping(..) if is_awaited => self.due_ms.or(Some(after(&[
+                spec.drain_ms,
+                step.settings.term_ms,
+                step.settings.kill_retry_ms,
+                spec.spawn_timeout_ms,
+            ]))),
+            // A start has a deadline of its own, and is a failure past it.
+            _ => None,
+        };
+        let was_overdue = self.overdue;
+        self.overdue = self.due_ms.is_some_and(|at_ms| at_ms <= now_ms);
+        if self.overdue && !was_overdue {
+            let what = match &self.phase {
+                Phase::Stopping(..) => "its processes do not end, however often they are killed",
+                _ if step.gate == Gate::Adopting => {
+                    "survivors of an earlier router are still being looked for"
+                }
+                _ => "processes of an earlier run of it do not end, however often they are killed",
+            };
+            self.explain(what.to_owned(), None);
+        }
+    }
+
     /// Tells what changed since it was last told.
     fn publish(&mut self, step: &mut Step<'_>, mandate: Mandate<'_>) {
         let lifecycle = self.lifecycle(mandate, step.gate);
         let run = self.process().map(|process| process.run);
-        if lifecycle != self.announced {
+        let is_news = self.overdue && !self.announced_overdue;
+        if lifecycle != self.announced || is_news {
             step.out.push(Action::Announce(Transition {
                 key: Some(self.key.clone()),
                 run,
@@ -247,6 +291,7 @@ impl Slot {
             }));
             self.announced = lifecycle;
         }
+        self.announced_overdue = self.overdue;
         let health = self.health();
         if let Some(now) = health
             && health != self.announced_health

@@ -19,8 +19,6 @@ pub(super) struct Stop {
     pub(super) forgiven: bool,
     /// It is only drained, and then left running by a router that ends.
     pub(super) release: bool,
-    /// When a slot that is to run again should be ready at the latest.
-    pub(super) back_by_ms: u64,
 }
 
 /// Where on the way.
@@ -41,7 +39,8 @@ impl At {
 }
 
 impl Slot {
-    /// Stops the present run, gently: what is in flight may end first. A run that is not ready has nothing in flight.
+    /// Stops the present run, gently: what is in flight may end first. A run that is not ready has nothing in flight, and where
+    /// there is none the next start is called off.
     pub(super) fn stop(
         &mut self,
         step: &mut Step<'_>,
@@ -49,10 +48,15 @@ impl Slot {
         failure: Option<Failure>,
         reason: String,
     ) {
+        if matches!(self.phase, Phase::Backoff { .. } | Phase::CrashLoop { .. }) {
+            self.phase = Phase::Down;
+            self.explain(reason, None);
+            return;
+        }
         let serves = matches!(self.phase, Phase::Ready(..)) && failure.is_none();
         let until_ms = step.now_ms.saturating_add(mandate.spec.drain_ms);
         let drain = At::Draining { until_ms };
-        let Some(process) = self.begin_stop(step, mandate, drain, failure, reason) else {
+        let Some(process) = self.begin_stop(drain, failure, reason) else {
             return;
         };
         if serves {
@@ -81,20 +85,14 @@ impl Slot {
     }
 
     /// Kills the present run at once, whatever it is doing.
-    pub(super) fn kill(
-        &mut self,
-        step: &mut Step<'_>,
-        mandate: Mandate<'_>,
-        failure: Failure,
-        reason: String,
-    ) {
+    pub(super) fn kill(&mut self, step: &mut Step<'_>, failure: Failure, reason: String) {
         if let Phase::Stopping(_, stop) = &mut self.phase {
             stop.release = false;
         } else {
             let at = At::Killing {
                 again_ms: step.now_ms,
             };
-            self.begin_stop(step, mandate, at, Some(failure), reason);
+            self.begin_stop(at, Some(failure), reason);
         }
         self.kill_tree(step);
     }
@@ -115,14 +113,7 @@ impl Slot {
         }
     }
 
-    fn begin_stop(
-        &mut self,
-        step: &Step<'_>,
-        mandate: Mandate<'_>,
-        at: At,
-        failure: Option<Failure>,
-        reason: String,
-    ) -> Option<Process> {
+    fn begin_stop(&mut self, at: At, failure: Option<Failure>, reason: String) -> Option<Process> {
         let process = match &self.phase {
             Phase::Starting(process, _) | Phase::Ready(process, _) => process.clone(),
             Phase::Down
@@ -133,21 +124,11 @@ impl Slot {
                 return None;
             }
         };
-        let settings = step.settings;
-        let way_down_ms = [
-            mandate.spec.drain_ms,
-            settings.term_ms,
-            settings.kill_retry_ms,
-            mandate.spec.spawn_timeout_ms,
-        ];
         let stop = Stop {
             at,
             failure,
             forgiven: false,
             release: false,
-            back_by_ms: way_down_ms
-                .iter()
-                .fold(step.now_ms, |sum, ms| sum.saturating_add(*ms)),
         };
         self.phase = Phase::Stopping(process.clone(), stop);
         self.explain(reason, None);

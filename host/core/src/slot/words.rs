@@ -46,18 +46,20 @@ impl Slot {
     pub(crate) fn can_serve(&self) -> bool {
         match &self.phase {
             Phase::Ready(_, service) => service.verdict.health != Health::Unhealthy,
-            Phase::Down | Phase::Starting(..) => self.tally.is_clean(),
-            Phase::Stopping(_, stop) => stop.failure.is_none() && self.tally.is_clean(),
+            Phase::Down | Phase::Starting(..) => self.tally.is_clean() && !self.overdue,
+            Phase::Stopping(_, stop) => {
+                stop.failure.is_none() && self.tally.is_clean() && !self.overdue
+            }
             Phase::Backoff { .. } | Phase::CrashLoop { .. } | Phase::Released(_) => false,
         }
     }
 
-    /// The process that a start or restart brought, and its run, once it exists and is not on its way down.
-    pub(crate) fn living(&self) -> Option<(Run, u32)> {
+    /// The run that a start or restart brought, and its process, once it exists and is not on its way down.
+    pub(crate) fn living(&self) -> Option<(Run, Option<u32>)> {
         match &self.phase {
-            Phase::Starting(process, _) | Phase::Ready(process, _) => {
-                Some((process.run, process.pid?))
-            }
+            Phase::Starting(process, _) => Some((process.run, Some(process.pid?))),
+            // The report of its process may have got lost; that it is ready says enough.
+            Phase::Ready(process, _) => Some((process.run, process.pid)),
             _ => None,
         }
     }
@@ -76,6 +78,20 @@ impl Slot {
             Phase::Backoff { .. } | Phase::CrashLoop { .. } => {
                 Some(self.last_error.clone().unwrap_or_default())
             }
+            _ => None,
+        }
+    }
+
+    /// It is meant to run, and will be started as soon as it may.
+    fn expected(&self) -> Option<Route> {
+        let deadline_ms = self.due_ms?;
+        Some(Route::Starting { deadline_ms })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn open_question(&self) -> Option<crate::event::QuestionId> {
+        match &self.phase {
+            Phase::Ready(_, service) => service.open_question(),
             _ => None,
         }
     }
@@ -110,11 +126,14 @@ impl Slot {
                 None,
             ),
             Phase::Down if mandate.removed => None,
-            Phase::Down => startable,
+            Phase::Down | Phase::Stopping(..) if self.overdue => {
+                unavailable(UnavailableKind::Draining, &self.reason, None)
+            }
+            Phase::Down => self.expected().or(startable),
             Phase::Backoff { until_ms } => {
                 unavailable(UnavailableKind::Backoff, error, Some(*until_ms))
             }
-            Phase::CrashLoop { retry_at_ms } => {
+            Phase::CrashLoop { retry_at_ms, .. } => {
                 let reason = format!("it is in crash loop protection; the last failure: {error}");
                 unavailable(UnavailableKind::CrashLoop, &reason, *retry_at_ms)
             }
@@ -125,10 +144,7 @@ impl Slot {
                 Some(failure) if !stop.forgiven => {
                     unavailable(UnavailableKind::Draining, &failure.describe(None), None)
                 }
-                _ if self.wanted => Some(Route::Starting {
-                    deadline_ms: stop.back_by_ms,
-                }),
-                _ => startable,
+                _ => self.expected().or(startable),
             },
             Phase::Released(_) => unavailable(
                 UnavailableKind::ShuttingDown,
@@ -161,11 +177,10 @@ impl Slot {
             pid: process.and_then(|process| process.pid),
             uptime_ms: service
                 .and(process)
-                .and_then(|process| process.ready_ms)
-                .map(|ready_ms| now_ms.saturating_sub(ready_ms)),
+                .map(|process| process.uptime_ms(now_ms)),
             retry_after_ms: match &self.phase {
                 Phase::Backoff { until_ms } => Some(until(*until_ms)),
-                Phase::CrashLoop { retry_at_ms } => retry_at_ms.map(until),
+                Phase::CrashLoop { retry_at_ms, .. } => retry_at_ms.map(until),
                 _ => None,
             },
             restarts: self.restarts,

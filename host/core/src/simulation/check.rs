@@ -1,0 +1,325 @@
+//! The model beside the core: what a correct router must do, worked out from the same events by other means. Each file below
+//! checks one side of it; this one keeps what they share and calls them, before a step, at each action, and after the step.
+
+mod breakers;
+mod failures;
+mod intent;
+mod processes;
+mod questions;
+mod standing;
+mod waking;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{property::Property, world::World};
+use crate::{
+    InstanceId, Run, SlotKey,
+    action::Action,
+    event::{Event, QuestionId},
+    settings::Settings,
+    spec::InstanceSpec,
+    view::{FleetView, Lifecycle, SlotView},
+};
+use breakers::BreakerWatch;
+use failures::{Expected, Tally};
+use intent::Order;
+use questions::Question;
+use standing::Standing;
+
+pub(super) use questions::words;
+
+/// Everything the model remembers.
+#[derive(Debug, Default)]
+pub(super) struct Watched {
+    /// In the calm, an operator has restarted everything.
+    pub(super) by_hand: bool,
+    pub(super) all_stopped: bool,
+    adoption_finished: bool,
+    shutting_down: bool,
+    instances: BTreeMap<InstanceId, InstanceWatch>,
+    slots: BTreeMap<SlotKey, SlotWatch>,
+    questions: BTreeMap<QuestionId, Question>,
+    orders: BTreeMap<u64, Order>,
+    orders_given: u64,
+    waiters: Vec<Waiter>,
+    run_max: Option<Run>,
+    /// When the next step on the way down of a run is due.
+    ladder: BTreeMap<(SlotKey, Run), u64>,
+    /// Runs of which `Exited` or `SpawnFailed` was heard.
+    ended: BTreeSet<(SlotKey, Run)>,
+    /// Runs that are killed although they are not their slot's.
+    strays: BTreeSet<(SlotKey, Run)>,
+    killed: BTreeSet<(SlotKey, Run)>,
+    recorded: BTreeSet<(SlotKey, Run)>,
+    /// The run that dies in the step in progress, and must leave evidence.
+    must_record: Option<(SlotKey, Run)>,
+    /// Digest and deadline of each start.
+    launched: BTreeMap<(SlotKey, Run), (u64, Option<u64>)>,
+    /// The survivor that the step in progress is about.
+    adopting: Option<(SlotKey, Run)>,
+    /// The question that the step in progress answers.
+    answered: Option<QuestionId>,
+    /// Runs that shutdown must not harm.
+    keepers: BTreeSet<(SlotKey, Run)>,
+    standing: Standing,
+    /// The step in progress may not do anything.
+    quiet: bool,
+    stuck_ticks: u32,
+}
+
+#[derive(Debug)]
+struct InstanceWatch {
+    spec: InstanceSpec,
+    stopped: bool,
+    removed: bool,
+    breaker: BreakerWatch,
+}
+
+impl InstanceWatch {
+    fn permits_running(&self) -> bool {
+        !self.stopped && !self.removed
+    }
+}
+
+#[derive(Debug, Default)]
+struct SlotWatch {
+    wanted: bool,
+    last_used_ms: u64,
+    tally: Tally,
+    /// The run whose failure an operator, or a new definition, has forgiven in advance.
+    forgiven: Option<Run>,
+    /// What the step in progress must lead to.
+    expected: Option<Expected>,
+    /// The run that is ready, and since when (which may be before the beginning of time).
+    ready: Option<(Run, i64)>,
+    /// An operator's restart is under way: no limiter may hold it.
+    restarting: bool,
+    lifecycle: Option<Lifecycle>,
+    lifecycle_since_ms: u64,
+    retry_at_ms: Option<u64>,
+    /// It is in a crash loop that only an operator ends.
+    permanent: bool,
+    recycled_ms: Option<u64>,
+    question: Option<QuestionId>,
+    /// The question whose answer is the present verdict.
+    verdict_of: Option<QuestionId>,
+    judged_ms: u64,
+}
+
+/// A client that waits for a start.
+#[derive(Debug)]
+struct Waiter {
+    key: SlotKey,
+    until_ms: u64,
+}
+
+impl World {
+    /// Takes an event into the model, just before the core hears it.
+    pub(super) fn expect(&mut self, event: &Event) {
+        for slot in self.watched.slots.values_mut() {
+            slot.expected = None;
+        }
+        for instance in self.watched.instances.values_mut() {
+            instance.breaker.begin_step();
+        }
+        (self.watched.adopting, self.watched.answered) = (None, None);
+        match event {
+            Event::SpecsApplied { source, specs } => self.expect_specs(*source, specs),
+            Event::SpecAdded(spec) => self.expect_spec(spec),
+            Event::SpecRemoved(id) => self.expect_removal(id),
+            Event::SettingsApplied(settings) => self.expect_settings(settings),
+            Event::Command(command) => self.expect_command(command),
+            Event::Demand(key) => self.expect_demand(key),
+            Event::Used(key) => self.note_use(key),
+            Event::AdoptionFinished => self.watched.adoption_finished = true,
+            Event::Adopted(adopted) => {
+                let at = (adopted.key.clone(), adopted.run);
+                self.reported.insert(at.clone());
+                self.watched.adopting = Some(at);
+            }
+            Event::Exited { key, run, .. } | Event::SpawnFailed { key, run, .. } => {
+                self.expect_end(key, *run, matches!(event, Event::Exited { .. }));
+            }
+            Event::Outcome {
+                instance,
+                run,
+                report,
+                upstream_died,
+            } => {
+                if let Some(held) = self.watched.instances.get_mut(instance) {
+                    held.breaker.hear(*run, *report, *upstream_died);
+                }
+            }
+            Event::Traffic { instance, .. } => {
+                if let Some(held) = self.watched.instances.get_mut(instance) {
+                    held.breaker.counted = true;
+                }
+            }
+            Event::Answered { question, .. } => self.expect_answer(*question, true),
+            Event::Unanswered { question, .. } => self.expect_answer(*question, false),
+            Event::PolicyChanged(_) => self.void_questions(),
+            Event::Database(reached) => self.watched.standing.database_lost = !reached,
+            Event::Disk(share) => self.watched.standing.disk_share = *share,
+            Event::PluginsQuarantined(count) => self.watched.standing.quarantined = *count,
+            Event::Sampled { key, run, sample } => {
+                let held = self.held(&key.instance);
+                let limit = held.and_then(|held| held.spec.max_memory_bytes);
+                if limit.is_some_and(|limit| sample.memory_bytes >= Some(limit)) {
+                    self.watched.keepers.remove(&(key.clone(), *run));
+                }
+            }
+            Event::ShimLost { key, run } => {
+                // Whatever it was kept for, its processes must be swept.
+                self.watched.keepers.remove(&(key.clone(), *run));
+            }
+            Event::Shutdown => self.expect_shutdown(),
+            _ => {}
+        }
+    }
+
+    /// Checks one action, before it is carried out.
+    pub(super) fn check_action(&mut self, action: &Action) {
+        if self.watched.quiet {
+            self.fail(
+                Property::WakeHonest,
+                format!("work was done before the wake time: {action:?}"),
+            );
+        }
+        match action {
+            Action::Spawn {
+                key,
+                run,
+                digest,
+                deadline_ms,
+            } => self.check_spawn(key, *run, *digest, *deadline_ms),
+            Action::Drain {
+                key,
+                run,
+                deadline_ms,
+            } => self.check_way_down(key, *run, *deadline_ms),
+            Action::Terminate { key, run } => {
+                let due_ms = self.now_ms + self.settings.term_ms;
+                self.check_harm(key, *run);
+                self.check_way_down(key, *run, due_ms);
+            }
+            Action::Kill { key, run } => {
+                let due_ms = self.now_ms + self.settings.kill_retry_ms.max(1);
+                self.check_harm(key, *run);
+                self.check_way_down(key, *run, due_ms);
+                self.watched.killed.insert((key.clone(), *run));
+            }
+            Action::Release { key, run } => self.check_release(key, *run),
+            Action::Ask {
+                question,
+                key,
+                deadline_ms,
+                ..
+            } => self.check_ask(*question, key, *deadline_ms),
+            Action::SetBreaker { instance, setting } => self.note_setting(instance, setting),
+            Action::InstanceGone(instance) => self.check_gone(instance),
+            Action::Announce(transition) => self.check_transition(transition),
+            Action::CommandDone { id, result } => self.check_done(*id, result),
+            Action::RecordCrash(record) => self.check_crash(record),
+            Action::AllStopped => self.check_all_stopped(),
+            Action::Ping { .. }
+            | Action::RouteChanged { .. }
+            | Action::SpecRefused { .. }
+            | Action::ClearState(_)
+            | Action::KeepBaseline { .. } => {}
+        }
+    }
+
+    /// Compares what people see after a step with the model.
+    pub(super) fn check_state(&mut self, event: &Event, after: &FleetView) {
+        if let Event::Adopted(adopted) = event {
+            self.note_adoption(adopted, after);
+        }
+        self.note_strays(after);
+        self.forget_slots(after);
+        for instance in &after.instances {
+            if !self.watched.instances.contains_key(&instance.id) {
+                self.fail(
+                    Property::ReloadExact,
+                    format!("{} is defined by nobody", instance.id),
+                );
+                return;
+            }
+            self.check_breaker(event, instance);
+            for slot in &instance.slots {
+                self.check_intent(instance, slot);
+                self.check_failures(slot);
+                self.check_phase(slot);
+                self.check_route(slot);
+                self.check_question(event, slot);
+                self.note_slot(slot);
+            }
+        }
+        self.check_memory(event);
+        self.check_waiters();
+        self.check_summary(after);
+        self.check_readiness(after);
+    }
+
+    /// New numbers hold from now on, for what is under way too.
+    fn expect_settings(&mut self, settings: &Settings) {
+        self.settings = settings.clone();
+        for slot in self.watched.slots.values_mut() {
+            slot.judged_ms = self.now_ms;
+            if slot.lifecycle == Some(Lifecycle::CrashLoop) && !slot.permanent {
+                let retry_ms = settings.crash_loop.slow_retry_ms;
+                slot.retry_at_ms = retry_ms.map(|ms| slot.lifecycle_since_ms + ms);
+            }
+        }
+    }
+
+    fn held(&self, id: &InstanceId) -> Option<&InstanceWatch> {
+        self.watched.instances.get(id)
+    }
+
+    /// Whether anybody may start the slot now.
+    fn may_start(&self, key: &SlotKey) -> bool {
+        let permitted = self
+            .held(&key.instance)
+            .is_some_and(InstanceWatch::permits_running);
+        let wanted = self.watched.slots.get(key).is_some_and(|slot| slot.wanted);
+        permitted
+            && wanted
+            && self.watched.adoption_finished
+            && !self.watched.shutting_down
+            && !self.watched.strays.iter().any(|(at, _)| at == key)
+    }
+
+    /// The slot as people saw it before the step.
+    fn slot_before(&self, key: &SlotKey) -> Option<&SlotView> {
+        slot_in(&self.before, key)
+    }
+
+    /// What the slot is in after the step becomes what it was in before the next.
+    fn note_slot(&mut self, view: &SlotView) {
+        let now_ms = self.now_ms;
+        let Some(slot) = self.watched.slots.get_mut(&view.key) else {
+            return;
+        };
+        if view.lifecycle == Lifecycle::Starting && view.run.is_some() {
+            slot.restarting = false;
+        }
+        if slot.lifecycle != Some(view.lifecycle) {
+            slot.lifecycle = Some(view.lifecycle);
+            slot.lifecycle_since_ms = now_ms;
+            slot.retry_at_ms = view.retry_after_ms.map(|ms| now_ms + ms);
+        }
+        slot.ready = match (view.lifecycle, view.run, view.uptime_ms) {
+            (Lifecycle::Ready, Some(run), Some(uptime_ms)) => {
+                Some((run, now_ms as i64 - uptime_ms as i64))
+            }
+            // A run on its way down was ready as long as it was.
+            (Lifecycle::Draining, Some(run), _) => slot.ready.filter(|(ready, _)| *ready == run),
+            _ => None,
+        };
+    }
+}
+
+fn slot_in<'a>(view: &'a FleetView, key: &SlotKey) -> Option<&'a SlotView> {
+    let instance = view.instance(&key.instance)?;
+    instance.slots.iter().find(|slot| slot.key == *key)
+}

@@ -1,0 +1,262 @@
+//! Breakers: every change of state has its reason, and the cell that the hot path reads agrees.
+
+use std::sync::Arc;
+
+use crate::{
+    InstanceId, Run,
+    event::Event,
+    permit::{BreakerSetting, BreakerState, Class, PERMITS_MAX, Report},
+    settings::BreakerThresholds,
+    simulation::{property::Property, world::World},
+    view::InstanceView,
+};
+
+/// One breaker as the model knows it.
+#[derive(Debug)]
+pub(super) struct BreakerWatch {
+    state: BreakerState,
+    generation: u32,
+    since_ms: u64,
+    until_ms: Option<u64>,
+    openings: u32,
+    in_a_row: u32,
+    good: u32,
+    bad: bool,
+    died: Option<Run>,
+    pub(super) permits: u32,
+    pub(super) probe_ms: u64,
+    /// In the step in progress: a verdict counted, …
+    heard: bool,
+    /// … the window was counted, …
+    pub(super) counted: bool,
+    /// … an operator isolates it, …
+    pub(super) isolates: bool,
+    /// … or closes it.
+    resets: bool,
+}
+
+impl BreakerWatch {
+    pub(super) fn new(now_ms: u64) -> Self {
+        Self {
+            state: BreakerState::Closed,
+            generation: BreakerSetting::default().generation,
+            since_ms: now_ms,
+            until_ms: None,
+            openings: 0,
+            in_a_row: 0,
+            good: 0,
+            bad: false,
+            died: None,
+            permits: 0,
+            probe_ms: 0,
+            heard: false,
+            counted: false,
+            isolates: false,
+            resets: false,
+        }
+    }
+
+    pub(super) fn until_ms(&self) -> Option<u64> {
+        self.until_ms
+    }
+
+    pub(super) fn begin_step(&mut self) {
+        (self.heard, self.counted) = (false, false);
+        (self.isolates, self.resets) = (false, false);
+    }
+
+    pub(super) fn reset(&mut self) {
+        (self.resets, self.openings, self.in_a_row) = (true, 0, 0);
+        self.died = None;
+    }
+
+    pub(super) fn reset_unless_isolated(&mut self) {
+        if self.state != BreakerState::Open || self.until_ms.is_some() {
+            self.reset();
+        }
+    }
+
+    /// A verdict reaches the core.
+    pub(super) fn hear(&mut self, run: Run, report: Report, upstream_died: bool) {
+        if report.generation != self.generation {
+            return;
+        }
+        match (self.state, report.class) {
+            (BreakerState::Closed, Class::Failure) if upstream_died && self.died == Some(run) => {}
+            (BreakerState::Closed, Class::Failure) => {
+                self.in_a_row += 1;
+                self.heard = true;
+                self.died = if upstream_died { Some(run) } else { self.died };
+            }
+            (BreakerState::Closed, Class::Success | Class::Slow) => self.in_a_row = 0,
+            (BreakerState::HalfOpen, Class::Success) => {
+                self.good += 1;
+                self.heard = true;
+            }
+            (BreakerState::HalfOpen, Class::Failure | Class::Slow) => {
+                (self.bad, self.heard) = (true, true);
+            }
+            (_, Class::Ignore) | (BreakerState::Open, _) => {}
+        }
+    }
+}
+
+impl World {
+    fn thresholds(&self, id: &InstanceId) -> BreakerThresholds {
+        let own = self.held(id).and_then(|held| held.spec.breaker.clone());
+        own.unwrap_or_else(|| self.settings.breaker.clone())
+    }
+
+    pub(in crate::simulation) fn generation(&self, id: &InstanceId) -> u32 {
+        self.held(id).map_or(0, |held| held.breaker.generation)
+    }
+
+    pub(super) fn note_setting(&mut self, id: &InstanceId, setting: &BreakerSetting) {
+        let thresholds = self.thresholds(id);
+        let Some(held) = self.watched.instances.get_mut(id) else {
+            return;
+        };
+        let breaker = &mut held.breaker;
+        if setting.generation != breaker.generation {
+            breaker.permits = thresholds.permits.clamp(1, PERMITS_MAX);
+            breaker.probe_ms = thresholds.probe_ms.max(1);
+            breaker.generation = setting.generation;
+        }
+    }
+
+    pub(super) fn check_breaker(&mut self, event: &Event, view: &InstanceView) {
+        self.check_cell(view);
+        self.check_change(view);
+        let (now_ms, id) = (self.now_ms, &view.id);
+        let until_ms = view.breaker.retry_after_ms.map(|ms| now_ms + ms);
+        let Some(held) = self.watched.instances.get_mut(id) else {
+            return;
+        };
+        let breaker = &mut held.breaker;
+        let isolates = std::mem::take(&mut breaker.isolates);
+        if breaker.state != view.breaker.state {
+            breaker.state = view.breaker.state;
+            breaker.since_ms = now_ms;
+            (breaker.good, breaker.bad, breaker.in_a_row) = (0, false, 0);
+            breaker.died = None;
+        } else if breaker.until_ms != until_ms && !isolates {
+            let how = format!(
+                "OPEN of {id} was to end at {:?}, now at {until_ms:?}: {event:?}",
+                breaker.until_ms
+            );
+            self.fail(Property::BreakerRule, how);
+            return;
+        }
+        breaker.until_ms = until_ms;
+    }
+
+    /// What the hot path reads is what people see.
+    fn check_cell(&mut self, view: &InstanceView) {
+        let Some(cell) = self.cells.get(&view.id).map(Arc::clone) else {
+            return self.fail(Property::CellAgrees, format!("{} has no cell", view.id));
+        };
+        let told = (view.breaker.state, view.breaker.retry_after_ms);
+        let reads = match cell.state() {
+            BreakerState::Open => {
+                let rejected = cell.try_acquire(self.now_ms).err();
+                let retry_ms = rejected.and_then(|rejected| rejected.retry_after_ms);
+                (BreakerState::Open, retry_ms)
+            }
+            state => (state, None),
+        };
+        if told != reads {
+            self.fail(
+                Property::CellAgrees,
+                format!(
+                    "the breaker of {} is {told:?} and its cell says {reads:?}",
+                    view.id
+                ),
+            );
+        }
+    }
+
+    fn check_change(&mut self, view: &InstanceView) {
+        use BreakerState::{Closed, HalfOpen, Open};
+        let (now_ms, id) = (self.now_ms, &view.id);
+        let thresholds = self.thresholds(id);
+        let Some(breaker) = self.watched.instances.get(id).map(|held| &held.breaker) else {
+            return;
+        };
+        let enough_bad = breaker.in_a_row >= thresholds.consecutive_failures.max(1);
+        let enough_good = breaker.good >= thresholds.successes.max(1);
+        let is_over = breaker.until_ms.is_some_and(|at_ms| at_ms <= now_ms);
+        let (before, after) = (breaker.state, view.breaker.state);
+        let is_due = breaker.heard && (enough_good || breaker.bad);
+        let is_half_open = before == HalfOpen && after == HalfOpen && is_due && !breaker.resets;
+        let isolated = breaker.isolates && view.breaker.isolated;
+        let is_explained = match (before, after) {
+            (Closed, Closed) => !(breaker.heard && enough_bad) || breaker.resets,
+            (Closed, Open) => (breaker.heard && enough_bad) || breaker.counted || isolated,
+            (Open, HalfOpen) => is_over,
+            (Open, Open) => !is_over || isolated,
+            (Open, Closed) => breaker.resets,
+            (HalfOpen, Closed) => (breaker.heard && enough_good) || breaker.resets,
+            (HalfOpen, Open) => (breaker.heard && breaker.bad) || isolated,
+            (HalfOpen, HalfOpen) => true,
+            (Closed, HalfOpen) => false,
+        };
+        let how = format!("the breaker of {id} went from {before:?} to {after:?}: {breaker:?}");
+        if is_half_open {
+            self.fail(Property::HalfOpenEnds, how);
+        } else if !is_explained {
+            self.fail(Property::BreakerRule, how);
+        } else if before != after {
+            match (before, after) {
+                (_, Open) => self.saw("breaker opened"),
+                (_, HalfOpen) => self.saw("half open"),
+                (HalfOpen, Closed) => self.saw("breaker closed by probes"),
+                _ => {}
+            }
+            if after == Open && !view.breaker.isolated {
+                self.check_open(view, &thresholds);
+            }
+        }
+    }
+
+    /// How long OPEN is to last.
+    fn check_open(&mut self, view: &InstanceView, thresholds: &BreakerThresholds) {
+        let now_ms = self.now_ms;
+        let Some(held) = self.watched.instances.get_mut(&view.id) else {
+            return;
+        };
+        let breaker = &mut held.breaker;
+        let quiet_ms = now_ms - breaker.since_ms;
+        if breaker.state == BreakerState::Closed && quiet_ms >= thresholds.forget_after_ms {
+            breaker.openings = 0;
+        }
+        breaker.openings += 1;
+        let max_ms = thresholds.open_max_ms;
+        let nominal_ms = thresholds.open_first_ms << (breaker.openings - 1).min(20);
+        let nominal_ms = nominal_ms.min(max_ms);
+        let most_ms = if breaker.openings == 1 {
+            // 30 s may become 34 s.
+            nominal_ms * 34 / 30
+        } else {
+            nominal_ms * 11 / 10
+        };
+        let (least_ms, most_ms) = if most_ms > max_ms {
+            (nominal_ms * 9 / 10, max_ms)
+        } else {
+            (nominal_ms, most_ms)
+        };
+        let open_ms = view.breaker.retry_after_ms;
+        if !open_ms.is_some_and(|ms| (least_ms..=most_ms).contains(&ms)) {
+            let openings = breaker.openings;
+            self.fail(
+                Property::OpenBounds,
+                format!("OPEN number {openings} of {} lasts {open_ms:?} ms, not {least_ms} to {most_ms}", view.id),
+            );
+        }
+    }
+
+    /// Probes and permits of a breaker's present generation: how many may be out, and how long each.
+    pub(in crate::simulation) fn probing(&self, id: &InstanceId) -> (u32, u64) {
+        self.held(id)
+            .map_or((0, 0), |held| (held.breaker.permits, held.breaker.probe_ms))
+    }
+}

@@ -1,0 +1,236 @@
+//! Failures counted anew, by the rules as they are written down: how long to pause, and when to stop trying.
+
+use crate::{
+    Run, SlotKey,
+    action::CrashRecord,
+    event::Exit,
+    settings::Settings,
+    simulation::{property::Property, world::World},
+    view::{Lifecycle, SlotView},
+};
+
+/// What a failure must lead to.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Expected {
+    /// A pause between these.
+    Backoff { from_ms: u64, to_ms: u64 },
+    /// Crash loop, with this pause before the slow retry.
+    CrashLoop {
+        retry_ms: Option<u64>,
+        permanent: bool,
+    },
+}
+
+/// One slot's failures.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    at_ms: Vec<u64>,
+    in_a_row: u32,
+    /// How often in a row it failed in the same way without having been ready.
+    same: Option<(String, u32)>,
+    looping: bool,
+}
+
+impl Tally {
+    fn add(
+        &mut self,
+        now_ms: u64,
+        signature: String,
+        was_ready: bool,
+        permanent: bool,
+        settings: &Settings,
+    ) -> Expected {
+        let rule = &settings.crash_loop;
+        self.at_ms.push(now_ms);
+        self.in_a_row += 1;
+        self.same = match self.same.take() {
+            _ if was_ready => None,
+            Some((last, times)) if last == signature => Some((last, times + 1)),
+            _ => Some((signature, 1)),
+        };
+        let recent = self
+            .at_ms
+            .iter()
+            .filter(|at_ms| now_ms - **at_ms < rule.window_ms);
+        let too_many = recent.count() as u32 >= rule.failures;
+        let too_same = self
+            .same
+            .as_ref()
+            .is_some_and(|(_, times)| *times >= rule.same_signature);
+        if permanent || self.looping || too_many || too_same {
+            self.looping = true;
+            let retry_ms = rule.slow_retry_ms.filter(|_| !permanent);
+            return Expected::CrashLoop {
+                retry_ms,
+                permanent,
+            };
+        }
+        let restart = &settings.restart;
+        let nominal_ms = restart.first_ms << (self.in_a_row - 1).min(20);
+        let nominal_ms = nominal_ms.min(restart.max_ms) as f64;
+        Expected::Backoff {
+            from_ms: (nominal_ms * (1.0 - restart.jitter)).floor() as u64,
+            to_ms: (nominal_ms * (1.0 + restart.jitter)).ceil() as u64,
+        }
+    }
+}
+
+/// The way a run failed, numbers in its words aside.
+fn signature(record: &CrashRecord) -> String {
+    let words = record.evidence.stderr_tail.last();
+    let spawn = record.reason.strip_prefix("Spawn failed: ");
+    let mut text = format!("{:?} ", record.exit);
+    let told = words.into_iter().flat_map(|words| words.chars());
+    let told = told.chain(spawn.unwrap_or_default().chars());
+    text.extend(told.filter(|c| !c.is_ascii_digit()));
+    text
+}
+
+impl World {
+    /// A run ends.
+    pub(super) fn expect_end(&mut self, key: &SlotKey, run: Run, exited: bool) {
+        let at = (key.clone(), run);
+        self.watched.strays.remove(&at);
+        self.watched.ladder.remove(&at);
+        self.watched.keepers.remove(&at);
+        if !self.watched.ended.insert(at) {
+            return;
+        }
+        let before = self.slot_before(key).filter(|slot| slot.run == Some(run));
+        let lifecycle = before.map(|slot| slot.lifecycle);
+        let forget_ms = self.settings.restart.forget_after_ms;
+        let now_ms = self.now_ms;
+        let released = self
+            .procs
+            .get(&(key.clone(), run))
+            .is_some_and(|proc| proc.released);
+        let Some(slot) = self.watched.slots.get_mut(key) else {
+            return;
+        };
+        if let Some((ready, since_ms)) = slot.ready
+            && ready == run
+            && now_ms as i64 - since_ms >= forget_ms as i64
+        {
+            slot.tally = Tally::default();
+        }
+        let dies = matches!(lifecycle, Some(Lifecycle::Starting | Lifecycle::Ready));
+        self.watched.must_record = (dies && !released && exited).then(|| (key.clone(), run));
+    }
+
+    pub(super) fn check_crash(&mut self, record: &CrashRecord) {
+        let (key, run) = (&record.key, record.run);
+        let at = (key.clone(), run);
+        if self.watched.must_record.as_ref() == Some(&at) {
+            self.watched.must_record = None;
+        }
+        if !self.watched.recorded.insert(at) {
+            self.fail(
+                Property::CrashRecorded,
+                format!("{key} run {run} left evidence twice"),
+            );
+        }
+        let Some(held) = self.watched.instances.get(&key.instance) else {
+            return;
+        };
+        let permanent = match record.exit {
+            Some(Exit::Code(code)) => held.spec.permanent_exit_codes.contains(&code),
+            _ => false,
+        };
+        let permitted = held.permits_running() && !self.watched.shutting_down;
+        let Some(slot) = self.watched.slots.get_mut(key) else {
+            return;
+        };
+        if !slot.wanted || !permitted || slot.forgiven == Some(run) {
+            return;
+        }
+        let was_ready = slot.ready.is_some_and(|(ready, _)| ready == run);
+        let signature = signature(record);
+        let expected = slot
+            .tally
+            .add(self.now_ms, signature, was_ready, permanent, &self.settings);
+        slot.expected = Some(expected);
+    }
+
+    pub(super) fn check_failures(&mut self, view: &SlotView) {
+        if let Some((key, run)) = self.watched.must_record.take() {
+            self.fail(
+                Property::CrashRecorded,
+                format!("{key} run {run} died and left no evidence"),
+            );
+        }
+        let before = self.slot_before(&view.key).map(|slot| slot.lifecycle);
+        let now_ms = self.now_ms;
+        let Some(slot) = self.watched.slots.get_mut(&view.key) else {
+            return;
+        };
+        let held_up = matches!(view.lifecycle, Lifecycle::Backoff | Lifecycle::CrashLoop);
+        if slot.restarting && held_up && slot.expected.is_none() {
+            return self.fail(
+                Property::RestartBypasses,
+                format!(
+                    "{} was restarted by hand and is in {:?}",
+                    view.key, view.lifecycle
+                ),
+            );
+        }
+        let retry_ms = view.retry_after_ms;
+        match (slot.expected.take(), view.lifecycle) {
+            (None, lifecycle) if held_up && before != Some(lifecycle) => self.fail(
+                Property::CrashRecorded,
+                format!("{} is in {lifecycle:?} without a failure", view.key),
+            ),
+            (None, _) => {
+                let (is_at_ms, was_at_ms) = (
+                    retry_ms.map(|ms| now_ms + ms),
+                    slot.retry_at_ms.map(|at_ms| at_ms.max(now_ms)),
+                );
+                let property = match view.lifecycle {
+                    Lifecycle::Backoff => Property::BackoffBounds,
+                    _ => Property::CrashLoopRule,
+                };
+                if held_up && is_at_ms != was_at_ms {
+                    let how = format!("{} is retried at {is_at_ms:?}, not {was_at_ms:?}", view.key);
+                    self.fail(property, how);
+                }
+            }
+            (Some(Expected::Backoff { from_ms, to_ms }), Lifecycle::Backoff) => {
+                slot.retry_at_ms = retry_ms.map(|ms| now_ms + ms);
+                self.saw("backoff");
+                if !retry_ms.is_some_and(|ms| (from_ms..=to_ms).contains(&ms)) {
+                    self.fail(
+                        Property::BackoffBounds,
+                        format!(
+                            "{} pauses {retry_ms:?} ms, not {from_ms} to {to_ms}",
+                            view.key
+                        ),
+                    );
+                }
+            }
+            (
+                Some(Expected::CrashLoop {
+                    retry_ms: wanted_ms,
+                    permanent,
+                }),
+                Lifecycle::CrashLoop,
+            ) => {
+                slot.retry_at_ms = retry_ms.map(|ms| now_ms + ms);
+                slot.permanent = permanent;
+                self.saw("crash loop");
+                if retry_ms != wanted_ms {
+                    self.fail(
+                        Property::CrashLoopRule,
+                        format!("{} is retried in {retry_ms:?}, not {wanted_ms:?}", view.key),
+                    );
+                }
+            }
+            (Some(expected), lifecycle) => self.fail(
+                Property::CrashLoopRule,
+                format!(
+                    "{} is in {lifecycle:?} after a failure; {expected:?} was due: {:?}",
+                    view.key,
+                    self.watched.slots.get(&view.key).map(|slot| &slot.tally)
+                ),
+            ),
+        }
+    }
+}

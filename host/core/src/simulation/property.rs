@@ -1,0 +1,186 @@
+//! The catalogue: what the simulation checks after every step, and which planted bug breaks which of it.
+
+use crate::planted::Planted;
+
+/// What must hold at every step of every fleet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Property {
+    /// Never two live processes for one slot.
+    OneProcess,
+    /// Every run id is greater than all before it.
+    RunsGrow,
+    /// Nothing is started before every survivor was reported.
+    AdoptionFirst,
+    /// A slot is ready only when the very process that fills it answered its handshake.
+    ReadyIsReal,
+    /// No slot stays down, nor loses the wish to run, while it is wanted and may start.
+    NotLeftDown,
+    /// Pauses double from 1 s to 60 s (as configured), within their jitter.
+    BackoffBounds,
+    /// Crash loop exactly by its rule, judged by a tally of the simulation's own.
+    CrashLoopRule,
+    /// Whoever dies while wanted leaves evidence, once.
+    CrashRecorded,
+    /// A manual restart meets no limiter.
+    RestartBypasses,
+    /// What an operator stopped stays stopped until an operator starts it.
+    StaysStopped,
+    /// A command is answered exactly once, and its answer is true.
+    CommandsAnswered,
+    /// Whoever waits for a start is answered by the deadline that was published.
+    WaitersAnswered,
+    /// HALF_OPEN ends with the first bad verdict, or with enough good ones.
+    HalfOpenEnds,
+    /// The breaker changes its state for its reasons only, and OPEN ends by the clock.
+    BreakerRule,
+    /// What the hot path reads is what the core decided.
+    CellAgrees,
+    /// The first OPEN lasts 30 to 34 s (as configured), later ones double up to the ceiling.
+    OpenBounds,
+    /// Never more probes at once than permitted.
+    Permits,
+    /// A permit comes back, at the latest when its probe is overdue.
+    PermitsReturn,
+    /// A question ends once: answered, refused or timed out; where there is no answer the default stands.
+    QuestionEnds,
+    /// A policy recycles a slot only so often.
+    RecycleBound,
+    /// A slot at its memory limit is killed at once.
+    MemoryLimit,
+    /// A reload stops what changed, and only that.
+    ReloadExact,
+    /// A route names a living, ready run, and every ready run has one.
+    RouteTruth,
+    /// The summary partitions the total.
+    SummaryPartitions,
+    /// The readiness word follows its rule.
+    ReadinessRule,
+    /// No work is due before the wake time, and no wake time stays in the past.
+    WakeHonest,
+    /// Whatever was started ends stopped at shutdown, unless it is kept.
+    StoppedAtEnd,
+    /// What is to outlive the router is not harmed by its shutdown.
+    Kept,
+}
+
+impl Property {
+    pub(super) const ALL: [Self; 28] = [
+        Self::OneProcess,
+        Self::RunsGrow,
+        Self::AdoptionFirst,
+        Self::ReadyIsReal,
+        Self::NotLeftDown,
+        Self::BackoffBounds,
+        Self::CrashLoopRule,
+        Self::CrashRecorded,
+        Self::RestartBypasses,
+        Self::StaysStopped,
+        Self::CommandsAnswered,
+        Self::WaitersAnswered,
+        Self::HalfOpenEnds,
+        Self::BreakerRule,
+        Self::CellAgrees,
+        Self::OpenBounds,
+        Self::Permits,
+        Self::PermitsReturn,
+        Self::QuestionEnds,
+        Self::RecycleBound,
+        Self::MemoryLimit,
+        Self::ReloadExact,
+        Self::RouteTruth,
+        Self::SummaryPartitions,
+        Self::ReadinessRule,
+        Self::WakeHonest,
+        Self::StoppedAtEnd,
+        Self::Kept,
+    ];
+}
+
+/// The planted bugs, each with a test of its own that it breaks the property named here and no other one first.
+macro_rules! planted_bugs {
+    ($($test:ident: $bug:ident breaks $property:ident;)*) => {
+        pub(super) const BROKEN: &[Property] = &[$(Property::$property),*];
+
+        /// That no bug is left without a test is the compiler's business.
+        pub(super) fn broken_by(bug: Planted) -> Property {
+            match bug {
+                $(Planted::$bug => Property::$property,)*
+            }
+        }
+
+        mod planted {
+            $(#[test]
+            fn $test() {
+                super::super::must_notice(super::Planted::$bug);
+            })*
+        }
+    };
+}
+
+planted_bugs! {
+    spawn_before_exit: SpawnBeforeExit breaks OneProcess;
+    run_reused: RunReused breaks RunsGrow;
+    start_before_adoption: StartBeforeAdoption breaks AdoptionFirst;
+    stale_ready: StaleReady breaks ReadyIsReal;
+    backoff_never_ends: BackoffNeverEnds breaks NotLeftDown;
+    adoption_forgets_intent: AdoptionForgetsIntent breaks NotLeftDown;
+    backoff_too_long: BackoffTooLong breaks BackoffBounds;
+    crash_loop_early: CrashLoopEarly breaks CrashLoopRule;
+    never_forgets: NeverForgets breaks CrashLoopRule;
+    crash_unrecorded: CrashUnrecorded breaks CrashRecorded;
+    restart_limited: RestartLimited breaks RestartBypasses;
+    demand_beats_stop: DemandBeatsStop breaks StaysStopped;
+    command_lost: CommandLost breaks CommandsAnswered;
+    start_unbounded: StartUnbounded breaks WaitersAnswered;
+    deaf_half_open: DeafHalfOpen breaks HalfOpenEnds;
+    stale_verdict: StaleVerdict breaks BreakerRule;
+    cell_forgotten: CellForgotten breaks CellAgrees;
+    open_too_long: OpenTooLong breaks OpenBounds;
+    extra_permit: ExtraPermit breaks Permits;
+    permit_lost: PermitLost breaks PermitsReturn;
+    answered_twice: AnsweredTwice breaks QuestionEnds;
+    question_never_ends: QuestionNeverEnds breaks QuestionEnds;
+    default_forgotten: DefaultForgotten breaks QuestionEnds;
+    recycle_unbounded: RecycleUnbounded breaks RecycleBound;
+    memory_ignored: MemoryIgnored breaks MemoryLimit;
+    reload_restarts: ReloadRestarts breaks ReloadExact;
+    reload_ignored: ReloadIgnored breaks ReloadExact;
+    route_outlives_run: RouteOutlivesRun breaks RouteTruth;
+    summary_gap: SummaryGap breaks SummaryPartitions;
+    down_at_once: DownAtOnce breaks ReadinessRule;
+    database_ignored: DatabaseIgnored breaks ReadinessRule;
+    wake_missed: WakeMissed breaks WakeHonest;
+    wake_in_the_past: WakeInThePast breaks WakeHonest;
+    shutdown_forgets_starting: ShutdownForgetsStarting breaks StoppedAtEnd;
+    keep_ignored: KeepIgnored breaks Kept;
+}
+
+/// What must come up often enough in a whole run for the properties to mean something.
+pub(super) const SITUATIONS: [&str; 26] = [
+    "adopted",
+    "backoff",
+    "breaker closed by probes",
+    "breaker opened",
+    "crash loop",
+    "default answered",
+    "demand waited",
+    "early tick",
+    "half open",
+    "idle stop",
+    "kill lost",
+    "late answer",
+    "manual restart",
+    "memory kill",
+    "probe",
+    "readiness down",
+    "recycled",
+    "rejected",
+    "released",
+    "reload without a change",
+    "settings changed",
+    "shim lost",
+    "SIGTERM ignored",
+    "slow retry",
+    "spawn lost",
+    "stray",
+];
