@@ -1,1 +1,124 @@
-//! To be written.
+//! A health policy that misbehaves as its configuration tells it: what the engine must survive.
+
+use router_plugin_sdk::{
+    ConfigFault, Settings,
+    health_policy::{Facts, HealthPolicy, Verdict, host},
+};
+
+/// The guest.
+#[derive(Debug, Clone, Copy)]
+pub struct Hostile;
+
+router_plugin_sdk::export_health_policy!(Hostile);
+
+impl HealthPolicy for Hostile {
+    const NAME: &'static str = "hostile-health";
+    const SUMMARY: &'static str = "misbehaves as it is told";
+
+    fn check(settings: &Settings) -> Vec<ConfigFault> {
+        match settings.text("at_load") {
+            Some("loop") => endless(),
+            Some("trap") => trap(),
+            Some("refuse") => vec![ConfigFault {
+                key: "at_load".to_owned(),
+                reason: "is refused, as it asks to be".to_owned(),
+            }],
+            _ => Vec::new(),
+        }
+    }
+
+    fn judge(_: &Facts, settings: &Settings) -> Verdict {
+        match settings.text("mode").unwrap_or("nothing") {
+            "loop" => endless(),
+            "overflow" => Verdict::degraded(overflow(1).to_string()),
+            "memory" => memory(),
+            "trap" => trap(),
+            "host-calls" => loop {
+                host::get("key");
+            },
+            "log" => {
+                let line = "x".repeat(4096);
+                loop {
+                    host::log(host::LogLevel::Info, &line);
+                }
+            }
+            "long-log" => {
+                host::log(host::LogLevel::Info, &"x".repeat(64 << 20));
+                Verdict::healthy()
+            }
+            "injection" => {
+                host::log(host::LogLevel::Error, "one\n2026-01-01T00:00:00Z ERROR forged: AUDIT\r\x1b[2J");
+                Verdict::degraded("one\ntwo AUDIT")
+            }
+            "long-answer" => Verdict::degraded("x".repeat(8 << 20)),
+            "sleep" => {
+                std::thread::sleep(std::time::Duration::from_secs(3600));
+                Verdict::healthy()
+            }
+            "files" => match std::fs::read_dir("/") {
+                Ok(entries) => Verdict::unhealthy(format!("sees {} files", entries.count())),
+                Err(error) => Verdict::degraded(format!("sees no files: {error}")),
+            },
+            "environment" => Verdict::degraded(format!("sees {} variables", std::env::vars().count())),
+            "network" => match std::net::TcpStream::connect("127.0.0.1:1") {
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+                    Verdict::unhealthy("reaches the network")
+                }
+                Ok(_) => Verdict::unhealthy("reaches the network"),
+                Err(error) => Verdict::degraded(format!("reaches nobody: {error}")),
+            },
+            "count" => count(),
+            "fill" => fill(),
+            _ => Verdict::healthy(),
+        }
+    }
+}
+
+#[allow(clippy::empty_loop, reason = "this is what it is for")]
+fn endless() -> ! {
+    loop {
+        std::hint::black_box(());
+    }
+}
+
+fn overflow(depth: u64) -> u64 {
+    let frame = std::hint::black_box([depth; 64]);
+    if depth == 0 {
+        return frame[0];
+    }
+    overflow(depth + 1) + frame[1]
+}
+
+fn memory() -> Verdict {
+    let mut held: Vec<Vec<u8>> = Vec::new();
+    loop {
+        held.push(vec![1; 1 << 20]);
+        std::hint::black_box(&held);
+    }
+}
+
+#[allow(clippy::panic, reason = "this is what it is for")]
+fn trap() -> ! {
+    panic!("as it was told")
+}
+
+/// Keeps a count that survives calls and generations.
+fn count() -> Verdict {
+    let before = host::get("count").and_then(|bytes| bytes.try_into().ok());
+    let count = before.map_or(0, u64::from_le_bytes) + 1;
+    match host::set("count", &count.to_le_bytes()) {
+        Ok(()) => Verdict::degraded(format!("count {count}")),
+        Err(error) => Verdict::unhealthy(format!("{error:?}")),
+    }
+}
+
+/// Keeps as much as it is let.
+fn fill() -> Verdict {
+    let value = vec![7; 60 * 1024];
+    for n in 0..900 {
+        if let Err(error) = host::set(&format!("key-{n}"), &value) {
+            return Verdict::degraded(format!("{error:?} after {n}"));
+        }
+    }
+    Verdict::unhealthy("there is no bound")
+}

@@ -1,0 +1,160 @@
+//! The plugins directory: which files there are, and whether one of them is new. File events are only hints; this is what is true.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::contract::Misfit;
+
+/// Most plugins: each keeps a store ahead.
+const PLUGINS_MAX: usize = 64;
+
+/// Longest manifest.
+const MANIFEST_BYTES_MAX: u64 = 64 * 1024;
+
+/// What tells whether a file was written since it was last read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Stamp {
+    inode: u64,
+    bytes: u64,
+    mtime_ns: i128,
+    ctime_ns: i128,
+}
+
+impl Stamp {
+    fn of(path: &Path) -> io::Result<Self> {
+        let meta = fs::metadata(path)?;
+        let ns = |s: i64, ns: i64| i128::from(s) * 1_000_000_000 + i128::from(ns);
+        Ok(Self {
+            inode: meta.ino(),
+            bytes: meta.len(),
+            mtime_ns: ns(meta.mtime(), meta.mtime_nsec()),
+            ctime_ns: ns(meta.ctime(), meta.ctime_nsec()),
+        })
+    }
+}
+
+/// The stamps of a plugin's two files; the manifest may be missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Stamps {
+    wasm: Stamp,
+    manifest: Option<Stamp>,
+}
+
+/// A plugin's files as they were read.
+#[derive(Debug)]
+pub(crate) struct Files {
+    pub(crate) stamps: Stamps,
+    pub(crate) wasm: Vec<u8>,
+    pub(crate) manifest: String,
+}
+
+/// The plugins of a directory by name. One that is not there holds none.
+pub(crate) fn list(directory: &Path) -> io::Result<BTreeMap<String, (PathBuf, Stamps)>> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(error) => return Err(error),
+    };
+    let mut found = BTreeMap::new();
+    for entry in entries {
+        let path = entry?.path();
+        let Some(name) = name_of(&path) else { continue };
+        if found.len() >= PLUGINS_MAX {
+            tracing::warn!(plugin = name, "a plugin is left out: there are {PLUGINS_MAX} already");
+            break;
+        }
+        // A file that vanished since it was listed is not there.
+        let Ok(stamps) = stamps(&path) else { continue };
+        found.insert(name, (path, stamps));
+    }
+    Ok(found)
+}
+
+/// `NAME.wasm`, where the name can stand in a key of the configuration and in a label of a metric.
+fn name_of(path: &Path) -> Option<String> {
+    if path.extension()? != "wasm" {
+        return None;
+    }
+    let name = path.file_stem()?.to_str()?;
+    let fits = (1..=64).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    fits.then(|| name.to_owned())
+}
+
+fn stamps(path: &Path) -> io::Result<Stamps> {
+    Ok(Stamps {
+        wasm: Stamp::of(path)?,
+        manifest: Stamp::of(&path.with_extension("toml")).ok(),
+    })
+}
+
+/// Reads a plugin's files. They are read between two looks at their stamps: what is being written meanwhile is read again later.
+pub(crate) fn read(path: &Path, bytes_max: u64) -> Result<Files, Misfit> {
+    let unreadable = |error: io::Error| Misfit::new("unreadable", format!("it cannot be read: {error}"));
+    let stamps = stamps(path).map_err(unreadable)?;
+    if stamps.wasm.bytes > bytes_max {
+        return Err(Misfit::new(
+            "too_large",
+            format!(
+                "it has {} bytes, and plugins.limits.file_bytes allows {bytes_max}",
+                stamps.wasm.bytes
+            ),
+        ));
+    }
+    let wasm = fs::read(path).map_err(unreadable)?;
+    let manifest = match stamps.manifest {
+        None => String::new(),
+        Some(stamp) if stamp.bytes > MANIFEST_BYTES_MAX => {
+            return Err(Misfit::new("manifest", "its manifest is longer than 64 KiB"));
+        }
+        Some(_) => fs::read_to_string(path.with_extension("toml")).map_err(unreadable)?,
+    };
+    Ok(Files {
+        stamps,
+        wasm,
+        manifest,
+    })
+}
+
+/// Names a generation: what it is made of, in 16 hexadecimal digits.
+pub(crate) fn digest(parts: &[&[u8]]) -> String {
+    let mut digest = Sha256::new();
+    for part in parts {
+        digest.update((part.len() as u64).to_le_bytes());
+        digest.update(part);
+    }
+    let bytes = digest.finalize();
+    bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{digest, list, name_of};
+
+    #[test]
+    fn only_wasm_files_with_plain_names_are_plugins() {
+        let name = |path: &str| name_of(Path::new(path));
+        assert_eq!(name("/p/default-health.wasm").as_deref(), Some("default-health"));
+        for path in ["/p/a.wasm.part", "/p/a b.wasm", "/p/.wasm", "/p/a.toml", "/p/ä.wasm"] {
+            assert_eq!(name(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_holds_none() {
+        assert!(list(Path::new("/nowhere/at/all")).unwrap().is_empty());
+    }
+
+    #[test]
+    fn parts_do_not_run_into_each_other() {
+        assert_ne!(digest(&[b"ab", b"c"]), digest(&[b"a", b"bc"]));
+    }
+}

@@ -1,0 +1,375 @@
+//! One generation of a plugin: compiled, checked, and asked. Each call has a store of its own, made ahead, so that a call pays
+//! for itself only; whatever goes wrong in a store ends with it.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use router_core::health::{Health, HealthFacts, HealthVerdict};
+use serde::Serialize;
+use wasmtime::{
+    Store, Trap, UpdateDeadline,
+    component::{Component, InstancePre},
+};
+
+use crate::{
+    Limits,
+    bindings::{
+        Facts, HealthPolicy, HealthPolicyPre, Status, Verdict,
+        types::{ConfigFault, Description, Setting},
+    },
+    contract::{self, Misfit},
+    guest::{Bound, Guest, cut},
+    machine::Machine,
+    values::PluginValues,
+};
+
+/// Bytes that may cross in one host call or answer: the facts with all their strings are a tenth of it.
+const CROSSING_BYTES_MAX: usize = 1024 * 1024;
+
+/// Longest reason, as `wit/health-policy.wit` states it, and longest other text that is shown.
+const REASON_BYTES_MAX: usize = 1024;
+const WORD_BYTES_MAX: usize = 256;
+
+/// Most attributes of a verdict, and most faults of a configuration that are told.
+const ATTRIBUTES_MAX: usize = 64;
+const FAULTS_MAX: usize = 32;
+
+/// Beyond a call's own deadline: for a guest that waits in the host, where no tick reaches it.
+const WALL_GRACE: Duration = Duration::from_millis(20);
+
+/// `describe` and `validate-config` may build tables that a call does not.
+const LOAD_CALL_WITHIN: Duration = Duration::from_millis(500);
+
+/// Why a call has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{words}")]
+pub struct Failure {
+    /// What kind of failure.
+    pub kind: FailureKind,
+    /// What happened, for people.
+    pub words: String,
+}
+
+/// The kinds of failure. Closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// Its time was up.
+    Timeout,
+    /// It trapped.
+    Trap,
+    /// It ran into a bound: memory, host calls, log, bytes.
+    Limit,
+    /// No store could be made for it.
+    Start,
+}
+
+impl FailureKind {
+    /// The word in metrics and JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Trap => "trap",
+            Self::Limit => "limit",
+            Self::Start => "start",
+        }
+    }
+}
+
+/// A store with its guest, ready to be asked once.
+struct Ready {
+    store: Store<Guest>,
+    guest: HealthPolicy,
+}
+
+/// See the module.
+pub(crate) struct Generation {
+    pub(crate) plugin: Arc<str>,
+    pub(crate) number: u64,
+    pub(crate) digest: String,
+    pub(crate) description: Description,
+    pub(crate) limits: Limits,
+    settings: Vec<Setting>,
+    values: Arc<PluginValues>,
+    machine: Arc<Machine>,
+    pre: HealthPolicyPre<Guest>,
+    ahead: Mutex<Option<Ready>>,
+}
+
+/// What a generation is made from.
+pub(crate) struct Candidate {
+    pub(crate) plugin: Arc<str>,
+    pub(crate) number: u64,
+    pub(crate) digest: String,
+    pub(crate) wasm: Vec<u8>,
+    pub(crate) settings: Vec<Setting>,
+    pub(crate) limits: Limits,
+    pub(crate) values: Arc<PluginValues>,
+}
+
+impl Generation {
+    /// Checks, compiles, links and questions a candidate. Must run on the machine's runtime.
+    pub(crate) async fn load(machine: Arc<Machine>, candidate: Candidate) -> Result<Self, Misfit> {
+        contract::check_bytes(&candidate.wasm)?;
+        let Candidate {
+            plugin,
+            number,
+            digest,
+            wasm,
+            settings,
+            limits,
+            values,
+        } = candidate;
+        let pre = {
+            let machine = Arc::clone(&machine);
+            let compiled = tokio::task::spawn_blocking(move || compile(&machine, &wasm)).await;
+            compiled.map_err(|error| Misfit::new("internal", error.to_string()))??
+        };
+        let mut generation = Self {
+            plugin,
+            number,
+            digest,
+            description: Description {
+                name: String::new(),
+                version: String::new(),
+                summary: String::new(),
+                attributes: Vec::new(),
+            },
+            limits,
+            settings,
+            values,
+            machine,
+            pre: HealthPolicyPre::new(pre).map_err(|error| mismatch(&error))?,
+            ahead: Mutex::new(None),
+        };
+        generation.question().await?;
+        generation.refill().await;
+        Ok(generation)
+    }
+
+    /// What it is, and whether it takes its configuration.
+    async fn question(&mut self) -> Result<(), Misfit> {
+        let failed = |what: &str, failure: Failure| {
+            Misfit::new("failed_at_load", format!("{what} failed: {failure}"))
+        };
+        let ready = self.instantiate().await.map_err(|failure| failed("starting it", failure))?;
+        let described = self
+            .call(ready, LOAD_CALL_WITHIN, async |ready| {
+                let lifecycle = ready.guest.router_plugin_lifecycle();
+                lifecycle.call_describe(&mut ready.store).await
+            })
+            .await;
+        let mut description = described.map_err(|failure| failed("describe", failure))?;
+        for text in [
+            &mut description.name,
+            &mut description.version,
+            &mut description.summary,
+        ] {
+            text.truncate(cut(text, WORD_BYTES_MAX).len());
+        }
+        description.attributes.truncate(ATTRIBUTES_MAX);
+        self.description = description;
+        let ready = self.instantiate().await.map_err(|failure| failed("starting it", failure))?;
+        let settings = &self.settings;
+        let checked = self
+            .call(ready, LOAD_CALL_WITHIN, async |ready| {
+                let lifecycle = ready.guest.router_plugin_lifecycle();
+                lifecycle.call_validate_config(&mut ready.store, settings).await
+            })
+            .await;
+        let faults = checked.map_err(|failure| failed("validate-config", failure))?;
+        refused(&self.plugin, &faults)
+    }
+
+    /// Judges one slot. Must run on the machine's runtime. Returns the time that the call alone took.
+    pub(crate) async fn judge(
+        self: &Arc<Self>,
+        facts: &HealthFacts,
+    ) -> (Result<HealthVerdict, Failure>, Duration) {
+        let ahead = self.ahead.lock().take();
+        let ready = match ahead {
+            Some(ready) => Ok(ready),
+            None => self.instantiate().await,
+        };
+        let ready = match ready {
+            Ok(ready) => ready,
+            Err(failure) => return (Err(failure), Duration::ZERO),
+        };
+        let begun = Instant::now();
+        let facts = told(facts);
+        let settings = &self.settings;
+        let answer = self
+            .call(ready, self.limits.call_timeout, async |ready| {
+                let health = ready.guest.router_plugin_health();
+                health.call_judge(&mut ready.store, &facts, settings).await
+            })
+            .await;
+        (answer.map(heard), begun.elapsed())
+    }
+
+    /// Makes the store for the next call.
+    pub(crate) async fn refill(&self) {
+        if self.ahead.lock().is_some() {
+            return;
+        }
+        if let Ok(ready) = self.instantiate().await {
+            *self.ahead.lock() = Some(ready);
+        }
+    }
+
+    async fn instantiate(&self) -> Result<Ready, Failure> {
+        let plugin = Arc::clone(&self.plugin);
+        let data = Guest::new(plugin, self.limits.clone(), Arc::clone(&self.values));
+        let mut store = Store::new(&self.machine.engine, data);
+        store.limiter(|guest| &mut guest.store_limits);
+        store.set_hostcall_fuel(CROSSING_BYTES_MAX);
+        store.data_mut().deadline = Some(Instant::now() + LOAD_CALL_WITHIN);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|store| {
+            store.data().check_time()?;
+            Ok(UpdateDeadline::YieldCustom(
+                1,
+                Box::pin(tokio::task::yield_now()),
+            ))
+        });
+        let begun = self.pre.instantiate_async(&mut store).await;
+        let guest = begun.map_err(|error| failure(&error, FailureKind::Start))?;
+        Ok(Ready { store, guest })
+    }
+
+    /// One call with its deadline; the store ends with it.
+    async fn call<T>(
+        &self,
+        mut ready: Ready,
+        within: Duration,
+        ask: impl AsyncFnOnce(&mut Ready) -> wasmtime::Result<T>,
+    ) -> Result<T, Failure> {
+        ready.store.data_mut().deadline = Some(Instant::now() + within);
+        ready.store.set_epoch_deadline(1);
+        let answer = tokio::time::timeout(within + WALL_GRACE, ask(&mut ready)).await;
+        match answer {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(failure(&error, FailureKind::Trap)),
+            Err(_) => Err(Failure {
+                kind: FailureKind::Timeout,
+                words: format!("it waited for longer than {} ms", within.as_millis()),
+            }),
+        }
+    }
+}
+
+/// Reads, checks and links a component. Takes tens of milliseconds, and seconds for an interpreted guest.
+fn compile(machine: &Machine, wasm: &[u8]) -> Result<InstancePre<Guest>, Misfit> {
+    let component = Component::from_binary(&machine.engine, wasm).map_err(|error| {
+        let text = format!("{error:#}");
+        contract::damaged(cut(text.lines().next().unwrap_or_default(), WORD_BYTES_MAX))
+    })?;
+    contract::check(&component)?;
+    let linked = machine.linker.instantiate_pre(&component);
+    linked.map_err(|error| mismatch(&error))
+}
+
+/// It imports and exports the right names, in the wrong shape.
+fn mismatch(error: &wasmtime::Error) -> Misfit {
+    let text = format!("{error:#}");
+    Misfit::new(
+        "wrong_version",
+        format!(
+            "its interfaces differ from those of this router ({}): rebuild it with the SDK and the wit/ of this router's version",
+            cut(&text, REASON_BYTES_MAX)
+        ),
+    )
+}
+
+fn refused(plugin: &str, faults: &[ConfigFault]) -> Result<(), Misfit> {
+    if faults.is_empty() {
+        return Ok(());
+    }
+    let told = faults.iter().take(FAULTS_MAX).map(|fault| {
+        let key = cut(&fault.key, WORD_BYTES_MAX);
+        let reason = cut(&fault.reason, WORD_BYTES_MAX);
+        format!("plugins.config.{plugin}.{key} {reason}")
+    });
+    Err(Misfit::new(
+        "refused_config",
+        format!("it refuses its configuration: {}", told.collect::<Vec<_>>().join("; ")),
+    ))
+}
+
+/// What an error of wasmtime means, in words.
+fn failure(error: &wasmtime::Error, otherwise: FailureKind) -> Failure {
+    if let Some(bound) = error.downcast_ref::<Bound>() {
+        let kind = match bound {
+            Bound::Time(_) => FailureKind::Timeout,
+            Bound::HostCalls(_) | Bound::Log(_) => FailureKind::Limit,
+        };
+        return Failure {
+            kind,
+            words: bound.to_string(),
+        };
+    }
+    if let Some(trap) = error.downcast_ref::<Trap>() {
+        let words = match trap {
+            Trap::StackOverflow => "its stack overflowed".to_owned(),
+            Trap::UnreachableCodeReached => "it panicked (or reached what should be unreachable)".to_owned(),
+            Trap::Interrupt => "it was interrupted".to_owned(),
+            other => format!("it trapped: {other}"),
+        };
+        return Failure {
+            kind: FailureKind::Trap,
+            words,
+        };
+    }
+    let text = format!("{error:#}");
+    let is_bound = ["fuel", "memory", "limit", "grow"].iter().any(|word| text.contains(word));
+    Failure {
+        kind: if is_bound { FailureKind::Limit } else { otherwise },
+        words: cut(&text, REASON_BYTES_MAX).to_owned(),
+    }
+}
+
+fn told(facts: &HealthFacts) -> Facts {
+    Facts {
+        instance: facts.instance.clone(),
+        slot: facts.slot,
+        uptime_ms: facts.uptime_ms,
+        memory_bytes: facts.memory_bytes,
+        memory_limit_bytes: facts.memory_limit_bytes,
+        heartbeat_age_ms: facts.heartbeat_age_ms,
+        pings_failed: facts.pings_failed,
+        ping_ms: facts.ping_ms,
+        window_requests: facts.window_requests,
+        window_errors: facts.window_errors,
+        window_p95_ms: facts.window_p95_ms,
+        restarts_recent: facts.restarts_recent,
+        in_flight: facts.in_flight,
+        tools_missing: facts.tools_missing.clone(),
+        tools_count: facts.tools_count,
+        attributes: facts.attributes.clone(),
+    }
+}
+
+fn heard(verdict: Verdict) -> HealthVerdict {
+    let mut attributes = verdict.attributes;
+    attributes.truncate(ATTRIBUTES_MAX);
+    let health = match verdict.status {
+        Status::Healthy => Health::Healthy,
+        Status::Degraded => Health::Degraded,
+        Status::Unhealthy => Health::Unhealthy,
+    };
+    let mut reason = verdict.reason;
+    reason.truncate(cut(&reason, REASON_BYTES_MAX).len());
+    if reason.is_empty() && health != Health::Healthy {
+        "the policy gave no reason".clone_into(&mut reason);
+    }
+    HealthVerdict {
+        health,
+        reason,
+        recycle: verdict.recycle,
+        attributes,
+    }
+}

@@ -1,0 +1,180 @@
+//! wasmtime as this host wants it, its clock, and the thread of low priority on which guests run and are compiled.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use tokio::runtime::{Builder, Handle};
+use tokio_util::sync::CancellationToken;
+use wasmtime::{
+    Cache, CacheConfig, Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
+    component::Linker,
+};
+
+use crate::guest::{Guest, linker};
+
+/// How often a running guest is interrupted: to look at its deadline, and to let others run.
+const TICK: Duration = Duration::from_millis(10);
+
+/// Stores that may exist at once: one kept ahead per plugin, and those in use. Each reserves address space, not memory.
+const STORES_MAX: u32 = 128;
+
+/// Stack of a guest. Its own data stack is 128 KiB (`.cargo/config.toml`); this one is wasmtime's.
+const STACK_BYTES: usize = 512 * 1024;
+
+/// Memory of a store that is kept for the next one rather than given back: a small guest then costs no page faults.
+const KEEP_MEMORY_BYTES: usize = 2 * 1024 * 1024;
+const KEEP_STACK_BYTES: usize = 128 * 1024;
+
+/// Below the threads that serve requests (`nice`).
+const PRIORITY: i32 = 5;
+
+/// Why there is no machine.
+#[derive(Debug, thiserror::Error)]
+pub enum MachineError {
+    /// wasmtime refused its configuration, or the system refused what it asked for.
+    #[error("wasmtime cannot be started: {0}")]
+    Wasmtime(String),
+    /// A thread or a runtime could not be started.
+    #[error("a thread for plugins cannot be started")]
+    Thread(#[source] std::io::Error),
+}
+
+/// See the module.
+pub(crate) struct Machine {
+    pub(crate) engine: Engine,
+    pub(crate) linker: Linker<Guest>,
+    /// The runtime of the guests' thread.
+    pub(crate) runtime: Handle,
+    ends: CancellationToken,
+    ticks: Arc<AtomicBool>,
+    threads: parking_lot::Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Machine {
+    pub(crate) fn start(cache_dir: Option<&Path>, memory_bytes: u64) -> Result<Self, MachineError> {
+        let wasm = |error: wasmtime::Error| MachineError::Wasmtime(format!("{error:#}"));
+        let cache = cache_dir.and_then(cache);
+        // Where address space is short the pool cannot be reserved; stores are then made one by one, which costs microseconds.
+        let engine = configured(cache.clone(), Some(memory_bytes))
+            .or_else(|_| configured(cache, None))
+            .map_err(wasm)?;
+        let linker = linker(&engine).map_err(wasm)?;
+        let ends = CancellationToken::new();
+        let (runtime, guests) = guests(ends.clone()).map_err(MachineError::Thread)?;
+        let ticks = Arc::new(AtomicBool::new(true));
+        let ticker = ticker(&engine, Arc::clone(&ticks)).map_err(MachineError::Thread)?;
+        Ok(Self {
+            engine,
+            linker,
+            runtime,
+            ends,
+            ticks,
+            threads: parking_lot::Mutex::new(vec![guests, ticker]),
+        })
+    }
+
+    /// Ends both threads. A guest that runs is interrupted at its deadline at the latest.
+    pub(crate) fn stop(&self) {
+        self.ends.cancel();
+        let mut threads = std::mem::take(&mut *self.threads.lock()).into_iter();
+        if let Some(guests) = threads.next() {
+            // A panic of that thread was told by itself.
+            let _ = guests.join();
+        }
+        self.ticks.store(false, Ordering::Relaxed);
+        for thread in threads {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn cache(directory: &Path) -> Option<Cache> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    // Compiled code is run as it is: nobody else may write here.
+    let made = std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory);
+    let mut config = CacheConfig::new();
+    config.with_directory(directory);
+    let cache = made.map_err(wasmtime::Error::from).and_then(|()| Cache::new(config));
+    match cache {
+        Ok(cache) => Some(cache),
+        Err(error) => {
+            tracing::warn!(error = %format!("{error:#}"), "plugins are compiled at each start: their cache cannot be used");
+            None
+        }
+    }
+}
+
+fn configured(cache: Option<Cache>, pool_memory_bytes: Option<u64>) -> wasmtime::Result<Engine> {
+    let mut config = Config::new();
+    config
+        .wasm_component_model(true)
+        .epoch_interruption(true)
+        // Compiling on every core at once would be felt by requests.
+        .parallel_compilation(false)
+        .max_wasm_stack(STACK_BYTES)
+        .async_stack_size(2 * STACK_BYTES)
+        .cache(cache);
+    if let Some(bytes) = pool_memory_bytes {
+        let mut pool = PoolingAllocationConfig::new();
+        pool.total_component_instances(STORES_MAX)
+            .total_core_instances(STORES_MAX * 4)
+            .total_memories(STORES_MAX)
+            .total_tables(STORES_MAX * 4)
+            .total_stacks(STORES_MAX)
+            .max_memory_size(usize::try_from(bytes)?)
+            .linear_memory_keep_resident(KEEP_MEMORY_BYTES)
+            .async_stack_keep_resident(KEEP_STACK_BYTES);
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    }
+    Engine::new(&config)
+}
+
+/// The thread on which guests run, and a second one of its runtime on which they are compiled.
+fn guests(ends: CancellationToken) -> std::io::Result<(Handle, JoinHandle<()>)> {
+    let runtime = Builder::new_current_thread()
+        .enable_time()
+        // One compilation at a time; the other one reads files.
+        .max_blocking_threads(2)
+        .thread_name("plugins")
+        .on_thread_start(step_back)
+        .build()?;
+    let handle = runtime.handle().clone();
+    let thread = std::thread::Builder::new()
+        .name("plugins".to_owned())
+        .spawn(move || {
+            step_back();
+            runtime.block_on(ends.cancelled());
+            runtime.shutdown_background();
+        })?;
+    Ok((handle, thread))
+}
+
+/// Requests come first. Where the system does not let a thread step back, it stays as it is.
+fn step_back() {
+    let _ = rustix::process::setpriority_process(None, PRIORITY);
+}
+
+fn ticker(engine: &Engine, ticks: Arc<AtomicBool>) -> std::io::Result<JoinHandle<()>> {
+    let engine = engine.weak();
+    std::thread::Builder::new()
+        .name("plugin-ticks".to_owned())
+        .spawn(move || {
+            while ticks.load(Ordering::Relaxed) {
+                std::thread::sleep(TICK);
+                let Some(engine) = engine.upgrade() else {
+                    return;
+                };
+                engine.increment_epoch();
+            }
+        })
+}

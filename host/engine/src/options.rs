@@ -1,0 +1,79 @@
+//! What an engine is started with, each bound with the reason for its default.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+
+use serde::Serialize;
+
+use crate::ValueKeeper;
+
+/// Everything that an engine needs.
+#[derive(Clone)]
+pub struct EngineOptions {
+    /// The watched directory; `NAME.wasm` with an optional `NAME.toml` beside it. It may appear later.
+    pub plugins_dir: PathBuf,
+    /// Where compiled plugins are kept, so that a restart compiles nothing; `None`: nowhere.
+    pub cache_dir: Option<PathBuf>,
+    /// What each plugin is told and granted, and the bounds of all.
+    pub settings: PluginSettings,
+    /// Where the values that plugins keep outlive the router.
+    pub values: Arc<dyn ValueKeeper>,
+}
+
+/// The part of the options that a reload may change.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PluginSettings {
+    /// `[plugins.config.NAME]`.
+    pub config: BTreeMap<String, toml::Table>,
+    /// `[plugins.grants.NAME]`.
+    pub grants: BTreeMap<String, Grants>,
+    /// The bounds on each call.
+    pub limits: Limits,
+}
+
+/// What the operator lets a plugin reach. Whatever is not here is denied.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Grants {
+    /// `scheme://host[:port]`.
+    pub http: Vec<String>,
+    /// Names of secrets.
+    pub secrets: Vec<String>,
+}
+
+/// The bounds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Limits {
+    /// Wall time of one call.
+    #[serde(serialize_with = "as_millis", rename = "callTimeoutMs")]
+    pub call_timeout: Duration,
+    /// Linear memory of one store.
+    pub memory_bytes: u64,
+    /// Calls to the host within one call.
+    pub host_calls: u32,
+    /// Bytes that one call may log.
+    pub log_bytes: u64,
+    /// Bytes that a plugin may keep.
+    pub store_bytes: u64,
+    /// Longest file that is loaded.
+    pub file_bytes: u64,
+}
+
+fn as_millis<S: serde::Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            // A call takes microseconds; an interpreted guest takes half a millisecond.
+            call_timeout: Duration::from_millis(50),
+            // An interpreter with its heap.
+            memory_bytes: 64 * 1024 * 1024,
+            host_calls: 1_000,
+            log_bytes: 64 * 1024,
+            store_bytes: 4 * 1024 * 1024,
+            // componentize-py makes 18 MB.
+            file_bytes: 64 * 1024 * 1024,
+        }
+    }
+}
