@@ -19,9 +19,10 @@ mod text;
 mod writer;
 
 use std::{
-    fmt, io,
+    fmt, io, panic,
     path::PathBuf,
     sync::Arc,
+    thread,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -169,7 +170,7 @@ impl Drop for LogGuard {
     }
 }
 
-/// Logs everything of this process from now on. A file that cannot be written is said on standard output and tried again with
+/// Logs everything of this process from now on, panics included. A file that cannot be written is said on standard output and tried again with
 /// the next lines; it is no error.
 ///
 /// # Errors
@@ -177,7 +178,29 @@ impl Drop for LogGuard {
 pub fn init(options: &LogOptions) -> Result<LogGuard, LogError> {
     let (dispatch, guard) = start(options, Box::new(io::stdout()))?;
     tracing::dispatcher::set_global_default(dispatch).map_err(|_| LogError::Installed)?;
+    log_panics();
     Ok(guard)
+}
+
+/// Panics go into the log too, before whatever else is done about them: standard error may be nobody's to read.
+fn log_panics() {
+    let before = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        let place = panic
+            .location()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let said = panic.payload_as_str().unwrap_or("no text");
+        let thread = thread::current();
+        tracing::error!(
+            kind = "internal",
+            error = said,
+            place,
+            thread = thread.name().unwrap_or("unnamed"),
+            "a thread of the router panicked"
+        );
+        before(panic);
+    }));
 }
 
 /// As [`init`], with another standard output and for whoever installs the dispatcher himself.

@@ -348,6 +348,22 @@ fn the_level_changes_at_run_time_and_a_misspelt_one_does_not() {
 }
 
 #[test]
+fn a_panic_is_in_the_log() {
+    super::super::log_panics();
+    let bench = Bench::new(|_| {});
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        bench.log(|| panic!("the invariant of {} does not hold", "demo"));
+    }));
+    assert!(caught.is_err());
+    let (stdout, _dir) = bench.finish();
+    assert!(
+        stdout.contains("ERROR") && stdout.contains("the invariant of demo does not hold"),
+        "{stdout}"
+    );
+    assert!(stdout.contains("destinations.rs"), "{stdout}");
+}
+
+#[test]
 fn without_a_directory_only_standard_output_is_written() {
     let bench = Bench::new(|options| options.dir = None);
     bench.log(|| tracing::info!("here"));
