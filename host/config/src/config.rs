@@ -1,7 +1,7 @@
 //! The whole configuration, and how it is read.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -10,6 +10,7 @@ use crate::{
     Plugins, Policies, Server, Setting, Storage, Template, TemplateName, Token,
     node::{self, Lines, Raw},
     reader::{Reader, Section},
+    template::Faulty,
 };
 
 /// Everything that the router is told. Holds no invalid value.
@@ -118,14 +119,8 @@ pub fn parse_instance_json(text: &str, config: &Config) -> Result<InstanceConfig
     let environment = Environment::new(&config.working_dir, [("", ""); 0]);
     let reader = Reader::new(&environment, None);
     let section = reader.root(&table);
-    let instance = InstanceConfig::read(&section);
+    let instance = InstanceConfig::read(&section, config, (&Faulty::new(), &mut BTreeSet::new()));
     section.close();
-    for misfit in instance
-        .iter()
-        .flat_map(|instance| config.misfits(instance))
-    {
-        reader.fault_at(&misfit.key, misfit.what, misfit.remedy);
-    }
     let (faults, _, _) = reader.finish();
     match instance {
         Some(instance) if faults.is_empty() => Ok(instance),
@@ -135,53 +130,39 @@ pub fn parse_instance_json(text: &str, config: &Config) -> Result<InstanceConfig
 
 impl Config {
     fn read(root: &Section<'_, '_>, path: &Path) -> Self {
+        let server = Server::read(root);
         let breaker = Breaker::read(root, &Breaker::default());
+        let (templates, faulty) = Template::read_all(root, &breaker);
         let mut config = Self {
             file: path.to_owned(),
             working_dir: root.reader.environment.working_dir().to_owned(),
-            server: Server::read(root),
+            server,
             tokens: Token::read_all(root),
             storage: Storage::read(root),
             audit: Audit::read(root),
             logging: Logging::read(root),
             instances: Instances::read(root),
+            breaker,
             health: Health::read(root),
             policies: Policies::read(root),
             plugins: Plugins::read(root),
-            templates: Template::read_all(root, &breaker),
-            breaker,
+            templates,
             instance: Vec::new(),
             notices: Vec::new(),
             settings: Vec::new(),
         };
+        let mut ids = BTreeSet::new();
         for section in root.items("instance") {
-            let instance = InstanceConfig::read(&section);
-            if let Some(instance) = instance {
-                config.take(instance, &section);
-            }
+            let instance = InstanceConfig::read(&section, &config, (&faulty, &mut ids));
+            config.instance.extend(instance);
             section.close();
         }
         config
     }
 
-    fn take(&mut self, instance: InstanceConfig, section: &Section<'_, '_>) {
-        if self.instance.iter().any(|other| other.id == instance.id) {
-            let what = format!("another [[instance]] is called {:?}", instance.id.as_str());
-            section
-                .reader
-                .fault_at(&section.key_path("id"), what, "give each its own id");
-        }
-        for misfit in self.misfits(&instance) {
-            section
-                .reader
-                .fault_at(&section.key_path(&misfit.key), misfit.what, misfit.remedy);
-        }
-        self.instance.push(instance);
-    }
-
     /// What is wrong between sections.
     fn check(&self, reader: &Reader<'_>) {
-        if !self.server.listen.ip().is_loopback() && self.tokens.is_empty() {
+        if !self.server.listen.ip().is_loopback() && !reader.is_set("token[1]") {
             let what = format!(
                 "{} can be reached from elsewhere, and there is no token",
                 self.server.listen

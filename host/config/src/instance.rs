@@ -1,10 +1,15 @@
 //! `[[instance]]`, and the same as the body of `POST /api/instances`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use router_core::InstanceId;
 
-use crate::{Secret, TemplateName, Tuning, reader::Section, template, value::is_variable};
+use crate::{
+    Config, Secret, TemplateName, Tuning,
+    reader::Section,
+    template::{self, Faulty},
+    value::is_variable,
+};
 
 /// One instance as somebody defined it. [`crate::Config::define`] turns it into what is launched.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,9 +27,16 @@ pub struct InstanceConfig {
 }
 
 impl InstanceConfig {
-    /// Reads one section; `None` where something without which it is nothing is missing or wrong.
-    pub(crate) fn read(section: &Section<'_, '_>) -> Option<Self> {
-        let id = section.key("id").required("name it: id = \"demo\"");
+    /// Reads one section, and judges what it makes of its template unless that is faulty itself, and whether its id is
+    /// `taken`. `None` where anything is wrong.
+    pub(crate) fn read(
+        section: &Section<'_, '_>,
+        config: &Config,
+        (faulty, taken): (&Faulty, &mut BTreeSet<InstanceId>),
+    ) -> Option<Self> {
+        let reader = section.reader;
+        let before = reader.count();
+        let id: Option<InstanceId> = section.key("id").required("name it: id = \"demo\"");
         let template = section
             .key("template")
             .required("name a [template.NAME]: template = \"godot\"");
@@ -35,19 +47,34 @@ impl InstanceConfig {
             } else {
                 let key = format!("{}.{name}", section.key_path("vars"));
                 let remedy = "write letters, digits and _, and do not start with a digit";
-                section
-                    .reader
-                    .fault_at(&key, "this is not the name of a placeholder", remedy);
+                reader.fault_at(&key, "this is not the name of a placeholder", remedy);
             }
         }
         let env = template::read_env(section);
         let tuning = Tuning::read(section);
-        Some(Self {
-            id: id?,
+        if let Some(id) = &id
+            && !taken.insert(id.clone())
+        {
+            let what = format!("another [[instance]] is called {:?}", id.as_str());
+            reader.fault_at(&section.key_path("id"), what, "give each its own id");
+        }
+        // Without an id the rest can be judged all the same.
+        let stand_in = || InstanceId::parse("x").expect("a letter is an id");
+        let instance = Self {
+            id: id.unwrap_or_else(stand_in),
             template: template?,
             vars,
             env,
             tuning,
-        })
+        };
+        if !faulty.contains(&instance.template) {
+            for misfit in config.misfits(&instance) {
+                let key = section.key_path(&misfit.key);
+                if !reader.is_faulty(&key) {
+                    reader.fault_at(&key, misfit.what, misfit.remedy);
+                }
+            }
+        }
+        (reader.count() == before).then_some(instance)
     }
 }

@@ -123,7 +123,8 @@ impl Breaker {
                 .within(seconds(1), seconds(86_400))
                 .or(base.reset_after),
         };
-        if breaker.open > breaker.open_max {
+        // What is inherited was judged where it stands.
+        if breaker.open > breaker.open_max && (section.is_there() || *base == Self::default()) {
             let remedy = "raise open_max, or lower open";
             section.reader.fault_at(
                 &section.key_path("open_max"),

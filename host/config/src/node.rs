@@ -152,7 +152,7 @@ pub(crate) fn from_toml(text: &str) -> (Table, Vec<Fault>, bool) {
             (what, "keep one of the two".to_owned())
         } else {
             let what = format!("this is not TOML: {}", error.message());
-            (what, "correct the line; strings stand in double quotes, lists in [ ], inline tables in { }".to_owned())
+            (what, "correct the line: texts stand in double quotes (in single ones where they hold backslashes), lists in [ ], inline tables in { }".to_owned())
         };
         syntax_fault(&lines, at, what, remedy)
     };

@@ -120,6 +120,21 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// How many faults there are by now.
+    pub(crate) fn count(&self) -> usize {
+        self.faults.borrow().len()
+    }
+
+    /// Whether something was said about a key already, so that what follows from it need not be said.
+    pub(crate) fn is_faulty(&self, key: &str) -> bool {
+        self.faults.borrow().iter().any(|fault| fault.key == key)
+    }
+
+    /// Whether a key or section was written or set.
+    pub(crate) fn is_set(&self, key: &str) -> bool {
+        self.places.borrow().contains_key(key)
+    }
+
     /// Variables with our prefix that no key knows.
     pub(crate) fn check_variables(&self) {
         let known = self.variables.borrow();
@@ -312,7 +327,11 @@ impl<'r, 'a> Section<'r, 'a> {
             };
             let remedy = match nearest(name, known.iter().copied()) {
                 Some(near) => format!("did you mean \"{near}\"?"),
-                None => format!("remove it; known here: {}", known.join(", ")),
+                None => {
+                    let mut sorted = known.clone();
+                    sorted.sort_unstable();
+                    format!("remove it; known here: {}", sorted.join(", "))
+                }
             };
             let place = self.reader.place(entry.at.or(entry.node.at));
             self.reader
@@ -358,7 +377,13 @@ impl<'r, 'a> Section<'r, 'a> {
             return Some(table);
         }
         let what = format!("expected a table, found {}", node.raw.kind());
-        let remedy = format!("write [{path}] on a line of its own, and its keys below");
+        let remedy = match (path.split_once('['), self.reader.lines) {
+            (_, None) => "write an object: {\"name\": \"value\"}".to_owned(),
+            (Some((name, _)), _) => {
+                format!("write [[{name}]] on a line of its own, and its keys below")
+            }
+            (None, _) => format!("write [{path}] on a line of its own, and its keys below"),
+        };
         self.reader
             .fault(self.reader.place(at.or(node.at)), path, what, remedy);
         None

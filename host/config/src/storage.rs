@@ -139,6 +139,10 @@ fn read_password(
     })?;
     let in_document = !matches!(found.place, Place::Variable(_));
     let key = section.key_path("password");
+    // What stands in for a faulty URL says nothing about the password.
+    if section.reader.is_faulty(&section.key_path("url")) {
+        return None;
+    }
     match (url.kind(), in_document) {
         (DatabaseKind::Sqlite, true) => {
             let remedy = "remove it, or set url to a Postgres server";

@@ -1,6 +1,9 @@
 //! `[template.NAME]`: how instances of one kind are launched.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use crate::{
     Breaker, PolicyName, Secret, TemplateName,
@@ -142,28 +145,36 @@ impl OnRouterExit {
     }
 }
 
+/// Names of templates that are there and cannot be used.
+pub(crate) type Faulty = BTreeSet<TemplateName>;
+
 impl Template {
+    /// Reads all templates, and tells which of them are faulty: what uses those need not be judged by them.
     pub(crate) fn read_all(
         root: &Section<'_, '_>,
         breaker: &Breaker,
-    ) -> BTreeMap<TemplateName, Self> {
-        let mut templates = BTreeMap::new();
+    ) -> (BTreeMap<TemplateName, Self>, Faulty) {
+        let (mut templates, mut faulty) = (BTreeMap::new(), Faulty::new());
         for (name, section) in root.named("template") {
-            let template_name = TemplateName::parse(&name);
-            if template_name.is_err() {
+            let before = root.reader.count();
+            let template_name = TemplateName::parse(&name).ok();
+            if template_name.is_none() {
                 let what = "this is not the name of a template";
                 let remedy = "write 1 to 64 lower-case letters, digits, - and _, and start with a letter or a digit";
                 section
                     .reader
                     .fault(section.place(), section.path(), what, remedy);
             }
-            let template = Self::read(&section, template_name.ok(), breaker);
+            let template = Self::read(&section, template_name.clone(), breaker);
             section.close();
-            if let Some(template) = template {
-                templates.insert(template.name.clone(), template);
+            match template.filter(|_| root.reader.count() == before) {
+                Some(template) => {
+                    templates.insert(template.name.clone(), template);
+                }
+                None => faulty.extend(template_name),
             }
         }
-        templates
+        (templates, faulty)
     }
 
     fn read(

@@ -142,7 +142,10 @@ macro_rules! integers {
                     Raw::Integer(integer) => Self::try_from(*integer).map_err(|_| {
                         vec![Refusal::new(
                             format!("{integer} is out of range"),
-                            format!("write a number from {} to {}", Self::MIN, i64::try_from(Self::MAX).unwrap_or(i64::MAX)),
+                            match i32::try_from(Self::MAX) {
+                                Ok(most) => format!("write a number from {} to {most}", Self::MIN),
+                                Err(_) => format!("write a number that is not below {}", Self::MIN),
+                            },
                         )]
                     }),
                     Raw::Huge(digits) => Err(vec![Refusal::new(format!("{digits} is out of range"), "write a smaller number")]),
@@ -284,6 +287,7 @@ impl Value for Pattern {
     const SHAPE: Shape = Shape::Text;
     fn read(raw: &Raw) -> Result<Self, Vec<Refusal>> {
         let remedy = "a placeholder is {name}; write {{ and }} for the signs themselves";
+        text(raw, "write it in double quotes")?;
         parsed(raw, remedy, |text| {
             pattern::parse(text).map(|_| Self(text.to_owned()))
         })
