@@ -526,7 +526,6 @@ impl Clerk {
 
 /// The last resort: the log.
 fn lose(fact: &Fact, reason: &str, counted: &Counted) {
-    Counted::add(&counted.lost, 1);
     let mut line = Vec::new();
     fact.write_line(&mut line);
     let fact = String::from_utf8_lossy(&line);
@@ -535,4 +534,5 @@ fn lose(fact: &Fact, reason: &str, counted: &Counted) {
         reason,
         "a fact was lost: only this line keeps it"
     );
+    Counted::add(&counted.lost, 1);
 }

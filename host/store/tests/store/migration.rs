@@ -1,1 +1,260 @@
-//! To come.
+//! The schema: from empty, twice, at once, by whom, too old and too new; and the serving role's grants.
+
+use router_store::{DatabaseState, SCHEMA_VERSION, Secret, Store, StoreError, cluster::Cluster};
+
+use crate::place::{Place, all_rows, connected, flushed, on_both, row, state};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unmigrated_server_says_which_command_to_run() {
+    let place = Place::bare(Cluster::shared().unwrap());
+    let refused = Store::open(place.options()).await.unwrap_err();
+    assert!(
+        matches!(
+            refused,
+            StoreError::Unmigrated {
+                found: 0,
+                needed: SCHEMA_VERSION,
+                ..
+            }
+        ),
+        "{refused:?}"
+    );
+    assert!(refused.to_string().contains("godot-mcp-router migrate"));
+    let report = place.migrate(false).await;
+    assert_eq!(report.applied, [1]);
+    assert_eq!(report.version, SCHEMA_VERSION);
+    assert_eq!(report.created_godot_versions, None);
+    assert!(report.database.ends_with(&place.database), "{report:?}");
+    let again = place.migrate(false).await;
+    assert!(again.applied.is_empty() && again.version == SCHEMA_VERSION);
+    let store = place.connected().await;
+    let rows = all_rows(&store, "database.migrate").await;
+    assert_eq!(rows.len(), 1);
+    assert_eq!(
+        (rows[0].actor.as_str(), rows[0].result.as_str()),
+        ("tester", "ok")
+    );
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_migrations_at_once_are_one() {
+    let place = Place::bare(Cluster::shared().unwrap());
+    let runs: Vec<_> = (0..6)
+        .map(|_| tokio::spawn(router_store::migrate(place.migrate_options(false))))
+        .collect();
+    let mut applied = 0;
+    for run in runs {
+        applied += run.await.unwrap().unwrap().applied.len();
+    }
+    assert_eq!(applied, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_routers_open_one_new_file() {
+    let place = Place::sqlite();
+    let opens: Vec<_> = (0..6)
+        .map(|number| {
+            let mut options = place.options();
+            options.data_dir = place.dir.path().join(format!("data{number}"));
+            tokio::spawn(Store::open(options))
+        })
+        .collect();
+    for open in opens {
+        let store = open.await.unwrap().unwrap();
+        connected(&store).await;
+        store.close().await;
+    }
+    let store = place.connected().await;
+    assert_eq!(all_rows(&store, "database.migrate").await.len(), 1);
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_without_ddl_may_serve_with_these_grants_and_nothing_more() {
+    let place = Place::postgres().await;
+    place.migrate(true).await;
+    place.cluster().create_role("serving", "s").unwrap();
+    place.query(&router_store::serving_grants("serving"));
+    place.query("GRANT SELECT, UPDATE ON godot_versions TO serving");
+    let url = place.cluster().role_url("serving", "s", &place.database);
+    let mut options = place.options();
+    options.url = Secret::new(url.as_str());
+    let store = Store::open(options).await.unwrap();
+    connected(&store).await;
+    let id = router_core::InstanceId::parse("demo").unwrap();
+    let value = serde_json::json!({});
+    for _ in 0..2 {
+        store.audit(row("x"));
+        store.set_intention(&id, true);
+        store.set_tally(&id, Some(&value));
+        let evidence = value.clone();
+        store.record_crash(&router_store::CrashRecord {
+            id: id.clone(),
+            evidence,
+        });
+        store.kv_put("p", "k", b"v").await.unwrap();
+    }
+    flushed(&store).await;
+    store.register(&id, &value).await.unwrap();
+    assert_eq!(store.registered().await.unwrap().len(), 1);
+    assert_eq!(store.intentions().await.unwrap().len(), 1);
+    assert_eq!(store.crashes(&id, 5).await.unwrap().len(), 2);
+    assert!(store.kv_delete("p", "k").await.unwrap());
+    store.delete_state(&id).await.unwrap();
+    assert!(store.unregister(&id).await.unwrap());
+    assert_eq!((store.counters().errors, store.counters().rejected), (0, 0));
+    store.close().await;
+    for forbidden in [
+        "CREATE TABLE godot_mcp_router.x (y int)",
+        "CREATE SCHEMA x",
+        "DROP TABLE godot_mcp_router.audit",
+        "DELETE FROM godot_versions",
+        "UPDATE godot_mcp_router.audit SET actor = 'nobody'",
+        "UPDATE godot_mcp_router.schema_version SET version = 9",
+    ] {
+        let refused = place
+            .cluster()
+            .query_at(&url, forbidden)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            refused.contains("permission denied") || refused.contains("must be owner"),
+            "{forbidden}: {refused}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_without_grants_is_told_what_is_missing() {
+    let place = Place::postgres().await;
+    place.cluster().create_role("poor", "p").unwrap();
+    let mut options = place.options();
+    options.url = Secret::new(place.cluster().role_url("poor", "p", &place.database));
+    let store = Store::open(options).await.unwrap();
+    let reason = crate::place::lost(&store).await;
+    assert!(
+        reason.contains("42501") && reason.contains("grants"),
+        "{reason}"
+    );
+    place.query(&router_store::serving_grants("poor"));
+    connected(&store).await;
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_that_may_not_migrate_leaves_nothing_behind() {
+    let place = Place::bare(Cluster::shared().unwrap());
+    place.cluster().create_role("nobody", "n").unwrap();
+    let mut options = place.migrate_options(false);
+    options.url = Secret::new(place.cluster().role_url("nobody", "n", &place.database));
+    let refused = router_store::migrate(options).await.unwrap_err();
+    assert!(
+        matches!(refused, StoreError::Migration { version: 1, .. }),
+        "{refused:?}"
+    );
+    assert!(
+        refused.to_string().contains("permission denied"),
+        "{refused}"
+    );
+    // With a schema made for it, it needs no right to create one.
+    place.query("CREATE SCHEMA godot_mcp_router AUTHORIZATION nobody");
+    let mut options = place.migrate_options(false);
+    options.url = Secret::new(place.cluster().role_url("nobody", "n", &place.database));
+    assert_eq!(router_store::migrate(options).await.unwrap().applied, [1]);
+}
+
+/// Puts a version into the schema, as a later program's migration would.
+async fn set_version(place: &Place, version: u32, compatible_down_to: u32) {
+    use sqlx::{Connection as _, Executor as _};
+    let schema = if place.cluster.is_some() {
+        "godot_mcp_router."
+    } else {
+        ""
+    };
+    let sql = format!(
+        "INSERT INTO {schema}schema_version (version, compatible_down_to, title, at_ms)
+         VALUES ({version}, {compatible_down_to}, 'later', 0)"
+    );
+    let sql = sqlx::AssertSqlSafe(sql);
+    if place.cluster.is_some() {
+        let mut direct = sqlx::PgConnection::connect(&place.url).await.unwrap();
+        direct.execute(sql).await.unwrap();
+    } else {
+        let mut direct = sqlx::SqliteConnection::connect(&place.url).await.unwrap();
+        direct.execute(sql).await.unwrap();
+    }
+}
+
+on_both!(
+    a_newer_schema_is_refused_unless_it_says_that_it_is_compatible,
+    |place| {
+        place.migrate(false).await;
+        set_version(&place, SCHEMA_VERSION + 1, SCHEMA_VERSION).await;
+        let store = place.connected().await;
+        store.audit(row("on a newer schema"));
+        flushed(&store).await;
+        assert_eq!(all_rows(&store, "instance.restart").await.len(), 1);
+        // Migrated further under a running router: it notices, and says why it stops writing.
+        set_version(&place, SCHEMA_VERSION + 2, SCHEMA_VERSION + 1).await;
+        state(&store, "unusable", |state| {
+            matches!(state, DatabaseState::Unusable { .. })
+        })
+        .await;
+        store.audit(row("waits in the spool"));
+        store.close().await;
+        let refused = Store::open(place.options()).await.unwrap_err();
+        let newer = SCHEMA_VERSION + 2;
+        assert!(
+            matches!(refused, StoreError::TooNew { found, .. } if found == newer),
+            "{refused:?}"
+        );
+        assert!(
+            refused.to_string().contains("upgrade the program"),
+            "{refused}"
+        );
+        let refused = router_store::migrate(place.migrate_options(false))
+            .await
+            .unwrap_err();
+        assert!(matches!(refused, StoreError::TooNew { .. }), "{refused:?}");
+    }
+);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_migrated_while_we_wait_is_noticed() {
+    let cluster = std::sync::Arc::new(Cluster::start().unwrap());
+    let place = Place::bare(cluster);
+    place.cluster().stop().unwrap();
+    let store = Store::open(place.options()).await.unwrap();
+    store.audit(row("early"));
+    place.cluster().start_again().unwrap();
+    state(&store, "unusable", |state| {
+        matches!(state, DatabaseState::Unusable { .. })
+    })
+    .await;
+    let reason = crate::place::lost(&store).await;
+    assert!(reason.contains("godot-mcp-router migrate"), "{reason}");
+    place.migrate(false).await;
+    connected(&store).await;
+    flushed(&store).await;
+    assert_eq!(all_rows(&store, "instance.restart").await.len(), 1);
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_url_is_an_error_at_once() {
+    for url in [
+        "mysql://h/db",
+        "sqlite::memory:",
+        "postgres://u:p@h:x/db",
+        "",
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let options = router_store::StoreOptions::new(url, dir.path(), "r");
+        let refused = Store::open(options).await.unwrap_err();
+        assert!(
+            matches!(refused, StoreError::Url { .. }),
+            "{url}: {refused:?}"
+        );
+    }
+}
