@@ -155,7 +155,7 @@ impl Applier {
             done,
         })
         .await?;
-        engine::reconfigure(&self.engine, &new).await;
+        self.engine.reconfigure(engine::settings(&new)).await;
         for gone in &change.instances.removed {
             self.plans.remove(gone);
         }

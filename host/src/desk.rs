@@ -195,8 +195,9 @@ impl Operations for Desk {
     }
 
     async fn metrics(&self) -> Result<String> {
-        let view = self.view().await?;
-        Ok(self.meters.render(view, &self.store, &self.engine))
+        // The driver hands its view to the meters before it answers.
+        self.view().await?;
+        Ok(self.meters.render(&self.store, &self.engine))
     }
 
     fn subscribe(&self) -> Option<broadcast::Receiver<Arc<StateChange>>> {

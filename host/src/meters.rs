@@ -85,8 +85,8 @@ impl Meters {
         self.metrics.count(Count::RequestRefused);
     }
 
-    /// Everything as Prometheus text.
-    pub(crate) fn render(&self, view: Arc<FleetView>, store: &Store, engine: &Engine) -> String {
+    /// Everything as Prometheus text. What is known of the fleet is what was taken in last.
+    pub(crate) fn render(&self, store: &Store, engine: &Engine) -> String {
         let pool = store.pool();
         self.metrics.set_database(DatabaseFigures {
             connected: store.state().borrow().is_connected(),
@@ -101,7 +101,6 @@ impl Meters {
         self.metrics.set_plugins(crate::engine::figures(engine));
         self.metrics
             .set_log_lines_dropped(self.logs.lines_dropped());
-        self.metrics.set_fleet(view);
         self.metrics.encode(self.clock.now())
     }
 }

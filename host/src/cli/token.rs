@@ -50,7 +50,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     print("[[token]]");
     print(&format!("name = {:?}", new.name));
     print(&format!("roles = {:?}", new.roles));
-    print(&format!("hash = \"{hash}\""));
+    print(&format!("sha256 = \"{hash}\""));
     if !new.instances.is_empty() {
         print(&format!("instances = {:?}", new.instances));
     }

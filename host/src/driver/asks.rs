@@ -103,6 +103,7 @@ impl Driver {
     /// One view answers all who wait for one at this moment.
     fn show(&mut self, first: oneshot::Sender<Arc<FleetView>>) {
         let view = self.view();
+        self.parts.rooms.take_in(Arc::clone(&view));
         let _ = first.send(Arc::clone(&view));
         while let Ok(ask) = self.parts.asks.try_recv() {
             match ask {

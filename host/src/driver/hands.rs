@@ -116,7 +116,7 @@ impl Driver {
         deadline_ms: u64,
     ) {
         let within = self.parts.clock.until(deadline_ms);
-        let judgement = self.parts.rooms.judge(policy, facts, within);
+        let judgement = self.parts.rooms.judge(policy, facts);
         let inner = self.inner.clone();
         self.tasks.spawn(async move {
             let answer = tokio::time::timeout(within, judgement).await;

@@ -1,6 +1,6 @@
 //! What the driver asks of the rooms that it does not speak to over a channel. The app implements it; none of it blocks.
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{future::Future, pin::Pin, sync::Arc};
 
 use router_admin::Figures;
 use router_core::{
@@ -16,8 +16,8 @@ pub(crate) type Judgement = Pin<Box<dyn Future<Output = Result<HealthVerdict, No
 
 /// See the module.
 pub(crate) trait Rooms: Send + Sync {
-    /// Asks a health policy. Ends within `within`.
-    fn judge(&self, policy: Arc<str>, facts: Box<HealthFacts>, within: Duration) -> Judgement;
+    /// Asks a health policy. The driver bounds the wait.
+    fn judge(&self, policy: Arc<str>, facts: Box<HealthFacts>) -> Judgement;
 
     /// Keeps crash evidence.
     fn keep_crash(&self, record: CrashRecord);

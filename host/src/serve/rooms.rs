@@ -131,8 +131,9 @@ pub(super) struct Wired {
 }
 
 impl Rooms for Wired {
-    fn judge(&self, policy: Arc<str>, facts: Box<HealthFacts>, within: Duration) -> Judgement {
-        crate::engine::judge(self.engine.clone(), policy, facts, within)
+    fn judge(&self, policy: Arc<str>, facts: Box<HealthFacts>) -> Judgement {
+        let rooms = (self.engine.clone(), Arc::clone(&self.meters));
+        crate::engine::judge(rooms, policy, facts)
     }
 
     fn keep_crash(&self, record: CrashRecord) {

@@ -92,9 +92,10 @@ async fn watch_plugins(
     events: mpsc::Sender<Event>,
 ) {
     while let Some(event) = plugins.recv().await {
-        crate::engine::note(&desk, &event);
+        crate::engine::log(&event);
         let changed = Event::PolicyChanged(PolicyKind::Health);
-        let quarantined = Event::PluginsQuarantined(crate::engine::quarantined(&desk.engine));
+        let quarantined =
+            Event::PluginsQuarantined(u32::try_from(desk.engine.quarantined()).unwrap_or(u32::MAX));
         for event in [changed, quarantined] {
             if events.send(event).await.is_err() {
                 return;
