@@ -140,10 +140,11 @@ impl Config {
     }
 }
 
+/// A value and when another one counts.
+type Compared<'c> = ((&'c Option<String>, &'c Option<Secret>), Applies);
+
 /// The keys outside of what is compared as a whole.
-fn compared(
-    config: &Config,
-) -> impl Iterator<Item = (&str, ((&Option<String>, &Option<Secret>), Applies))> {
+fn compared(config: &Config) -> impl Iterator<Item = (&str, Compared<'_>)> {
     const AS_A_WHOLE: [&str; 4] = ["template.", "instance.", "token.", "plugins.grants."];
     let singly = |setting: &&Setting| {
         setting.compared

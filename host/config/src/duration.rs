@@ -49,7 +49,7 @@ pub(crate) fn show(duration: Duration) -> String {
     }
     let (unit, size) = UNITS
         .into_iter()
-        .find(|(_, size)| ms % size == 0)
+        .find(|(_, size)| ms.is_multiple_of(*size))
         .unwrap_or(("ms", 1));
     format!("{}{unit}", ms / size)
 }

@@ -65,7 +65,7 @@ impl fmt::Display for Faults {
                     write!(f, "{}:{line}:{column}: ", file.display())?;
                 }
                 (Place::Line { line, column }, None) => {
-                    write!(f, "line {line}, column {column}: ")?
+                    write!(f, "line {line}, column {column}: ")?;
                 }
                 (Place::Variable(name), _) => write!(f, "{name}: ")?,
                 (Place::Body, _) => {}

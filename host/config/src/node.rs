@@ -160,29 +160,58 @@ pub(crate) fn from_toml(text: &str) -> (Table, Vec<Fault>, bool) {
     (table_of(document.get_ref()), faults, duplicates_only)
 }
 
-/// Where a run of words and dots, outside of strings as far as one can see, has too many dots. A string may hold as many:
-/// only lines whose first sign is not followed by a value before the dots are counted.
+/// Where a name has too many dots. Texts and comments may hold as many as they like.
 fn too_many_dots(text: &str) -> Option<usize> {
-    let mut start = 0;
-    for line in text.split_inclusive('\n') {
-        let head = line.split(['=', '#']).next().unwrap_or("");
-        if head.matches('.').count() > DEPTH_MAX {
-            return Some(start);
+    let (mut at, mut dots) = (0, 0);
+    while let Some(sign) = text[at..].bytes().next() {
+        match sign {
+            b'"' | b'\'' => at += text_length(&text[at..]) - 1,
+            b'#' => at += text[at..].find('\n').unwrap_or(text.len() - at) - 1,
+            b'.' => dots += 1,
+            b'=' | b',' | b'{' | b'}' | b'[' | b']' | b'\n' => dots = 0,
+            _ => {}
         }
-        // Inline tables may hold dotted names as well.
-        let inline = line
-            .split(['{', ','])
-            .skip(1)
-            .map(|part| part.split('=').next().unwrap_or(""));
-        if inline
-            .into_iter()
-            .any(|name| name.matches('.').count() > DEPTH_MAX)
-        {
-            return Some(start);
+        if dots > DEPTH_MAX {
+            return Some(at);
         }
-        start += line.len();
+        at += 1;
+        while !text.is_char_boundary(at) {
+            at += 1;
+        }
     }
     None
+}
+
+/// How many bytes a quoted text takes, with its quotes. One that is not closed ends with its line, or with the document.
+fn text_length(text: &str) -> usize {
+    let quote = &text[..1];
+    let triple = quote.repeat(3);
+    let (marks, over_lines) = if text.starts_with(&triple) {
+        (triple.as_str(), true)
+    } else {
+        (quote, false)
+    };
+    let mut at = marks.len();
+    while at < text.len() {
+        let rest = &text[at..];
+        if rest.starts_with(marks) {
+            return at + marks.len();
+        }
+        let escaped = quote == "\"" && rest.starts_with('\\');
+        match rest.chars().next() {
+            Some('\n') if !over_lines => return at,
+            Some(sign) => at += sign.len_utf8(),
+            None => break,
+        }
+        if escaped {
+            at += text[at..]
+                .chars()
+                .next()
+                .filter(|sign| *sign != '\n')
+                .map_or(0, char::len_utf8);
+        }
+    }
+    text.len()
 }
 
 fn syntax_fault(lines: &Lines<'_>, at: usize, what: String, remedy: String) -> Fault {
@@ -257,7 +286,8 @@ pub(crate) fn from_json(value: &serde_json::Value) -> Node {
     Node { at: None, raw }
 }
 
-/// Gives a table back as TOML, for those who read it on their own. Dates and numbers that are none are refused.
+/// Gives a table back as TOML, for those who read it on their own. Dates and numbers that are none have no words in the
+/// plugins' interface, and are refused.
 pub(crate) fn to_toml(table: &Table) -> Result<toml::Table, (Option<usize>, &'static str)> {
     let mut out = toml::Table::new();
     for (name, entry) in &table.entries {
@@ -274,10 +304,10 @@ fn value_to_toml(node: &Node) -> Result<toml::Value, (Option<usize>, &'static st
         Raw::Integer(integer) => toml::Value::Integer(*integer),
         Raw::Float(float) if float.is_finite() => toml::Value::Float(*float),
         Raw::Float(_) | Raw::Huge(_) => {
-            return refused("plugins are told in JSON, which has no such number");
+            return refused("a plugin cannot be told such a number");
         }
         Raw::Boolean(boolean) => toml::Value::Boolean(*boolean),
-        Raw::Moment(_) => return refused("plugins are told in JSON, which has no dates"),
+        Raw::Moment(_) => return refused("a plugin cannot be told a date"),
         Raw::Null => return refused("there is no null"),
         Raw::List(items) => {
             toml::Value::Array(items.iter().map(value_to_toml).collect::<Result<_, _>>()?)

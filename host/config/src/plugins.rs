@@ -76,6 +76,7 @@ impl Plugins {
 }
 
 impl PluginLimits {
+    /// The defaults, and the reason for each, are the engine's.
     fn read(outer: &Section<'_, '_>) -> Self {
         let section = outer.child("limits");
         let ms = Duration::from_millis;
@@ -83,16 +84,16 @@ impl PluginLimits {
             call_timeout: section
                 .key("call_timeout")
                 .within(ms(1), ms(60_000))
-                .or(ms(100)),
+                .or(ms(50)),
             memory_bytes: section.key("max_memory_mb").within(1, 4_096).or(64_u64) << 20,
             host_calls: section.key("max_host_calls").within(1, 1_000_000).or(1_000),
-            log_bytes: section.key("max_log_kb").within(0, 65_536).or(16_u64) << 10,
+            log_bytes: section.key("max_log_kb").within(0, 65_536).or(64_u64) << 10,
             store_bytes: section
                 .key("max_store_kb")
                 .within(0, 1_048_576)
-                .or(1_024_u64)
+                .or(4_096_u64)
                 << 10,
-            file_bytes: section.key("max_file_mb").within(1, 1_024).or(32_u64) << 20,
+            file_bytes: section.key("max_file_mb").within(1, 1_024).or(64_u64) << 20,
         };
         section.close();
         limits

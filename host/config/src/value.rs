@@ -1,18 +1,18 @@
 //! How one value is read from a document or a variable, and how it is shown. One implementation per type, so that a duration
 //! or an id is judged by the same words wherever it stands.
 
-use std::{net::SocketAddr, time::Duration};
-
-use router_core::InstanceId;
+use std::time::Duration;
 
 use crate::{
-    Era, LogFilter, LogFormat, OnRouterExit, Origin, PluginName, PolicyName, Role, Sharing,
-    Switchable, TableName, TemplateName, Transport, duration,
+    Switchable, duration,
     node::{Node, Raw},
-    origin::is_host,
     pattern,
-    suggest::nearest,
 };
+
+mod texts;
+mod words;
+
+pub(crate) use texts::{HostText, Label, PathText, TokenHash, VariableName, is_variable};
 
 /// Why a value is not taken.
 #[derive(Debug)]
@@ -295,204 +295,6 @@ impl Value for Pattern {
     fn show(&self) -> String {
         self.0.show()
     }
-}
-
-macro_rules! texts {
-    ($($(#[$doc:meta])* $name:ident, $remedy:expr, $valid:expr;)*) => {$(
-        $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq)]
-        pub(crate) struct $name(pub(crate) String);
-        impl Value for $name {
-            const SHAPE: Shape = Shape::Text;
-            fn read(raw: &Raw) -> Result<Self, Vec<Refusal>> {
-                let valid: fn(&str) -> Result<String, String> = $valid;
-                parsed(raw, $remedy, valid).map(Self)
-            }
-            fn show(&self) -> String {
-                self.0.show()
-            }
-        }
-    )*};
-}
-
-fn when(valid: bool, text: &str, what: &str) -> Result<String, String> {
-    if valid {
-        Ok(text.to_owned())
-    } else {
-        Err(format!("{} is {what}", quoted(text)))
-    }
-}
-
-texts! {
-    /// A path as it is written.
-    PathText, "write a path; a relative one starts from the directory the router is started in", |text| {
-        when(!text.is_empty(), text, "not a path")
-    };
-    /// What `Host` may hold.
-    HostText, "write a name or an address, without scheme and port: \"router.example.org\"", |text| {
-        when(is_host(text), text, "not a host").map(|text| text.to_ascii_lowercase())
-    };
-    /// The name of an environment variable.
-    VariableName, "a variable's name holds letters, digits and _, and does not start with a digit", |text| {
-        when(is_variable(text), text, "not the name of a variable")
-    };
-    /// The name of a router or a token: printable and short, for it becomes a label and a column.
-    Label, "write 1 to 64 letters, digits and . _ @ -, and start with a letter or a digit", |text| {
-        when(InstanceId::parse(text).is_ok(), text, "not a name")
-    };
-}
-
-/// Whether a text can name an environment variable, or a placeholder.
-pub(crate) fn is_variable(text: &str) -> bool {
-    let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    text.bytes().all(word)
-        && text
-            .bytes()
-            .next()
-            .is_some_and(|byte| !byte.is_ascii_digit())
-}
-
-macro_rules! parsed_values {
-    ($($type:ty, $remedy:expr, $parse:expr, $show:expr;)*) => {$(
-        impl Value for $type {
-            const SHAPE: Shape = Shape::Text;
-            fn read(raw: &Raw) -> Result<Self, Vec<Refusal>> {
-                let parse: fn(&str) -> Result<Self, String> = $parse;
-                parsed(raw, $remedy, parse)
-            }
-            fn show(&self) -> String {
-                let show: fn(&Self) -> String = $show;
-                show(self).show()
-            }
-        }
-    )*};
-}
-
-const NAME_REMEDY: &str =
-    "write 1 to 64 lower-case letters, digits, - and _, and start with a letter or a digit";
-
-parsed_values! {
-    SocketAddr, "write an address and a port, such as \"127.0.0.1:3002\" or \"[::1]:3002\"", |text| {
-        text.parse().map_err(|_| format!("{} is not an address with a port", quoted(text)))
-    }, ToString::to_string;
-    Origin, "write scheme, host and, where it is not the usual one, port: \"https://hooks.slack.com\"", |text| {
-        Self::parse(text).map_err(|what| format!("{} is not an origin: {what}", quoted(text)))
-    }, ToString::to_string;
-    LogFilter, "write error, warn, info, debug or trace, or a filter such as \"info,router_proxy=debug\"", |text| {
-        Self::parse(text)
-    }, ToString::to_string;
-    TemplateName, NAME_REMEDY, |text| Self::parse(text).map_err(|_| format!("{} is not a template's name", quoted(text))),
-        ToString::to_string;
-    PluginName, NAME_REMEDY, |text| Self::parse(text).map_err(|_| format!("{} is not a plugin's name", quoted(text))),
-        ToString::to_string;
-    PolicyName, "write the name of a plugin (its file without .wasm), or \"builtin\"", |text| {
-        Self::parse(text).map_err(|_| format!("{} is not a policy's name", quoted(text)))
-    }, ToString::to_string;
-    TableName, "write \"table\" or \"schema.table\", in plain lower-case identifiers", |text| {
-        table_name(text).ok_or_else(|| format!("{} is not a table's name", quoted(text)))
-    }, ToString::to_string;
-    TokenHash, "make one with `godot-mcp-router token new`, and copy the line that it prints", |text| {
-        TokenHash::parse(text).ok_or_else(|| "this is not the SHA-256 of a token (64 hexadecimal digits)".to_owned())
-    }, |_| "[redacted]".to_owned();
-}
-
-/// An id may be a number in JSON, as the API shows it.
-impl Value for InstanceId {
-    const SHAPE: Shape = Shape::Text;
-    fn read(raw: &Raw) -> Result<Self, Vec<Refusal>> {
-        const REMEDY: &str =
-            "write 1 to 64 letters, digits and . _ @ -, and start with a letter or a digit";
-        let number = match raw {
-            Raw::Integer(number) if *number >= 0 => Some(Raw::Text(number.to_string())),
-            _ => None,
-        };
-        parsed(number.as_ref().unwrap_or(raw), REMEDY, |text| {
-            Self::parse(text).map_err(|_| format!("{} is not an instance id", quoted(text)))
-        })
-    }
-    fn show(&self) -> String {
-        self.to_string().show()
-    }
-}
-
-/// The hash of a token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TokenHash(pub(crate) [u8; 32]);
-
-impl TokenHash {
-    fn parse(text: &str) -> Option<Self> {
-        let digits = text.strip_prefix("sha256:").unwrap_or(text);
-        if digits.len() != 64 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return None;
-        }
-        let mut bytes = [0; 32];
-        for (index, byte) in bytes.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(&digits[2 * index..2 * index + 2], 16).ok()?;
-        }
-        Some(Self(bytes))
-    }
-}
-
-fn table_name(text: &str) -> Option<TableName> {
-    // Longer names are cut by Postgres, silently.
-    let identifier = |part: &str| {
-        let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
-        is_variable(part) && part.bytes().all(word) && part.len() <= 63
-    };
-    let (schema, table) = match text.split_once('.') {
-        Some((schema, table)) => (Some(schema), table),
-        None => (None, text),
-    };
-    (identifier(table) && schema.is_none_or(identifier)).then(|| TableName {
-        schema: schema.map(ToOwned::to_owned),
-        table: table.to_owned(),
-    })
-}
-
-macro_rules! words {
-    ($($type:ty: $what:literal, [$($word:path),*], later [$($later:literal => $instead:literal),*];)*) => {$(
-        impl Value for $type {
-            const SHAPE: Shape = Shape::Text;
-            fn read(raw: &Raw) -> Result<Self, Vec<Refusal>> {
-                let all = [$($word),*];
-                let words: Vec<&str> = all.iter().map(|word| word.as_str()).collect();
-                let choice = format!("write one of: {}", words.join(", "));
-                let text = text(raw, &choice)?;
-                let later: &[(&str, &str)] = &[$(($later, $instead)),*];
-                if let Some((word, instead)) = later.iter().find(|(word, _)| *word == text) {
-                    let what = format!(concat!("the ", $what, " \"{}\" is not served yet"), word);
-                    return Err(vec![Refusal::new(what, *instead)]);
-                }
-                all.into_iter().find(|word| word.as_str() == text).ok_or_else(|| {
-                    let what = format!(concat!("{} is not a known ", $what), quoted(text));
-                    let remedy = match nearest(text, words.iter().copied()) {
-                        Some(near) => format!("{choice} (did you mean \"{near}\"?)"),
-                        None => choice,
-                    };
-                    vec![Refusal::new(what, remedy)]
-                })
-            }
-            fn show(&self) -> String {
-                self.as_str().to_owned().show()
-            }
-        }
-    )*};
-}
-
-words! {
-    Role: "role", [Role::Viewer, Role::Client, Role::Operator, Role::Admin], later [];
-    LogFormat: "format", [LogFormat::Text, LogFormat::Json], later [];
-    Transport: "transport", [Transport::Stdio, Transport::Socket], later [
-        "http" => "use \"stdio\" or \"socket\" with a server that runs here; remote servers will follow"
-    ];
-    Sharing: "sharing", [Sharing::Shared], later [
-        "per-session" => "use \"shared\", and one [[instance]] for each client that must not share; a slot per session will follow"
-    ];
-    Era: "era", [Era::Legacy], later [
-        "auto" => "use \"legacy\", which every MCP server of today understands; the others will follow",
-        "modern" => "use \"legacy\", which every MCP server of today understands; the others will follow"
-    ];
-    OnRouterExit: "choice", [OnRouterExit::Keep, OnRouterExit::Stop], later [];
 }
 
 /// A name as it may stand in a message.

@@ -3,6 +3,11 @@
 //!
 //! A line `#env NAME=value` at the top of a document is a variable; `@/` in it is the folder of the secrets of these tests.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test's helper: what it cannot do ends the test"
+)]
+
 use std::{
     collections::BTreeSet,
     fmt::Write as _,
