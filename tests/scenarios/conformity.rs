@@ -1,1 +1,206 @@
-//! To be written.
+//! Real servers, called by real clients, with and without the router: the same answers, named volatile members apart. Every tool that a
+//! server lists is called; a tool that the table does not know fails the test, and so does one that is gone.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test's helper: what it cannot do ends the test"
+)]
+
+use std::{collections::BTreeSet, path::Path, process::Stdio, time::Duration};
+
+use router_tests::{Config, Router, Server, peers};
+use serde_json::Value;
+use tokio::process::Command;
+
+/// One run of a client: the slowest server takes 15 s by itself.
+const RUN_WITHIN: Duration = Duration::from_secs(180);
+
+/// How the answers of a server are reached.
+enum Reached<'a> {
+    Directly(&'a Server),
+    Through(&'a Router, &'a str),
+}
+
+/// A real client, in one of its modes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Client {
+    /// PyPI `mcp` as it comes: it tries the modern era first.
+    Python,
+    /// PyPI `mcp`, told to speak the era that begins with `initialize`.
+    PythonLegacy,
+    /// npm `@modelcontextprotocol/sdk`.
+    Node,
+}
+
+impl Client {
+    fn command(self) -> Command {
+        let clients = peers::tests().join("clients");
+        match self {
+            Self::Python | Self::PythonLegacy => {
+                let mut command = Command::new(peers::python());
+                command.arg(clients.join("client.py"));
+                let mode = if self == Self::Python {
+                    "auto"
+                } else {
+                    "legacy"
+                };
+                command.args(["--mode", mode]);
+                command
+            }
+            Self::Node => {
+                let mut command = Command::new("node");
+                command
+                    .arg(clients.join("client.mjs"))
+                    .env("SDK", peers::node_folder());
+                command
+            }
+        }
+    }
+
+    async fn run(self, table: &str, project: &Path, reached: Reached<'_>) -> Value {
+        let mut command = self.command();
+        command.args([
+            "--server",
+            table,
+            "--set",
+            &format!("project={}", project.display()),
+        ]);
+        match reached {
+            Reached::Directly(server) => command.arg("--").arg(&server.command).args(&server.args),
+            Reached::Through(router, id) => command.args(["--url", &router.mcp_url(id)]),
+        };
+        // What servers look at in their environment is the same as beneath a router.
+        command
+            .env("VERSION_ID", table)
+            .env("MCP_INSTANCE_MODE", "1");
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        let output = tokio::time::timeout(RUN_WITHIN, command.output()).await;
+        let output = output
+            .unwrap_or_else(|_| panic!("{self:?} with {table}: not done after {RUN_WITHIN:?}"))
+            .unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success(),
+            "{self:?} with {table}: {}\n{errors}",
+            output.status
+        );
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+}
+
+fn table(server: &str) -> Value {
+    let path = peers::tests().join("clients/calls.json");
+    let text = std::fs::read_to_string(path).unwrap();
+    let mut all: Value = serde_json::from_str(&text).unwrap();
+    all[server].take()
+}
+
+/// Blots out what may differ between two runs.
+fn steady(mut printed: Value, volatile: &Value) -> Value {
+    for call in printed["calls"].as_array_mut().unwrap() {
+        let tool = call["tool"].as_str().unwrap().to_owned();
+        for name in [tool.as_str(), "*"] {
+            for pointer in volatile[name].as_array().into_iter().flatten() {
+                if let Some(value) = call.pointer_mut(pointer.as_str().unwrap()) {
+                    *value = Value::from("(volatile)");
+                }
+            }
+        }
+    }
+    printed
+}
+
+fn names(values: &Value, member: &str) -> BTreeSet<String> {
+    let values = values.as_array().unwrap_or_else(|| panic!("{values}"));
+    values
+        .iter()
+        .map(|value| value[member].as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// The same calls, directly and through a router, by every client.
+async fn check(server: Server, fixture: Option<&str>) {
+    let name = server.id.clone();
+    let table = table(&name);
+    let folder = tempfile::tempdir().unwrap();
+    let project = folder.path().join("project");
+    let fresh = || {
+        if let Some(fixture) = fixture {
+            peers::copy_project(fixture, &project);
+        }
+    };
+    fresh();
+    let router = Router::start(&Config::new().server(server.clone())).await;
+    for (client, direct) in [
+        (Client::Python, Client::PythonLegacy),
+        (Client::PythonLegacy, Client::PythonLegacy),
+        (Client::Node, Client::Node),
+    ] {
+        fresh();
+        let expected = direct
+            .run(&name, &project, Reached::Directly(&server))
+            .await;
+        fresh();
+        let got = client
+            .run(&name, &project, Reached::Through(&router, &name))
+            .await;
+        assert_eq!(
+            names(&expected["tools"], "name"),
+            names(&table["calls"], "tool"),
+            "{name}: the server's tools (left) and those of tests/clients/calls.json (right)"
+        );
+        let expected = steady(expected, &table["volatile"]);
+        let got = steady(got, &table["volatile"]);
+        for member in ["protocol", "serverInfo", "tools"] {
+            assert_eq!(
+                expected[member], got[member],
+                "{name}, {client:?}: {member}"
+            );
+        }
+        let pairs = expected["calls"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .zip(got["calls"].as_array().unwrap());
+        for (expected, got) in pairs {
+            assert_eq!(
+                expected,
+                got,
+                "{name}, {client:?}: directly (left), through the router (right)\n{}",
+                router.tail()
+            );
+        }
+        assert_eq!(expected, got, "{name}, {client:?}");
+    }
+    let one = router.instance(&name).await;
+    assert_eq!(one["restarts"], 0, "{one}");
+    assert_eq!(
+        one["circuitBreakerState"], "CLOSED",
+        "a tool's own error is none of the instance: {one}"
+    );
+    router.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn server_everything_answers_the_same_through_the_router() {
+    check(peers::everything(), None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mcp_server_time_answers_the_same_through_the_router() {
+    check(peers::time(), None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn godot_mcp_runtime_answers_the_same_through_the_router() {
+    check(peers::godot_runtime(), Some("demo")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_bundled_instance_answers_the_same_through_the_router() {
+    let folder = tempfile::tempdir().unwrap();
+    let project = folder.path().join("demo");
+    peers::copy_project("demo", &project);
+    check(peers::bundled(&project), None).await;
+}

@@ -1,1 +1,263 @@
-//! To be written.
+//! What dies: the router under load, a shim, a child, both, a server that does not want to. What is to live lives on, what is to
+//! come back comes back, and nobody is left behind.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test's helper: what it cannot do ends the test"
+)]
+
+use std::time::Duration;
+
+use router_tests::{Config, Load, Router, Session, load::Plan, peers, processes, until};
+use serde_json::{Value, json};
+
+const SOON: Duration = Duration::from_secs(30);
+
+fn pid_of(one: &Value) -> i32 {
+    let pid = one["pid"]
+        .as_i64()
+        .unwrap_or_else(|| panic!("no pid: {one}"));
+    i32::try_from(pid).unwrap()
+}
+
+fn config() -> Config {
+    // Pauses short enough for a test; the order of things is the same.
+    Config::new()
+        .set("instances.restart", "initial = \"200ms\"")
+        .server(peers::echo().autostart().with("on_router_exit = \"keep\""))
+        .server(
+            peers::scripted(&[])
+                .autostart()
+                .with("on_router_exit = \"keep\""),
+        )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_router_comes_back_to_the_same_processes_and_sessions() {
+    let mut router = Router::start(&config()).await;
+    let echo = pid_of(&router.ready("echo").await);
+    let scripted = pid_of(&router.ready("scripted").await);
+    let mut session = router.session("scripted").await;
+    assert_eq!(session.call("pid", &json!({})).await, scripted.to_string());
+
+    let clients = 16;
+    let plan = Plan::clients(clients).paused(Duration::from_millis(1));
+    let load = Load::start(router.address(), "/mcp/echo", &plan).await;
+    load.further(500, SOON).await;
+    for round in 1..=3 {
+        router.kill().await;
+        for pid in [echo, scripted] {
+            assert!(
+                processes::is_alive(pid),
+                "round {round}: {pid} died with its router"
+            );
+        }
+        router.start_again().await;
+        assert_eq!(
+            pid_of(&router.ready("echo").await),
+            echo,
+            "round {round}\n{}",
+            router.tail()
+        );
+        assert_eq!(
+            pid_of(&router.ready("scripted").await),
+            scripted,
+            "round {round}"
+        );
+        load.further(500, SOON).await;
+        assert_eq!(
+            session.call("pid", &json!({})).await,
+            scripted.to_string(),
+            "round {round}"
+        );
+        // What was in flight when the router died is lost, once per client; nothing after that.
+        let (failed, failures) = load.failed();
+        assert!(
+            failed <= clients as u64 * round,
+            "round {round}: {failed} failed: {failures:#?}"
+        );
+    }
+    load.stop().await;
+    assert_eq!(router.instance("echo").await["restarts"], 0);
+    router.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_router_that_ends_keeps_what_is_to_be_kept_and_stops_the_rest() {
+    let config = Config::new()
+        .server(peers::echo().autostart().with("on_router_exit = \"keep\""))
+        .server(
+            peers::scripted(&[])
+                .autostart()
+                .with("on_router_exit = \"stop\""),
+        );
+    let mut router = Router::start(&config).await;
+    let kept = pid_of(&router.ready("echo").await);
+    let stopped = pid_of(&router.ready("scripted").await);
+    let status = router.terminate().await;
+    assert!(status.success(), "{status}\n{}", router.tail());
+    until("the stopped one's end", SOON, async || {
+        if processes::is_alive(stopped) {
+            Err("alive".to_owned())
+        } else {
+            Ok(())
+        }
+    })
+    .await;
+    assert!(processes::is_alive(kept), "{}", router.tail());
+    router.start_again().await;
+    assert_eq!(pid_of(&router.ready("echo").await), kept);
+    router.end().await;
+}
+
+/// Kills something of the scripted instance, with a request in flight, a daemon forked off and another instance under load.
+async fn kill_and_recover(what: &str, victims: impl Fn(i32) -> Vec<i32>) {
+    let router = Router::start(&config()).await;
+    router.ready("echo").await;
+    let before = pid_of(&router.ready("scripted").await);
+    let plan = Plan::clients(4).paused(Duration::from_millis(2));
+    let load = Load::start(router.address(), "/mcp/echo", &plan).await;
+    let mut session = router.session("scripted").await;
+    let daemon: i32 = session.call("fork", &json!({})).await.parse().unwrap();
+    assert!(processes::is_alive(daemon), "{what}: no daemon {daemon}");
+
+    let waiting = tokio::spawn({
+        let mut session: Session = session.clone();
+        async move { session.try_call("hang", &json!({})).await }
+    });
+    router
+        .instance_until("scripted", "busy", SOON, |one| one["inFlight"] == 1)
+        .await;
+    for victim in victims(before) {
+        processes::kill(victim);
+    }
+    let answer = tokio::time::timeout(Duration::from_secs(10), waiting).await;
+    let answer = answer
+        .unwrap_or_else(|_| panic!("{what}: the waiting request was not told"))
+        .unwrap();
+    let message = answer["error"]["message"]
+        .as_str()
+        .unwrap_or_else(|| panic!("{what}: {answer}"));
+    assert!(
+        message.contains("scripted"),
+        "{what}: the error does not name the instance: {message}"
+    );
+
+    let after = router
+        .instance_until("scripted", "ready again", SOON, |one| {
+            one["lifecycle"] == "ready" && pid_of(one) != before
+        })
+        .await;
+    assert_eq!(
+        session.call("pid", &json!({})).await,
+        pid_of(&after).to_string()
+    );
+    until(
+        &format!("{what}: the old tree to be gone"),
+        SOON,
+        async || {
+            let left: Vec<i32> = [before, daemon]
+                .into_iter()
+                .filter(|&pid| processes::is_alive(pid))
+                .collect();
+            if left.is_empty() {
+                Ok(())
+            } else {
+                Err(format!("{left:?} of child {before}, daemon {daemon}"))
+            }
+        },
+    )
+    .await;
+    load.stop().await.assert_clean(100);
+    router.end().await;
+}
+
+fn shim_of(child: i32) -> i32 {
+    processes::parent(child).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_child_comes_back_and_leaves_nobody_behind() {
+    kill_and_recover("child", |child| vec![child]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_shim_comes_back_and_leaves_nobody_behind() {
+    kill_and_recover("shim", |child| vec![shim_of(child)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shim_and_its_child_killed_at_once_come_back_and_leave_nobody_behind() {
+    kill_and_recover("both", |child| vec![shim_of(child), child]).await;
+    kill_and_recover("both, child first", |child| vec![child, shim_of(child)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_router_and_a_shim_killed_at_once_leave_nobody_behind() {
+    let mut router = Router::start(&config()).await;
+    router.ready("echo").await;
+    let before = pid_of(&router.ready("scripted").await);
+    let mut session = router.session("scripted").await;
+    let daemon: i32 = session.call("fork", &json!({})).await.parse().unwrap();
+    let shim = shim_of(before);
+    router.kill().await;
+    processes::kill(shim);
+    router.start_again().await;
+    let ready = |one: &Value| one["lifecycle"] == "ready" && pid_of(one) != before;
+    router
+        .instance_until("scripted", "ready anew", SOON, ready)
+        .await;
+    until("the old tree to be gone", SOON, async || {
+        let left: Vec<i32> = [before, daemon]
+            .into_iter()
+            .filter(|&pid| processes::is_alive(pid))
+            .collect();
+        if left.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{left:?}\n{}", router.tail()))
+        }
+    })
+    .await;
+    assert_ne!(session.call("pid", &json!({})).await, before.to_string());
+    router.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_ignores_sigterm_is_stopped_all_the_same() {
+    let stubborn = peers::scripted(&[]);
+    let script = format!("trap '' TERM; exec {}", stubborn.command);
+    let server = router_tests::Server::new("stubborn", "sh", ["-c", &script]).autostart();
+    let config = Config::new()
+        .set("instances.stop", "term = \"500ms\"")
+        .server(server);
+    let router = Router::start(&config).await;
+    let pid = pid_of(&router.ready("stubborn").await);
+    let stopped = router.post("/api/instances/stubborn/stop").await;
+    assert_eq!(stopped["status"], "stopped", "{stopped}");
+    assert!(
+        !processes::is_alive(pid),
+        "it is said to be stopped and lives"
+    );
+    router.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_socket_that_somebody_removed_is_put_back() {
+    let router = Router::start(&config()).await;
+    let pid = pid_of(&router.ready("echo").await);
+    let socket = router.path("s/godot-mcp-echo.sock");
+    assert!(socket.exists(), "{}", socket.display());
+    std::fs::remove_file(&socket).unwrap();
+    until("the socket", Duration::from_secs(60), async || {
+        if socket.exists() {
+            Ok(())
+        } else {
+            Err("not there".to_owned())
+        }
+    })
+    .await;
+    assert_eq!(pid_of(&router.instance("echo").await), pid);
+    router.end().await;
+}

@@ -1,1 +1,252 @@
-//! To be written.
+//! The database under a router in use: its backends ended, then it stopped, froze or refused for a minute. No request fails, readiness
+//! says so meanwhile, everything recovers by itself, and no audit row is lost or doubled.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test's helper: what it cannot do ends the test"
+)]
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use reqwest::Method;
+use router_store::cluster::{Cluster, ClusterError};
+use router_tests::{Config, Load, Router, load::Plan, peers, until};
+use serde_json::json;
+
+/// How long the database is away.
+const AWAY: Duration = Duration::from_secs(60);
+
+/// How soon its loss has to be seen, and its return.
+const SEEN_WITHIN: Duration = Duration::from_secs(30);
+const BACK_WITHIN: Duration = Duration::from_secs(60);
+
+type Deed = fn(&Cluster) -> Result<(), ClusterError>;
+
+/// A deed to the cluster: each blocks, and none may block the load.
+async fn done(cluster: &Arc<Cluster>, deed: Deed) {
+    let cluster = Arc::clone(cluster);
+    tokio::task::spawn_blocking(move || deed(&cluster))
+        .await
+        .unwrap()
+        .unwrap();
+}
+
+/// Something that leaves an audit row that can be told from all others: which one.
+async fn audited(router: &Router, number: u32) -> String {
+    let level = format!("info,marker_{number}=debug");
+    let (status, body) = router
+        .ask(
+            Method::PUT,
+            "/api/log-level",
+            Some(&json!({"level": level})),
+        )
+        .await;
+    assert_eq!(status, 200, "{body}");
+    level
+}
+
+/// How often each target stands in the audit.
+async fn audit(router: &Router) -> BTreeMap<String, u32> {
+    let page = router
+        .get("/api/audit?action=log-level.set&limit=1000")
+        .await;
+    let rows = page["rows"].as_array().or_else(|| page["audit"].as_array());
+    let mut counts = BTreeMap::new();
+    for row in rows.unwrap_or_else(|| panic!("no rows in {page}")) {
+        *counts
+            .entry(row["target"].as_str().unwrap().to_owned())
+            .or_insert(0) += 1;
+    }
+    counts
+}
+
+async fn readiness_until(
+    router: &Router,
+    what: &str,
+    within: Duration,
+    status: &str,
+    database: &str,
+) {
+    until(what, within, async || {
+        let readiness = router.readiness().await;
+        if readiness["status"] == status && readiness["database"] == database {
+            Ok(())
+        } else {
+            Err(format!("{readiness}\n{}", router.tail()))
+        }
+    })
+    .await;
+}
+
+async fn survives(what: &str, away: Deed, back: Deed) {
+    let cluster = Arc::new(
+        tokio::task::spawn_blocking(Cluster::start)
+            .await
+            .unwrap()
+            .unwrap(),
+    );
+    let database = cluster.fresh_database().unwrap();
+    let config = Config::new()
+        .set("storage", &format!("url = {:?}", cluster.url(&database)))
+        .set("health", "disk_share = 1.0")
+        .server(peers::echo().autostart());
+    let mut router = Router::prepared(&config, &[]);
+    let migrated = router.run(&["migrate"]).await;
+    assert!(migrated.status.success(), "{migrated:?}");
+    router.start_again().await;
+    router.ready("echo").await;
+    readiness_until(
+        &router,
+        "a healthy beginning",
+        SEEN_WITHIN,
+        "healthy",
+        "connected",
+    )
+    .await;
+    let plan = Plan::clients(8).paused(Duration::from_millis(5));
+    let load = Load::start(router.address(), "/mcp/echo", &plan).await;
+    let mut wanted = vec![audited(&router, 0).await];
+
+    // Its connections end one after the other, and nobody notices.
+    for number in 1..=5 {
+        let held = Arc::clone(&cluster);
+        tokio::task::spawn_blocking(move || held.terminate_backends("godot-mcp-router"))
+            .await
+            .unwrap()
+            .unwrap();
+        wanted.push(audited(&router, number).await);
+        load.further(50, SEEN_WITHIN).await;
+    }
+    readiness_until(
+        &router,
+        "health after the backends' end",
+        SEEN_WITHIN,
+        "healthy",
+        "connected",
+    )
+    .await;
+
+    let begun = Instant::now();
+    done(&cluster, away).await;
+    readiness_until(
+        &router,
+        &format!("{what}: degraded"),
+        SEEN_WITHIN,
+        "degraded",
+        "disconnected",
+    )
+    .await;
+    let mut number = 100;
+    while begun.elapsed() < AWAY {
+        wanted.push(audited(&router, number).await);
+        number += 1;
+        // Load, mutations and looks at readiness go on at a person's pace until the minute is over.
+        load.further(200, SEEN_WITHIN).await;
+        let readiness = router.readiness().await;
+        assert_eq!(readiness["status"], "degraded", "{what}: {readiness}");
+        assert_eq!(load.failed().0, 0, "{what}: {:#?}", load.failed());
+    }
+    done(&cluster, back).await;
+    readiness_until(
+        &router,
+        &format!("{what}: recovered"),
+        BACK_WITHIN,
+        "healthy",
+        "connected",
+    )
+    .await;
+    wanted.push(audited(&router, 99).await);
+    until(
+        &format!("{what}: every audit row"),
+        BACK_WITHIN,
+        async || {
+            let counts = audit(&router).await;
+            let lost: Vec<&String> = wanted
+                .iter()
+                .filter(|&target| !counts.contains_key(target))
+                .collect();
+            if lost.is_empty() {
+                Ok(())
+            } else {
+                Err(format!("missing {lost:?}\n{}", router.tail()))
+            }
+        },
+    )
+    .await;
+    let doubled: Vec<_> = audit(&router)
+        .await
+        .into_iter()
+        .filter(|(_, count)| *count > 1)
+        .collect();
+    assert!(
+        doubled.is_empty(),
+        "{what}: more than once in the audit: {doubled:?}"
+    );
+    load.stop().await.assert_clean(1_000);
+    router.end().await;
+}
+
+/// The three together, each with a database and a router of its own: three minutes in one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_away_for_a_minute_costs_no_request_and_no_audit_row() {
+    tokio::join!(
+        survives("stopped", Cluster::stop, Cluster::start_again),
+        survives("frozen", Cluster::freeze, Cluster::thaw),
+        survives("refusing", Cluster::refuse, Cluster::admit),
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_router_starts_and_serves_while_its_database_is_away() {
+    let cluster = Arc::new(
+        tokio::task::spawn_blocking(Cluster::start)
+            .await
+            .unwrap()
+            .unwrap(),
+    );
+    let database = cluster.fresh_database().unwrap();
+    let config = Config::new()
+        .set("storage", &format!("url = {:?}", cluster.url(&database)))
+        .set("health", "disk_share = 1.0")
+        .server(peers::echo().autostart());
+    let mut router = Router::prepared(&config, &[]);
+    assert!(router.run(&["migrate"]).await.status.success());
+    done(&cluster, Cluster::stop).await;
+    router.start_again().await;
+    router.ready("echo").await;
+    assert_eq!(
+        router
+            .session("echo")
+            .await
+            .call("echo", &json!({"text": "served"}))
+            .await,
+        "served"
+    );
+    readiness_until(&router, "degraded", SEEN_WITHIN, "degraded", "disconnected").await;
+    done(&cluster, Cluster::start_again).await;
+    readiness_until(&router, "healthy", BACK_WITHIN, "healthy", "connected").await;
+    router.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_router_on_tables_that_nobody_made_says_which_command_makes_them() {
+    let cluster = tokio::task::spawn_blocking(Cluster::start)
+        .await
+        .unwrap()
+        .unwrap();
+    let database = cluster.fresh_database().unwrap();
+    let config = Config::new().set("storage", &format!("url = {:?}", cluster.url(&database)));
+    let router = Router::prepared(&config, &[]);
+    let refused = tokio::time::timeout(SEEN_WITHIN, router.run(&["serve"]))
+        .await
+        .unwrap();
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned()
+        + &String::from_utf8_lossy(&refused.stdout);
+    assert!(!refused.status.success(), "{words}");
+    assert!(words.contains("godot-mcp-router migrate"), "{words}");
+}

@@ -41,16 +41,38 @@ pub struct Router {
 impl Router {
     /// Starts a router with this configuration.
     pub async fn start(config: &Config) -> Self {
-        Self::start_in(new_home(), config, &[]).await
+        Self::start_with(config, &[]).await
     }
 
     /// Starts a router with this configuration and these variables.
     pub async fn start_with(config: &Config, environment: &[(&str, &str)]) -> Self {
-        Self::start_in(new_home(), config, environment).await
+        let mut router = Self::prepared(config, environment);
+        router.start_again().await;
+        router
     }
 
-    /// Starts a router in a folder that may hold something already.
-    pub async fn start_in(home: TempDir, config: &Config, environment: &[(&str, &str)]) -> Self {
+    /// Gives it a variable from its next start on.
+    pub fn set_variable(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Runs one of the program's commands with this router's configuration, and waits for its end.
+    pub async fn run(&self, arguments: &[&str]) -> std::process::Output {
+        let mut command = self.command();
+        command
+            .args(arguments)
+            .arg("--config")
+            .arg(self.config_path())
+            .stdin(Stdio::null());
+        let output = tokio::time::timeout(END_WITHIN, command.kill_on_drop(true).output()).await;
+        output
+            .unwrap_or_else(|_| panic!("{arguments:?} has not ended"))
+            .unwrap()
+    }
+
+    /// A folder with a configuration, whose router is not started yet.
+    pub fn prepared(config: &Config, environment: &[(&str, &str)]) -> Self {
+        let home = new_home();
         for folder in ["data", "logs", "s", "plugins"] {
             fs::create_dir_all(home.path().join(folder)).unwrap();
         }
@@ -59,7 +81,7 @@ impl Router {
             fs::copy(peers::bundled_policy(), to).unwrap();
         }
         let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        let mut router = Self {
+        let router = Self {
             home,
             environment: environment.iter().map(own).collect(),
             child: None,
@@ -71,7 +93,6 @@ impl Router {
                 .unwrap(),
         };
         router.write_config(config);
-        router.start_again().await;
         router
     }
 

@@ -162,9 +162,9 @@ impl Server {
                 text("at last")
             }
             "stderr" => {
-                (0..number("lines")).for_each(|line| {
-                    complain(&format!("line {line} of a flood {}", "x".repeat(100)))
-                });
+                for line in 0..number("lines") {
+                    complain(&format!("line {line} of a flood {}", "x".repeat(100)));
+                }
                 text("flooded")
             }
             "fork" => text(fork()),
