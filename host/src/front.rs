@@ -12,10 +12,19 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, body::Body, response::Response};
+use axum::{
+    Router,
+    body::Body,
+    http::{Request, StatusCode},
+    response::{IntoResponse as _, Response},
+};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use router_admin::Problem;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    runtime::Handle,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
@@ -37,8 +46,12 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 pub(crate) struct Front {
     /// Decides who may call what, in front of every route.
     pub(crate) guard: Arc<Guard>,
-    /// The routes.
-    pub(crate) routes: Router,
+    /// The routes of MCP, served on the front's own thread.
+    pub(crate) mcp: Router,
+    /// All other routes, served where nothing that takes long holds up a request.
+    pub(crate) rest: Router,
+    /// The runtime for those.
+    pub(crate) rooms: Handle,
     /// How many connections are open.
     pub(crate) connections: Arc<AtomicUsize>,
     /// Connections at once; one more is closed.
@@ -102,7 +115,7 @@ impl Front {
         ended: CancellationToken,
     ) {
         let head_timeout = self.head_timeout;
-        let service = service_fn(move |request: http::Request<Incoming>| {
+        let service = service_fn(move |request: Request<Incoming>| {
             let front = Arc::clone(&self);
             async move { Ok::<_, Infallible>(front.answer(request, peer).await) }
         });
@@ -126,15 +139,31 @@ impl Front {
         }
     }
 
-    async fn answer(&self, request: http::Request<Incoming>, peer: SocketAddr) -> Response {
+    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response {
         let mut request = request.map(Body::new);
         if let Err(refused) = self.guard.admit(&mut request, peer) {
             return refused;
         }
-        match self.routes.clone().oneshot(request).await {
-            Ok(response) => response,
-            Err(never) => match never {},
+        if is_mcp(request.uri().path()) {
+            return served(self.mcp.clone(), request).await;
         }
+        let served = self.rooms.spawn(served(self.rest.clone(), request));
+        served.await.unwrap_or_else(|_| {
+            // The panic itself was logged where it happened.
+            let detail = "the router failed at this; its log says more";
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail).into_response()
+        })
+    }
+}
+
+fn is_mcp(path: &str) -> bool {
+    path.starts_with("/mcp/")
+}
+
+async fn served(routes: Router, request: Request<Body>) -> Response {
+    match routes.oneshot(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
     }
 }
 

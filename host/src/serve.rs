@@ -303,8 +303,9 @@ async fn open(
     let housekeeping = front.spawn(Arc::clone(&proxy).run());
     let served = Front {
         guard: Arc::new(Guard::new(access, audit, Arc::clone(&desk.meters))),
-        routes: router_proxy::router(Arc::clone(&proxy))
-            .merge(router_admin::router(Arc::clone(&desk))),
+        mcp: router_proxy::router(Arc::clone(&proxy)),
+        rest: router_admin::router(Arc::clone(&desk)),
+        rooms: Handle::current(),
         connections: Arc::new(AtomicUsize::new(0)),
         connections_max: config.server.max_connections,
         head_timeout: config.server.head_timeout,
