@@ -275,7 +275,15 @@ impl Store {
     pub async fn close(&self) {
         let inner = &self.inner;
         if inner.database.state.borrow().is_connected() {
-            self.flush(CLOSE_DRAIN_MAX).await;
+            let drained = async {
+                self.flush(CLOSE_DRAIN_MAX).await;
+                // What earlier lives left, too.
+                let mut progress = inner.spool.progress();
+                let _ = progress.wait_for(|progress| !progress.pending).await;
+            };
+            if timeout(CLOSE_DRAIN_MAX, drained).await.is_err() {
+                tracing::warn!("facts are left in the spool for the next start");
+            }
         }
         inner.stop.cancel();
         inner.tasks.close();
