@@ -2,6 +2,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs::File,
+    io::Read as _,
     path::{Path, PathBuf},
 };
 
@@ -84,6 +86,45 @@ pub fn load(text: &str, path: &Path, environment: &Environment) -> Result<Config
     config.notices = notices;
     config.settings = settings;
     Ok(config)
+}
+
+/// Reads a configuration from its file.
+///
+/// # Errors
+/// The file cannot be read or is not UTF-8, or everything that is wrong with its text or the environment.
+pub fn load_file(path: &Path, environment: &Environment) -> Result<Config, Faults> {
+    let read = File::open(path).and_then(|file| {
+        let mut bytes = Vec::new();
+        // One byte more, so that a file that is too long is told from one that is not.
+        file.take(node::TEXT_BYTES_MAX as u64 + 1)
+            .read_to_end(&mut bytes)?;
+        Ok(bytes)
+    });
+    let bytes = read.map_err(|error| {
+        let remedy = "name the file with --config; config/router.toml shows every key";
+        Faults::unreadable(
+            path,
+            Place::File,
+            format!("cannot be read: {error}"),
+            remedy,
+        )
+    })?;
+    let cut = bytes.len() > node::TEXT_BYTES_MAX;
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => load(text, path, environment),
+        // A character that is cut in half is no fault of the file's: that it is too long is.
+        Err(_) if cut => load(&String::from_utf8_lossy(&bytes), path, environment),
+        Err(error) => {
+            let before = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+            let place = Lines::new(&before).place(before.len());
+            Err(Faults::unreadable(
+                path,
+                place,
+                "this is not UTF-8".to_owned(),
+                "save the file as UTF-8",
+            ))
+        }
+    }
 }
 
 /// Reads the body of `POST /api/instances`: a JSON object with the keys of `[[instance]]`, by the same rules. `id` may be a

@@ -1,10 +1,15 @@
 //! What is wrong with a configuration: one [`Fault`] per thing that somebody has to change, all of them at once.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 /// Where a fault is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
+    /// The file as a whole: it cannot be read.
+    File,
     /// In the file. Both count from 1; columns are characters.
     Line {
         /// Which line.
@@ -44,6 +49,18 @@ pub struct Faults {
 }
 
 impl Faults {
+    /// A file that cannot be read.
+    pub(crate) fn unreadable(file: &Path, place: Place, what: String, remedy: &str) -> Self {
+        let fault = Fault {
+            place,
+            key: String::new(),
+            what,
+            remedy: remedy.to_owned(),
+            excerpt: None,
+        };
+        Self::new(Some(file.to_owned()), vec![fault])
+    }
+
     pub(crate) fn new(file: Option<PathBuf>, mut faults: Vec<Fault>) -> Self {
         faults.sort_by(|a, b| (&a.place, &a.key).cmp(&(&b.place, &b.key)));
         faults.dedup();
@@ -67,8 +84,9 @@ impl fmt::Display for Faults {
                 (Place::Line { line, column }, None) => {
                     write!(f, "line {line}, column {column}: ")?;
                 }
+                (Place::File, Some(file)) => write!(f, "{}: ", file.display())?,
                 (Place::Variable(name), _) => write!(f, "{name}: ")?,
-                (Place::Body, _) => {}
+                (Place::Body, _) | (Place::File, None) => {}
             }
             write!(f, "{fault}")?;
         }

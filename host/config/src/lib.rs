@@ -1,8 +1,8 @@
 //! The configuration: one file, the environment that wins over it, and every fault of both at once.
 //!
 //! [`load`] turns a text and an [`Environment`] into a [`Config`] that holds no invalid value, or into [`Faults`] that name
-//! key, line, column and remedy of everything that is wrong. Nothing is opened, bound or started here; the only files read
-//! are those that the configuration names as holding a secret.
+//! key, line, column and remedy of everything that is wrong. Nothing is bound or started here; the only files read
+//! are the one that [`load_file`] is given and those that the configuration names as holding a secret.
 //!
 //! **Relative paths** are taken from the directory that the router is started in, not from the file's: `make run` and the
 //! shipped `config/router.toml` mean the project's root. They are absolute in [`Config`].
@@ -33,7 +33,7 @@ mod template;
 mod value;
 
 pub use change::{ConfigChange, Named};
-pub use config::{Config, Notice, load, parse_instance_json};
+pub use config::{Config, Notice, load, load_file, parse_instance_json};
 pub use database::{DatabaseKind, DatabaseUrl};
 pub use environment::Environment;
 pub use fault::{Fault, Faults, Place};

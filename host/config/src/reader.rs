@@ -12,7 +12,7 @@ use crate::{
     Environment, Fault, Notice, Place, Setting,
     node::{Lines, Node, Table},
     suggest::nearest,
-    value::{Refusal, Shape, Value},
+    value::{Refusal, Shape, Value, cut},
 };
 
 mod key;
@@ -83,7 +83,8 @@ impl<'a> Reader<'a> {
     ) {
         self.faults.borrow_mut().push(Fault {
             place,
-            key: key.into(),
+            // Names in a document may be long, and hold what a terminal obeys.
+            key: cut(&key.into()),
             what: what.into(),
             remedy: remedy.into(),
             excerpt: None,
@@ -142,6 +143,11 @@ impl<'a> Reader<'a> {
         let known = self.variables.borrow();
         for name in self.environment.names_with(PREFIX) {
             if known.contains(name) {
+                continue;
+            }
+            // Kubernetes makes variables like GMR_PORT of the names of services.
+            if !name.contains("__") {
+                self.notice(name, "no key has this variable: a key is GMR_SECTION__KEY");
                 continue;
             }
             let ours = known

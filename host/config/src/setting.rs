@@ -1,7 +1,7 @@
 //! What is configured, key by key, as it is shown and compared: the effective value, where it comes from, and whether a
 //! running router can take another one.
 
-use crate::Secret;
+use crate::{Place, Secret};
 
 /// When a changed key counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +21,17 @@ pub enum SettingOrigin {
     Line(usize),
     /// This environment variable.
     Variable(String),
+}
+
+impl SettingOrigin {
+    pub(crate) fn of(place: Option<&Place>) -> Self {
+        match place {
+            Some(Place::Line { line, .. }) => Self::Line(*line),
+            Some(Place::Variable(name)) => Self::Variable(name.clone()),
+            // Nobody asks where a request's keys come from.
+            Some(Place::File | Place::Body) | None => Self::Default,
+        }
+    }
 }
 
 /// One key of the configuration.

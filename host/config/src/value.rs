@@ -300,7 +300,7 @@ impl Value for Pattern {
 /// A name as it may stand in a message.
 pub(crate) fn cut(text: &str) -> String {
     text.chars()
-        .take(80)
+        .take(160)
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })
         .collect()
 }

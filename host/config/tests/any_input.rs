@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use proptest::prelude::*;
-use router_config::{Environment, Place, load, parse_instance_json};
+use router_config::{Environment, Place, load, load_file, parse_instance_json};
 
 const SHIPPED: &str = include_str!("../../../config/router.toml");
 
@@ -154,4 +154,58 @@ fn dots_in_values_and_comments_are_welcome() {
     );
     load(&text, Path::new("router.toml"), &environment(Vec::new()))
         .unwrap_or_else(|faults| panic!("{faults}"));
+}
+
+/// Names from a document reach terminals and logs.
+#[test]
+fn nothing_that_a_terminal_obeys_is_in_a_message() {
+    let escape = "\"\\u001b[2J\\u0007\\u0085\"";
+    for text in [
+        format!("{escape} = 1"),
+        format!("[server]\nlisten = {escape}\n{escape} = 1"),
+        format!(
+            "[template.{escape}]\ncommand = {escape}\nargs = [{escape}]\n[template.{escape}.breaker]\nx = 1"
+        ),
+        format!(
+            "[template.t]\ncommand = \"c\"\n[[instance]]\nid = {escape}\ntemplate = {escape}\nvars = {{ {escape} = \"\" }}"
+        ),
+        format!("[[instance]]\nid = \"a\"\ntemplate = \"t\"\nenv = {{ {escape} = \"\" }}"),
+        format!("[storage]\nurl = {escape}\nversions_table = {escape}"),
+        format!(
+            "[plugins.config.{escape}]\n[plugins.grants.x]\nsecrets = [{escape}]\nhttp = [{escape}]"
+        ),
+        "a = \u{1b}[2J".to_owned(),
+    ] {
+        let faults = load(&text, Path::new("router.toml"), &environment(Vec::new())).unwrap_err();
+        let said = faults.to_string();
+        let obeyed = said.chars().find(|sign| sign.is_control() && *sign != '\n');
+        assert_eq!(obeyed, None, "{said:?}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_a_fault_like_any_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("router.toml");
+    let said = || {
+        let faults = load_file(&path, &environment(Vec::new())).unwrap_err();
+        faults
+            .to_string()
+            .replace(dir.path().to_str().unwrap(), "DIR")
+    };
+    assert!(
+        said().starts_with("DIR/router.toml: cannot be read: No such file"),
+        "{}",
+        said()
+    );
+    std::fs::write(&path, b"# \xc3\xa4\n# \xc3\xa4\xff\n").unwrap();
+    assert!(
+        said().starts_with("DIR/router.toml:2:4: this is not UTF-8\n"),
+        "{}",
+        said()
+    );
+    std::fs::write(&path, "ä".repeat(600_000)).unwrap();
+    assert!(said().contains("allowed are 1048576"), "{}", said());
+    std::fs::write(&path, SHIPPED).unwrap();
+    load_file(&path, &environment(Vec::new())).unwrap();
 }

@@ -24,6 +24,8 @@ pub(crate) struct Key<'s, 'r, 'a, T> {
 /// A value, where it was found.
 struct Found<T> {
     value: Option<T>,
+    /// Whether there is anything, be it faulty.
+    given: bool,
     origin: SettingOrigin,
 }
 
@@ -98,7 +100,7 @@ impl<'s, 'r, 'a, T: Value> Key<'s, 'r, 'a, T> {
     /// The value; without one, or with a faulty one, there is a fault.
     pub(crate) fn required(self, remedy: &str) -> Option<T> {
         let found = self.find();
-        if found.value.is_none() && found.origin == SettingOrigin::Default {
+        if !found.given {
             let section = self.section;
             let key = section.key_path(self.name);
             section
@@ -115,17 +117,14 @@ impl<'s, 'r, 'a, T: Value> Key<'s, 'r, 'a, T> {
         let path = section.key_path(self.name);
         let mut found = Found {
             value: None,
+            given: false,
             origin: SettingOrigin::Default,
         };
         if let Some((at, node)) = section.entry(self.name) {
             reader.remember(&path, at.or(node.at));
             let place = reader.place(node.at);
-            if let Place::Line { line, .. } = place {
-                found.origin = SettingOrigin::Line(line);
-            } else {
-                // In a body there are no lines; that it was given still matters.
-                found.origin = SettingOrigin::Line(0);
-            }
+            found.given = true;
+            found.origin = SettingOrigin::of(Some(&place));
             match T::read(&node.raw).and_then(|value| self.judge(value)) {
                 Ok(value) => found.value = Some(value),
                 Err(refusals) => reader.refused(&path, &place, refusals),
@@ -167,6 +166,7 @@ impl<'s, 'r, 'a, T: Value> Key<'s, 'r, 'a, T> {
             Ok(value) => found.value = Some(value),
             Err(refusals) => reader.refused(&path, &place, refusals),
         }
+        found.given = true;
         found.origin = SettingOrigin::Variable(name.clone());
         found
     }

@@ -101,11 +101,7 @@ impl Section<'_, '_> {
         let in_file = self.secret_in_document(key);
         let in_environment = self.secret_in_environment(key);
         let found = in_environment.or(in_file);
-        let origin = match found.as_ref().map(|found| &found.place) {
-            None | Some(Place::Body) => SettingOrigin::Default,
-            Some(Place::Line { line, .. }) => SettingOrigin::Line(*line),
-            Some(Place::Variable(name)) => SettingOrigin::Variable(name.clone()),
-        };
+        let origin = SettingOrigin::of(found.as_ref().map(|found| &found.place));
         if let Some(found) = &found {
             let path = self.key_path(key.name);
             self.reader
@@ -176,12 +172,8 @@ impl Section<'_, '_> {
                 }
             }
         });
-        let origin = file.map_or(SettingOrigin::Default, |(_, node)| {
-            match self.reader.place(node.at) {
-                Place::Line { line, .. } => SettingOrigin::Line(line),
-                Place::Variable(_) | Place::Body => SettingOrigin::Default,
-            }
-        });
+        let place = file.map(|(_, node)| self.reader.place(node.at));
+        let origin = SettingOrigin::of(place.as_ref());
         self.reader.settings.borrow_mut().push(Setting {
             key: self.key_path(key.file_name),
             schema_key: join(&self.schema_path, key.file_name),

@@ -7,7 +7,7 @@ use crate::{
     node::{Node, Raw, Table},
     reader::{Key, Reader, join, upper},
     suggest::nearest,
-    value::{Value, cut},
+    value::Value,
 };
 
 /// A table that may be there, and its keys. [`Section::close`] reports the keys that nobody asked for.
@@ -137,10 +137,7 @@ impl<'r, 'a> Section<'r, 'a> {
                 .is_there()
                 .then(|| format!("{{ {} }}", names.join(", "))),
             default: None,
-            origin: match (section.is_there(), &section.place) {
-                (true, Place::Line { line, .. }) => SettingOrigin::Line(*line),
-                _ => SettingOrigin::Default,
-            },
+            origin: SettingOrigin::of(section.is_there().then_some(&section.place)),
             applies: Applies::Live,
             secret: None,
             compared: false,
@@ -176,8 +173,7 @@ impl<'r, 'a> Section<'r, 'a> {
                 }
             };
             let place = self.reader.place(entry.at.or(entry.node.at));
-            self.reader
-                .fault(place, self.key_path(&cut(name)), what, remedy);
+            self.reader.fault(place, self.key_path(name), what, remedy);
         }
     }
 
