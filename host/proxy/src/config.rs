@@ -11,6 +11,8 @@ pub struct ProxyLimits {
     pub bodies_bytes_max: usize,
     /// How long a client may take to send a body.
     pub body_timeout: Duration,
+    /// Most messages in one batch (2025-03-26). Each request among them costs what a request of its own does.
+    pub batch_messages_max: usize,
     /// Most sessions of one instance that are kept in memory.
     pub sessions_per_instance_max: usize,
     /// A session that did nothing for so long, with no stream open, is forgotten; its id stays valid.
@@ -43,6 +45,7 @@ impl Default for ProxyLimits {
             body_bytes_max: 16 * 1024 * 1024,
             bodies_bytes_max: 256 * 1024 * 1024,
             body_timeout: Duration::from_secs(30),
+            batch_messages_max: 100,
             sessions_per_instance_max: 10_000,
             session_idle: Duration::from_secs(30 * 60),
             // An editor that stays open over the holidays.

@@ -19,8 +19,10 @@ use router_core::{
 use router_upstream::{CallError, Reply, ReplySink};
 
 use crate::{
+    batch::Batch,
     events::StreamId,
     fault::Fault,
+    forward::Incoming,
     observe::{ErrorKind, Finished, RequestClass},
     proxy::Proxy,
     session::Session,
@@ -37,6 +39,8 @@ pub(crate) struct Exchange {
     id: Box<str>,
     class: RequestClass,
     begun: Instant,
+    /// The batch that it came in.
+    batch: Option<Arc<Batch>>,
     permit: Mutex<Option<Permit>>,
     phase: Mutex<Phase>,
 }
@@ -63,31 +67,30 @@ pub(crate) enum Outcome {
 }
 
 impl Exchange {
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "each is one fact of the request; a builder would hide none of them"
-    )]
     pub(crate) fn new(
         proxy: &Arc<Proxy>,
         session: &Arc<Session>,
         entry: &Arc<Entry>,
         run: Run,
-        id: &str,
-        class: RequestClass,
-        begun: Instant,
+        incoming: &Incoming<'_>,
         permit: Permit,
     ) -> Arc<Self> {
         session.in_flight.fetch_add(1, Ordering::Relaxed);
+        let phase = match incoming.batch {
+            Some(batch) => Phase::Streaming(batch.stream),
+            None => Phase::Waiting(None),
+        };
         Arc::new(Self {
             proxy: proxy.clone(),
             session: session.clone(),
             entry: entry.clone(),
             run,
-            id: id.into(),
-            class,
-            begun,
+            id: incoming.id.into(),
+            class: incoming.class,
+            begun: incoming.begun,
+            batch: incoming.batch.cloned(),
             permit: Mutex::new(Some(permit)),
-            phase: Mutex::new(Phase::Waiting(None)),
+            phase: Mutex::new(phase),
         })
     }
 
@@ -212,14 +215,13 @@ impl ReplySink for Exchange {
                 // Whoever has yet to pick the stream up finds it.
                 *phase = Phase::Streaming(stream);
                 drop(phase);
-                match ended {
-                    Ok(message) => self
-                        .session
-                        .push_answer(stream, &String::from_utf8_lossy(&message)),
-                    Err(fault) => {
-                        let fault = self.proxy.with_next(fault);
-                        self.session.push_answer(stream, &fault.message(&self.id));
-                    }
+                let message = match ended {
+                    Ok(message) => String::from_utf8_lossy(&message).into_owned(),
+                    Err(fault) => self.proxy.with_next(fault).message(&self.id),
+                };
+                match &self.batch {
+                    Some(batch) => batch.answer(&self.session, &message),
+                    None => self.session.push_answer(stream, &message),
                 }
             }
             Phase::Ended(_) | Phase::Over => {}

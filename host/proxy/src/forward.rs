@@ -16,6 +16,7 @@ use tokio::{
 };
 
 use crate::{
+    batch::Batch,
     exchange::{Exchange, Outcome},
     fault::{Fault, Thing, json},
     observe::RequestClass,
@@ -39,6 +40,8 @@ pub(crate) struct Incoming<'a> {
     pub(crate) id: &'a str,
     pub(crate) class: RequestClass,
     pub(crate) begun: std::time::Instant,
+    /// The batch that it came in.
+    pub(crate) batch: Option<&'a Arc<Batch>>,
 }
 
 impl Proxy {
@@ -76,7 +79,7 @@ impl Proxy {
 
     /// Sends a request to the instance's present run, and again to its next one where the connection turned out to have
     /// ended before anything was sent.
-    async fn send(
+    pub(crate) async fn send(
         self: &Arc<Self>,
         session: &Arc<Session>,
         incoming: &Incoming<'_>,
@@ -93,16 +96,7 @@ impl Proxy {
             if entry.is_use_news(now_ms) {
                 self.tell_driver(Event::Used(entry.key.clone()));
             }
-            let exchange = Exchange::new(
-                self,
-                session,
-                &entry,
-                upstream.run(),
-                incoming.id,
-                incoming.class,
-                incoming.begun,
-                permit,
-            );
+            let exchange = Exchange::new(self, session, &entry, upstream.run(), incoming, permit);
             let sent = session.attach(&upstream).and_then(|key| {
                 let sink = exchange.clone();
                 let called = upstream.call(key, incoming.source, incoming.envelope, sink);

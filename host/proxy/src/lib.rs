@@ -4,6 +4,7 @@
 //! request goes stands in the [`RoutingTable`], whether it may go is asked of the breaker's cell, and how it ended is told to
 //! the driver. A request to a ready instance waits for nobody else.
 
+mod batch;
 mod body;
 mod config;
 mod events;

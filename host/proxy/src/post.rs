@@ -11,6 +11,7 @@ use router_upstream::{
 };
 
 use crate::{
+    batch::is_batch,
     fault::{Fault, Thing},
     forward::Incoming,
     headers::{self, instance_of},
@@ -31,6 +32,9 @@ impl Proxy {
             Ok(received) => received,
             Err(fault) => return refuse(self.on_known(fault, &parts), "", RequestClass::Other),
         };
+        if is_batch(&received) {
+            return self.post_batch(&parts, &received, begun).await;
+        }
         let (text, envelope) = match Envelope::parse(&received) {
             Ok(parsed) => parsed,
             Err(error) => {
@@ -54,6 +58,7 @@ impl Proxy {
             id,
             class,
             begun,
+            batch: None,
         };
         if shape == Shape::Request && method == "initialize" {
             return self.initialize(&instance, &incoming).await;
@@ -67,7 +72,7 @@ impl Proxy {
             return self.forward(&session, &incoming).await;
         }
         match self.pass_on(&session, text, &envelope, shape) {
-            Ok(response) => response,
+            Ok(()) => accepted(),
             Err(fault) => refuse(fault, "", class),
         }
     }
@@ -101,13 +106,13 @@ impl Proxy {
     }
 
     /// A notification or an answer: taken, and nothing to say about it.
-    fn pass_on(
+    pub(crate) fn pass_on(
         self: &Arc<Self>,
         session: &Arc<crate::session::Session>,
         text: &str,
         envelope: &Envelope<'_>,
         shape: Shape,
-    ) -> Result<Response, Fault> {
+    ) -> Result<(), Fault> {
         let entry = self.entry(&session.instance)?;
         // The connection that is attached now, also one that is draining: an answer belongs to where the question came from.
         let attached = match (session.attached(), &entry.upstream) {
@@ -125,17 +130,11 @@ impl Proxy {
             (Some((upstream, key)), _) if upstream.respond(key, text, envelope) => {}
             _ => return Err(Fault::new(Thing::NotAsked).on(&session.instance)),
         }
-        let mut response = Response::new(Body::empty());
-        *response.status_mut() = StatusCode::ACCEPTED;
-        // Some proxies hold back an answer that neither has a length nor ends the connection.
-        response
-            .headers_mut()
-            .insert(header::CONTENT_LENGTH, 0.into());
-        Ok(response)
+        Ok(())
     }
 
     /// Names the instance in a fault that was found before the path was looked at.
-    fn on_known(&self, fault: Fault, parts: &request::Parts) -> Fault {
+    pub(crate) fn on_known(&self, fault: Fault, parts: &request::Parts) -> Fault {
         match instance_of(parts.uri.path()) {
             Ok(instance) if self.parts.table.get(instance.as_str()).is_some() => {
                 fault.on(&instance)
@@ -143,6 +142,17 @@ impl Proxy {
             _ => fault,
         }
     }
+}
+
+/// The answer to messages that have none.
+pub(crate) fn accepted() -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::ACCEPTED;
+    // Some proxies hold back an answer that neither has a length nor ends the connection.
+    response
+        .headers_mut()
+        .insert(header::CONTENT_LENGTH, 0.into());
+    response
 }
 
 /// The version of a request of the era without `initialize`.

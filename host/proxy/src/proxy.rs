@@ -131,6 +131,12 @@ impl Proxy {
         self.registry.count(instance)
     }
 
+    /// How many requests wait for an instance to start.
+    #[must_use]
+    pub fn waiting_count(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     /// Ends every open stream, so that a graceful shutdown of the HTTP server can complete. Sessions stay valid: their
     /// ids work with the next router, and clients resume their streams there.
     pub fn close_streams(&self) {

@@ -207,6 +207,11 @@ impl Session {
         self.count(pushed);
     }
 
+    /// The stream of a request ends with what it holds.
+    pub(crate) fn finish_answer(&self, id: StreamId) {
+        self.state.lock().log.finish(id);
+    }
+
     /// Reads the stream of a request.
     pub(crate) fn read_answer(self: &Arc<Self>, id: StreamId) -> Option<SseBody> {
         let reader = self.state.lock().log.read(id)?;

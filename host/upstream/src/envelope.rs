@@ -12,6 +12,10 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
+mod batch;
+
+pub use batch::split_batch;
+
 /// How deeply a message may nest. Parsers behind us recurse (Python's gives up near 1,000, `serde_json`'s at 128 by
 /// default); scene trees and JSON schemas stay far below this.
 pub const DEPTH_MAX: usize = 512;

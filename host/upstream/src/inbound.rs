@@ -3,12 +3,11 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use bytes::Bytes;
-use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use crate::{
     cache::ListKind,
-    envelope::{Envelope, EnvelopeError, Shape, member, range_in, splice, string_of},
+    envelope::{Envelope, EnvelopeError, Shape, member, range_in, splice, split_batch, string_of},
     lines::Ends,
     reply::{CallError, Reply, ReplySink},
     sessions::{LogLevel, SessionKey, SessionSink},
@@ -79,14 +78,16 @@ impl Upstream {
 
     /// 2025-03-26 lets a server answer with several messages in one array.
     fn hear_batch(&self, line: &[u8]) {
-        let messages: Result<Vec<&RawValue>, _> = serde_json::from_slice(line);
-        let Ok(messages) = messages else {
-            return self.refuse_line(line, &EnvelopeError::Batch);
+        let text = std::str::from_utf8(line).unwrap_or_default();
+        // As many as there can be requests to answer.
+        let messages = match split_batch(text, self.config.limits.in_flight_max) {
+            Ok(messages) => messages,
+            Err(error) => return self.refuse_line(line, &error),
         };
         for message in messages {
-            match Envelope::parse_text(message.get()) {
-                Ok(envelope) => self.take(message.get(), &envelope),
-                Err(error) => self.refuse_line(message.get().as_bytes(), &error),
+            match Envelope::parse_text(message) {
+                Ok(envelope) => self.take(message, &envelope),
+                Err(error) => self.refuse_line(message.as_bytes(), &error),
             }
         }
     }

@@ -1,4 +1,4 @@
-//! An MCP server that does what the arguments of its tools say, on the far end of a pair of in-memory pipes.
+//! An MCP server that does what the arguments of its tools say, on the far end of a pair of pipes.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -7,7 +7,8 @@ use router_core::{InstanceId, Run};
 use router_upstream::{Closed, IgnoreEvents, Upstream, UpstreamConfig};
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, ReadHalf, WriteHalf, split},
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    net::unix::pipe,
     sync::{Notify, mpsc},
     task::JoinHandle,
 };
@@ -43,13 +44,18 @@ impl Instance {
     ) -> Self {
         let mut config = UpstreamConfig::new(id.clone(), Run(run), format!("e{run}"));
         adjust(&mut config);
-        let (ours, theirs) = tokio::io::duplex(1 << 20);
-        let (reader, writer) = split(ours);
-        let (upstream, connection) = Upstream::open(config, reader, writer, Arc::new(IgnoreEvents));
+        let (stdin, theirs_in) = pipe::pipe().unwrap();
+        let (theirs_out, stdout) = pipe::pipe().unwrap();
+        let (stdin, stdout) = (
+            stdin.into_nonblocking_fd().unwrap(),
+            stdout.into_nonblocking_fd().unwrap(),
+        );
+        let (upstream, connection) =
+            Upstream::open_pipes(config, stdin, stdout, Arc::new(IgnoreEvents)).unwrap();
         let connection = tokio::spawn(connection);
         let seen = Arc::new(Seen::default());
         let (orders, taken) = mpsc::unbounded_channel();
-        tokio::spawn(serve(theirs, seen.clone(), taken));
+        tokio::spawn(serve((theirs_in, theirs_out), seen.clone(), taken));
         let patience = Duration::from_secs(10);
         let handshake = upstream.handshake(patience).await.unwrap();
         let tools = upstream.tools(patience).await.unwrap();
@@ -111,8 +117,11 @@ impl Instance {
     }
 }
 
-async fn serve(pipes: DuplexStream, seen: Arc<Seen>, mut orders: mpsc::UnboundedReceiver<Order>) {
-    let (reader, writer) = split(pipes);
+async fn serve(
+    (reader, writer): (pipe::Receiver, pipe::Sender),
+    seen: Arc<Seen>,
+    mut orders: mpsc::UnboundedReceiver<Order>,
+) {
     let mut server = Server {
         lines: BufReader::new(reader),
         writer,
@@ -150,8 +159,8 @@ async fn serve(pipes: DuplexStream, seen: Arc<Seen>, mut orders: mpsc::Unbounded
 }
 
 struct Server {
-    lines: BufReader<ReadHalf<DuplexStream>>,
-    writer: WriteHalf<DuplexStream>,
+    lines: BufReader<pipe::Receiver>,
+    writer: pipe::Sender,
     seen: Arc<Seen>,
     held: VecDeque<Value>,
     /// Requests that wait for the answer to a question: the question's id and the request's.

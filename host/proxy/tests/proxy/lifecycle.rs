@@ -11,7 +11,7 @@ use router_proxy::{ErrorKind, ProxyLimits};
 use serde_json::json;
 
 use crate::{
-    client::{Events, whole},
+    client::{Events, soon, whole},
     instance::Instance,
     world::World,
 };
@@ -92,6 +92,34 @@ async fn so_many_wait_for_a_start_and_no_more() {
     );
     let _instance = world.start_run(1).await;
     assert!(first.await.unwrap().body["result"].is_object());
+}
+
+#[tokio::test]
+async fn who_hangs_up_while_an_instance_starts_waits_no_more() {
+    let limits = ProxyLimits {
+        waiting_max: 1,
+        ..ProxyLimits::default()
+    };
+    let mut world = World::with(limits, std::sync::Arc::default(), "e1").await;
+    world.route(Route::Startable { wait_ms: 60_000 });
+    let initialize = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": "2025-11-25"}});
+    for _ in 0..3 {
+        let hasty = tokio::spawn({
+            let (client, initialize) = (world.raw_client(), initialize.clone());
+            async move { whole(client.post(&initialize).await).await }
+        });
+        assert!(matches!(world.next_event().await, Event::Demand(_)));
+        hasty.abort();
+        assert!(hasty.await.is_err());
+        // Its place is free as soon as the server has noticed; until then the next one would be refused.
+        soon("its place to be free", async {
+            while world.proxy.waiting_count() > 0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+    assert_eq!(world.proxy.session_count(&world.id), 0);
 }
 
 #[tokio::test]

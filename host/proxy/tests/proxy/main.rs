@@ -7,6 +7,7 @@
     reason = "a test fails by panicking, also in its helpers, which take what `json!` makes"
 )]
 
+mod batches;
 mod client;
 mod instance;
 mod lifecycle;
@@ -14,4 +15,5 @@ mod refusals;
 mod requests;
 mod sessions;
 mod streams;
+mod versions;
 mod world;

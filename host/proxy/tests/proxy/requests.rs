@@ -252,32 +252,46 @@ async fn how_requests_end_is_told_to_metrics_and_driver() {
 async fn an_open_breaker_rejects_in_the_runbooks_words() {
     let (world, instance) = World::ready().await;
     let client = world.client().await;
-    world.set_breaker(BreakerSetting {
-        state: BreakerState::Open,
-        generation: 2,
-        // The clock goes on meanwhile: a minute ahead, and the text is compared without its last digits.
-        retry_at_ms: Some(world.now_ms() + 60_000),
-        ..BreakerSetting::default()
-    });
-    let answer = client.work_json(9, json!({})).await;
-    assert_eq!(
-        (answer.status.as_u16(), &answer.body["id"]),
-        (200, &json!(9))
-    );
-    let message = answer.message();
-    let ms: u64 = message
-        .strip_prefix("Circuit breaker is OPEN. Retry in ")
-        .unwrap()
-        .strip_suffix("ms")
-        .unwrap()
-        .parse()
-        .unwrap();
-    assert!((40_000..=60_000).contains(&ms), "{message}");
-    assert_eq!(answer.body["error"]["data"]["retryAfterMs"], ms);
-    let seconds: u64 = answer.header("retry-after").unwrap().parse().unwrap();
-    assert_eq!(seconds, ms.div_ceil(1000));
+    world.stop_clock();
+    let cases = [
+        (
+            Some(25_000),
+            "Circuit breaker is OPEN. Retry in 25000ms",
+            Some("25"),
+        ),
+        (
+            Some(24_001),
+            "Circuit breaker is OPEN. Retry in 24001ms",
+            Some("25"),
+        ),
+        (Some(0), "Circuit breaker is OPEN. Retry in 0ms", Some("1")),
+        (
+            None,
+            "Circuit breaker is OPEN. An operator isolated this instance until the breaker is reset",
+            None,
+        ),
+    ];
+    for (generation, (retry_after_ms, words, seconds)) in (2..).zip(cases) {
+        world.set_breaker(BreakerSetting {
+            state: BreakerState::Open,
+            generation,
+            retry_at_ms: retry_after_ms.map(|ms| world.now_ms() + ms),
+            ..BreakerSetting::default()
+        });
+        let answer = client.work_json(9, json!({})).await;
+        assert_eq!(
+            (answer.status.as_u16(), &answer.body["id"]),
+            (200, &json!(9))
+        );
+        assert_eq!(answer.message(), words);
+        assert_eq!(
+            answer.body["error"]["data"]["retryAfterMs"],
+            json!(retry_after_ms)
+        );
+        assert_eq!(answer.header("retry-after"), seconds);
+    }
     assert_eq!(instance.count("tools/call"), 0);
-    assert_eq!(world.notes.errors(), [ErrorKind::Breaker]);
+    assert_eq!(world.notes.errors(), [ErrorKind::Breaker; 4]);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Instant,
 };
@@ -38,6 +38,7 @@ pub(crate) struct World {
     pub(crate) events: mpsc::Receiver<Event>,
     pub(crate) notes: Arc<Notes>,
     clock: Arc<AtomicU64>,
+    is_clock_stopped: Arc<AtomicBool>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -115,13 +116,18 @@ impl World {
         let (sender, events) = mpsc::channel(64);
         let notes = Arc::new(Notes::default());
         let clock = Arc::new(AtomicU64::new(1_000));
+        let is_clock_stopped = Arc::new(AtomicBool::new(false));
         let (begun, base) = (Instant::now(), clock.clone());
+        let is_stopped = is_clock_stopped.clone();
         let proxy = Proxy::new(ProxyParts {
             table: table.clone(),
             seal: seals,
             observer: notes.clone(),
             events: sender,
             clock: Arc::new(move || {
+                if is_stopped.load(Ordering::Relaxed) {
+                    return Now::at(base.load(Ordering::Relaxed));
+                }
                 let elapsed = u64::try_from(begun.elapsed().as_millis()).unwrap();
                 Now::at(base.load(Ordering::Relaxed) + elapsed)
             }),
@@ -142,6 +148,7 @@ impl World {
             events,
             notes,
             clock,
+            is_clock_stopped,
             tasks: vec![serving, running],
         }
     }
@@ -203,6 +210,11 @@ impl World {
 
     pub(crate) fn now_ms(&self) -> u64 {
         self.clock.load(Ordering::Relaxed)
+    }
+
+    /// From now on it is [`World::now_ms`].
+    pub(crate) fn stop_clock(&self) {
+        self.is_clock_stopped.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn set_breaker(&self, setting: BreakerSetting) {

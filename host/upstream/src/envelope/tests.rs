@@ -3,7 +3,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     DEPTH_MAX, Envelope, EnvelopeError, Shape, is_deeper_than, member, progress_token, range_in,
-    splice, string_of,
+    splice, split_batch, string_of,
 };
 
 fn parse(text: &str) -> Result<Envelope<'_>, EnvelopeError> {
@@ -264,4 +264,30 @@ proptest! {
         }
         prop_assert_eq!(is_deeper_than(&value.to_string(), limit), depth(&value) > limit);
     }
+}
+
+#[test]
+fn batches_are_taken_apart_within_a_bound() {
+    let cases: [(&str, Result<&[&str], &str>); 7] = [
+        (
+            r#"[{"id":1}, [2] ,"x"]"#,
+            Ok(&[r#"{"id":1}"#, "[2]", "\"x\""]),
+        ),
+        ("[1,2,3,4]", Ok(&["1", "2", "3", "4"])),
+        ("[]", Err("empty")),
+        ("[1,2,3,4,5]", Err("more than 4 messages")),
+        ("[1,]", Err("trailing comma")),
+        ("[1] 2", Err("trailing characters")),
+        ("{}", Err("a batch of messages")),
+    ];
+    for (text, expected) in cases {
+        let split = split_batch(text, 4).map_err(|error| error.to_string());
+        match (&split, expected) {
+            (Ok(messages), Ok(expected)) => assert_eq!(messages, expected, "{text}"),
+            (Err(error), Err(words)) => assert!(error.contains(words), "{text}: {error}"),
+            _ => panic!("{text}: {split:?}"),
+        }
+    }
+    let deep = format!("[{}1{}]", "[".repeat(100_000), "]".repeat(100_000));
+    assert_eq!(split_batch(&deep, 4).map(|messages| messages.len()), Ok(1));
 }
