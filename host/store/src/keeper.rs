@@ -107,16 +107,14 @@ enum Seen {
 }
 
 async fn look(database: &Database, connected: bool, doubted: bool, answered: u64) -> Seen {
-    if connected {
-        let probe = Probe {
-            // A doubt may be about writing: a full disk still reads.
-            seen: doubted.then(|| seen(database)),
-        };
-        let started = Instant::now();
-        let all_in_use = database
-            .pools()
-            .is_some_and(|pools| pools.figures().in_use >= pools.figures().max);
-        if all_in_use {
+    if let Some(pools) = database.pools().filter(|_| connected) {
+        let figures = pools.figures();
+        if !pools.is_in_place(&database.target) {
+            tracing::error!(
+                kind = "database",
+                "the database file was moved or removed under us: rows of the last seconds went with it"
+            );
+        } else if figures.in_use >= figures.max {
             if database.answered() != answered {
                 return Seen::Busy;
             }
@@ -125,18 +123,28 @@ async fn look(database: &Database, connected: bool, doubted: bool, answered: u64
                 Ok(_) => Seen::Busy,
                 Err(error) => Seen::Lost(error),
             };
-        }
-        if let Ok(found) = database.run(&probe, PROBE_MAX).await {
-            return match usable(found, &database.target) {
-                Ok(()) => Seen::Fine(started.elapsed()),
-                Err(error) => Seen::Lost(error),
-            };
+        } else if let Some(seen) = probe(database, doubted).await {
+            return seen;
         }
     }
     match establish(database).await {
         Ok((pools, latency)) => Seen::Anew(pools, latency),
         Err(error) => Seen::Lost(error),
     }
+}
+
+/// A question to the database through the pool; `None` when it was not answered.
+async fn probe(database: &Database, doubted: bool) -> Option<Seen> {
+    let probe = Probe {
+        // A doubt may be about writing: a full disk still reads.
+        seen: doubted.then(|| seen(database)),
+    };
+    let started = Instant::now();
+    let found = database.run(&probe, PROBE_MAX).await.ok()?;
+    Some(match usable(found, &database.target) {
+        Ok(()) => Seen::Fine(started.elapsed()),
+        Err(error) => Seen::Lost(error),
+    })
 }
 
 /// Connects outside the pool and does once what every new connection may rely on: the schema is usable, writing works,

@@ -13,7 +13,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{PoolFigures, StoreOptions, link::Link, target::Target, versions::VersionsTable};
+use crate::{
+    PoolFigures, StoreOptions,
+    link::Link,
+    target::{FileIdentity, Target},
+    versions::VersionsTable,
+};
 
 /// SQLite has one writer; more than a few readers gain nothing and each costs a thread.
 const SQLITE_CONNECTIONS_MAX: u32 = 4;
@@ -39,6 +44,8 @@ pub(crate) struct Pools {
     retired: CancellationToken,
     /// The users' table as it was found when the pool was made.
     pub(crate) versions: Option<VersionsTable>,
+    /// Which file a pool of SQLite writes to.
+    file: Option<FileIdentity>,
 }
 
 impl Pools {
@@ -80,7 +87,14 @@ impl Pools {
             max,
             retired: CancellationToken::new(),
             versions,
+            file: target.file_identity(),
         }
+    }
+
+    /// Whether the file that is written to still stands where it should. One that was moved or removed takes rows and
+    /// nobody ever finds them.
+    pub(crate) fn is_in_place(&self, target: &Target) -> bool {
+        self.file == target.file_identity()
     }
 
     /// A place in the pool, within `wait`; `None` when every connection stayed in use.

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{DirBuilder, OpenOptions},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     str::FromStr as _,
     time::Duration,
@@ -31,6 +31,10 @@ pub(crate) enum Target {
     /// A SQLite file.
     Sqlite(Box<SqliteConnectOptions>, PathBuf),
 }
+
+/// A file, whatever it is called: its device and inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileIdentity(u64, u64);
 
 /// One connection outside the pool.
 pub(crate) enum Direct {
@@ -130,6 +134,17 @@ impl Target {
                 }
             }
             Self::Sqlite(_, path) => format!("sqlite://{}", path.display()),
+        }
+    }
+
+    /// Which file stands at the path now; `None` for a server, or where there is none.
+    pub(crate) fn file_identity(&self) -> Option<FileIdentity> {
+        match self {
+            Self::Postgres(_) => None,
+            Self::Sqlite(_, path) => {
+                let metadata = std::fs::metadata(path).ok()?;
+                Some(FileIdentity(metadata.dev(), metadata.ino()))
+            }
         }
     }
 

@@ -32,7 +32,7 @@ fn main() {
         .skip(1)
         .filter(|arg| !arg.starts_with('-'))
         .collect();
-    let scenarios: [(&str, fn()); 6] = [
+    let scenarios: [(&str, fn()); 7] = [
         ("killed_while_writing_the_spool_on_sqlite", || {
             killed_while_writing(false)
         }),
@@ -46,6 +46,10 @@ fn main() {
             killed_while_draining(true)
         }),
         ("a_full_disk_costs_no_row", a_full_disk),
+        (
+            "a_killed_test_leaves_no_server",
+            a_killed_test_leaves_no_server,
+        ),
         (
             "a_read_only_directory_is_no_reason_not_to_serve",
             a_read_only_directory,
@@ -66,6 +70,14 @@ fn main() {
 // What the child does.
 
 fn child(task: &str) {
+    if task == "cluster" {
+        let cluster = Cluster::start().unwrap();
+        assert_eq!(cluster.query("postgres", "SELECT 1").unwrap(), "1");
+        println!("{}", cluster.pid().unwrap());
+        loop {
+            std::thread::park();
+        }
+    }
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let variable = |name: &str| std::env::var(name).unwrap();
     let options = StoreOptions::new(variable("GMR_URL"), variable("GMR_DATA"), "child");
@@ -400,6 +412,52 @@ fn a_full_disk() {
     check_life("fill", &kept["fill"], ROWS);
 }
 
+/// A test that is killed with a server running, as root (then the server is `postgres`'s) and as somebody else.
+fn a_killed_test_leaves_no_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("child");
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    let temporary = dir.path().join("tmp");
+    std::fs::create_dir(&temporary).unwrap();
+    for path in [dir.path(), &temporary] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    let mut commands = vec![Command::new(&program)];
+    if rustix::process::geteuid().is_root() {
+        commands.push(as_nobody(&program));
+    }
+    for mut command in commands {
+        command
+            .env(CHILD, "cluster")
+            .env("TMPDIR", &temporary)
+            .stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let first = lines(&mut child)
+            .lines()
+            .next()
+            .expect("the server's pid")
+            .unwrap();
+        let server = Path::new("/proc").join(first);
+        assert!(server.exists());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        // A process that nobody has reaped yet has no command line any more.
+        while std::fs::read(server.join("cmdline")).is_ok_and(|line| !line.is_empty()) {
+            assert!(Instant::now() < deadline, "a server outlived its test");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+fn as_nobody(program: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"])
+        .arg(program);
+    command
+}
+
 /// Somebody without rights: neither the file nor the spool can be written. It says so, and holds what it is given.
 fn a_read_only_directory() {
     let place = Place::new(false);
@@ -412,11 +470,7 @@ fn a_read_only_directory() {
     }
     let plain = place.command("state");
     let mut unprivileged = if rustix::process::geteuid().is_root() {
-        let mut command = Command::new("setpriv");
-        command
-            .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"])
-            .arg(&program);
-        command
+        as_nobody(&program)
     } else {
         Command::new(&program)
     };

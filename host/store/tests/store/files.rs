@@ -118,6 +118,33 @@ async fn a_file_damaged_in_the_middle_of_use_loses_no_later_row() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_removed_under_us_is_noticed_and_begun_anew() {
+    let place = Place::sqlite();
+    let store = place.connected().await;
+    store.audit(row("gone with the file"));
+    flushed(&store).await;
+    let data = place.dir.path().join("data");
+    for name in ["router.db", "router.db-wal", "router.db-shm"] {
+        std::fs::rename(data.join(name), data.join(format!("old-{name}"))).unwrap();
+    }
+    within("a new file", async {
+        while store.counters().reconnects == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    store.audit(row("in the new file"));
+    flushed(&store).await;
+    let kept = all_rows(&store, "instance.restart").await;
+    assert_eq!(
+        (kept.len(), kept[0].target.as_str()),
+        (1, "in the new file")
+    );
+    assert!(store.state().borrow().is_connected());
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_path_that_cannot_be_is_no_reason_not_to_serve() {
     // A read-only file system, a directory where the file should be, a file where the directory should be.
     let place = Place::sqlite();
