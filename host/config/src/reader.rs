@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    Environment, Fault, Notice, Place, Setting,
+    Environment, Fault, Notice, Place, Secret, Setting,
     node::{Lines, Node, Table},
     suggest::nearest,
     value::{Refusal, Shape, Value, cut},
@@ -115,11 +115,12 @@ impl<'a> Reader<'a> {
         });
     }
 
-    /// Shows a secret's harmless part in place of `[redacted]`.
-    pub(crate) fn show(&self, key: &str, text: &str) {
+    /// Puts what a secret means in place of what was written: how it is shown, and what it is compared by.
+    pub(crate) fn mean(&self, key: &str, shown: &str, secret: &Secret) {
         let mut settings = self.settings.borrow_mut();
         for setting in settings.iter_mut().filter(|setting| setting.key == key) {
-            setting.value = Some(text.to_owned().show());
+            setting.value = Some(shown.to_owned().show());
+            setting.secret = Some(secret.clone());
         }
     }
 

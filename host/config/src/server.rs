@@ -101,6 +101,10 @@ impl Server {
         let section = root.child("server");
         let working_dir = root.reader.environment.working_dir();
         let seconds = Duration::from_secs;
+        let patience = |name, default| {
+            let key = section.key(name).restart();
+            key.within(seconds(1), seconds(3_600)).or(seconds(default))
+        };
         let hosts: Vec<HostText> = section.key("allowed_hosts").or(Vec::new());
         let server = Self {
             listen: section
@@ -156,16 +160,8 @@ impl Server {
                     .or(16_usize),
             ),
             // Longer than the pools of common clients keep an idle connection, so that it is the client who closes.
-            head_timeout: section
-                .key("head_timeout")
-                .restart()
-                .within(seconds(1), seconds(3_600))
-                .or(seconds(120)),
-            body_timeout: section
-                .key("body_timeout")
-                .restart()
-                .within(seconds(1), seconds(3_600))
-                .or(seconds(30)),
+            head_timeout: patience("head_timeout", 120),
+            body_timeout: patience("body_timeout", 30),
         };
         section.close();
         server

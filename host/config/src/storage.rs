@@ -99,8 +99,8 @@ impl Storage {
 }
 
 fn read_url(section: &Section<'_, '_>) -> (DatabaseUrl, Option<Place>) {
-    let working_dir = section.reader.environment.working_dir();
-    let default = || DatabaseUrl::parse(URL_DEFAULT, working_dir).expect("the default is a URL");
+    let (reader, key) = (section.reader, section.key_path("url"));
+    let working_dir = reader.environment.working_dir();
     let found = section.secret(&SecretKey {
         name: "url",
         file_name: "url_file",
@@ -108,21 +108,18 @@ fn read_url(section: &Section<'_, '_>) -> (DatabaseUrl, Option<Place>) {
         default: Some("\"sqlite://data/router.db\""),
         applies: Applies::Restart,
     });
-    let Some(found) = found else {
-        return (default(), None);
-    };
-    let url = DatabaseUrl::parse(found.secret.expose(), working_dir).unwrap_or_else(|what| {
+    let text = found
+        .as_ref()
+        .map_or(URL_DEFAULT, |found| found.secret.expose());
+    let place = found.as_ref().map(|found| found.place.clone());
+    let url = DatabaseUrl::parse(text, working_dir).unwrap_or_else(|what| {
         let what = format!("this is not the URL of a database: {what}");
         let remedy = "write sqlite://PATH or postgres://USER@HOST:PORT/DATABASE";
-        section
-            .reader
-            .fault(found.place.clone(), section.key_path("url"), what, remedy);
-        default()
+        reader.fault_at(&key, what, remedy);
+        DatabaseUrl::parse(URL_DEFAULT, working_dir).expect("the default is a URL")
     });
-    section
-        .reader
-        .show(&section.key_path("url"), url.to_string().as_str());
-    (url, Some(found.place))
+    reader.mean(&key, &url.to_string(), url.secret());
+    (url, place)
 }
 
 fn read_password(

@@ -57,6 +57,14 @@ fn nothing_changes_where_only_the_writing_does() {
     assert!(none.is_empty(), "{none:?}");
 }
 
+/// Writing a default down is no change.
+#[test]
+fn nothing_changes_where_a_default_is_written_down() {
+    let shipped = include_str!("../../../../config/router.toml");
+    let found = read("").diff(&read(shipped));
+    assert_eq!((found.live, found.restart), (Vec::new(), Vec::new()));
+}
+
 #[test]
 fn keys_are_told_apart_by_when_they_count() {
     let found = change(&[
