@@ -12,14 +12,14 @@ use std::collections::BTreeMap;
 use crate::{
     action::{Action, CommandError},
     breaker::Verdict,
-    event::{Adopted, Command, Event, PolicyKind, QuestionId},
+    event::{Adopted, Command, Event, PolicyKind, QuestionId, Verb},
     health::HealthVerdict,
     id::{InstanceId, Run, SlotKey},
     instance::Instance,
     planted::{Bugs, Planted},
     settings::{BreakerThresholds, Settings},
     slot::Slot,
-    spec::{InstanceSpec, Source},
+    spec::InstanceSpec,
     step::{Counters, Gate, Mandate, Step},
     time::{Now, earlier},
     view::{FleetView, Summary},
@@ -107,7 +107,7 @@ impl Fleet {
     #[must_use]
     pub fn spec(&self, id: &InstanceId) -> Option<&InstanceSpec> {
         let instance = self.instances.get(id)?;
-        (!instance.removed).then_some(&instance.spec)
+        (!instance.removed && !instance.unclaimed).then_some(&instance.spec)
     }
 
     /// The settings in force.
@@ -177,7 +177,10 @@ impl Fleet {
                 PolicyKind::Breaker | PolicyKind::Capacity | PolicyKind::AlertRule,
             )
             | Event::Tick => {}
-            Event::Database(reached) => self.watch.database = reached,
+            Event::Database(reached) => {
+                self.watch.database = reached;
+                self.settle_claims();
+            }
             Event::Disk(share) => self.watch.disk_share = share,
             Event::PluginsQuarantined(count) => self.watch.plugins_quarantined = count,
             Event::Shutdown => self.gate = Gate::ShuttingDown,
@@ -307,6 +310,11 @@ impl Fleet {
             None => Some(CommandError::UnknownInstance),
             Some(instance) if instance.removed => Some(CommandError::Removed),
             Some(_) if self.gate == Gate::ShuttingDown => Some(CommandError::ShuttingDown),
+            Some(instance)
+                if instance.unclaimed && matches!(command.verb, Verb::Start | Verb::Restart) =>
+            {
+                Some(CommandError::UnknownInstance)
+            }
             Some(_) => None,
         };
         match refused {
@@ -323,7 +331,8 @@ impl Fleet {
     fn demand(&mut self, key: &SlotKey) {
         let now_ms = self.now_ms;
         if let Some(instance) = self.instances.get_mut(&key.instance) {
-            if self.bugs.has(Planted::DemandBeatsStop) {
+            let is_down = instance.slots.values().all(Slot::is_over);
+            if is_down && self.bugs.has(Planted::DemandBeatsStop) {
                 instance.stopped = false;
             }
             if instance.mandate().permits_running()
@@ -378,18 +387,16 @@ impl Fleet {
         }
     }
 
-    /// Takes over a survivor. One that nobody defines any more is taken over all the same, in order to be stopped.
+    /// Takes over a survivor. One that nobody defines is taken over all the same: in order to be stopped, unless the database,
+    /// which may define it, is not there to be asked.
     fn adopt(&mut self, adopted: Adopted, out: &mut Vec<Action>) {
         if self.all_stopped {
             return;
         }
         let (key, now_ms) = (adopted.key.clone(), self.now_ms);
-        let orphan = || {
-            let spec = InstanceSpec::new(key.instance.clone(), Source::Config, adopted.digest);
-            let mut instance = Instance::new(spec, now_ms);
-            instance.removed = true;
-            instance
-        };
+        let unclaimed =
+            !self.watch.database && adopted.wanted && !self.bugs.has(Planted::UnclaimedStopped);
+        let orphan = || Instance::orphan(key.instance.clone(), adopted.digest, now_ms, unclaimed);
         let instance = self
             .instances
             .entry(key.instance.clone())
@@ -419,6 +426,8 @@ impl Fleet {
     }
 
     pub(crate) fn is_overdue(&self, id: &InstanceId) -> bool {
-        self.instances.get(id).is_some_and(Instance::is_overdue)
+        self.instances
+            .get(id)
+            .is_some_and(|instance| instance.is_overdue(self.bugs))
     }
 }

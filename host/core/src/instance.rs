@@ -1,21 +1,21 @@
 //! One instance: its definition, what an operator wants of it, its slots, its breaker, and the commands that wait for it.
 
+mod words;
+
 use std::collections::BTreeMap;
 
 use crate::{
     action::{Action, Axis, CommandError, Done, Transition},
     breaker::Breaker,
     event::Verb,
-    health::Health,
     id::{InstanceId, Run, SlotKey},
     permit::{BreakerSetting, BreakerState},
     planted::{Bugs, Planted},
     settings::{BreakerThresholds, Settings},
     slot::Slot,
-    spec::InstanceSpec,
+    spec::{InstanceSpec, Source},
     step::{Gate, Mandate, Step},
     time::earlier,
-    view::{InstanceView, Lifecycle, Status},
 };
 
 /// Commands that may wait for one instance at once. More callers than this are a loop somewhere.
@@ -27,6 +27,8 @@ pub(crate) struct Instance {
     pub(crate) spec: InstanceSpec,
     pub(crate) stopped: bool,
     pub(crate) removed: bool,
+    /// A survivor that no source has named so far, while one of them cannot be read: left as it is until that is known.
+    pub(crate) unclaimed: bool,
     pub(crate) slots: BTreeMap<u32, Slot>,
     pub(crate) breaker: Breaker,
     waiters: Vec<Waiter>,
@@ -54,6 +56,7 @@ impl Instance {
         let mut instance = Self {
             stopped: spec.stopped,
             removed: false,
+            unclaimed: false,
             slots: BTreeMap::new(),
             breaker: Breaker::new(now_ms),
             waiters: Vec::new(),
@@ -66,13 +69,30 @@ impl Instance {
         instance
     }
 
+    /// The place of a survivor that nobody defines (yet).
+    pub(crate) fn orphan(id: InstanceId, digest: u64, now_ms: u64, unclaimed: bool) -> Self {
+        let mut spec = InstanceSpec::new(id, Source::Config, digest);
+        // Nothing is known of how it is to be treated: so it is not touched.
+        spec.keep_on_exit = true;
+        spec.idle_stop_ms = None;
+        Self {
+            removed: !unclaimed,
+            unclaimed,
+            ..Self::new(spec, now_ms)
+        }
+    }
+
     pub(crate) fn id(&self) -> &InstanceId {
         &self.spec.id
     }
 
     /// Takes over a new definition under the same id.
     pub(crate) fn redefine(&mut self, spec: InstanceSpec, now_ms: u64) {
-        let newly_wanted = spec.autostart && (!self.spec.autostart || self.removed);
+        let is_new = self.removed || self.unclaimed;
+        let newly_wanted = spec.autostart && (!self.spec.autostart || is_new);
+        if std::mem::take(&mut self.unclaimed) {
+            self.stopped = spec.stopped;
+        }
         if self.removed {
             // It comes back as a new one; what of the old one still ends does so first.
             self.removed = false;
@@ -156,8 +176,8 @@ impl Instance {
     }
 
     /// Whether a slot that is meant to run is neither running nor failing, for longer than any start or stop takes.
-    pub(crate) fn is_overdue(&self) -> bool {
-        self.slots.values().any(Slot::is_overdue)
+    pub(crate) fn is_overdue(&self, bugs: Bugs) -> bool {
+        !bugs.has(Planted::StuckIsFine) && self.slots.values().any(Slot::is_overdue)
     }
 
     /// Obeys a command; what cannot be answered at once is answered by [`Instance::settle`].
@@ -250,6 +270,9 @@ impl Instance {
     /// Ends the step for this instance. Returns whether it is gone for good.
     pub(crate) fn settle(&mut self, step: &mut Step<'_>) -> bool {
         self.breaker.tick(step.now_ms);
+        if self.unclaimed && step.gate != Gate::ShuttingDown {
+            self.let_survivors_be();
+        }
         let mandate = Mandate {
             spec: &self.spec,
             stopped: self.stopped,
@@ -275,6 +298,16 @@ impl Instance {
             step.out.push(Action::InstanceGone(self.id().clone()));
         }
         is_gone
+    }
+
+    /// What is unclaimed may run on, but nobody knows how to start it again.
+    fn let_survivors_be(&mut self) {
+        for slot in self.slots.values_mut() {
+            slot.wanted &= slot.has_run();
+        }
+        if !self.slots.values().any(Slot::has_run) {
+            (self.removed, self.unclaimed) = (true, false);
+        }
     }
 
     pub(crate) fn next_wake(&self, gate: Gate, bugs: Bugs) -> Option<u64> {
@@ -359,93 +392,5 @@ impl Instance {
         let is_new = newer_than.is_none_or(|old| run > old);
         let run = Some(run);
         is_new.then_some(Ok(Done { pid, run }))
-    }
-
-    /// The one word that its view shows.
-    pub(crate) fn status(&self, gate: Gate) -> Status {
-        let mandate = self.mandate();
-        let lifecycle = combined(
-            self.slots
-                .values()
-                .map(|slot| slot.lifecycle(mandate, gate)),
-        );
-        Status::of(
-            lifecycle,
-            self.slots
-                .values()
-                .filter_map(Slot::health)
-                .max_by_key(badness),
-        )
-    }
-
-    pub(crate) fn view(&self, gate: Gate, now_ms: u64) -> InstanceView {
-        let mandate = self.mandate();
-        let slots: Vec<_> = self
-            .slots
-            .values()
-            .map(|slot| slot.view(mandate, gate, now_ms))
-            .collect();
-        let lifecycle = combined(slots.iter().map(|slot| slot.lifecycle));
-        let health = slots
-            .iter()
-            .filter_map(|slot| slot.health)
-            .max_by_key(badness);
-        // The slot that the instance's one line is about: the first of the combined lifecycle, and of those the least healthy.
-        let shown = slots
-            .iter()
-            .find(|slot| {
-                slot.lifecycle == lifecycle
-                    && (lifecycle != Lifecycle::Ready || slot.health == health)
-            })
-            .or(slots.first());
-        let breaker = self.breaker.view(now_ms);
-        let sum = slots
-            .iter()
-            .filter_map(|slot| slot.memory_bytes)
-            .reduce(u64::saturating_add);
-        InstanceView {
-            id: self.id().clone(),
-            source: self.spec.source,
-            status: Status::of(lifecycle, health),
-            lifecycle,
-            health,
-            reason: shown.map(|slot| slot.reason.clone()).unwrap_or_default(),
-            pid: shown.and_then(|slot| slot.pid),
-            run: shown.and_then(|slot| slot.run),
-            uptime_ms: shown.and_then(|slot| slot.uptime_ms),
-            retry_after_ms: shown
-                .and_then(|slot| slot.retry_after_ms)
-                .or(breaker.retry_after_ms),
-            breaker,
-            crash_loop: lifecycle == Lifecycle::CrashLoop,
-            restarts: slots.iter().map(|slot| slot.restarts).sum(),
-            last_error: shown.and_then(|slot| slot.last_error.clone()),
-            memory_bytes: sum,
-            in_flight: slots.iter().map(|slot| slot.in_flight).sum(),
-            wanted: self.is_wanted(),
-            slots,
-        }
-    }
-}
-
-/// One lifecycle for several slots: what serves comes first, then what is on its way, then what is wrong.
-fn combined(lifecycles: impl Iterator<Item = Lifecycle>) -> Lifecycle {
-    let rank = |lifecycle: &Lifecycle| match lifecycle {
-        Lifecycle::Ready => 0,
-        Lifecycle::Starting => 1,
-        Lifecycle::Draining => 2,
-        Lifecycle::CrashLoop => 3,
-        Lifecycle::Backoff => 4,
-        Lifecycle::Stopped => 5,
-        Lifecycle::Idle => 6,
-    };
-    lifecycles.min_by_key(rank).unwrap_or(Lifecycle::Idle)
-}
-
-fn badness(health: &Health) -> u8 {
-    match health {
-        Health::Healthy => 0,
-        Health::Degraded => 1,
-        Health::Unhealthy => 2,
     }
 }

@@ -15,6 +15,10 @@ pub(crate) enum Planted {
     BackoffNeverEnds,
     /// A survivor that the router before was stopping is not started again, whoever wants it.
     AdoptionForgetsIntent,
+    /// A survivor that only the lost database can define is stopped.
+    UnclaimedStopped,
+    /// Readiness does not mind what can be neither ended nor started.
+    StuckIsFine,
     /// Every pause is twice as long as it should be.
     BackoffTooLong,
     /// One failure fewer than allowed is a crash loop.

@@ -169,6 +169,11 @@ impl Slot {
         over && self.strays.is_empty()
     }
 
+    /// Whether a run of its own lives, or may.
+    pub(crate) fn has_run(&self) -> bool {
+        self.process().is_some()
+    }
+
     /// A request came while it was idle.
     pub(crate) fn demand(&mut self, now_ms: u64) {
         self.wanted = true;
@@ -182,13 +187,17 @@ impl Slot {
     /// An operator starts it: failures are forgotten, no limiter holds it.
     pub(crate) fn start_by_hand(&mut self, now_ms: u64) {
         self.demand(now_ms);
+        self.due_ms = None;
         self.forgive();
     }
 
     /// An operator restarts it. A start already under way is that restart.
     pub(crate) fn restart_by_hand(&mut self, step: &mut Step<'_>, mandate: Mandate<'_>) {
         self.demand(step.now_ms);
-        if !step.bugs.has(Planted::RestartLimited) {
+        self.due_ms = None;
+        if step.bugs.has(Planted::RestartLimited) {
+            self.tally.forget();
+        } else {
             self.forgive();
         }
         // Before adoption is finished, a survivor may still turn up that this restart is about.
@@ -219,7 +228,6 @@ impl Slot {
     /// Forgets failures, so that only the mandate and `wanted` decide about the next start.
     fn forgive(&mut self) {
         self.tally.forget();
-        self.due_ms = None;
         match &mut self.phase {
             Phase::Backoff { .. } | Phase::CrashLoop { .. } => self.phase = Phase::Down,
             Phase::Stopping(_, stop) => stop.forgiven = true,

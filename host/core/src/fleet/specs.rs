@@ -20,7 +20,8 @@ impl Fleet {
     ) {
         let named: BTreeSet<InstanceId> = specs.iter().map(|spec| spec.id.clone()).collect();
         for (id, instance) in &mut self.instances {
-            if instance.spec.source == source && !named.contains(id) {
+            let is_held = instance.spec.source == source && !instance.unclaimed;
+            if is_held && !named.contains(id) {
                 instance.removed = true;
             }
         }
@@ -40,7 +41,7 @@ impl Fleet {
                 self.instances
                     .insert(spec.id.clone(), Instance::new(spec, now_ms));
             }
-            Some(held) if !held.removed && held.spec.source != spec.source => {
+            Some(held) if !held.removed && !held.unclaimed && held.spec.source != spec.source => {
                 out.push(Action::SpecRefused {
                     instance: spec.id,
                     refused: spec.source,
@@ -48,6 +49,15 @@ impl Fleet {
                 });
             }
             Some(held) => held.redefine(spec, now_ms),
+        }
+    }
+
+    /// With the database back every source has spoken: what is still unclaimed is defined by nobody.
+    pub(super) fn settle_claims(&mut self) {
+        if self.watch.database {
+            for instance in self.instances.values_mut() {
+                instance.removed |= std::mem::take(&mut instance.unclaimed);
+            }
         }
     }
 

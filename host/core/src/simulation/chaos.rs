@@ -65,11 +65,11 @@ impl Plan {
         crash_loop.window_ms = pick(crash_loop.window_ms, &[120_000, 300_000]);
         let retry_ms = pick(
             crash_loop.slow_retry_ms.unwrap_or(0),
-            &[0, 120_000, 600_000, 600_000],
+            &[0, 20_000, 120_000, 600_000],
         );
         crash_loop.slow_retry_ms = (retry_ms > 0).then_some(retry_ms);
         settings.restart.forget_after_ms =
-            pick(settings.restart.forget_after_ms, &[60_000, 600_000]);
+            pick(settings.restart.forget_after_ms, &[20_000, 60_000, 600_000]);
         settings.health_every_ms = pick(settings.health_every_ms, &[5_000, 10_000, 60_000]);
         settings.ping_every_ms = pick(settings.ping_every_ms, &[10_000, 60_000]);
         settings.term_ms = pick(settings.term_ms, &[0, 2_000, 5_000]);
@@ -85,18 +85,25 @@ impl World {
             let id = InstanceId::parse(&format!("i{n}")).expect("a letter and a digit are an id");
             self.define(&id);
         }
-        for source in [Source::Config, Source::Api] {
-            let event = self.set_of(source);
-            self.later(0, Item::Deliver(event));
+        let config = self.set_of(Source::Config);
+        self.later(0, Item::Deliver(config));
+        if self.dice.chance(10) {
+            // The store cannot be read: what was registered there is not known for a while.
+            self.later(0, Item::Deliver(Event::Database(false)));
+            let known_ms = self.dice.between(5_000, 60_000);
+            self.later(known_ms, Item::StoreIsBack);
+        } else {
+            let api = self.set_of(Source::Api);
+            self.later(0, Item::Deliver(api));
         }
         let adopts = self.dice.chance(40);
         if adopts {
             self.survivors();
         }
-        let finish_ms = if adopts {
-            self.dice.between(100, 3_000)
-        } else {
-            1
+        let finish_ms = match (adopts, self.dice.chance(5)) {
+            (false, _) => 1,
+            (true, false) => self.dice.between(100, 3_000),
+            (true, true) => self.dice.between(3_000, 60_000),
         };
         self.later(finish_ms, Item::Deliver(Event::AdoptionFinished));
         self.later(1, Item::Sample);
@@ -104,7 +111,7 @@ impl World {
         self.later(3, Item::Chaos);
         let mut end_ms = *self
             .dice
-            .pick(&[20_000, 60_000, 120_000, 120_000, 300_000, 900_000])
+            .pick(&[20_000, 60_000, 120_000, 300_000, 900_000, 900_000])
             .unwrap_or(&120_000);
         if self.dice.chance(25) {
             self.later(end_ms, Item::Calm);
@@ -163,6 +170,12 @@ impl World {
             grows: often(40),
             same_words: often(100) > 0,
         }
+    }
+
+    pub(super) fn store_is_back(&mut self) {
+        let event = self.set_of(Source::Api);
+        self.deliver(event);
+        self.deliver(Event::Database(true));
     }
 
     fn set_of(&self, source: Source) -> Event {
@@ -314,7 +327,7 @@ impl World {
         let Some((key, run)) = self.dice.pick(&live).cloned() else {
             return;
         };
-        match self.dice.between(0, 4) {
+        match self.dice.between(0, 5) {
             0 => {
                 self.saw("shim lost");
                 self.tell(Event::ShimLost { key, run });
@@ -325,6 +338,14 @@ impl World {
                 error: "end of file".into(),
             }),
             2 => self.die(&key, run, Exit::Signal(9)),
+            // A shutdown may take as long as a process hangs, so not for ever.
+            4 if !self.shutting_down() => {
+                let until_ms = self.now_ms + self.dice.between(10_000, 120_000);
+                if let Some(proc) = self.procs.get_mut(&(key.clone(), run)) {
+                    proc.temper.unkillable_until_ms = until_ms;
+                }
+                self.tell(Event::ShimLost { key, run });
+            }
             3 => {
                 let tools = self.tools();
                 self.tell(Event::ToolsListed { key, run, tools });
@@ -393,14 +414,20 @@ impl World {
         for proc in self.procs.values_mut() {
             proc.temper = Temper::default();
         }
-        self.watched.by_hand = self.dice.chance(50);
-        if self.watched.by_hand {
-            let ids: Vec<InstanceId> = self.specs.keys().cloned().collect();
-            for id in ids {
-                self.order(id.clone(), Verb::BreakerReset);
-                self.order(id, Verb::Restart);
-                self.saw("manual restart");
-            }
+        if self.dice.chance(50) {
+            // What was on its way to the core may still come, and fail what is restarted too early.
+            self.later(30_000, Item::Hands);
+        }
+    }
+
+    /// An operator restarts everything.
+    pub(super) fn restart_all(&mut self) {
+        self.watched.by_hand = true;
+        let ids: Vec<InstanceId> = self.specs.keys().cloned().collect();
+        for id in ids {
+            self.order(id.clone(), Verb::BreakerReset);
+            self.order(id, Verb::Restart);
+            self.saw("manual restart");
         }
     }
 }

@@ -72,6 +72,8 @@ struct InstanceWatch {
     spec: InstanceSpec,
     stopped: bool,
     removed: bool,
+    /// Only a source that cannot be read may define it.
+    unclaimed: bool,
     breaker: BreakerWatch,
 }
 
@@ -97,6 +99,8 @@ struct SlotWatch {
     lifecycle: Option<Lifecycle>,
     lifecycle_since_ms: u64,
     retry_at_ms: Option<u64>,
+    /// Since when it is wanted and can be neither ended nor started.
+    stuck_since_ms: Option<u64>,
     /// It is in a crash loop that only an operator ends.
     permanent: bool,
     recycled_ms: Option<u64>,
@@ -132,11 +136,7 @@ impl World {
             Event::Demand(key) => self.expect_demand(key),
             Event::Used(key) => self.note_use(key),
             Event::AdoptionFinished => self.watched.adoption_finished = true,
-            Event::Adopted(adopted) => {
-                let at = (adopted.key.clone(), adopted.run);
-                self.reported.insert(at.clone());
-                self.watched.adopting = Some(at);
-            }
+            Event::Adopted(adopted) => self.expect_adoption(adopted),
             Event::Exited { key, run, .. } | Event::SpawnFailed { key, run, .. } => {
                 self.expect_end(key, *run, matches!(event, Event::Exited { .. }));
             }
@@ -158,12 +158,16 @@ impl World {
             Event::Answered { question, .. } => self.expect_answer(*question, true),
             Event::Unanswered { question, .. } => self.expect_answer(*question, false),
             Event::PolicyChanged(_) => self.void_questions(),
-            Event::Database(reached) => self.watched.standing.database_lost = !reached,
+            Event::Database(reached) => {
+                self.watched.standing.database_lost = !reached;
+                for held in self.watched.instances.values_mut().filter(|_| *reached) {
+                    held.removed |= std::mem::take(&mut held.unclaimed);
+                }
+            }
             Event::Disk(share) => self.watched.standing.disk_share = *share,
             Event::PluginsQuarantined(count) => self.watched.standing.quarantined = *count,
             Event::Sampled { key, run, sample } => {
-                let held = self.held(&key.instance);
-                let limit = held.and_then(|held| held.spec.max_memory_bytes);
+                let limit = self.memory_limit(key);
                 if limit.is_some_and(|limit| sample.memory_bytes >= Some(limit)) {
                     self.watched.keepers.remove(&(key.clone(), *run));
                 }
@@ -272,6 +276,10 @@ impl World {
         }
     }
 
+    pub(super) fn shutting_down(&self) -> bool {
+        self.watched.shutting_down
+    }
+
     fn held(&self, id: &InstanceId) -> Option<&InstanceWatch> {
         self.watched.instances.get(id)
     }
@@ -308,6 +316,12 @@ impl World {
             slot.lifecycle_since_ms = now_ms;
             slot.retry_at_ms = view.retry_after_ms.map(|ms| now_ms + ms);
         }
+        let is_stuck = match view.lifecycle {
+            Lifecycle::Draining => view.wanted,
+            Lifecycle::Starting => view.wanted && view.run.is_none(),
+            _ => false,
+        };
+        slot.stuck_since_ms = is_stuck.then(|| slot.stuck_since_ms.unwrap_or(now_ms));
         slot.ready = match (view.lifecycle, view.run, view.uptime_ms) {
             (Lifecycle::Ready, Some(run), Some(uptime_ms)) => {
                 Some((run, now_ms as i64 - uptime_ms as i64))

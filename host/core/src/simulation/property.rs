@@ -124,6 +124,8 @@ planted_bugs! {
     stale_ready: StaleReady breaks ReadyIsReal;
     backoff_never_ends: BackoffNeverEnds breaks NotLeftDown;
     adoption_forgets_intent: AdoptionForgetsIntent breaks NotLeftDown;
+    unclaimed_stopped: UnclaimedStopped breaks NotLeftDown;
+    stuck_is_fine: StuckIsFine breaks ReadinessRule;
     backoff_too_long: BackoffTooLong breaks BackoffBounds;
     crash_loop_early: CrashLoopEarly breaks CrashLoopRule;
     never_forgets: NeverForgets breaks CrashLoopRule;
@@ -156,7 +158,7 @@ planted_bugs! {
 }
 
 /// What must come up often enough in a whole run for the properties to mean something.
-pub(super) const SITUATIONS: [&str; 26] = [
+pub(super) const SITUATIONS: [&str; 29] = [
     "adopted",
     "backoff",
     "breaker closed by probes",
@@ -183,4 +185,7 @@ pub(super) const SITUATIONS: [&str; 26] = [
     "slow retry",
     "spawn lost",
     "stray",
+    "stuck",
+    "unclaimed",
+    "unkillable",
 ];

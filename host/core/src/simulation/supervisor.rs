@@ -26,6 +26,8 @@ pub(super) struct Temper {
     pub(super) ignores_term: bool,
     pub(super) hangs: bool,
     pub(super) never_drains: bool,
+    /// Hangs in the kernel until then, whoever kills it.
+    pub(super) unkillable_until_ms: u64,
 }
 
 /// What the processes of an instance are like, in percent.
@@ -86,6 +88,7 @@ impl World {
                 ignores_term: self.dice.chance(nature.ignores_term),
                 hangs: self.dice.chance(nature.hangs),
                 never_drains: !self.calm && self.dice.chance(10),
+                unkillable_until_ms: 0,
             },
             released: false,
         };
@@ -151,6 +154,11 @@ impl World {
         let Some(proc) = self.procs.get_mut(&(key.clone(), run)) else {
             return;
         };
+        let until_ms = proc.temper.unkillable_until_ms;
+        if proc.alive && until_ms > self.now_ms {
+            self.saw("unkillable");
+            return self.later(until_ms - self.now_ms, Item::Die(key.clone(), run, exit));
+        }
         if !std::mem::replace(&mut proc.alive, false) {
             return;
         }
@@ -314,11 +322,7 @@ impl World {
             if !self.reported.contains(&(key.clone(), run)) {
                 continue;
             }
-            let limit = self
-                .specs
-                .get(&key.instance)
-                .and_then(|spec| spec.max_memory_bytes)
-                .unwrap_or(1 << 30);
+            let limit = self.memory_limit(&key).unwrap_or(1 << 30);
             let grows = self
                 .characters
                 .get(&key.instance)

@@ -47,8 +47,12 @@ pub(super) enum Item {
     Sample,
     /// Something unforeseen.
     Chaos,
+    /// What the store defines can be read at last.
+    StoreIsBack,
     /// From here on everything behaves.
     Calm,
+    /// An operator restarts everything.
+    Hands,
     /// By now what is wanted must run.
     CalmIsOver,
     /// The router ends.
@@ -181,7 +185,9 @@ impl World {
             Item::Clients => self.clients(),
             Item::Sample => self.sample(),
             Item::Chaos => self.chaos(),
+            Item::StoreIsBack => self.store_is_back(),
             Item::Calm => self.calm_down(),
+            Item::Hands => self.restart_all(),
             Item::CalmIsOver => self.calm_is_over(),
             Item::End => self.deliver(Event::Shutdown),
         }

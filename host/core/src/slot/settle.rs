@@ -200,9 +200,11 @@ impl Slot {
             Phase::CrashLoop { retry_at_ms, .. } => {
                 retry_at_ms.is_some_and(|at_ms| at_ms <= step.now_ms)
             }
-            Phase::Starting(..) | Phase::Ready(..) | Phase::Stopping(..) | Phase::Released(_) => {
-                false
+            Phase::Stopping(_, stop) => {
+                let is_killed = matches!(stop.at, super::stop::At::Killing { .. });
+                is_killed && step.bugs.has(Planted::SpawnBeforeExit)
             }
+            Phase::Starting(..) | Phase::Ready(..) | Phase::Released(_) => false,
         };
         if !may_start || !is_due {
             return;

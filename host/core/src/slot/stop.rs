@@ -5,7 +5,6 @@ use super::{Phase, Process, Slot};
 use crate::{
     action::Action,
     failure::Failure,
-    planted::Planted,
     step::{Mandate, Step},
 };
 
@@ -153,9 +152,6 @@ impl Slot {
             stop.at = At::Killing { again_ms };
             let (key, run) = (self.key.clone(), process.run);
             step.out.push(Action::Kill { key, run });
-            if step.bugs.has(Planted::SpawnBeforeExit) {
-                self.phase = Phase::Down;
-            }
         }
     }
 }

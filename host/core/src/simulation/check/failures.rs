@@ -91,10 +91,19 @@ impl World {
     pub(super) fn expect_end(&mut self, key: &SlotKey, run: Run, exited: bool) {
         let at = (key.clone(), run);
         self.watched.strays.remove(&at);
+        self.watched.killed.remove(&at);
         self.watched.ladder.remove(&at);
         self.watched.keepers.remove(&at);
         if !self.watched.ended.insert(at) {
             return;
+        }
+        let before = self.slot_before(key).filter(|slot| slot.run == Some(run));
+        if before.is_some()
+            && !self.watched.shutting_down
+            && let Some(held) = self.watched.instances.get_mut(&key.instance)
+        {
+            // Nobody knows how to start it again.
+            held.removed |= std::mem::take(&mut held.unclaimed);
         }
         let before = self.slot_before(key).filter(|slot| slot.run == Some(run));
         let lifecycle = before.map(|slot| slot.lifecycle);

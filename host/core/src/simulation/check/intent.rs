@@ -27,7 +27,9 @@ impl World {
     pub(super) fn expect_specs(&mut self, source: Source, specs: &[InstanceSpec]) {
         let held = self.watched.instances.iter();
         let dropped = held.filter(|(id, held)| {
-            held.spec.source == source && !specs.iter().any(|spec| spec.id == **id)
+            held.spec.source == source
+                && !held.unclaimed
+                && !specs.iter().any(|spec| spec.id == **id)
         });
         let dropped: Vec<InstanceId> = dropped.map(|(id, _)| id.clone()).collect();
         for id in dropped {
@@ -56,6 +58,7 @@ impl World {
                 InstanceWatch {
                     stopped: spec.stopped,
                     removed: false,
+                    unclaimed: false,
                     breaker: BreakerWatch::new(now_ms),
                     spec: spec.clone(),
                 },
@@ -68,14 +71,15 @@ impl World {
             self.watched.slots.insert(first, slot);
             return;
         };
-        if !held.removed && held.spec.source != spec.source {
+        if !held.removed && !held.unclaimed && held.spec.source != spec.source {
             return;
         }
-        let comes_back = std::mem::replace(&mut held.removed, false);
-        let newly_wanted = spec.autostart && (comes_back || !held.spec.autostart);
+        let comes_back = std::mem::take(&mut held.removed);
+        let claimed = std::mem::take(&mut held.unclaimed);
+        let newly_wanted = spec.autostart && (comes_back || claimed || !held.spec.autostart);
         let has_changed = held.spec.digest != spec.digest;
         held.spec = spec.clone();
-        if comes_back {
+        if comes_back || claimed {
             held.stopped = spec.stopped;
         }
         let draining = self.draining(&spec.id);
@@ -136,7 +140,12 @@ impl World {
             return;
         };
         let waits = matches!(verb, Verb::Start | Verb::Stop | Verb::Restart);
-        if held.removed || shutting_down || (waits && waiting >= ORDERS_MAX) {
+        let runs = matches!(verb, Verb::Start | Verb::Restart);
+        if (held.unclaimed && runs)
+            || held.removed
+            || shutting_down
+            || (waits && waiting >= ORDERS_MAX)
+        {
             return;
         }
         match verb {
@@ -156,6 +165,7 @@ impl World {
                     slot.wanted = true;
                     slot.last_used_ms = now_ms;
                     slot.restarting = verb == Verb::Restart;
+                    slot.stuck_since_ms = None;
                     slot.forgive(&draining, key);
                 }
                 Verb::ClearState => slot.forgive(&draining, key),
@@ -180,7 +190,7 @@ impl World {
             .is_some_and(|slot| slot.wanted);
         let runs = matches!(order.verb, Verb::Start | Verb::Restart);
         let is_true = match result {
-            Err(CommandError::UnknownInstance) => held.is_none(),
+            Err(CommandError::UnknownInstance) => held.is_none_or(|held| held.unclaimed && runs),
             Err(CommandError::Removed) => held.is_none_or(|held| held.removed),
             Err(CommandError::ShuttingDown) => self.watched.shutting_down,
             Err(CommandError::Busy) => {
@@ -279,6 +289,34 @@ impl World {
         }
     }
 
+    /// A survivor is reported. Where nobody defines it, its place is made for it.
+    pub(super) fn expect_adoption(&mut self, adopted: &Adopted) {
+        let key = &adopted.key;
+        let at = (key.clone(), adopted.run);
+        self.reported.insert(at.clone());
+        self.watched.adopting = Some(at);
+        let now_ms = self.now_ms;
+        let unclaimed = self.watched.standing.database_lost && adopted.wanted;
+        if unclaimed && !self.watched.instances.contains_key(&key.instance) {
+            self.saw("unclaimed");
+        }
+        self.watched
+            .instances
+            .entry(key.instance.clone())
+            .or_insert_with(|| InstanceWatch {
+                spec: InstanceSpec {
+                    keep_on_exit: true,
+                    idle_stop_ms: None,
+                    ..InstanceSpec::new(key.instance.clone(), Source::Config, adopted.digest)
+                },
+                stopped: false,
+                removed: !unclaimed,
+                unclaimed,
+                breaker: BreakerWatch::new(now_ms),
+            });
+        self.watched.slots.entry(key.clone()).or_default();
+    }
+
     /// A survivor was taken over, or not.
     pub(super) fn note_adoption(&mut self, adopted: &Adopted, after: &FleetView) {
         let key = &adopted.key;
@@ -300,15 +338,6 @@ impl World {
             );
             self.fail(Property::ReadyIsReal, how);
         }
-        self.watched
-            .instances
-            .entry(key.instance.clone())
-            .or_insert_with(|| InstanceWatch {
-                spec: InstanceSpec::new(key.instance.clone(), Source::Config, adopted.digest),
-                stopped: false,
-                removed: true,
-                breaker: BreakerWatch::new(now_ms),
-            });
         let at = (key.clone(), run);
         self.watched.launched.insert(at, (adopted.digest, None));
         let slot = self.watched.slots.entry(key.clone()).or_default();

@@ -87,11 +87,11 @@ impl World {
         self.saw("released");
         let at = (key.clone(), run);
         self.watched.ladder.remove(&at);
-        self.watched.keepers.remove(&at);
+        let was_to_be_kept = self.watched.keepers.remove(&at);
         let keeps = self
             .held(&key.instance)
             .is_some_and(|held| held.spec.keep_on_exit);
-        if !keeps || !self.watched.shutting_down {
+        if !(keeps || was_to_be_kept) || !self.watched.shutting_down {
             self.fail(
                 Property::StoppedAtEnd,
                 format!("{key} run {run} is let go of although it is not to be kept"),
@@ -197,20 +197,18 @@ impl World {
         }
     }
 
-    /// Runs that are killed although they are not their slot's hold it up until their end is heard.
+    /// Runs that are killed although they are not their slot's hold it up until their end is heard (again: a report that comes
+    /// late may look like one of a run that lives).
     pub(super) fn note_strays(&mut self, after: &FleetView) {
         let killed = self.watched.killed.iter();
         let strays = killed
             .filter(|(key, run)| slot_in(after, key).is_some_and(|slot| slot.run != Some(*run)));
-        let strays = strays.filter(|at| !self.watched.ended.contains(at));
         let strays: Vec<_> = strays.cloned().collect();
         for stray in strays {
             if self.watched.strays.insert(stray) {
                 self.saw("stray");
             }
         }
-        let ended = &self.watched.ended;
-        self.watched.killed.retain(|at| !ended.contains(at));
     }
 
     pub(super) fn check_phase(&mut self, view: &SlotView) {
@@ -295,13 +293,15 @@ impl World {
         }
     }
 
+    pub(in crate::simulation) fn memory_limit(&self, key: &SlotKey) -> Option<u64> {
+        self.held(&key.instance)?.spec.max_memory_bytes
+    }
+
     pub(super) fn check_memory(&mut self, event: &Event) {
         let Event::Sampled { key, run, sample } = event else {
             return;
         };
-        let limit = self
-            .held(&key.instance)
-            .and_then(|held| held.spec.max_memory_bytes);
+        let limit = self.memory_limit(key);
         let (Some(limit), Some(bytes)) = (limit, sample.memory_bytes) else {
             return;
         };

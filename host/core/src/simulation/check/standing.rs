@@ -4,7 +4,7 @@ use crate::{
     health::Health,
     permit::BreakerState,
     simulation::{property::Property, world::World},
-    view::{FleetView, InstanceView, Lifecycle, Readiness, Status, Summary},
+    view::{FleetView, InstanceView, Lifecycle, Readiness, SlotView, Status, Summary},
 };
 
 /// What readiness is judged by besides the instances.
@@ -22,11 +22,19 @@ pub(super) struct Standing {
 /// The one word that lifecycle and health make.
 fn status(view: &InstanceView) -> Status {
     match view.lifecycle {
-        Lifecycle::Ready => match view.health {
-            Some(Health::Degraded) => Status::Degraded,
-            Some(Health::Unhealthy) => Status::Unhealthy,
-            _ => Status::Healthy,
-        },
+        Lifecycle::Ready => {
+            let has = |health| view.slots.iter().any(|slot| slot.health == Some(health));
+            let fails = |slot: &SlotView| {
+                matches!(slot.lifecycle, Lifecycle::Backoff | Lifecycle::CrashLoop)
+            };
+            if has(Health::Unhealthy) {
+                Status::Unhealthy
+            } else if has(Health::Degraded) || view.slots.iter().any(fails) {
+                Status::Degraded
+            } else {
+                Status::Healthy
+            }
+        }
         Lifecycle::Backoff | Lifecycle::CrashLoop => Status::Unhealthy,
         Lifecycle::Starting => Status::Starting,
         Lifecycle::Draining => Status::Draining,
@@ -100,6 +108,21 @@ impl World {
         }
     }
 
+    /// Whether a slot has been wanted, and neither ended nor started, for longer than any way down and up takes.
+    fn is_stuck(&self, view: &InstanceView) -> bool {
+        let Some(held) = self.held(&view.id) else {
+            return false;
+        };
+        let (settings, spec) = (&self.settings, &held.spec);
+        // Five seconds are the longest that the simulation gives a SIGTERM, whatever the settings say by now.
+        let way_ms = spec.drain_ms + 5_000 + settings.kill_retry_ms + spec.spawn_timeout_ms;
+        view.slots.iter().filter(|slot| slot.wanted).any(|slot| {
+            let watch = self.watched.slots.get(&slot.key);
+            let since_ms = watch.and_then(|watch| watch.stuck_since_ms);
+            since_ms.is_some_and(|at_ms| self.now_ms - at_ms >= way_ms)
+        })
+    }
+
     pub(super) fn check_readiness(&mut self, after: &FleetView) {
         let now_ms = self.now_ms;
         let wanted: Vec<&InstanceView> =
@@ -120,9 +143,12 @@ impl World {
             matches!(view.status, Status::Unhealthy | Status::Degraded)
                 || self.fleet.is_overdue(&view.id)
         };
+        let stuck = wanted.iter().any(|view| self.is_stuck(view));
+        let standing = &self.watched.standing;
         let degraded = standing.database_lost
             || standing.quarantined > 0
             || standing.disk_share > self.settings.disk_degraded_share
+            || stuck
             || wanted.iter().any(troubled);
         let status = after.readiness.status;
         let is_true = match status {
@@ -130,6 +156,9 @@ impl World {
             Readiness::Degraded => !must && degraded,
             Readiness::Healthy => !must && !degraded,
         };
+        if stuck {
+            self.saw("stuck");
+        }
         if status == Readiness::Down && !shutting_down {
             self.saw("readiness down");
         }
