@@ -255,7 +255,7 @@ impl World {
             return;
         };
         match self.dice.between(0, 99) {
-            0..35 => self.some_command(id),
+            0..35 => self.some_command(&id),
             35..47 => self.accident(),
             47..60 => self.some_reload(&id),
             60..66 => self.deliver(Event::PolicyChanged(PolicyKind::Health)),
@@ -288,7 +288,7 @@ impl World {
         }
     }
 
-    fn some_command(&mut self, instance: InstanceId) {
+    fn some_command(&mut self, instance: &InstanceId) {
         let verbs = [
             Verb::Start,
             Verb::Stop,

@@ -200,6 +200,9 @@ impl World {
     /// Runs that are killed although they are not their slot's hold it up until their end is heard (again: a report that comes
     /// late may look like one of a run that lives).
     pub(super) fn note_strays(&mut self, after: &FleetView) {
+        let is_known = |(key, _): &(SlotKey, Run)| slot_in(after, key).is_some();
+        self.watched.killed.retain(is_known);
+        self.watched.strays.retain(is_known);
         let killed = self.watched.killed.iter();
         let strays = killed
             .filter(|(key, run)| slot_in(after, key).is_some_and(|slot| slot.run != Some(*run)));
