@@ -77,6 +77,13 @@ client.setRequestHandler(types.ListRootsRequestSchema, () => {
 const transport = options.url
   ? new StreamableHTTPClientTransport(new URL(options.url))
   : new StdioClientTransport({ command: words[0], args: words.slice(1), env: process.env, stderr: "ignore" });
+// The client tells its transport which version was agreed on; only some transports care.
+let protocol = null;
+const told = transport.setProtocolVersion?.bind(transport);
+transport.setProtocolVersion = (version) => {
+  protocol = version;
+  told?.(version);
+};
 await client.connect(transport);
 
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
@@ -123,7 +130,7 @@ const tools = await completeList();
 // Some servers ask for roots right after the handshake; through a router that happened before this client came.
 await pause(SETTLED_AFTER_MS);
 asked = [];
-const printed = { protocol: transport.protocolVersion ?? null, serverInfo: client.getServerVersion(), tools, calls: [] };
+const printed = { protocol, serverInfo: client.getServerVersion(), tools, calls: [] };
 for (const entry of calls) printed.calls.push(await call(entry));
 if (options.url) await transport.terminateSession();
 await client.close();

@@ -42,7 +42,7 @@ async fn the_configuration_that_comes_with_it_runs_and_its_curl_works() {
     );
     let curl = output
         .lines()
-        .find(|line| line.trim_start().starts_with("curl "));
+        .find_map(|line| Some(&line[line.find("curl ")?..]));
     let curl = curl.unwrap_or_else(|| panic!("no curl to try:\n{output}"));
     let tried = shell::run(&router, curl, &[]).await.fine();
     assert!(!tried.stdout.is_empty(), "{tried:?}");

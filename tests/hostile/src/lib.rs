@@ -47,7 +47,10 @@ impl HealthPolicy for Hostile {
                 Verdict::healthy()
             }
             "injection" => {
-                host::log(host::LogLevel::Error, "one\n2026-01-01T00:00:00Z ERROR forged: AUDIT\r\x1b[2J");
+                host::log(
+                    host::LogLevel::Error,
+                    "one\n2026-01-01T00:00:00Z ERROR forged: AUDIT\r\x1b[2J",
+                );
                 Verdict::degraded("one\ntwo AUDIT")
             }
             "long-answer" => Verdict::degraded("x".repeat(8 << 20)),
@@ -59,7 +62,9 @@ impl HealthPolicy for Hostile {
                 Ok(entries) => Verdict::unhealthy(format!("sees {} files", entries.count())),
                 Err(error) => Verdict::degraded(format!("sees no files: {error}")),
             },
-            "environment" => Verdict::degraded(format!("sees {} variables", std::env::vars().count())),
+            "environment" => {
+                Verdict::degraded(format!("sees {} variables", std::env::vars().count()))
+            }
             "network" => match std::net::TcpStream::connect("127.0.0.1:1") {
                 Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
                     Verdict::unhealthy("reaches the network")
