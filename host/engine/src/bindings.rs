@@ -5,6 +5,7 @@ wasmtime::component::bindgen!({
     world: "router:plugin/health-policy",
     imports: { default: trappable },
     exports: { default: async },
+    additional_derives: [PartialEq],
 });
 
 pub(crate) use exports::router::plugin::health::{Facts, Status, Verdict};

@@ -66,7 +66,9 @@ pub(crate) fn check_bytes(bytes: &[u8]) -> Result<(), Misfit> {
 pub(crate) fn damaged(how: &str) -> Misfit {
     Misfit::new(
         "damaged",
-        format!("it is cut off or damaged ({how}): copy it again; a copy that is still under way is looked at when it is complete"),
+        format!(
+            "it is cut off or damaged ({how}): copy it again; a copy that is still under way is looked at when it is complete"
+        ),
     )
 }
 
@@ -74,7 +76,10 @@ pub(crate) fn damaged(how: &str) -> Misfit {
 pub(crate) fn check(component: &Component) -> Result<(), Misfit> {
     let engine = component.engine();
     let kind = component.component_type();
-    let exports: Vec<String> = kind.exports(engine).map(|(name, _)| name.to_owned()).collect();
+    let exports: Vec<String> = kind
+        .exports(engine)
+        .map(|(name, _)| name.to_owned())
+        .collect();
     let ours: Vec<(&str, &str)> = exports.iter().filter_map(|name| of_package(name)).collect();
     let Some((interface, version)) = ours
         .iter()
@@ -109,7 +114,9 @@ pub(crate) fn check(component: &Component) -> Result<(), Misfit> {
     if !ours.contains(&("lifecycle", VERSION)) {
         return Err(Misfit::new(
             "wrong_world",
-            format!("it exports {interface} but not lifecycle: build it for the whole world {WORLD_SERVED}"),
+            format!(
+                "it exports {interface} but not lifecycle: build it for the whole world {WORLD_SERVED}"
+            ),
         ));
     }
     let missing: Vec<String> = kind
@@ -131,7 +138,9 @@ pub(crate) fn check(component: &Component) -> Result<(), Misfit> {
 
 /// `router:plugin/health@0.1.0` as interface and version.
 fn of_package(name: &str) -> Option<(&str, &str)> {
-    name.strip_prefix(PACKAGE)?.strip_prefix('/')?.split_once('@')
+    name.strip_prefix(PACKAGE)?
+        .strip_prefix('/')?
+        .split_once('@')
 }
 
 /// WASI is offered, empty: even a pure function of some languages imports it.
@@ -139,7 +148,14 @@ fn is_offered(name: &str) -> bool {
     match of_package(name) {
         Some((interface, version)) => version == VERSION && OFFERED.contains(&interface),
         None => {
-            let wasi = ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
+            let wasi = [
+                "wasi:cli/",
+                "wasi:clocks/",
+                "wasi:filesystem/",
+                "wasi:io/",
+                "wasi:random/",
+                "wasi:sockets/",
+            ];
             wasi.iter().any(|package| name.starts_with(package)) && name.contains("@0.2.")
         }
     }
@@ -151,7 +167,12 @@ fn listed(names: &[String]) -> String {
     if names.is_empty() {
         return "nothing at all".to_owned();
     }
-    let named = names.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
+    let named = names
+        .iter()
+        .take(NAMED_MAX)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join(", ");
     match names.len().saturating_sub(NAMED_MAX) {
         0 => named,
         more => format!("{named} and {more} more"),

@@ -66,7 +66,10 @@ pub(crate) fn list(directory: &Path) -> io::Result<BTreeMap<String, (PathBuf, St
         let path = entry?.path();
         let Some(name) = name_of(&path) else { continue };
         if found.len() >= PLUGINS_MAX {
-            tracing::warn!(plugin = name, "a plugin is left out: there are {PLUGINS_MAX} already");
+            tracing::warn!(
+                plugin = name,
+                "a plugin is left out: there are {PLUGINS_MAX} already"
+            );
             break;
         }
         // A file that vanished since it was listed is not there.
@@ -83,7 +86,9 @@ fn name_of(path: &Path) -> Option<String> {
     }
     let name = path.file_stem()?.to_str()?;
     let fits = (1..=64).contains(&name.len())
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
     fits.then(|| name.to_owned())
 }
 
@@ -96,7 +101,8 @@ fn stamps(path: &Path) -> io::Result<Stamps> {
 
 /// Reads a plugin's files. They are read between two looks at their stamps: what is being written meanwhile is read again later.
 pub(crate) fn read(path: &Path, bytes_max: u64) -> Result<Files, Misfit> {
-    let unreadable = |error: io::Error| Misfit::new("unreadable", format!("it cannot be read: {error}"));
+    let unreadable =
+        |error: io::Error| Misfit::new("unreadable", format!("it cannot be read: {error}"));
     let stamps = stamps(path).map_err(unreadable)?;
     if stamps.wasm.bytes > bytes_max {
         return Err(Misfit::new(
@@ -111,7 +117,10 @@ pub(crate) fn read(path: &Path, bytes_max: u64) -> Result<Files, Misfit> {
     let manifest = match stamps.manifest {
         None => String::new(),
         Some(stamp) if stamp.bytes > MANIFEST_BYTES_MAX => {
-            return Err(Misfit::new("manifest", "its manifest is longer than 64 KiB"));
+            return Err(Misfit::new(
+                "manifest",
+                "its manifest is longer than 64 KiB",
+            ));
         }
         Some(_) => fs::read_to_string(path.with_extension("toml")).map_err(unreadable)?,
     };
@@ -130,7 +139,11 @@ pub(crate) fn digest(parts: &[&[u8]]) -> String {
         digest.update(part);
     }
     let bytes = digest.finalize();
-    bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    bytes
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 #[cfg(test)]
@@ -142,8 +155,17 @@ mod tests {
     #[test]
     fn only_wasm_files_with_plain_names_are_plugins() {
         let name = |path: &str| name_of(Path::new(path));
-        assert_eq!(name("/p/default-health.wasm").as_deref(), Some("default-health"));
-        for path in ["/p/a.wasm.part", "/p/a b.wasm", "/p/.wasm", "/p/a.toml", "/p/ä.wasm"] {
+        assert_eq!(
+            name("/p/default-health.wasm").as_deref(),
+            Some("default-health")
+        );
+        for path in [
+            "/p/a.wasm.part",
+            "/p/a b.wasm",
+            "/p/.wasm",
+            "/p/a.toml",
+            "/p/ä.wasm",
+        ] {
             assert_eq!(name(path), None, "{path}");
         }
     }

@@ -89,7 +89,9 @@ impl Engine {
     ///
     /// # Errors
     /// wasmtime or a thread cannot be started.
-    pub fn start(options: EngineOptions) -> Result<(Self, mpsc::Receiver<EngineEvent>), EngineError> {
+    pub fn start(
+        options: EngineOptions,
+    ) -> Result<(Self, mpsc::Receiver<EngineEvent>), EngineError> {
         let memory_bytes = options.settings.limits.memory_bytes;
         let machine = Machine::start(options.cache_dir.as_deref(), memory_bytes)?;
         let (events, receiver) = mpsc::channel(EVENTS_MAX);
@@ -140,6 +142,21 @@ impl Engine {
         self.shared.machine.runtime.spawn(call).await.ok()?
     }
 
+    /// How long making a store takes, so many times, in microseconds. For measuring tools.
+    pub async fn measure_instantiate(&self, plugin: &str, times: usize) -> Option<Vec<f64>> {
+        let generation = self.shared.plugins.lock().get(plugin)?.serving.clone()?;
+        let measure = async move {
+            let mut micros = Vec::with_capacity(times);
+            for _ in 0..times {
+                let begun = std::time::Instant::now();
+                generation.make_one().await.ok()?;
+                micros.push(begun.elapsed().as_secs_f64() * 1e6);
+            }
+            Some(micros)
+        };
+        self.shared.machine.runtime.spawn(measure).await.ok()?
+    }
+
     /// Every plugin.
     #[must_use]
     pub fn list(&self) -> Vec<PluginView> {
@@ -159,13 +176,20 @@ impl Engine {
     #[must_use]
     pub fn quarantined(&self) -> usize {
         let plugins = self.shared.plugins.lock();
-        plugins.values().filter(|entry| entry.is_quarantined()).count()
+        plugins
+            .values()
+            .filter(|entry| entry.is_quarantined())
+            .count()
     }
 
     /// Looks at the directory now.
     pub async fn reload_now(&self) -> ReloadReport {
         let shared = Arc::clone(&self.shared);
-        let look = self.shared.machine.runtime.spawn(async move { shared.look().await });
+        let look = self
+            .shared
+            .machine
+            .runtime
+            .spawn(async move { shared.look().await });
         look.await.unwrap_or_default()
     }
 

@@ -156,7 +156,10 @@ impl Generation {
         let failed = |what: &str, failure: Failure| {
             Misfit::new("failed_at_load", format!("{what} failed: {failure}"))
         };
-        let ready = self.instantiate().await.map_err(|failure| failed("starting it", failure))?;
+        let ready = self
+            .instantiate()
+            .await
+            .map_err(|failure| failed("starting it", failure))?;
         let described = self
             .call(ready, LOAD_CALL_WITHIN, async |ready| {
                 let lifecycle = ready.guest.router_plugin_lifecycle();
@@ -173,12 +176,17 @@ impl Generation {
         }
         description.attributes.truncate(ATTRIBUTES_MAX);
         self.description = description;
-        let ready = self.instantiate().await.map_err(|failure| failed("starting it", failure))?;
+        let ready = self
+            .instantiate()
+            .await
+            .map_err(|failure| failed("starting it", failure))?;
         let settings = &self.settings;
         let checked = self
             .call(ready, LOAD_CALL_WITHIN, async |ready| {
                 let lifecycle = ready.guest.router_plugin_lifecycle();
-                lifecycle.call_validate_config(&mut ready.store, settings).await
+                lifecycle
+                    .call_validate_config(&mut ready.store, settings)
+                    .await
             })
             .await;
         let faults = checked.map_err(|failure| failed("validate-config", failure))?;
@@ -219,6 +227,11 @@ impl Generation {
         if let Ok(ready) = self.instantiate().await {
             *self.ahead.lock() = Some(ready);
         }
+    }
+
+    /// Makes a store and lets go of it.
+    pub(crate) async fn make_one(&self) -> Result<(), Failure> {
+        self.instantiate().await.map(drop)
     }
 
     async fn instantiate(&self) -> Result<Ready, Failure> {
@@ -296,7 +309,10 @@ fn refused(plugin: &str, faults: &[ConfigFault]) -> Result<(), Misfit> {
     });
     Err(Misfit::new(
         "refused_config",
-        format!("it refuses its configuration: {}", told.collect::<Vec<_>>().join("; ")),
+        format!(
+            "it refuses its configuration: {}",
+            told.collect::<Vec<_>>().join("; ")
+        ),
     ))
 }
 
@@ -315,7 +331,9 @@ fn failure(error: &wasmtime::Error, otherwise: FailureKind) -> Failure {
     if let Some(trap) = error.downcast_ref::<Trap>() {
         let words = match trap {
             Trap::StackOverflow => "its stack overflowed".to_owned(),
-            Trap::UnreachableCodeReached => "it panicked (or reached what should be unreachable)".to_owned(),
+            Trap::UnreachableCodeReached => {
+                "it panicked (or reached what should be unreachable)".to_owned()
+            }
             Trap::Interrupt => "it was interrupted".to_owned(),
             other => format!("it trapped: {other}"),
         };
@@ -325,9 +343,15 @@ fn failure(error: &wasmtime::Error, otherwise: FailureKind) -> Failure {
         };
     }
     let text = format!("{error:#}");
-    let is_bound = ["fuel", "memory", "limit", "grow"].iter().any(|word| text.contains(word));
+    let is_bound = ["fuel", "memory", "limit", "grow"]
+        .iter()
+        .any(|word| text.contains(word));
     Failure {
-        kind: if is_bound { FailureKind::Limit } else { otherwise },
+        kind: if is_bound {
+            FailureKind::Limit
+        } else {
+            otherwise
+        },
         words: cut(&text, REASON_BYTES_MAX).to_owned(),
     }
 }

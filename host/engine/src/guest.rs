@@ -80,7 +80,9 @@ impl Guest {
 
     /// Whether the call in progress may go on.
     pub(crate) fn check_time(&self) -> Result<(), Bound> {
-        let is_over = self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        let is_over = self
+            .deadline
+            .is_some_and(|deadline| Instant::now() >= deadline);
         if !is_over {
             return Ok(());
         }

@@ -144,7 +144,10 @@ impl Shared {
         settings: &PluginSettings,
     ) -> Result<(Generation, Grants), Misfit> {
         let manifest: Manifest = toml::from_str(&files.manifest).map_err(|error| {
-            Misfit::new("manifest", format!("its manifest {name}.toml is faulty: {error}"))
+            Misfit::new(
+                "manifest",
+                format!("its manifest {name}.toml is faulty: {error}"),
+            )
         })?;
         if let Some(world) = manifest.world.filter(|world| world != crate::WORLD_SERVED) {
             return Err(Misfit::new(

@@ -104,7 +104,9 @@ fn cache(directory: &Path) -> Option<Cache> {
         .create(directory);
     let mut config = CacheConfig::new();
     config.with_directory(directory);
-    let cache = made.map_err(wasmtime::Error::from).and_then(|()| Cache::new(config));
+    let cache = made
+        .map_err(wasmtime::Error::from)
+        .and_then(|()| Cache::new(config));
     match cache {
         Ok(cache) => Some(cache),
         Err(error) => {

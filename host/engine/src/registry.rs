@@ -289,7 +289,11 @@ impl Entry {
             call_micros: self.figures(),
             reloads: self.reloads,
             refusals: self.refusals.clone(),
-            live_generations: self.alive.iter().filter(|one| one.strong_count() > 0).count(),
+            live_generations: self
+                .alive
+                .iter()
+                .filter(|one| one.strong_count() > 0)
+                .count(),
             quarantined_for_ms: self.quarantine.map(|quarantine| {
                 let left = quarantine.until.saturating_duration_since(Instant::now());
                 u64::try_from(left.as_millis()).unwrap_or(u64::MAX)

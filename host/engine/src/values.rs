@@ -104,7 +104,12 @@ impl PluginValues {
         self.held.lock().values.get(key).cloned()
     }
 
-    pub(crate) fn set(&self, key: String, value: Vec<u8>, bytes_max: u64) -> Result<(), StoreError> {
+    pub(crate) fn set(
+        &self,
+        key: String,
+        value: Vec<u8>,
+        bytes_max: u64,
+    ) -> Result<(), StoreError> {
         if key.is_empty() || key.len() > KEY_BYTES_MAX {
             return Err(StoreError::BadKey);
         }
@@ -119,8 +124,7 @@ impl PluginValues {
             return Err(StoreError::Full);
         }
         held.bytes = after;
-        self.keeper
-            .changed(&self.plugin, &key, Some(value.clone()));
+        self.keeper.changed(&self.plugin, &key, Some(value.clone()));
         held.values.insert(key, value);
         Ok(())
     }
@@ -144,14 +148,23 @@ mod tests {
     async fn values_are_bounded_and_freed() {
         let values = Values::new(Arc::new(NoValues)).of("p").await;
         assert_eq!(values.set("a".into(), vec![0; 99], 100), Ok(()));
-        assert!(matches!(values.set("b".into(), vec![0], 100), Err(StoreError::Full)));
+        assert!(matches!(
+            values.set("b".into(), vec![0], 100),
+            Err(StoreError::Full)
+        ));
         assert_eq!(values.set("a".into(), vec![1; 50], 100), Ok(()));
         assert_eq!(values.set("b".into(), vec![2; 48], 100), Ok(()));
         values.delete("a");
         assert_eq!(values.get("a"), None);
         assert_eq!(values.get("b"), Some(vec![2; 48]));
         assert_eq!(values.set("c".into(), vec![3; 50], 100), Ok(()));
-        assert!(matches!(values.set(String::new(), vec![], 100), Err(StoreError::BadKey)));
-        assert!(matches!(values.set("k".repeat(257), vec![], 1000), Err(StoreError::BadKey)));
+        assert!(matches!(
+            values.set(String::new(), vec![], 100),
+            Err(StoreError::BadKey)
+        ));
+        assert!(matches!(
+            values.set("k".repeat(257), vec![], 1000),
+            Err(StoreError::BadKey)
+        ));
     }
 }

@@ -135,10 +135,14 @@ impl Findings {
 fn answers(facts: &Facts, limits: &Limits, findings: &mut Findings) {
     if facts.heartbeat_age_ms as f64 > limits.silent_unhealthy_ms {
         let silent_s = facts.heartbeat_age_ms / 1_000;
-        findings.unhealthy.push(format!("nothing answered for {silent_s} s"));
+        findings
+            .unhealthy
+            .push(format!("nothing answered for {silent_s} s"));
     } else if f64::from(facts.pings_failed) >= limits.pings_unhealthy {
         let failed = facts.pings_failed;
-        findings.unhealthy.push(format!("{failed} pings in a row were not answered"));
+        findings
+            .unhealthy
+            .push(format!("{failed} pings in a row were not answered"));
     }
 }
 
@@ -164,7 +168,9 @@ fn requests(facts: &Facts, limits: &Limits, findings: &mut Findings) {
 }
 
 fn memory(facts: &Facts, limits: &Limits, findings: &mut Findings) {
-    let Some(bytes) = facts.memory_bytes else { return };
+    let Some(bytes) = facts.memory_bytes else {
+        return;
+    };
     let mib = bytes / (1024 * 1024);
     match facts.memory_limit_bytes {
         Some(limit) if bytes as f64 >= limit as f64 * limits.memory_degraded_share => {
@@ -173,7 +179,9 @@ fn memory(facts: &Facts, limits: &Limits, findings: &mut Findings) {
             findings.degraded.push(text);
         }
         None if bytes as f64 > limits.memory_degraded_bytes => {
-            findings.degraded.push(format!("{mib} MiB of memory are in use"));
+            findings
+                .degraded
+                .push(format!("{mib} MiB of memory are in use"));
         }
         _ => {}
     }
@@ -190,7 +198,9 @@ fn tools(facts: &Facts, findings: &mut Findings) {
         more => format!(" and {more} more"),
     };
     let named = named.join(", ");
-    findings.degraded.push(format!("tools are missing since its last start: {named}{more}"));
+    findings.degraded.push(format!(
+        "tools are missing since its last start: {named}{more}"
+    ));
 }
 
 #[cfg(test)]

@@ -83,15 +83,58 @@ fn each_limit_can_be_set() {
         let strict = DefaultHealth::judge(&facts, &Settings::of([(key, Value::Number(value))]));
         assert_ne!(default.status, strict.status, "{key}");
     };
-    check("memory_degraded_mb", 10.0, Facts { memory_bytes: Some(50 << 20), ..Facts::default() });
-    check("silent_unhealthy_ms", 2_000.0, Facts { heartbeat_age_ms: 2_001, ..Facts::default() });
-    check("pings_unhealthy", 1.0, Facts { pings_failed: 1, ..Facts::default() });
-    check("p95_degraded_ms", 100.0, Facts { window_p95_ms: Some(101.0), ..Facts::default() });
-    check("restarts_degraded", 1.0, Facts { restarts_recent: 1, ..Facts::default() });
-    let failing = Facts { window_requests: 100, window_errors: 3, ..Facts::default() };
+    check(
+        "memory_degraded_mb",
+        10.0,
+        Facts {
+            memory_bytes: Some(50 << 20),
+            ..Facts::default()
+        },
+    );
+    check(
+        "silent_unhealthy_ms",
+        2_000.0,
+        Facts {
+            heartbeat_age_ms: 2_001,
+            ..Facts::default()
+        },
+    );
+    check(
+        "pings_unhealthy",
+        1.0,
+        Facts {
+            pings_failed: 1,
+            ..Facts::default()
+        },
+    );
+    check(
+        "p95_degraded_ms",
+        100.0,
+        Facts {
+            window_p95_ms: Some(101.0),
+            ..Facts::default()
+        },
+    );
+    check(
+        "restarts_degraded",
+        1.0,
+        Facts {
+            restarts_recent: 1,
+            ..Facts::default()
+        },
+    );
+    let failing = Facts {
+        window_requests: 100,
+        window_errors: 3,
+        ..Facts::default()
+    };
     check("errors_degraded", 0.01, failing.clone());
     check("errors_unhealthy", 0.02, failing);
-    let few = Facts { window_requests: 4, window_errors: 4, ..Facts::default() };
+    let few = Facts {
+        window_requests: 4,
+        window_errors: 4,
+        ..Facts::default()
+    };
     check("requests_min", 4.0, few);
 }
 
@@ -106,5 +149,9 @@ fn every_fault_of_a_configuration_is_named() {
     let faults = DefaultHealth::check(&settings);
     let told: Vec<_> = faults.iter().map(|fault| fault.key.as_str()).collect();
     assert_eq!(told, ["memory_degraded_mb", "errors_degraded", "memory_mb"]);
-    assert!(faults[2].reason.contains("memory_degraded_mb"), "{:?}", faults[2]);
+    assert!(
+        faults[2].reason.contains("memory_degraded_mb"),
+        "{:?}",
+        faults[2]
+    );
 }

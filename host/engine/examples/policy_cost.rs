@@ -1,0 +1,91 @@
+//! What a policy costs: a call with a fresh store, marshalling and recording included, and making a store.
+//!
+//! `cargo run --release -p router-engine --example policy_cost [calls]`, after `make plugins`.
+
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a measuring tool")]
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use router_core::health::HealthFacts;
+use router_engine::{Engine, EngineEvent, EngineOptions, NoValues, PluginSettings};
+
+const NAME: &str = "default-health";
+
+#[tokio::main]
+async fn main() {
+    let calls: usize = std::env::args()
+        .nth(1)
+        .map_or(20_000, |text| text.parse().unwrap());
+    let plugins_dir: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins/dist");
+    let begun = Instant::now();
+    let (engine, mut events) = Engine::start(EngineOptions {
+        plugins_dir,
+        cache_dir: None,
+        settings: PluginSettings::default(),
+        values: Arc::new(NoValues),
+    })
+    .unwrap();
+    loop {
+        let event = tokio::time::timeout(Duration::from_secs(60), events.recv()).await;
+        let event = event.expect("run `make plugins` first").unwrap();
+        if matches!(&event, EngineEvent::Swapped { plugin, .. } if plugin == NAME) {
+            break;
+        }
+    }
+    println!(
+        "load (compile, check, question): {:.1} ms",
+        begun.elapsed().as_secs_f64() * 1e3
+    );
+    let mut answered = Vec::with_capacity(calls);
+    for _ in 0..calls {
+        let begun = Instant::now();
+        engine.judge(NAME, facts()).await.unwrap().unwrap();
+        answered.push(begun.elapsed().as_secs_f64() * 1e6);
+        // The next store is made meanwhile, as between the judgements of a real router.
+        tokio::time::sleep(Duration::from_micros(50)).await;
+    }
+    let view = engine.show(NAME).unwrap();
+    let figures = view.call_micros;
+    println!(
+        "call with a fresh store: p50 {:.1} µs, p99 {:.1} µs (of the last {})",
+        figures.p50.unwrap(),
+        figures.p99.unwrap(),
+        1024
+    );
+    answered.sort_by(f64::total_cmp);
+    let at = |share: f64| answered[(answered.len() as f64 * share) as usize];
+    println!(
+        "asked to answered, over threads: p50 {:.1} µs, p99 {:.1} µs",
+        at(0.5),
+        at(0.99)
+    );
+    let mut made = engine.measure_instantiate(NAME, calls).await.unwrap();
+    made.sort_by(f64::total_cmp);
+    let at = |share: f64| made[(made.len() as f64 * share) as usize];
+    println!(
+        "make a store: p50 {:.1} µs, p99 {:.1} µs",
+        at(0.5),
+        at(0.99)
+    );
+    engine.shutdown().await;
+}
+
+fn facts() -> HealthFacts {
+    HealthFacts {
+        instance: "platformer@1.4.2".into(),
+        uptime_ms: 3_600_000,
+        memory_bytes: Some(200 << 20),
+        memory_limit_bytes: Some(512 << 20),
+        ping_ms: Some(1.2),
+        window_requests: 1_234,
+        window_errors: 3,
+        window_p95_ms: Some(42.0),
+        in_flight: 2,
+        tools_count: 6,
+        ..HealthFacts::default()
+    }
+}

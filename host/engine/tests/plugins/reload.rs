@@ -1,0 +1,298 @@
+//! Reload: a good candidate is taken into service, a bad one leaves the one before, and the reason is told.
+
+use std::{fs, io::Write as _, time::Duration};
+
+use router_engine::{EngineEvent, PluginSettings};
+
+use crate::world::{World, guest, settings};
+
+const NAME: &str = "default-health";
+
+async fn loaded() -> World {
+    let mut world = World::new(PluginSettings::default());
+    world.put(NAME, &guest(NAME));
+    assert_eq!(world.swapped(NAME).await, 1);
+    world
+}
+
+/// The same component with another custom section, so that only its digest differs.
+fn variant(tag: u8) -> Vec<u8> {
+    let mut bytes = guest(NAME);
+    // Section 0, custom: length, length of its name, name, content.
+    bytes.extend_from_slice(&[0, 4, 1, b'x', tag, tag]);
+    bytes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bundled_policy_judges_as_the_built_in_default() {
+    let world = loaded().await;
+    let verdict = world.judge(NAME).await.unwrap().unwrap();
+    assert_eq!(
+        verdict,
+        router_core::health::builtin(&crate::world::facts())
+    );
+    let view = world.view(NAME);
+    assert_eq!((view.state, view.generation, view.calls), ("serving", 1, 1));
+    assert!(view.call_micros.p50.unwrap() > 0.0);
+    assert_eq!(view.version.as_deref(), Some(env!("CARGO_PKG_VERSION")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_file_is_another_generation_and_the_old_one_ends() {
+    let mut world = loaded().await;
+    world.put(NAME, &variant(1));
+    assert_eq!(world.swapped(NAME).await, 2);
+    assert!(world.judge(NAME).await.unwrap().is_ok());
+    world
+        .until("one generation lives", |engine| {
+            engine.show(NAME).unwrap().live_generations == 1
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_configuration_is_another_generation() {
+    let mut world = loaded().await;
+    let report = world
+        .engine
+        .reconfigure(settings(NAME, "memory_degraded_mb = 1000"))
+        .await;
+    assert_eq!(report.loaded, [NAME]);
+    assert_eq!(world.swapped(NAME).await, 2);
+    let verdict = world.judge(NAME).await.unwrap().unwrap();
+    assert!(!verdict.reason.contains("memory"), "{verdict:?}");
+    // The same again is nothing new.
+    let report = world
+        .engine
+        .reconfigure(settings(NAME, "memory_degraded_mb = 1000"))
+        .await;
+    assert_eq!(report.unchanged, [NAME]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_configuration_leaves_the_one_before() {
+    let mut world = loaded().await;
+    world
+        .engine
+        .reconfigure(settings(NAME, "memory_mb = 5\nerrors_degraded = 7"))
+        .await;
+    let reason = world.refused(NAME).await;
+    assert!(
+        reason.contains("plugins.config.default-health.memory_mb"),
+        "{reason}"
+    );
+    assert!(reason.contains("errors_degraded"), "{reason}");
+    let view = world.view(NAME);
+    assert_eq!((view.state, view.generation), ("serving", 1));
+    assert_eq!(view.candidate.unwrap().code, "refused_config");
+    assert!(world.judge(NAME).await.unwrap().is_ok());
+}
+
+async fn refused(bytes: &[u8], code: &str, words: &str) {
+    let mut world = loaded().await;
+    world.put(NAME, bytes);
+    let reason = world.refused(NAME).await;
+    assert!(reason.contains(words), "{code}: {reason}");
+    let view = world.view(NAME);
+    assert_eq!(view.candidate.as_ref().unwrap().code, code);
+    assert_eq!(view.refusals[code], 1);
+    assert_eq!((view.state, view.generation), ("serving", 1));
+    assert!(world.judge(NAME).await.unwrap().is_ok());
+    // It is refused once, not at each look.
+    world.engine.reload_now().await;
+    assert_eq!(world.view(NAME).refusals[code], 1);
+    world.put(NAME, &variant(9));
+    assert_eq!(world.swapped(NAME).await, 2);
+    assert!(world.view(NAME).candidate.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_wasm_is_refused() {
+    refused(b"#!/bin/sh\necho plugin\n", "not_wasm", "not WebAssembly").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_file_is_refused() {
+    refused(b"", "damaged", "empty").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_core_module_is_refused() {
+    refused(b"\0asm\x01\0\0\0", "core_module", "wasm32-wasip2").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_truncated_file_is_refused() {
+    let whole = guest(NAME);
+    refused(&whole[..whole.len() / 2], "damaged", "copy it again").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_of_no_world_is_refused() {
+    // A component with nothing in it.
+    refused(b"\0asm\x0d\0\x01\0", "wrong_world", "health-policy").await;
+}
+
+/// Replaces text of the same length in a component, as a build for another version would differ.
+fn with(name: &str, from: &str, to: &str) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let mut bytes = guest(name);
+    let mut found = 0;
+    for at in 0..bytes.len() - from.len() {
+        if bytes[at..].starts_with(from.as_bytes()) {
+            bytes[at..at + from.len()].copy_from_slice(to.as_bytes());
+            found += 1;
+        }
+    }
+    assert!(found > 0, "{from} is not in the component");
+    bytes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_version_of_the_interface_is_refused_by_both_names() {
+    let bytes = with(
+        NAME,
+        "router:plugin/health@0.1.0",
+        "router:plugin/health@0.9.0",
+    );
+    refused(&bytes, "wrong_version", "router:plugin@0.9.0").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_is_not_offered_is_named() {
+    // The bundled policy needs nothing of the host.
+    let (from, to) = ("router:plugin/host@0.1.0", "router:plugin/gods@0.1.0");
+    let bytes = with("hostile-health", from, to);
+    refused(&bytes, "missing_import", "router:plugin/gods@0.1.0").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_faulty_manifest_is_refused_and_a_good_one_is_shown() {
+    let mut world = loaded().await;
+    let manifest = world.path(NAME).with_extension("toml");
+    fs::write(&manifest, "[requests]\nhttps = ['x']\n").unwrap();
+    let reason = world.refused(NAME).await;
+    assert!(reason.contains("https"), "{reason}");
+    fs::write(
+        &manifest,
+        "[requests]\nhttp = ['https://hooks.slack.com']\n",
+    )
+    .unwrap();
+    assert_eq!(world.swapped(NAME).await, 2);
+    assert_eq!(world.view(NAME).requested.http, ["https://hooks.slack.com"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_half_copied_file_loads_when_it_is_complete() {
+    let mut world = loaded().await;
+    let whole = variant(3);
+    let (first, second) = whole.split_at(whole.len() / 3);
+    let mut file = fs::File::create(world.path(NAME)).unwrap();
+    file.write_all(first).unwrap();
+    file.sync_all().unwrap();
+    let reason = world.refused(NAME).await;
+    assert!(reason.contains("copy"), "{reason}");
+    assert!(world.judge(NAME).await.unwrap().is_ok());
+    file.write_all(second).unwrap();
+    drop(file);
+    assert_eq!(world.swapped(NAME).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_rapid_rewrites_end_with_the_last() {
+    let mut world = loaded().await;
+    for round in 0..1_000_u32 {
+        let tag = u8::try_from(round % 250).unwrap();
+        match round % 3 {
+            0 => world.put(NAME, &variant(tag)),
+            1 => fs::write(world.path(NAME), &variant(tag)[..2_000]).unwrap(),
+            _ => fs::write(world.path(NAME), variant(tag)).unwrap(),
+        }
+        if round % 100 == 0 {
+            assert!(world.judge(NAME).await.unwrap().is_ok());
+        }
+    }
+    world.put(NAME, &variant(255));
+    let report = world.engine.reload_now().await;
+    assert!(report.refused.is_empty(), "{report:?}");
+    let view = world.view(NAME);
+    assert_eq!((view.state, view.candidate), ("serving", None));
+    assert!(world.judge(NAME).await.unwrap().is_ok());
+    world
+        .until("one generation lives", |engine| {
+            engine.show(NAME).unwrap().live_generations == 1
+        })
+        .await;
+    // Nothing is left to do: the next look finds all as it was.
+    while tokio::time::timeout(Duration::from_millis(700), world.event())
+        .await
+        .is_ok()
+    {}
+    assert_eq!(world.engine.reload_now().await.unchanged, [NAME]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_whose_file_is_gone_for_good_is_gone() {
+    let mut world = loaded().await;
+    fs::remove_file(world.path(NAME)).unwrap();
+    world.engine.reload_now().await;
+    assert!(
+        world.judge(NAME).await.is_some(),
+        "a file that is being replaced is missing for a moment"
+    );
+    let event = world.event().await;
+    assert_eq!(
+        event,
+        EngineEvent::Removed {
+            plugin: NAME.into()
+        }
+    );
+    assert!(world.judge(NAME).await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_is_replaced_is_watched_again() {
+    let mut world = loaded().await;
+    let plugins = world.dir.path().join("plugins");
+    fs::rename(&plugins, world.dir.path().join("old")).unwrap();
+    fs::create_dir(&plugins).unwrap();
+    world.put(NAME, &variant(1));
+    assert_eq!(world.swapped(NAME).await, 2);
+    world.put(NAME, &variant(2));
+    assert_eq!(world.swapped(NAME).await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_appears_later_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = World::on(dir, PluginSettings::default());
+    assert!(world.engine.reload_now().await.loaded.is_empty());
+    fs::create_dir(world.dir.path().join("plugins")).unwrap();
+    world.put(NAME, &guest(NAME));
+    assert_eq!(world.swapped(NAME).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_past_the_bound_is_not_read() {
+    let mut settings = PluginSettings::default();
+    settings.limits.file_bytes = 1_000;
+    let mut world = World::new(settings);
+    world.put(NAME, &guest(NAME));
+    let reason = world.refused(NAME).await;
+    assert!(reason.contains("plugins.limits.file_bytes"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_survive_calls_and_generations() {
+    let mut world = World::hostile("count").await;
+    let counted =
+        async |world: &World| world.judge("hostile-health").await.unwrap().unwrap().reason;
+    assert_eq!(counted(&world).await, "count 1");
+    assert_eq!(counted(&world).await, "count 2");
+    world
+        .engine
+        .reconfigure(settings("hostile-health", "mode = 'count'\nx = 1"))
+        .await;
+    assert_eq!(world.swapped("hostile-health").await, 2);
+    assert_eq!(counted(&world).await, "count 3");
+}

@@ -1,0 +1,164 @@
+//! An engine on a directory of its own.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use router_core::health::{HealthFacts, HealthVerdict};
+use router_engine::{
+    Engine, EngineEvent, EngineOptions, Failure, Limits, NoValues, PluginSettings, PluginView,
+};
+use tokio::sync::mpsc;
+
+/// Longest wait for anything. A loaded machine takes seconds for what takes milliseconds.
+const SOON: Duration = Duration::from_secs(30);
+
+pub(crate) struct World {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) engine: Engine,
+    events: mpsc::Receiver<EngineEvent>,
+}
+
+/// Where `make plugins` puts the guests.
+pub(crate) fn guest(name: &str) -> Vec<u8> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let target = if target.is_absolute() {
+        target
+    } else {
+        root.join(target)
+    };
+    let path = match name {
+        "default-health" => root.join("plugins/dist/default-health.wasm"),
+        _ => target.join("guests").join(format!("{name}.wasm")),
+    };
+    fs::read(&path).unwrap_or_else(|error| {
+        panic!("{}: {error}; run `make plugins`", path.display());
+    })
+}
+
+pub(crate) fn settings(plugin: &str, config: &str) -> PluginSettings {
+    PluginSettings {
+        config: [(plugin.to_owned(), config.parse().unwrap())].into(),
+        ..PluginSettings::default()
+    }
+}
+
+impl World {
+    pub(crate) fn new(settings: PluginSettings) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("plugins")).unwrap();
+        Self::on(dir, settings)
+    }
+
+    pub(crate) fn on(dir: tempfile::TempDir, settings: PluginSettings) -> Self {
+        let (engine, events) = Engine::start(EngineOptions {
+            plugins_dir: dir.path().join("plugins"),
+            cache_dir: Some(dir.path().join("cache")),
+            settings,
+            values: Arc::new(NoValues),
+        })
+        .unwrap();
+        Self {
+            dir,
+            engine,
+            events,
+        }
+    }
+
+    /// A hostile guest in a mode, loaded.
+    pub(crate) async fn hostile(mode: &str) -> Self {
+        Self::hostile_with(mode, Limits::default()).await
+    }
+
+    pub(crate) async fn hostile_with(mode: &str, limits: Limits) -> Self {
+        let settings = PluginSettings {
+            limits,
+            ..settings("hostile-health", &format!("mode = '{mode}'"))
+        };
+        let mut world = Self::new(settings);
+        world.put("hostile-health", &guest("hostile-health"));
+        world.swapped("hostile-health").await;
+        world
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join("plugins").join(format!("{name}.wasm"))
+    }
+
+    /// Puts a file in place by a rename, as `make plugins` does.
+    pub(crate) fn put(&self, name: &str, bytes: &[u8]) {
+        let part = self.dir.path().join("part");
+        fs::write(&part, bytes).unwrap();
+        fs::rename(part, self.path(name)).unwrap();
+    }
+
+    pub(crate) async fn event(&mut self) -> EngineEvent {
+        let event = tokio::time::timeout(SOON, self.events.recv()).await;
+        let listing = self.engine.list();
+        event
+            .unwrap_or_else(|_| panic!("no event in time; {listing:?}"))
+            .expect("the engine lives")
+    }
+
+    /// Waits until a generation of a plugin serves, and tells its number.
+    pub(crate) async fn swapped(&mut self, name: &str) -> u64 {
+        loop {
+            if let EngineEvent::Swapped {
+                plugin, generation, ..
+            } = self.event().await
+                && plugin == name
+            {
+                return generation;
+            }
+        }
+    }
+
+    /// Waits until a candidate is refused, and tells why.
+    pub(crate) async fn refused(&mut self, name: &str) -> String {
+        loop {
+            if let EngineEvent::Refused { plugin, reason, .. } = self.event().await
+                && plugin == name
+            {
+                return reason;
+            }
+        }
+    }
+
+    pub(crate) async fn judge(&self, policy: &str) -> Option<Result<HealthVerdict, Failure>> {
+        self.engine.judge(policy, facts()).await
+    }
+
+    pub(crate) fn view(&self, name: &str) -> PluginView {
+        self.engine.show(name).expect("the plugin is listed")
+    }
+
+    /// Waits until a condition holds.
+    pub(crate) async fn until(&self, what: &str, mut holds: impl FnMut(&Engine) -> bool) {
+        let deadline = Instant::now() + SOON;
+        while !holds(&self.engine) {
+            assert!(
+                Instant::now() < deadline,
+                "not in time: {what}; {:?}",
+                self.engine.list()
+            );
+            // State of a file system and of other threads: there is nothing to be woken by.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+pub(crate) fn facts() -> HealthFacts {
+    HealthFacts {
+        instance: "demo".into(),
+        uptime_ms: 60_000,
+        memory_bytes: Some(600 << 20),
+        window_requests: 100,
+        tools_missing: vec!["a tool".into()],
+        ..HealthFacts::default()
+    }
+}
