@@ -151,15 +151,25 @@ async fn probe(database: &Database, doubted: bool) -> Option<Seen> {
 /// the users' table is known.
 async fn establish(database: &Database) -> Result<(Pools, Duration), StoreError> {
     let attempt = async {
-        let mut direct = database.target.connect().await.map_err(away)?;
+        let mut direct = database
+            .target
+            .connect()
+            .await
+            .map_err(|error| away(&error))?;
         if let Target::Sqlite(..) = database.target {
             migrate::sqlite(&mut direct, &database.target, &database.options.router_id).await?;
         }
         let started = Instant::now();
-        let found = migrate::found(&mut direct.link()).await.map_err(away)?;
+        let found = migrate::found(&mut direct.link())
+            .await
+            .map_err(|error| away(&error))?;
         let latency = started.elapsed();
         usable(found, &database.target)?;
-        direct.link().change(&seen(database)).await.map_err(away)?;
+        direct
+            .link()
+            .change(&seen(database))
+            .await
+            .map_err(|error| away(&error))?;
         let versions = versions(database, &mut direct).await;
         direct.close().await;
         Ok((versions, latency))
@@ -223,11 +233,11 @@ fn usable(found: Option<Found>, target: &Target) -> Result<(), StoreError> {
     migrate::usable(found, target)
 }
 
-fn away(error: Error) -> StoreError {
-    let reason = told(&error);
+fn away(error: &Error) -> StoreError {
+    let reason = told(error);
     let refused =
-        matches!(&error, Error::Database(error) if error.code().as_deref() == Some("42501"));
-    let reason = match Fault::of(&error) {
+        matches!(error, Error::Database(error) if error.code().as_deref() == Some("42501"));
+    let reason = match Fault::of(error) {
         _ if refused => {
             format!("{reason}: give the role the grants that `godot-mcp-router migrate` prints")
         }

@@ -126,10 +126,8 @@ impl Fault {
             // 57014: statement_timeout; 55P03: lock_timeout.
             "57014" | "55P03" => Self::Cancelled,
             "42P01" | "3F000" => Self::NoTable,
-            // A standby, or a server that was made read-only.
-            "25006" => Self::Away,
-            // Our transactions write rows of their own: a conflict goes away by itself.
-            "40001" | "40P01" => Self::Away,
+            // A standby, or a server that was made read-only; a conflict of transactions, which goes away by itself.
+            "25006" | "40001" | "40P01" => Self::Away,
             _ => match code.get(..2) {
                 Some("08") => Self::Dead,
                 Some("22" | "23") => Self::Data,

@@ -34,16 +34,16 @@ fn main() {
         .collect();
     let scenarios: [(&str, fn()); 7] = [
         ("killed_while_writing_the_spool_on_sqlite", || {
-            killed_while_writing(false)
+            killed_while_writing(false);
         }),
         ("killed_while_writing_the_spool_on_postgres", || {
-            killed_while_writing(true)
+            killed_while_writing(true);
         }),
         ("killed_while_draining_into_sqlite", || {
-            killed_while_draining(false)
+            killed_while_draining(false);
         }),
         ("killed_while_draining_into_postgres", || {
-            killed_while_draining(true)
+            killed_while_draining(true);
         }),
         ("a_full_disk_costs_no_row", a_full_disk),
         (

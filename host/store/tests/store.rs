@@ -1,5 +1,7 @@
 //! The store against real databases: one suite on SQLite and Postgres, then what only one of them can do.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 #[path = "store/place.rs"]
 mod place;
 

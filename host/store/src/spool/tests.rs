@@ -2,7 +2,10 @@
 
 use std::{path::Path, sync::Arc};
 
-use super::{MEMORY_MAX, Progress, SEGMENT_BYTES_MAX, Spool};
+use super::{
+    Progress, Spool,
+    clerk::{MEMORY_MAX, SEGMENT_BYTES_MAX},
+};
 use crate::{
     counted::Counted,
     facts::{Fact, Writer},

@@ -116,6 +116,8 @@ impl Place {
 macro_rules! on_both {
     ($name:ident, |$place:ident| $body:block) => {
         mod $name {
+            // Not every test names something from around it.
+            #[allow(unused_imports)]
             use super::*;
 
             async fn check($place: $crate::place::Place) {

@@ -1,0 +1,400 @@
+//! The thread that owns the spool's files: it writes, hands out, removes, and holds in memory what the disk refuses.
+
+use std::{
+    collections::VecDeque,
+    fs::OpenOptions,
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::PathBuf,
+    sync::Arc,
+};
+
+use tokio::sync::{mpsc, watch};
+
+use super::{
+    Batch, Order, Progress, lose,
+    segment::{self, OpenSegment},
+};
+use crate::{counted::Counted, facts::Fact};
+
+/// Facts written with one fsync: more gain nothing, and each may be 64 KiB.
+const COMMIT_MAX: usize = 1_024;
+/// A file is closed at this size: what one read brings into memory.
+pub(super) const SEGMENT_BYTES_MAX: u64 = 1024 * 1024;
+/// Facts held in memory while the disk refuses.
+pub(super) const MEMORY_MAX: usize = 10_000;
+
+/// Facts that are complete and wait for their turn.
+#[derive(Debug)]
+struct Sealed {
+    number: u64,
+    place: Place,
+    facts: u64,
+    /// How many of them are of this life.
+    mine: u64,
+}
+
+#[derive(Debug)]
+enum Place {
+    File(PathBuf, u64),
+    Memory(Vec<Fact>),
+}
+
+/// See the module.
+pub(super) struct Clerk {
+    dir: PathBuf,
+    bytes_max: u64,
+    counted: Arc<Counted>,
+    progress: watch::Sender<Progress>,
+    open: Option<OpenSegment>,
+    open_facts: u64,
+    open_mine: u64,
+    sealed: VecDeque<Sealed>,
+    /// Facts among them that are held in memory.
+    in_memory: usize,
+    /// Bytes of all files.
+    bytes: u64,
+    next_number: u64,
+    /// The disk refused last time: said once, not per fact.
+    refusing: bool,
+}
+
+impl Clerk {
+    /// A clerk for a directory, which need not exist or be usable.
+    pub(super) fn new(
+        dir: PathBuf,
+        bytes_max: u64,
+        counted: Arc<Counted>,
+        progress: watch::Sender<Progress>,
+    ) -> Self {
+        Self {
+            dir,
+            bytes_max,
+            counted,
+            progress,
+            open: None,
+            open_facts: 0,
+            open_mine: 0,
+            sealed: VecDeque::new(),
+            in_memory: 0,
+            bytes: 0,
+            next_number: 1,
+            refusing: false,
+        }
+    }
+
+    /// What earlier lives left.
+    pub(super) fn recover(&mut self) {
+        let files = segment::list(&self.dir).unwrap_or_else(|error| {
+            let dir = self.dir.display().to_string();
+            tracing::error!(dir, error = %error, "the spool's directory cannot be read");
+            Vec::new()
+        });
+        let mut waiting = 0;
+        for (number, path, bytes) in files {
+            self.next_number = self.next_number.max(number.saturating_add(1));
+            // Counted now, so that what waits is known before the database is there.
+            let facts = segment::count(&path).unwrap_or(0);
+            waiting += facts;
+            self.bytes += bytes;
+            let place = Place::File(path, bytes);
+            self.sealed.push_back(Sealed {
+                number,
+                place,
+                facts,
+                mine: 0,
+            });
+        }
+        if waiting > 0 {
+            tracing::info!(waiting, "facts of an earlier life wait in the spool");
+        }
+        let pending = !self.sealed.is_empty();
+        self.progress.send_modify(|progress| {
+            progress.waiting = waiting;
+            progress.pending = pending;
+        });
+    }
+
+    /// Obeys until it is stopped or nobody is left to give orders.
+    pub(super) fn run(mut self, mut inbox: mpsc::Receiver<Order>) {
+        let mut batch = Vec::new();
+        while let Some(first) = inbox.blocking_recv() {
+            let mut next = Some(first);
+            while let Some(order) = next.take() {
+                match order {
+                    Order::Keep(fact) => batch.push(*fact),
+                    other => {
+                        self.commit(&mut batch);
+                        if let Order::Stop(reply) = other {
+                            self.finish(inbox);
+                            let _ = reply.send(());
+                            return;
+                        }
+                        self.obey(other);
+                    }
+                }
+                if batch.len() < COMMIT_MAX {
+                    next = inbox.try_recv().ok();
+                }
+            }
+            self.commit(&mut batch);
+        }
+        self.finish(inbox);
+    }
+
+    /// Nothing more is accepted; what was accepted is made safe.
+    fn finish(mut self, mut inbox: mpsc::Receiver<Order>) {
+        inbox.close();
+        let mut batch = Vec::new();
+        while let Ok(order) = inbox.try_recv() {
+            if let Order::Keep(fact) = order {
+                batch.push(*fact);
+            }
+        }
+        self.commit(&mut batch);
+        self.persist_memory();
+        for held in self.sealed.drain(..) {
+            if let Place::Memory(facts) = held.place {
+                for fact in &facts {
+                    lose(
+                        fact,
+                        "the spool cannot be written and the store ends",
+                        &self.counted,
+                    );
+                }
+            }
+        }
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Take(reply) => {
+                let _ = reply.send(self.take());
+            }
+            Order::Done(number) => self.done(number),
+            Order::Reject(fact, reason) => self.reject(&fact, &reason),
+            Order::Keep(_) | Order::Stop(_) => {}
+        }
+    }
+
+    /// Makes facts safe.
+    fn commit(&mut self, batch: &mut Vec<Fact>) {
+        if batch.is_empty() {
+            return;
+        }
+        let facts = std::mem::take(batch);
+        let count = facts.len() as u64;
+        if self.in_memory > 0 {
+            self.persist_memory();
+        }
+        let mut lines = Vec::with_capacity(facts.len() * 512);
+        for fact in &facts {
+            fact.write_line(&mut lines);
+        }
+        if self.bytes + lines.len() as u64 > self.bytes_max {
+            for fact in &facts {
+                lose(fact, "the spool is as large as it may be", &self.counted);
+            }
+            self.progress
+                .send_modify(|progress| progress.settled += count);
+            return;
+        }
+        match self.append(&lines) {
+            Ok(()) => {
+                self.refusing = false;
+                self.open_facts += count;
+                self.open_mine += count;
+                self.bytes += lines.len() as u64;
+                Counted::add(&self.counted.spooled, count);
+                self.progress.send_modify(|progress| {
+                    progress.waiting += count;
+                    progress.pending = true;
+                });
+                if self
+                    .open
+                    .as_ref()
+                    .is_some_and(|open| open.bytes >= SEGMENT_BYTES_MAX)
+                {
+                    self.seal();
+                }
+            }
+            Err(error) => self.hold(facts, &error),
+        }
+    }
+
+    fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+        if self.open.is_none() {
+            let open = OpenSegment::create(&self.dir, self.next_number)?;
+            self.next_number += 1;
+            self.open = Some(open);
+        }
+        match &mut self.open {
+            Some(open) => open.append(lines),
+            None => Ok(()),
+        }
+    }
+
+    /// The disk refuses: memory is what is left.
+    fn hold(&mut self, mut facts: Vec<Fact>, error: &io::Error) {
+        if !self.refusing {
+            self.refusing = true;
+            let dir = self.dir.display().to_string();
+            tracing::error!(dir, error = %error, held_max = MEMORY_MAX, "the spool cannot be written: facts are held in memory");
+        }
+        self.seal();
+        let room = MEMORY_MAX.saturating_sub(self.in_memory);
+        let lost = facts.split_off(room.min(facts.len()));
+        for fact in &lost {
+            lose(
+                fact,
+                "the spool cannot be written and memory is full",
+                &self.counted,
+            );
+        }
+        let held = facts.len() as u64;
+        self.in_memory += facts.len();
+        self.progress.send_modify(|progress| {
+            progress.waiting += held;
+            progress.pending |= held > 0;
+            progress.settled += lost.len() as u64;
+        });
+        if !facts.is_empty() {
+            let number = self.next_number;
+            self.next_number += 1;
+            self.sealed.push_back(Sealed {
+                number,
+                place: Place::Memory(facts),
+                facts: held,
+                mine: held,
+            });
+        }
+    }
+
+    /// What is held in memory goes to the disk as soon as that takes it again.
+    fn persist_memory(&mut self) {
+        for sealed in &mut self.sealed {
+            let Place::Memory(facts) = &sealed.place else {
+                continue;
+            };
+            let mut lines = Vec::new();
+            for fact in facts {
+                fact.write_line(&mut lines);
+            }
+            let written = OpenSegment::create(&self.dir, sealed.number)
+                .and_then(|mut segment| segment.append(&lines).map(|()| segment));
+            let Ok(segment) = written else {
+                return;
+            };
+            self.in_memory -= facts.len();
+            self.bytes += segment.bytes;
+            Counted::add(&self.counted.spooled, sealed.facts);
+            sealed.place = Place::File(segment.path, segment.bytes);
+        }
+    }
+
+    fn seal(&mut self) {
+        let Some(open) = self.open.take() else {
+            return;
+        };
+        self.sealed.push_back(Sealed {
+            number: open.number,
+            place: Place::File(open.path, open.bytes),
+            facts: std::mem::take(&mut self.open_facts),
+            mine: std::mem::take(&mut self.open_mine),
+        });
+    }
+
+    fn take(&mut self) -> Option<Batch> {
+        if self.sealed.is_empty() {
+            self.seal();
+        }
+        let oldest = self.sealed.front()?;
+        let number = oldest.number;
+        let facts = match &oldest.place {
+            Place::Memory(facts) => facts.clone(),
+            Place::File(path, _) => match segment::read(path) {
+                Ok(contents) => self.sort_out(contents),
+                Err(error) => {
+                    let path = path.display().to_string();
+                    tracing::error!(path, error = %error, "a file of the spool cannot be read; it is left where it is");
+                    self.forget_front();
+                    return None;
+                }
+            },
+        };
+        Some(Batch { number, facts })
+    }
+
+    fn sort_out(&self, contents: segment::Contents) -> Vec<Fact> {
+        if contents.torn {
+            Counted::add(&self.counted.torn, 1);
+            tracing::warn!(
+                "a half-written line of the spool was skipped: its writer was killed before it was acknowledged"
+            );
+        }
+        for line in contents.foreign {
+            let line = String::from_utf8_lossy(&line).into_owned();
+            Counted::add(&self.counted.rejected, 1);
+            tracing::error!(line, "a line of the spool is no fact and was put aside");
+            self.put_aside(&line);
+        }
+        contents.facts
+    }
+
+    fn done(&mut self, number: u64) {
+        let Some(oldest) = self.sealed.front().filter(|oldest| oldest.number == number) else {
+            return;
+        };
+        if let Place::File(path, _) = &oldest.place
+            && let Err(error) = std::fs::remove_file(path)
+        {
+            let path = path.display().to_string();
+            tracing::error!(path, error = %error, "a file of the spool cannot be removed; its facts are in the database already");
+        }
+        self.forget_front();
+    }
+
+    fn forget_front(&mut self) {
+        let Some(oldest) = self.sealed.pop_front() else {
+            return;
+        };
+        match oldest.place {
+            Place::File(_, bytes) => self.bytes = self.bytes.saturating_sub(bytes),
+            Place::Memory(facts) => self.in_memory -= facts.len(),
+        }
+        let pending = !self.sealed.is_empty() || self.open_facts > 0;
+        self.progress.send_modify(|progress| {
+            progress.waiting = progress.waiting.saturating_sub(oldest.facts);
+            progress.pending = pending;
+            progress.settled += oldest.mine;
+        });
+    }
+
+    fn reject(&self, fact: &Fact, reason: &str) {
+        Counted::add(&self.counted.rejected, 1);
+        let mut line = Vec::new();
+        fact.write_line(&mut line);
+        let line = String::from_utf8_lossy(&line).into_owned();
+        tracing::error!(
+            fact = line.trim_end(),
+            reason,
+            "the database refused a fact; it was put aside"
+        );
+        self.put_aside(&line);
+    }
+
+    fn put_aside(&self, line: &str) {
+        let written = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(self.dir.join("rejected.jsonl"))
+            .and_then(|mut file| {
+                file.write_all(line.as_bytes())?;
+                file.sync_data()
+            });
+        if let Err(error) = written {
+            tracing::error!(error = %error, "rejected.jsonl cannot be written; the log holds the line");
+        }
+    }
+}
