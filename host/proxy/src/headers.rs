@@ -1,13 +1,14 @@
 //! What the headers and the path of a request must say (MCP, "Streamable HTTP").
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderName, header};
 use router_core::InstanceId;
 use router_upstream::ProtocolVersion;
 
 use crate::fault::{Fault, Thing};
 
-pub(crate) const SESSION_ID: &str = "mcp-session-id";
-const PROTOCOL_VERSION: &str = "mcp-protocol-version";
+pub(crate) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
+pub(crate) const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// The instance that a path names.
 pub(crate) fn instance_of(path: &str) -> Result<InstanceId, Fault> {
@@ -25,11 +26,12 @@ pub(crate) fn instance_of(path: &str) -> Result<InstanceId, Fault> {
 }
 
 /// The value of a header that is there and is text.
-pub(crate) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+pub(crate) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// A version header, where there is one, must name a version that is served.
+/// A version header, where there is one, must name a version that is served (2025-06-18, transports, "Protocol Version
+/// Header"). That it is the one that the session agreed on is the client's duty, and nothing here depends on it.
 pub(crate) fn check_version(headers: &HeaderMap) -> Result<(), Fault> {
     let Some(value) = headers.get(PROTOCOL_VERSION) else {
         return Ok(());
@@ -44,9 +46,9 @@ pub(crate) fn check_version(headers: &HeaderMap) -> Result<(), Fault> {
 }
 
 pub(crate) fn check_is_json(headers: &HeaderMap) -> Result<(), Fault> {
-    let is_json = text(headers, header::CONTENT_TYPE.as_str()).is_some_and(|value| {
-        let media = value.split(';').next().unwrap_or_default();
-        media.trim().eq_ignore_ascii_case("application/json")
+    let is_json = headers.get(header::CONTENT_TYPE).is_some_and(|value| {
+        let media = value.as_bytes().split(|byte| *byte == b';').next();
+        media.is_some_and(|media| media.trim_ascii().eq_ignore_ascii_case(b"application/json"))
     });
     if is_json {
         Ok(())
@@ -55,8 +57,15 @@ pub(crate) fn check_is_json(headers: &HeaderMap) -> Result<(), Fault> {
     }
 }
 
+/// What every client library sends; told apart by one comparison.
+const USUAL_ACCEPT: &[u8] = b"application/json, text/event-stream";
+
 /// A client that posts must take both kinds of answer: which one it gets is known only later.
 pub(crate) fn check_accepts_both(headers: &HeaderMap) -> Result<(), Fault> {
+    let first = headers.get(header::ACCEPT);
+    if first.is_some_and(|value| value.as_bytes() == USUAL_ACCEPT) {
+        return Ok(());
+    }
     if accepts(headers, "application", "json") && accepts(headers, "text", "event-stream") {
         return Ok(());
     }

@@ -168,7 +168,7 @@ fn modern_version(headers: &HeaderMap, envelope: &Envelope<'_>) -> Option<String
     match version.and_then(string_of) {
         Some(version) => Some(version.chars().take(40).collect()),
         None if method == "server/discover" => Some(
-            headers::text(headers, "mcp-protocol-version")
+            headers::text(headers, &headers::PROTOCOL_VERSION)
                 .unwrap_or(FIRST_MODERN)
                 .chars()
                 .take(40)

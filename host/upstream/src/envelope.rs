@@ -4,8 +4,9 @@
 //! must differ on the way out (an id, a progress token) is replaced by [`splice`]. Nothing here recurses, so that no
 //! input can exhaust the stack.
 
-use std::{borrow::Cow, fmt, ops::Range};
+use std::{borrow::Cow, fmt, ops::Range, sync::LazyLock};
 
+use memchr::memmem::Finder;
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor},
@@ -162,10 +163,11 @@ impl<'a> Envelope<'a> {
 pub fn progress_token(params: &str) -> Result<Option<&str>, EnvelopeError> {
     // Most requests have none, and a scan for the word is far cheaper than a parse. A key may also be spelled with
     // escapes; then the parse decides.
+    static WORD: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("progressToken"));
     let bytes = params.as_bytes();
-    if memchr::memmem::find(bytes, b"progressToken").is_none()
-        && memchr::memmem::find(bytes, b"\\u").is_none()
-    {
+    let may_be_escaped =
+        || memchr::memchr(b'\\', bytes).is_some() && memchr::memmem::find(bytes, b"\\u").is_some();
+    if WORD.find(bytes).is_none() && !may_be_escaped() {
         return Ok(None);
     }
     let Some(meta) = member(params, "_meta")? else {

@@ -3,7 +3,37 @@
 //! They are strings, because servers written in languages whose numbers are floats (`GDScript` among them) give integer
 //! ids back as `7.0`. They carry the router's epoch, so that an answer to a question of an earlier router is recognised.
 
-use std::io::Write as _;
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+    io::Write as _,
+};
+
+/// A table whose keys the router counts up itself. Nobody else chooses them, so that a hash need not be hard to foresee.
+pub(crate) type Table<K, V> = HashMap<K, V, BuildHasherDefault<CounterHasher>>;
+
+/// Spreads a counter over all bits by one multiplication (Knuth, "Fibonacci hashing").
+#[derive(Default)]
+pub(crate) struct CounterHasher(u64);
+
+impl Hasher for CounterHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, n: u64) {
+        // 2^64 divided by the golden ratio, which is odd.
+        let spread = (self.0 ^ n).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        // The table looks at the highest and at the lowest bits.
+        self.0 = spread ^ (spread >> 32);
+    }
+}
 
 /// Writes and reads the ids of one connection.
 #[derive(Debug, Clone)]

@@ -1,8 +1,9 @@
 //! What the instance says: answers, notifications and questions, each to the one it is meant for.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::{Arc, LazyLock, atomic::Ordering};
 
 use bytes::Bytes;
+use memchr::memmem::Finder;
 use tokio::time::Instant;
 
 use crate::{
@@ -160,7 +161,8 @@ impl Upstream {
             }
             (pending, state.client_calls == 0)
         };
-        let mut message = Vec::with_capacity(text.len() + pending.origin.id().len());
+        // Exactly as long as it becomes, so that it is handed over without another allocation.
+        let mut message = Vec::with_capacity(text.len() - id.len() + pending.origin.id().len());
         splice(
             &mut message,
             text,
@@ -415,8 +417,9 @@ impl Upstream {
 
 /// Whether a tool's result says `"isError": true`. Most say nothing or `false`, and those are not parsed again.
 fn says_is_error(result: &str) -> bool {
+    static WORD: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"isError\""));
     let bytes = result.as_bytes();
-    let may = memchr::memmem::find_iter(bytes, b"\"isError\"").any(|at| {
+    let may = WORD.find_iter(bytes).any(|at| {
         let rest = bytes[at + b"\"isError\"".len()..].trim_ascii_start();
         rest.strip_prefix(b":")
             .is_some_and(|rest| rest.trim_ascii_start().starts_with(b"true"))

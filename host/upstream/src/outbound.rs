@@ -304,14 +304,19 @@ impl Upstream {
         state.next_request += 1;
         let n = state.next_request;
         let ours = self.ids.raw(n);
-        let mut edits: Vec<(std::ops::Range<usize>, &[u8])> = Vec::with_capacity(2);
-        edits.extend(envelope.id.map(|id| (range_in(text, id), ours.as_slice())));
-        match (&params, envelope.params) {
-            (Some(written), Some(raw)) => edits.push((range_in(text, raw), written.as_bytes())),
-            _ => edits.extend(token.map(|token| (range_in(text, token), ours.as_slice()))),
+        let id = envelope.id.map_or(0..0, |id| range_in(text, id));
+        let id = (id, ours.as_slice());
+        let other = match (&params, envelope.params) {
+            (Some(written), Some(raw)) => Some((range_in(text, raw), written.as_bytes())),
+            _ => token.map(|token| (range_in(text, token), ours.as_slice())),
+        };
+        match other {
+            None => splice(&mut state.out, text, &[id]),
+            Some(other) if other.0.start < id.0.start => {
+                splice(&mut state.out, text, &[other, id]);
+            }
+            Some(other) => splice(&mut state.out, text, &[id, other]),
         }
-        edits.sort_by_key(|(range, _)| range.start);
-        splice(&mut state.out, text, &edits);
         state.out.push(b'\n');
         if let Effect::Level(level) = &effect {
             let others = lowest_level(&state.sessions);

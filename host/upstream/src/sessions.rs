@@ -1,14 +1,12 @@
 //! The client sessions that share one connection: what each asked to hear, and how it is reached.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use parking_lot::Mutex;
 
 use crate::{
     envelope::quoted,
+    ids::Table,
     reply::{CallError, Reply, ReplySink},
     state::{Pending, State},
     upstream::Upstream,
@@ -319,7 +317,7 @@ impl Upstream {
 }
 
 /// The lowest level that any session asked for.
-pub(crate) fn lowest_level(sessions: &HashMap<SessionKey, SessionEntry>) -> Option<LogLevel> {
+pub(crate) fn lowest_level(sessions: &Table<SessionKey, SessionEntry>) -> Option<LogLevel> {
     sessions
         .values()
         .filter_map(|entry| entry.memory.level())

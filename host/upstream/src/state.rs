@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::{
     cache::{ListCache, PageKey},
     envelope::quoted,
+    ids::Table,
     reply::{Closed, ReplySink},
     sessions::{LogLevel, SessionEntry, SessionKey},
     upstream::InFlight,
@@ -34,14 +35,14 @@ pub(crate) struct State {
     pub(crate) next_request: u64,
     pub(crate) next_session: u64,
     pub(crate) next_ask: u64,
-    pub(crate) pending: HashMap<u64, Pending>,
+    pub(crate) pending: Table<u64, Pending>,
     /// Requests of clients among `pending`.
     pub(crate) client_calls: usize,
-    pub(crate) sessions: HashMap<SessionKey, SessionEntry>,
+    pub(crate) sessions: Table<SessionKey, SessionEntry>,
     /// Sessions with a request in flight.
     pub(crate) sessions_busy: usize,
     /// Questions of the instance that wait for a client.
-    pub(crate) asks: HashMap<u64, Ask>,
+    pub(crate) asks: Table<u64, Ask>,
     /// Who hears of which resource.
     pub(crate) subscribed: HashMap<Box<str>, Vec<SessionKey>>,
     /// The log level that the instance was last told.
