@@ -56,11 +56,9 @@ pub(crate) struct Applier {
 /// Reads the configuration file and the environment.
 pub(crate) fn read(path: &std::path::Path) -> anyhow::Result<std::result::Result<Config, Faults>> {
     use anyhow::Context as _;
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("{} cannot be read (--config)", path.display()))?;
     let environment =
         Environment::of_this_process().context("the working directory cannot be found")?;
-    Ok(router_config::load(&text, path, &environment))
+    Ok(router_config::load_file(path, &environment))
 }
 
 /// Every instance of a source as the core and the shims need it. Those of the file cannot be faulty; one that was registered
@@ -130,6 +128,7 @@ impl Applier {
         let change = old.diff(&new);
         // What takes a restart is compared with what is in force since the start, not with the last file.
         let needs_restart = self.started.diff(&new).restart;
+        let new = new.with_fixed_of(&self.started);
         self.access
             .replace(&access::settings(&new, self.listen))
             .map_err(|errors| {

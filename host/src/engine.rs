@@ -15,6 +15,9 @@ use tokio::sync::mpsc;
 
 use crate::{driver::Judgement, meters::Meters};
 
+/// The policy that is no plugin: the core's own rule answers.
+const BUILT_IN: &str = "builtin";
+
 /// Changed values that may wait for the database. Past it they are kept in memory only, and that is said.
 const VALUES_MAX: usize = 1024;
 
@@ -67,6 +70,9 @@ pub(crate) fn judge(
     facts: Box<HealthFacts>,
 ) -> Judgement {
     Box::pin(async move {
+        if &*policy == BUILT_IN {
+            return Err(NoAnswer::Absent);
+        }
         match engine.judge(&policy, *facts).await {
             Some(Ok(verdict)) => Ok(verdict),
             Some(Err(failure)) => {

@@ -60,7 +60,7 @@ pub(super) fn log_options(config: &Config) -> LogOptions {
             router_config::LogFormat::Json => LogFormat::Json,
         },
         keep_days: (logging.retention_days > 0).then_some(logging.retention_days),
-        keep_bytes: None,
+        keep_bytes: logging.max_total_bytes,
         rotate_bytes: logging.max_file_bytes,
     }
 }
