@@ -175,6 +175,24 @@ mod tests {
         for (failure, exit, text) in cases {
             assert_eq!(failure.describe(exit), text);
         }
+        // How it ended is no news where the router itself ended it.
+        let ended = Some(Exit::Signal(9));
+        let limit_bytes = 100 << 20;
+        let killed = [
+            (Failure::StartTimeout(10_000), "within 10000 ms"),
+            (Failure::ShimLost, "its shim was lost"),
+            (
+                Failure::Memory {
+                    bytes: 120 << 20,
+                    limit_bytes,
+                },
+                "120 MiB of 100 MiB",
+            ),
+        ];
+        for (failure, words) in killed {
+            let text = failure.describe(ended);
+            assert!(text.contains(words) && !text.contains("signal"), "{text}");
+        }
         assert_eq!(
             last_error("it ended", &dying("boom")),
             "it ended; its last words: boom"

@@ -6,6 +6,8 @@
 
 mod readiness;
 mod specs;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 

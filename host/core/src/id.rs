@@ -163,6 +163,14 @@ mod tests {
     }
 
     #[test]
+    fn a_refused_id_is_named_and_cut() {
+        let refused = "x/".repeat(500).parse::<InstanceId>().unwrap_err();
+        assert_eq!(refused.text.chars().count(), 80);
+        let told = InstanceId::parse("a b").unwrap_err().to_string();
+        assert!(told.contains("\"a b\"") && told.contains("64"), "{told}");
+    }
+
+    #[test]
     fn only_canonical_digits_become_numbers() {
         let number = |text: &str| InstanceId::parse(text).unwrap().as_number();
         assert_eq!(number("42"), Some(42));

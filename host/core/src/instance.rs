@@ -145,6 +145,7 @@ impl Instance {
             spec: &self.spec,
             stopped: self.stopped,
             removed: self.removed,
+            unclaimed: self.unclaimed,
         };
         Some((self.slots.get_mut(&number)?, mandate))
     }
@@ -154,6 +155,7 @@ impl Instance {
             spec: &self.spec,
             stopped: self.stopped,
             removed: self.removed,
+            unclaimed: self.unclaimed,
         }
     }
 
@@ -277,6 +279,7 @@ impl Instance {
             spec: &self.spec,
             stopped: self.stopped,
             removed: self.removed,
+            unclaimed: self.unclaimed,
         };
         for slot in self.slots.values_mut() {
             slot.settle(step, mandate);

@@ -99,3 +99,46 @@ impl Unavailable {
         format!("Instance {instance}: {}. {next}", self.reason)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Unavailable, UnavailableKind};
+
+    #[test]
+    fn a_refusal_says_what_happened_and_what_happens_next() {
+        let message = |kind, retry_at_ms| {
+            let reason = "it failed".into();
+            let unavailable = Unavailable {
+                kind,
+                reason,
+                retry_at_ms,
+            };
+            unavailable.message("demo", 1_000)
+        };
+        let cases = [
+            (
+                UnavailableKind::Stopped,
+                None,
+                "POST /api/instances/demo/start",
+            ),
+            (UnavailableKind::Backoff, Some(3_500), "in 2500 ms"),
+            (UnavailableKind::CrashLoop, Some(61_000), "in 60000 ms"),
+            (
+                UnavailableKind::CrashLoop,
+                None,
+                "until POST /api/instances/demo/restart",
+            ),
+            (UnavailableKind::Draining, None, "in a few seconds"),
+            (
+                UnavailableKind::ShuttingDown,
+                None,
+                "once the router is back",
+            ),
+        ];
+        for (kind, retry_at_ms, next) in cases {
+            let text = message(kind, retry_at_ms);
+            assert!(text.starts_with("Instance demo: it failed. "), "{text}");
+            assert!(text.contains(next), "{text} lacks {next}");
+        }
+    }
+}

@@ -69,6 +69,8 @@ pub(crate) struct Mandate<'a> {
     pub(crate) stopped: bool,
     /// Its source no longer names it.
     pub(crate) removed: bool,
+    /// See [`crate::instance::Instance::unclaimed`]: what is stopped could not be started again.
+    pub(crate) unclaimed: bool,
 }
 
 impl Mandate<'_> {

@@ -280,6 +280,30 @@ mod tests {
     }
 
     #[test]
+    fn a_reload_that_raises_the_threshold_finds_the_failures_before_it() {
+        let mut bench = Bench::new();
+        bench.crash_loop.failures = 4;
+        for n in 0..3 {
+            bench.fail(n * 100_000, n, Some(1));
+        }
+        bench.crash_loop.failures = 5;
+        bench.crash_loop.window_ms = 600_000;
+        assert!(matches!(
+            bench.fail(300_000, 3, Some(1)),
+            Sentence::Backoff { .. }
+        ));
+        let cause = Cause::Failures {
+            failures: 5,
+            window_ms: 600_000,
+        };
+        let retry_ms = Some(600_000);
+        assert_eq!(
+            bench.fail(300_001, 4, Some(1)),
+            Sentence::CrashLoop { retry_ms, cause }
+        );
+    }
+
+    #[test]
     fn a_permanent_code_is_not_retried() {
         let mut bench = Bench::new();
         let failed = Failed {

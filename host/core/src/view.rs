@@ -295,3 +295,64 @@ pub struct ReadinessView {
     /// Share in use of the fullest watched disk.
     pub disk_share: f64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Health, Lifecycle, Readiness, Status, Summary};
+
+    #[test]
+    fn the_words_are_those_that_scripts_look_for() {
+        let lifecycles = [
+            (Lifecycle::Idle, "idle"),
+            (Lifecycle::Stopped, "stopped"),
+            (Lifecycle::Starting, "starting"),
+            (Lifecycle::Ready, "ready"),
+            (Lifecycle::Draining, "draining"),
+            (Lifecycle::Backoff, "backoff"),
+            (Lifecycle::CrashLoop, "crash_loop"),
+        ];
+        for (lifecycle, word) in lifecycles {
+            assert_eq!(lifecycle.as_str(), word);
+        }
+        for (readiness, word) in [
+            (Readiness::Healthy, "healthy"),
+            (Readiness::Degraded, "degraded"),
+            (Readiness::Down, "down"),
+        ] {
+            assert_eq!(readiness.as_str(), word);
+        }
+    }
+
+    #[test]
+    fn one_word_says_health_when_ready_and_unhealthy_when_failing() {
+        let cases = [
+            (Lifecycle::Ready, Some(Health::Healthy), "healthy"),
+            (Lifecycle::Ready, Some(Health::Degraded), "degraded"),
+            (Lifecycle::Ready, Some(Health::Unhealthy), "unhealthy"),
+            (Lifecycle::Backoff, None, "unhealthy"),
+            (Lifecycle::CrashLoop, None, "unhealthy"),
+            (Lifecycle::Starting, None, "starting"),
+            (Lifecycle::Idle, None, "idle"),
+            (Lifecycle::Stopped, None, "stopped"),
+            (Lifecycle::Draining, None, "draining"),
+        ];
+        let mut summary = Summary::default();
+        for (lifecycle, health, word) in cases {
+            let status = Status::of(lifecycle, health);
+            assert_eq!(status.as_str(), word);
+            summary.count(status, lifecycle == Lifecycle::CrashLoop);
+        }
+        let expected = Summary {
+            total: 9,
+            healthy: 1,
+            degraded: 1,
+            unhealthy: 3,
+            starting: 1,
+            idle: 1,
+            stopped: 1,
+            draining: 1,
+            crash_loop: 1,
+        };
+        assert_eq!(summary, expected);
+    }
+}

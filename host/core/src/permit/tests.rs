@@ -67,12 +67,15 @@ fn a_closed_breaker_reports_failures_and_the_success_that_ends_a_row() {
 }
 
 #[test]
-fn a_probe_without_a_verdict_gives_its_permit_back_and_one_with_a_verdict_keeps_it() {
+fn a_probe_gives_its_permit_back_unless_it_went_badly() {
     let cell = Arc::new(BreakerCell::new(&half_open(5, 1)));
     drop(cell.try_acquire(0).unwrap());
     assert!(cell.try_acquire(0).unwrap().finish(Class::Ignore).is_none());
-    let report = cell.try_acquire(0).unwrap().finish(Class::Success).unwrap();
-    assert_eq!((report.generation, report.class), (5, Class::Success));
+    // Two successes may be asked for, with one permit only.
+    for class in [Class::Success, Class::Success, Class::Failure] {
+        let report = cell.try_acquire(0).unwrap().finish(class).unwrap();
+        assert_eq!((report.generation, report.class), (5, class));
+    }
     let state = BreakerState::HalfOpen;
     assert_eq!(
         cell.try_acquire(999).unwrap_err(),
@@ -82,6 +85,19 @@ fn a_probe_without_a_verdict_gives_its_permit_back_and_one_with_a_verdict_keeps_
         }
     );
     assert!(cell.try_acquire(1_000).unwrap().is_probe());
+}
+
+#[test]
+fn a_probe_may_take_as_long_as_anybody_can_say() {
+    let setting = BreakerSetting {
+        probe_ms: u64::MAX,
+        ..half_open(1, 1)
+    };
+    let cell = Arc::new(BreakerCell::new(&setting));
+    let held = cell.try_acquire(u64::MAX / 2).unwrap();
+    assert!(cell.try_acquire(7).is_err());
+    drop(held);
+    assert!(cell.try_acquire(7).is_ok());
 }
 
 #[test]

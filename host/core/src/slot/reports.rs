@@ -307,7 +307,7 @@ impl Slot {
             .last_recycle_ms
             .is_some_and(|at_ms| at_ms.saturating_add(every_ms) > step.now_ms);
         let obeyed = !too_soon || step.bugs.has(Planted::RecycleUnbounded);
-        if obeyed && matches!(self.phase, Phase::Ready(..)) {
+        if obeyed && !mandate.unclaimed && matches!(self.phase, Phase::Ready(..)) {
             self.last_recycle_ms = Some(step.now_ms);
             self.stop(step, mandate, None, format!("recycled: {reason}"));
         }
