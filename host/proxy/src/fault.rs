@@ -13,7 +13,7 @@ use router_core::{
     permit::Rejected,
     route::{Unavailable, UnavailableKind},
 };
-use router_upstream::{CallError, Closed, EnvelopeError, ProtocolVersion};
+use router_upstream::{CallError, Closed, EnvelopeError, NotTaken, ProtocolVersion};
 
 use crate::observe::ErrorKind;
 
@@ -68,7 +68,7 @@ pub(crate) enum Thing {
     TooManyStreams {
         max: usize,
     },
-    NotAsked,
+    NotTaken(NotTaken),
     BadParams {
         reason: String,
     },
@@ -153,7 +153,9 @@ impl Fault {
                 UnavailableKind::Backoff | UnavailableKind::CrashLoop => ErrorKind::Spawn,
                 _ => ErrorKind::Upstream,
             },
-            Thing::BodiesBusy | Thing::Busy { .. } => ErrorKind::Internal,
+            Thing::BodiesBusy | Thing::Busy { .. } | Thing::NotTaken(NotTaken::Busy) => {
+                ErrorKind::Internal
+            }
             Thing::Call { error, .. } => match error {
                 CallError::TimedOut { .. } => ErrorKind::Timeout,
                 CallError::Lost(closed)
@@ -213,7 +215,7 @@ impl Fault {
             Thing::NotAcceptable { .. } => StatusCode::NOT_ACCEPTABLE,
             Thing::BodyTooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Thing::BodyTooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
-            Thing::BodiesBusy => StatusCode::SERVICE_UNAVAILABLE,
+            Thing::BodiesBusy | Thing::NotTaken(NotTaken::Busy) => StatusCode::SERVICE_UNAVAILABLE,
             Thing::TooManyStreams { .. } => StatusCode::CONFLICT,
             Thing::InvalidInstance { .. } | Thing::UnknownInstance | Thing::UnknownSession => {
                 StatusCode::NOT_FOUND
@@ -223,7 +225,7 @@ impl Fault {
             | Thing::NotAMessage
             | Thing::Version { .. }
             | Thing::NoSession
-            | Thing::NotAsked => StatusCode::BAD_REQUEST,
+            | Thing::NotTaken(NotTaken::NotAsked) => StatusCode::BAD_REQUEST,
             _ => StatusCode::OK,
         }
     }
@@ -244,6 +246,7 @@ impl Fault {
             | Thing::StartTooSlow { .. }
             | Thing::Busy { .. }
             | Thing::BodiesBusy
+            | Thing::NotTaken(NotTaken::Busy)
             | Thing::TooManySessions { .. } => UNAVAILABLE,
             _ => INVALID_REQUEST,
         }
@@ -256,7 +259,7 @@ impl Fault {
                 unavailable,
                 now_ms,
             } => unavailable.retry_after_ms(*now_ms),
-            Thing::BodiesBusy | Thing::Busy { .. } => Some(1_000),
+            Thing::BodiesBusy | Thing::Busy { .. } | Thing::NotTaken(NotTaken::Busy) => Some(1_000),
             _ => None,
         }
     }
@@ -357,7 +360,13 @@ impl fmt::Display for Fault {
             Thing::TooManyStreams { max } => {
                 write!(f, "This session already has {max} streams open")
             }
-            Thing::NotAsked => f.write_str("This session was asked no question with that id"),
+            Thing::NotTaken(NotTaken::NotAsked) => {
+                f.write_str("This session was asked no question with that id")
+            }
+            Thing::NotTaken(NotTaken::Busy) => write!(
+                f,
+                "Instance {instance} does not read what it is sent. Try again in a second"
+            ),
             Thing::BadParams { reason } => f.write_str(reason),
             Thing::Breaker(rejected) => write!(f, "{rejected}"),
             Thing::Unavailable {

@@ -6,7 +6,7 @@ use axum::{body::Body, extract::Request, response::Response};
 use http::{HeaderMap, StatusCode, header, request};
 use router_core::InstanceId;
 use router_upstream::{
-    Envelope, Shape,
+    Envelope, NotTaken, Shape,
     envelope::{member, string_of},
 };
 
@@ -123,14 +123,14 @@ impl Proxy {
                 .map(|key| (upstream.clone(), key)),
             _ => None,
         };
-        match (attached, shape) {
+        let taken = match (attached, shape) {
             (Some((upstream, key)), Shape::Notification) => upstream.notify(key, text, envelope),
             // With no process there is nobody whom it could concern.
-            (None, Shape::Notification) => {}
-            (Some((upstream, key)), _) if upstream.respond(key, text, envelope) => {}
-            _ => return Err(Fault::new(Thing::NotAsked).on(&session.instance)),
-        }
-        Ok(())
+            (None, Shape::Notification) => Ok(()),
+            (Some((upstream, key)), _) => upstream.respond(key, text, envelope),
+            (None, _) => Err(NotTaken::NotAsked),
+        };
+        taken.map_err(|error| Fault::new(Thing::NotTaken(error)).on(&session.instance))
     }
 
     /// Names the instance in a fault that was found before the path was looked at.

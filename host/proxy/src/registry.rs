@@ -88,11 +88,15 @@ impl Registry {
         let unknown = || Fault::new(Thing::UnknownSession).on(instance);
         let live = self.tables.lock().sessions.get(token).cloned();
         if let Some(session) = live {
-            return if session.instance == *instance {
-                Ok(session)
-            } else {
-                Err(unknown())
-            };
+            if session.instance != *instance {
+                return Err(unknown());
+            }
+            if session.expires_unix_s <= unix_now() {
+                self.tables.lock().remove(token);
+                session.end();
+                return Err(unknown());
+            }
+            return Ok(session);
         }
         if token.len() > TOKEN_BYTES_MAX || self.tables.lock().ended.contains(token) {
             return Err(unknown());

@@ -29,7 +29,7 @@ pub use envelope::{Envelope, EnvelopeError, Shape};
 pub use handshake::{BlobError, Handshake};
 pub use own::{HandshakeError, OwnCallError};
 pub use protocol::ProtocolVersion;
-pub use reply::{CallError, Closed, Reply, ReplySink};
+pub use reply::{CallError, Closed, NotTaken, Reply, ReplySink};
 pub use sessions::{
     AttachError, ClientCapabilities, LogLevel, SessionKey, SessionMemory, SessionSink, SessionSpec,
 };

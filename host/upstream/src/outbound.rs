@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::{
     cache::{ListKind, PageKey},
     envelope::{Envelope, member, progress_token, range_in, splice, string_of},
-    reply::{CallError, Reply, ReplySink},
+    reply::{CallError, NotTaken, Reply, ReplySink},
     sessions::{LogLevel, SessionKey, lowest_level},
     state::{Effect, Origin, Pending, State},
     upstream::Upstream,
@@ -106,15 +106,23 @@ impl Upstream {
         Ok(())
     }
 
-    /// Sends a client's notification on, as far as the instance is concerned by it.
-    pub fn notify(&self, session: SessionKey, text: &str, envelope: &Envelope<'_>) {
+    /// Sends a client's notification on, as far as the instance is concerned by it. With the connection gone there is
+    /// nobody whom it could concern.
+    ///
+    /// # Errors
+    /// The instance does not read what it is sent, and the queue is full.
+    pub fn notify(
+        &self,
+        session: SessionKey,
+        text: &str,
+        envelope: &Envelope<'_>,
+    ) -> Result<(), NotTaken> {
         {
             let mut state = self.state.lock();
-            if state.closed.is_some()
-                || state.out.len() + text.len() > self.config.limits.queue_bytes_max
-            {
-                return;
+            if state.closed.is_some() {
+                return Ok(());
             }
+            self.check_room(&state, text.len())?;
             match envelope.method.as_deref() {
                 Some("notifications/initialized") => self.announce_roots(&mut state, session),
                 Some("notifications/cancelled") => {
@@ -129,24 +137,28 @@ impl Upstream {
         self.stamp(&self.used_ms);
         self.has_calls.notify_one();
         self.wake_writer();
+        Ok(())
     }
 
-    /// Takes a client's answer to a question of the instance. False where that session was asked no such question.
-    pub fn respond(&self, session: SessionKey, text: &str, envelope: &Envelope<'_>) -> bool {
-        let Some(id) = envelope.id else {
-            return false;
-        };
-        let Some(n) = self.ask_ids.read(id) else {
-            return false;
-        };
+    /// Takes a client's answer to a question of the instance.
+    ///
+    /// # Errors
+    /// That session was asked no such question, or the queue is full; then the question stays open.
+    pub fn respond(
+        &self,
+        session: SessionKey,
+        text: &str,
+        envelope: &Envelope<'_>,
+    ) -> Result<(), NotTaken> {
+        let id = envelope.id.ok_or(NotTaken::NotAsked)?;
+        let n = self.ask_ids.read(id).ok_or(NotTaken::NotAsked)?;
         {
             let mut state = self.state.lock();
             if state.asks.get(&n).is_none_or(|ask| ask.session != session) {
-                return false;
+                return Err(NotTaken::NotAsked);
             }
-            let Some(ask) = state.asks.remove(&n) else {
-                return false;
-            };
+            self.check_room(&state, text.len())?;
+            let ask = state.asks.remove(&n).ok_or(NotTaken::NotAsked)?;
             splice(
                 &mut state.out,
                 text,
@@ -155,7 +167,14 @@ impl Upstream {
             state.out.push(b'\n');
         }
         self.wake_writer();
-        true
+        Ok(())
+    }
+
+    /// A queue that is empty takes any message that the proxy's bound on bodies let through.
+    fn check_room(&self, state: &State, bytes: usize) -> Result<(), NotTaken> {
+        let is_full =
+            !state.out.is_empty() && state.out.len() + bytes > self.config.limits.queue_bytes_max;
+        if is_full { Err(NotTaken::Busy) } else { Ok(()) }
     }
 
     fn admit(&self, state: &State, session: SessionKey, bytes: usize) -> Result<(), CallError> {
@@ -174,8 +193,7 @@ impl Upstream {
         if state.client_calls >= limits.in_flight_max {
             return busy("too many requests in flight");
         }
-        // A queue that is empty takes any request that the proxy's bound on bodies let through.
-        if !state.out.is_empty() && state.out.len() + bytes > limits.queue_bytes_max {
+        if self.check_room(state, bytes).is_err() {
             return busy("it does not read what it is sent");
         }
         Ok(())

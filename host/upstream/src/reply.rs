@@ -83,6 +83,17 @@ pub enum CallError {
     },
 }
 
+/// Why a client's notification or answer was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotTaken {
+    /// The session was asked no question with that id.
+    #[error("no question with that id is open")]
+    NotAsked,
+    /// Too much waits already for an instance that does not read.
+    #[error("the instance does not read what it is sent")]
+    Busy,
+}
+
 /// How a connection ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Closed {

@@ -2,7 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use router_proxy::{Count, ProxyLimits};
+use router_proxy::{Count, ProxyLimits, SessionClaims, SessionSeal as _};
+use router_upstream::{ClientCapabilities, ProtocolVersion};
 use serde_json::json;
 
 use crate::{
@@ -71,13 +72,14 @@ async fn a_session_goes_on_with_the_next_router() {
 #[tokio::test]
 async fn an_id_that_is_none_or_someone_elses_is_not_found() {
     let seals = Arc::new(Seals::default());
-    let short = ProxyLimits {
-        session_lifetime: Duration::ZERO,
-        ..ProxyLimits::default()
+    let claims = SessionClaims {
+        instance: router_core::InstanceId::parse("demo").unwrap(),
+        version: ProtocolVersion::LATEST,
+        capabilities: ClientCapabilities::default(),
+        expires_unix_s: 1_700_000_000,
+        nonce: [7; 16],
     };
-    let expired = World::with(short, seals.clone(), "e1").await;
-    let _instance = expired.start_run(1).await;
-    let stale = expired.client().await.session;
+    let stale = Some(seals.seal(&claims));
 
     let world = World::with(ProxyLimits::default(), seals, "e2").await;
     let _instance = world.start_run(1).await;
@@ -113,6 +115,29 @@ async fn an_id_that_is_none_or_someone_elses_is_not_found() {
     client.session = good;
     client.url = client.url.replace("/demo", "/other");
     assert_eq!(client.work_json(1, json!({})).await.status, 404);
+}
+
+#[tokio::test]
+async fn a_session_in_use_ends_when_its_id_expires() {
+    let limits = ProxyLimits {
+        session_lifetime: Duration::from_secs(1),
+        ..ProxyLimits::default()
+    };
+    let world = World::with(limits, Arc::default(), "e1").await;
+    let instance = world.start_run(1).await;
+    // The second may be over before its first request is.
+    let client = world.raw_client();
+    let params = json!({"protocolVersion": "2025-11-25", "capabilities": {}});
+    let begun = whole(client.request(0, "initialize", params).await).await;
+    let mut client = client;
+    client.session = begun.header("mcp-session-id").map(str::to_owned);
+    assert!(client.session.is_some(), "{begun:?}");
+    soon("the session to expire", async {
+        while client.work_json(1, json!({})).await.status != 404 {}
+    })
+    .await;
+    assert_eq!(world.proxy.session_count(&world.id), 0);
+    assert_eq!(instance.upstream.session_count(), 0);
 }
 
 #[tokio::test]

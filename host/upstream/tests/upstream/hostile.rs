@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use router_upstream::NotTaken;
 use serde_json::{Value, json};
 
 use crate::peer::{Client, config, ready};
@@ -135,6 +136,35 @@ async fn an_instance_that_does_not_read_is_busy_and_not_a_hole() {
     for _ in 0..taken {
         assert!(client.failure().await.contains("no answer within"));
     }
+}
+
+#[tokio::test]
+async fn what_is_not_read_is_not_heaped_up_by_notifications_and_answers_either() {
+    let mut config = config();
+    config.limits.queue_bytes_max = 300_000;
+    let (upstream, _connection, mut peer) = ready(config);
+    let mut client = Client::attach(&upstream);
+    peer.send(json!({"jsonrpc": "2.0", "id": 1, "method": "roots/list"}))
+        .await;
+    let crate::peer::Got::Session(asked) = client.next().await else {
+        panic!("not a question");
+    };
+    let big = "x".repeat(100_000);
+    let mut taken = 0;
+    while client.try_notify("notifications/odd", json!({"big": big})) != Err(NotTaken::Busy) {
+        taken += 1;
+        assert!(taken < 100, "the queue has no bound");
+        tokio::task::yield_now().await;
+    }
+    let answer = json!({"jsonrpc": "2.0", "id": asked["id"], "result": {"big": big}});
+    assert_eq!(client.try_respond(answer.clone()), Err(NotTaken::Busy));
+    for _ in 0..taken {
+        peer.expect("notifications/odd").await;
+    }
+    // The question is still open.
+    assert_eq!(client.try_respond(answer.clone()), Ok(()));
+    assert_eq!(peer.next().await["id"], 1);
+    assert_eq!(client.try_respond(answer), Err(NotTaken::NotAsked));
 }
 
 #[tokio::test]

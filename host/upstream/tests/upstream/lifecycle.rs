@@ -158,7 +158,7 @@ async fn whoever_waits_is_told_at_once_when_the_instance_goes() {
     let request = peer.next().await;
     // Its last words are heard.
     peer.answer(&request, json!({"last": true})).await;
-    peer.close_output().await;
+    peer.close_output();
     assert!(matches!(
         *soon("the end", connection).await.unwrap(),
         Closed::Eof

@@ -6,12 +6,14 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use router_core::{InstanceId, Run};
 use router_upstream::{
-    CallError, ClientCapabilities, Closed, Connection, Envelope, Handshake, IgnoreEvents, Reply,
-    ReplySink, SessionKey, SessionMemory, SessionSink, SessionSpec, Upstream, UpstreamConfig,
+    CallError, ClientCapabilities, Closed, Connection, Envelope, Handshake, IgnoreEvents, NotTaken,
+    Reply, ReplySink, SessionKey, SessionMemory, SessionSink, SessionSpec, Upstream,
+    UpstreamConfig,
 };
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, ReadHalf, WriteHalf, split},
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    net::unix::pipe,
     sync::mpsc,
     task::JoinHandle,
     time::timeout,
@@ -29,8 +31,9 @@ pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
 
 /// The instance's end of a connection.
 pub(crate) struct Peer {
-    reader: BufReader<ReadHalf<DuplexStream>>,
-    writer: WriteHalf<DuplexStream>,
+    reader: BufReader<pipe::Receiver>,
+    /// Absent once it has been closed.
+    writer: Option<pipe::Sender>,
 }
 
 impl Peer {
@@ -58,7 +61,8 @@ impl Peer {
     }
 
     pub(crate) async fn send_raw(&mut self, bytes: &[u8]) {
-        soon("room in the pipe", self.writer.write_all(bytes))
+        let writer = self.writer.as_mut().expect("the output is open");
+        soon("room in the pipe", writer.write_all(bytes))
             .await
             .unwrap();
     }
@@ -79,8 +83,8 @@ impl Peer {
         );
     }
 
-    pub(crate) async fn close_output(&mut self) {
-        self.writer.shutdown().await.unwrap();
+    pub(crate) fn close_output(&mut self) {
+        self.writer = None;
     }
 }
 
@@ -90,13 +94,18 @@ pub(crate) fn config() -> UpstreamConfig {
 
 /// A connection to a scripted instance.
 pub(crate) fn open(config: UpstreamConfig) -> (Arc<Upstream>, Connection, Peer) {
-    let (ours, theirs) = tokio::io::duplex(1 << 20);
-    let (reader, writer) = split(ours);
-    let (upstream, connection) = Upstream::open(config, reader, writer, Arc::new(IgnoreEvents));
-    let (reader, writer) = split(theirs);
+    let (stdin, reader) = pipe::pipe().unwrap();
+    let (writer, stdout) = pipe::pipe().unwrap();
+    let (upstream, connection) = Upstream::open_pipes(
+        config,
+        stdin.into_nonblocking_fd().unwrap(),
+        stdout.into_nonblocking_fd().unwrap(),
+        Arc::new(IgnoreEvents),
+    )
+    .unwrap();
     let peer = Peer {
         reader: BufReader::new(reader),
-        writer,
+        writer: Some(writer),
     };
     (upstream, connection, peer)
 }
@@ -232,12 +241,20 @@ impl Client {
     }
 
     pub(crate) fn notify(&self, method: &str, params: Value) {
+        self.try_notify(method, params).unwrap();
+    }
+
+    pub(crate) fn try_notify(&self, method: &str, params: Value) -> Result<(), NotTaken> {
         let text = json!({"jsonrpc": "2.0", "method": method, "params": params}).to_string();
         let envelope = Envelope::parse_text(&text).unwrap();
-        self.upstream.notify(self.key, &text, &envelope);
+        self.upstream.notify(self.key, &text, &envelope)
     }
 
     pub(crate) fn respond(&self, message: Value) -> bool {
+        self.try_respond(message).is_ok()
+    }
+
+    pub(crate) fn try_respond(&self, message: Value) -> Result<(), NotTaken> {
         let text = message.to_string();
         let envelope = Envelope::parse_text(&text).unwrap();
         self.upstream.respond(self.key, &text, &envelope)
