@@ -208,7 +208,8 @@ async fn what_is_no_request_is_refused_in_words() {
         session.call("echo", &json!({"text": "still here"})).await,
         "still here"
     );
-    load.stop().await.assert_clean(100);
+    load.further(200, SOON).await;
+    load.stop().await.assert_clean(200);
     router.end().await;
 }
 
@@ -295,7 +296,8 @@ async fn broken_connections_end_and_cost_nobody_else_anything() {
         session.call("echo", &json!({"text": "still here"})).await,
         "still here"
     );
-    load.stop().await.assert_clean(100);
+    load.further(200, SOON).await;
+    load.stop().await.assert_clean(200);
     router.end().await;
 }
 

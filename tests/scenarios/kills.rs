@@ -41,8 +41,7 @@ async fn a_killed_router_comes_back_to_the_same_processes_and_sessions() {
     let mut session = router.session("scripted").await;
     assert_eq!(session.call("pid", &json!({})).await, scripted.to_string());
 
-    let clients = 16;
-    let plan = Plan::clients(clients).paused(Duration::from_millis(1));
+    let plan = Plan::clients(16).paused(Duration::from_millis(1));
     let load = Load::start(router.address(), "/mcp/echo", &plan).await;
     load.further(500, SOON).await;
     for round in 1..=3 {
@@ -53,6 +52,15 @@ async fn a_killed_router_comes_back_to_the_same_processes_and_sessions() {
                 "round {round}: {pid} died with its router"
             );
         }
+        // What was in flight is lost, and each client notices that once. Nothing after that may be.
+        until("every client to notice", SOON, async || {
+            match load.connected() {
+                0 => Ok(()),
+                connected => Err(format!("{connected} have not")),
+            }
+        })
+        .await;
+        let (lost, _) = load.failed();
         router.start_again().await;
         assert_eq!(
             pid_of(&router.ready("echo").await),
@@ -71,11 +79,12 @@ async fn a_killed_router_comes_back_to_the_same_processes_and_sessions() {
             scripted.to_string(),
             "round {round}"
         );
-        // What was in flight when the router died is lost, once per client; nothing after that.
         let (failed, failures) = load.failed();
-        assert!(
-            failed <= clients as u64 * round,
-            "round {round}: {failed} failed: {failures:#?}"
+        assert_eq!(
+            failed,
+            lost,
+            "round {round}: {failures:#?}\n{}",
+            router.tail()
         );
     }
     load.stop().await;

@@ -1,1 +1,364 @@
-//! To be written.
+//! `docs/runbook.md`: every block that is fenced as `sh run=NAME` is run as it stands, in the state that its section describes, and has
+//! to show what the table below says. A block that the table does not know fails the test, and so does an entry without its block.
+//!
+//! In a block, `X` stands for an instance's id, as the document says. The other blocks name things of an operator's site; they are
+//! looked at only for what they do not run: a `curl` of ours among them fails the test as well.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test's helper: what it cannot do ends the test"
+)]
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use router_store::cluster::Cluster;
+use router_tests::{
+    Config, Router,
+    blocks::{self, Block},
+    peers,
+    shell::run,
+    until,
+    worlds::{self, LOOPING, SLOW, WELL},
+};
+
+/// In which state a block is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Well,
+    Troubled,
+    Down,
+    DatabaseLost,
+}
+
+/// What a block has to show.
+struct Shows {
+    block: &'static str,
+    state: State,
+    /// What `X` stands for.
+    id: &'static str,
+    /// Texts that its output has to hold.
+    holds: &'static [&'static str],
+    /// And must not.
+    lacks: &'static [&'static str],
+}
+
+const fn shows(
+    block: &'static str,
+    state: State,
+    id: &'static str,
+    holds: &'static [&'static str],
+    lacks: &'static [&'static str],
+) -> Shows {
+    Shows {
+        block,
+        state,
+        id,
+        holds,
+        lacks,
+    }
+}
+
+/// In the order in which they are run: the breaker stays open for half a minute only.
+const TABLE: [Shows; 24] = [
+    shows(
+        "readiness",
+        State::Well,
+        WELL,
+        &["\"healthy\"", "connected"],
+        &["degraded"],
+    ),
+    shows(
+        "summary",
+        State::Well,
+        WELL,
+        &[
+            "\"total\": 1",
+            "\"healthy\": 1",
+            "\"errorRate\": 0",
+            "\"p95Ms\": ",
+        ],
+        &["null"],
+    ),
+    shows(
+        "shift-metrics",
+        State::Well,
+        WELL,
+        &["mcp_", "%"],
+        &[" ERROR "],
+    ),
+    shows("reload", State::Well, WELL, &["needsRestart"], &[]),
+    shows(
+        "p3",
+        State::Well,
+        WELL,
+        &["mcp_request_duration_seconds_bucket", "ms  echo"],
+        &[],
+    ),
+    shows(
+        "memory",
+        State::Well,
+        WELL,
+        &["MB  echo", "godot-mcp-router"],
+        &[],
+    ),
+    shows(
+        "memory-restart",
+        State::Well,
+        WELL,
+        &["\"versionId\": \"echo\""],
+        &[],
+    ),
+    shows("plugins", State::Well, WELL, &["plugins"], &[]),
+    shows("weekly", State::Well, WELL, &[], &[]),
+    shows("growth", State::Well, WELL, &[], &[]),
+    shows(
+        "token",
+        State::Well,
+        WELL,
+        &["[[token]]", "dashboard", "viewer"],
+        &[],
+    ),
+    shows(
+        "p1-diagnosis",
+        State::Down,
+        LOOPING,
+        &["HTTP/1.1 200", "HTTP/1.1 503", "godot-mcp-router"],
+        &[],
+    ),
+    shows(
+        "p1-verify",
+        State::Down,
+        LOOPING,
+        &["\"totalInstances\": 1", "\"unhealthyInstances\": 1"],
+        &[],
+    ),
+    shows(
+        "breaker-open",
+        State::Troubled,
+        SLOW,
+        &[
+            "\"versionId\": \"7\"",
+            "OPEN",
+            "circuit breaker",
+            "version_id: 7",
+        ],
+        &[],
+    ),
+    shows(
+        "unwell",
+        State::Troubled,
+        SLOW,
+        &["42  unhealthy"],
+        &["echo"],
+    ),
+    shows(
+        "hourly",
+        State::Troubled,
+        SLOW,
+        &["ALERT: 1 instances in crash loop"],
+        &["error rate"],
+    ),
+    shows(
+        "p2-source",
+        State::Troubled,
+        SLOW,
+        &["mcp_errors_timeout_total 3", "TIMEOUT", "VALIDATION"],
+        &[],
+    ),
+    shows("p4", State::Troubled, SLOW, &["\"action\""], &[]),
+    shows(
+        "spawn",
+        State::Troubled,
+        LOOPING,
+        &[
+            "godot-mcp-echo.sock",
+            "\"versionId\": \"42\"",
+            "told to end before it begins",
+        ],
+        &[],
+    ),
+    shows(
+        "crash-loop",
+        State::Troubled,
+        LOOPING,
+        &[
+            "\"crashLoopDetected\": true",
+            "told to end before it begins",
+            "version_id: 42",
+        ],
+        &[],
+    ),
+    shows("audit", State::Troubled, SLOW, &["AUDIT", "\"actor\""], &[]),
+    shows(
+        "breaker-half-open",
+        State::Troubled,
+        SLOW,
+        &["\"versionId\": \"7\"", "HALF_OPEN"],
+        &[],
+    ),
+    shows(
+        "breaker-by-hand",
+        State::Troubled,
+        SLOW,
+        &["\"OPEN\"", "\"isolated\": true", "\"CLOSED\""],
+        &[],
+    ),
+    shows(
+        "crash-loop-repair",
+        State::Troubled,
+        LOOPING,
+        &["\"versionId\": \"42\""],
+        &[],
+    ),
+];
+
+/// Blocks on a lost database stand apart: they need one.
+const LOST: [Shows; 1] = [shows(
+    "database",
+    State::DatabaseLost,
+    WELL,
+    &[
+        "\"status\": \"degraded\"",
+        "\"database\": \"disconnected\"",
+        "mcp_errors_database_total",
+    ],
+    &[],
+)];
+
+fn document() -> Vec<Block> {
+    blocks::read(&peers::repository().join("docs/runbook.md"))
+}
+
+async fn check(router: &Router, state: State) {
+    let blocks = document();
+    for entry in TABLE
+        .iter()
+        .chain(&LOST)
+        .filter(|entry| entry.state == state)
+    {
+        let block = blocks
+            .iter()
+            .find(|block| block.is_run && block.name == entry.block);
+        let block =
+            block.unwrap_or_else(|| panic!("docs/runbook.md has no block run={}", entry.block));
+        let place = format!("docs/runbook.md:{}, run={}", block.line, block.name);
+        let words = [
+            ("instances/X", format!("instances/{}", entry.id)),
+            ("version_id: X", format!("version_id: {}", entry.id)),
+            ("== \"X\"", format!("== \"{}\"", entry.id)),
+        ];
+        let words: Vec<(&str, &str)> = words
+            .iter()
+            .map(|(from, to)| (*from, to.as_str()))
+            .collect();
+        let output = run(router, &block.text, &words).await;
+        for text in entry.holds {
+            assert!(
+                output.stdout.contains(text),
+                "{place}: no {text:?} in {output:#?}\n{}",
+                router.tail()
+            );
+        }
+        for text in entry.lacks {
+            assert!(
+                !output.stdout.contains(text),
+                "{place}: {text:?} in {output:#?}"
+            );
+        }
+        for complaint in [
+            "command not found",
+            "parse error",
+            "syntax error",
+            "jq: error",
+        ] {
+            assert!(!output.stderr.contains(complaint), "{place}: {output:#?}");
+        }
+    }
+}
+
+#[test]
+fn every_block_has_its_entry_and_every_entry_its_block() {
+    let blocks = document();
+    let run: BTreeSet<&str> = blocks
+        .iter()
+        .filter(|block| block.is_run)
+        .map(|block| block.name.as_str())
+        .collect();
+    let known: BTreeSet<&str> = TABLE.iter().chain(&LOST).map(|entry| entry.block).collect();
+    assert_eq!(
+        run, known,
+        "blocks of docs/runbook.md (left), entries of this test (right)"
+    );
+    for block in blocks.iter().filter(|block| !block.is_run) {
+        assert!(
+            !block.text.contains("localhost:3002"),
+            "docs/runbook.md:{}: a command on our surface that no test runs: give the block a run=NAME",
+            block.line
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn its_commands_on_a_router_that_is_well() {
+    let router = worlds::well().await;
+    router
+        .instance_until(WELL, "measured", Duration::from_secs(30), |one| {
+            one["memoryMb"].is_number()
+        })
+        .await;
+    check(&router, State::Well).await;
+    let grown = std::fs::read_to_string(router.path("capacity.log")).unwrap();
+    assert!(grown.contains("instances=1"), "{grown}");
+    assert!(router.path(&format!("s/godot-mcp-{WELL}.sock")).exists());
+    router.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn its_commands_on_a_router_that_is_down() {
+    let router = worlds::down().await;
+    check(&router, State::Down).await;
+    router.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn its_commands_on_a_router_in_trouble() {
+    let router = worlds::troubled().await;
+    check(&router, State::Troubled).await;
+    router.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn its_commands_on_a_router_that_lost_its_database() {
+    let cluster = Arc::new(
+        tokio::task::spawn_blocking(Cluster::start)
+            .await
+            .unwrap()
+            .unwrap(),
+    );
+    let database = cluster.fresh_database().unwrap();
+    let config = Config::new()
+        .set("storage", &format!("url = {:?}", cluster.url(&database)))
+        .set("health", "disk_share = 1.0")
+        .server(peers::echo().named(WELL).autostart());
+    let mut router = Router::prepared(&config, &[]);
+    assert!(router.run(&["migrate"]).await.status.success());
+    router.start_again().await;
+    router.ready(WELL).await;
+    let stopped = Arc::clone(&cluster);
+    tokio::task::spawn_blocking(move || stopped.stop())
+        .await
+        .unwrap()
+        .unwrap();
+    until("the loss to be seen", Duration::from_secs(60), async || {
+        let readiness = router.readiness().await;
+        if readiness["database"] == "disconnected" {
+            Ok(())
+        } else {
+            Err(readiness.to_string())
+        }
+    })
+    .await;
+    check(&router, State::DatabaseLost).await;
+    router.end().await;
+}

@@ -21,6 +21,7 @@ pub mod router;
 pub mod shell;
 pub mod wait;
 pub mod wire;
+pub mod worlds;
 
 pub use config::{Config, Server};
 pub use load::{Load, Tally};

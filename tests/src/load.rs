@@ -120,6 +120,7 @@ pub struct Load {
     stop: CancellationToken,
     tasks: JoinSet<Tally>,
     answered: Arc<AtomicU64>,
+    connected: Arc<AtomicU64>,
     failures: Arc<Mutex<(u64, Vec<String>)>>,
 }
 
@@ -143,6 +144,7 @@ impl Load {
             stop: CancellationToken::new(),
             tasks: JoinSet::new(),
             answered: Arc::default(),
+            connected: Arc::new(AtomicU64::new(plan.clients as u64)),
             failures: Arc::default(),
         };
         for (number, wire) in wires.into_iter().enumerate() {
@@ -153,6 +155,7 @@ impl Load {
                 path: path.to_owned(),
                 stop: load.stop.clone(),
                 answered: Arc::clone(&load.answered),
+                connected: Arc::clone(&load.connected),
                 failures: Arc::clone(&load.failures),
             };
             load.tasks.spawn(client.run(wire));
@@ -164,6 +167,12 @@ impl Load {
     #[must_use]
     pub fn answered(&self) -> u64 {
         self.answered.load(Ordering::Relaxed)
+    }
+
+    /// How many clients have a connection, as far as they know.
+    #[must_use]
+    pub fn connected(&self) -> u64 {
+        self.connected.load(Ordering::Relaxed)
     }
 
     /// How many requests have failed so far, and how the first did.
@@ -224,6 +233,7 @@ struct Client {
     path: String,
     stop: CancellationToken,
     answered: Arc<AtomicU64>,
+    connected: Arc<AtomicU64>,
     failures: Arc<Mutex<(u64, Vec<String>)>>,
 }
 
@@ -251,7 +261,7 @@ impl Client {
                 }
                 Err(failure) => {
                     self.failed(&failure.to_string());
-                    if failure.is_broken && !self.connected(&mut wire).await {
+                    if failure.is_broken && !self.reconnected(&mut wire).await {
                         break;
                     }
                 }
@@ -272,11 +282,13 @@ impl Client {
     }
 
     /// Connects again, with the same session; false when told to stop.
-    async fn connected(&self, wire: &mut Wire) -> bool {
+    async fn reconnected(&self, wire: &mut Wire) -> bool {
+        self.connected.fetch_sub(1, Ordering::Relaxed);
         while !self.stop.is_cancelled() {
             if let Ok(mut fresh) = Wire::connect(self.address, &self.path).await {
                 fresh.session = wire.session.take();
                 *wire = fresh;
+                self.connected.fetch_add(1, Ordering::Relaxed);
                 return true;
             }
             tokio::time::sleep(CONNECT_PAUSE).await;
