@@ -67,6 +67,9 @@ pub(crate) enum LaunchError {
         /// What the system said.
         source: io::Error,
     },
+    /// The router went away before the child was started.
+    #[error("the router is gone")]
+    RouterGone,
     /// No process can be started.
     #[error("cannot start a process for {command:?}: {source}")]
     Fork {
@@ -104,7 +107,12 @@ pub(crate) fn receive(peer: &mut Peer) -> Result<(Hello, Launch), LaunchError> {
 ///
 /// # Errors
 /// The slot is held by another shim, or the system refuses one of these steps. Nothing is left behind then.
-pub(crate) fn open(launch: Launch, hello: &Hello, signals: Signals) -> Result<Slot, LaunchError> {
+pub(crate) fn open(
+    launch: Launch,
+    hello: &Hello,
+    signals: Signals,
+    router: &Peer,
+) -> Result<Slot, LaunchError> {
     let (mut lock, former) = take_lock(&launch.lock_path)?;
     if let Some(former) = former {
         clear(&former);
@@ -127,7 +135,7 @@ pub(crate) fn open(launch: Launch, hello: &Hello, signals: Signals) -> Result<Sl
         exit: None,
     };
     record.cgroup = make_cgroup(&launch);
-    match start(&launch, &mut lock, &mut record) {
+    match start(&launch, &mut lock, &mut record, router) {
         Ok((listener, child)) => {
             let log = StderrLog::new(launch.log.clone());
             Ok(Slot::new(Parts {
@@ -154,6 +162,7 @@ fn start(
     launch: &Launch,
     lock: &mut SlotLock,
     record: &mut SlotRecord,
+    router: &Peer,
 ) -> Result<(Listener, child::Child), LaunchError> {
     let record_error = |source| LaunchError::Record {
         path: launch.lock_path.clone(),
@@ -168,6 +177,12 @@ fn start(
         })?;
     }
     let listener = Listener::bind(&launch.control_path)?;
+    // A router that dies after this look is succeeded by one that finds the record written above. One that has died
+    // before it may have been succeeded already, by one that looked for records too early to find this one.
+    if !router.connected() {
+        listener.unlink();
+        return Err(LaunchError::RouterGone);
+    }
     let child = child::spawn(launch, record.cgroup.as_deref()).map_err(|source| {
         listener.unlink();
         LaunchError::Fork {

@@ -54,7 +54,7 @@ fn run() -> Result<(), launch::LaunchError> {
     let _cosmetic = fs::write("/proc/self/comm", "godot-mcp-shim");
     let mut peer = peers::Peer::accept(control)?;
     let (hello, launch) = launch::receive(&mut peer)?;
-    match launch::open(launch, &hello, signals) {
+    match launch::open(launch, &hello, signals, &peer) {
         Ok(slot) => slot.serve(peer, &hello),
         Err(error) => peer.say_last(&godot_mcp_shim::protocol::FromShim::SpawnFailed {
             error: error.to_string(),

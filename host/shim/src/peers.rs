@@ -125,6 +125,13 @@ impl Peer {
         }
     }
 
+    /// Whether the peer is still there.
+    pub(crate) fn connected(&self) -> bool {
+        let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
+        let _ready = poll(&mut fds, Some(&Timespec::default()));
+        !fds[0].revents().contains(PollFlags::HUP)
+    }
+
     /// Says one thing and waits until it is written, or the peer is gone, or a bounded time is over.
     pub(crate) fn say_last(mut self, message: &FromShim) {
         let deadline = Instant::now() + LAST_WORD_WITHIN;

@@ -88,6 +88,8 @@ pub(crate) struct Slot {
     stderr: Option<OwnedFd>,
     verdict: Option<File>,
     verdict_text: Vec<u8>,
+    /// The step said why there is no command.
+    not_executed: bool,
     exit: Option<Exit>,
     blob: Option<OwnedFd>,
     log: StderrLog,
@@ -123,6 +125,7 @@ impl Slot {
             stderr: Some(child.stderr),
             verdict: Some(child.verdict),
             verdict_text: Vec::new(),
+            not_executed: false,
             exit: None,
             blob: None,
             log: parts.log,
@@ -271,23 +274,9 @@ impl Slot {
             let passed = self.descriptors();
             self.peers.say_to_holder(&started, passed);
         } else {
-            let error = String::from_utf8_lossy(&self.verdict_text).into_owned();
-            self.log
-                .note(&format!("run {} not started: {error}", self.launch.run));
-            self.leave();
-            if let Some(lock) = self.lock.take() {
-                lock.remove();
-            }
-            let waiting = self
-                .peers
-                .say_to_holder(&FromShim::SpawnFailed { error }, Vec::new());
-            self.phase = if waiting {
-                Phase::Reported {
-                    deadline: Instant::now() + REPORT_WITHIN,
-                }
-            } else {
-                Phase::Over
-            };
+            self.not_executed = true;
+            // The step is about to exit, and is reaped before anything is said.
+            self.kill(ExitCause::Own);
         }
     }
 
@@ -407,6 +396,34 @@ impl Slot {
             self.log.read_from(&pipe);
         }
         self.log.finish_line();
+        let told = if self.not_executed {
+            self.report_not_executed()
+        } else {
+            self.report_exit(cause, survivors)
+        };
+        self.phase = if told {
+            Phase::Reported {
+                deadline: Instant::now() + REPORT_WITHIN,
+            }
+        } else {
+            Phase::Over
+        };
+    }
+
+    /// The command never ran: a router that comes later has nothing to learn from it.
+    fn report_not_executed(&mut self) -> bool {
+        let error = String::from_utf8_lossy(&self.verdict_text).into_owned();
+        self.log
+            .note(&format!("run {} not started: {error}", self.launch.run));
+        self.leave();
+        if let Some(lock) = self.lock.take() {
+            lock.remove();
+        }
+        self.peers
+            .say_to_holder(&FromShim::SpawnFailed { error }, Vec::new())
+    }
+
+    fn report_exit(&mut self, cause: ExitCause, survivors: Vec<u32>) -> bool {
         let how = match self.exit {
             Some(Exit::Code(code)) => format!("exit code {code}"),
             Some(Exit::Signal(signal)) => format!("signal {signal}"),
@@ -425,16 +442,8 @@ impl Slot {
         self.leave();
         self.record.exit = Some(report.clone());
         self.write_record();
-        let told = self
-            .peers
-            .say_to_holder(&FromShim::Exited(report), Vec::new());
-        self.phase = if told {
-            Phase::Reported {
-                deadline: Instant::now() + REPORT_WITHIN,
-            }
-        } else {
-            Phase::Over
-        };
+        self.peers
+            .say_to_holder(&FromShim::Exited(report), Vec::new())
     }
 
     /// Gives back what the child had.

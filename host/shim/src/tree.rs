@@ -20,6 +20,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{cgroup, protocol::MARKER_VARIABLE};
 
+/// The parent of all kernel threads, itself one.
+const KTHREADD: i32 = 2;
+
+/// How long to look at a process in the middle of an exec, whose environment cannot be read: together 50 ms. Setting up
+/// a program takes far less, unless its file has to be fetched.
+const EXEC_LOOKS: u32 = 50;
+const EXEC_LOOK_AGAIN_AFTER: Duration = Duration::from_millis(1);
+
 /// A process over its whole life: the pid alone may be given to another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Identity {
@@ -282,15 +290,34 @@ fn carries(pid: i32, marker: &str) -> bool {
     if marker.is_empty() {
         return false;
     }
-    let Ok(environment) = fs::read(format!("/proc/{pid}/environ")) else {
-        return false;
-    };
-    environment.split(|byte| *byte == 0).any(|entry| {
-        let value = entry
-            .strip_prefix(MARKER_VARIABLE.as_bytes())
-            .and_then(|rest| rest.strip_prefix(b"="));
-        value == Some(marker.as_bytes())
-    })
+    for _ in 0..EXEC_LOOKS {
+        let Ok(environment) = fs::read(format!("/proc/{pid}/environ")) else {
+            return false;
+        };
+        if !environment.is_empty() || !in_exec(pid) {
+            return environment
+                .split(|byte| *byte == 0)
+                .any(|entry| names(entry, marker));
+        }
+        std::thread::sleep(EXEC_LOOK_AGAIN_AFTER);
+    }
+    false
+}
+
+fn names(entry: &[u8], marker: &str) -> bool {
+    let value = entry
+        .strip_prefix(MARKER_VARIABLE.as_bytes())
+        .and_then(|rest| rest.strip_prefix(b"="));
+    value == Some(marker.as_bytes())
+}
+
+/// Whether a process whose environment reads as empty is in the middle of an exec: then its arguments are empty too,
+/// and both appear a moment later. A kernel thread never has any.
+fn in_exec(pid: i32) -> bool {
+    let no_arguments = fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.is_empty());
+    no_arguments
+        && Stat::read(pid)
+            .is_some_and(|stat| !stat.dead && pid != KTHREADD && stat.parent != KTHREADD)
 }
 
 #[cfg(test)]

@@ -74,7 +74,9 @@ pub(crate) async fn adopt_all(around: Arc<Surroundings>, slots: Arc<Slots>, runt
                 };
                 settle_dead(&around, &key, Some(lock), record, None).await;
             }
-            Ok(LockState::Held(None) | LockState::Taken(_, None) | LockState::Absent) => {}
+            // Left by a shim that was killed before it wrote anything, and started anything.
+            Ok(LockState::Taken(lock, None)) => lock.remove(),
+            Ok(LockState::Held(None) | LockState::Absent) => {}
             Err(error) => tracing::warn!(error = %error, "a slot lock was passed over"),
         }
     }

@@ -11,7 +11,7 @@ use std::{
 
 use godot_mcp_shim::{
     protocol::{ExitReport, FromShim, Hello, Passed, ToShim},
-    record::{self, LockState, SlotRecord},
+    record::{self, LockState, SlotLock, SlotRecord},
     wire::PassedFds,
 };
 use router_core::{Run, SlotKey};
@@ -20,7 +20,7 @@ use tokio::{sync::oneshot, time::Instant};
 use self::adopting::{ADOPTED_WITHIN, Hold};
 use crate::{
     SlotExit, SupervisorEvent,
-    adoption::{Found, blocking, settle_dead, tell, tell_never_lived},
+    adoption::{Found, blocking, settle_dead, sweep_after, tell, tell_never_lived},
     blob,
     control::Control,
     launch::milliseconds,
@@ -148,15 +148,11 @@ impl Attendant {
     /// After the loss of a shim: reports or sweeps, by its lock file or, where that was removed, by what was read of it.
     async fn settle_lost(&self, mut held: Held, live: Option<Live>) {
         held.shim.kill().await;
-        let deadline = Instant::now() + LOCK_FREE_WITHIN;
-        while !self.settle_if_dead(&held.lock_path, live.clone()).await {
-            if Instant::now() >= deadline {
-                if let Some(record) = held.record {
-                    settle_dead(&self.around, self.key(), None, record, live).await;
-                }
-                return;
-            }
-            tokio::time::sleep(TRY_AGAIN_AFTER).await;
+        if self.settle(&held.lock_path, live.clone()).await {
+            return;
+        }
+        if let Some(record) = held.record {
+            settle_dead(&self.around, self.key(), None, record, live).await;
         }
     }
 
@@ -272,27 +268,45 @@ impl Attendant {
         false
     }
 
-    /// If nobody holds the lock any more, says what became of its run and clears up.
-    async fn settle_if_dead(&self, lock_path: &Path, live: Option<Live>) -> bool {
-        let path = lock_path.to_owned();
-        if let Some(Ok(LockState::Taken(lock, Some(record)))) =
-            blocking(move || record::look(&path)).await
-        {
-            settle_dead(&self.around, self.key(), Some(lock), record, live).await;
-            return true;
+    /// Takes the lock of a shim that is dead, says what became of its run, and clears up. `false` when the lock file
+    /// tells of no run.
+    async fn settle(&self, lock_path: &Path, live: Option<Live>) -> bool {
+        match self.lock_of_the_dead(lock_path).await {
+            Some((lock, Some(record))) => {
+                settle_dead(&self.around, self.key(), Some(lock), record, live).await;
+                true
+            }
+            Some((lock, None)) => {
+                lock.remove();
+                false
+            }
+            None => false,
         }
-        false
     }
 
     /// Clears up after a run that the driver never heard of.
     async fn settle_quietly(&self, lock_path: &Path) {
-        let path = lock_path.to_owned();
-        let _shutting_down = blocking(move || {
-            if let Ok(LockState::Taken(lock, Some(record))) = record::look(&path) {
-                crate::adoption::sweep_after(Some(lock), &record, Vec::new());
+        if let Some((lock, record)) = self.lock_of_the_dead(lock_path).await {
+            let clear = move || match record {
+                Some(record) => drop(sweep_after(Some(lock), &record, Vec::new())),
+                None => lock.remove(),
+            };
+            let _shutting_down = blocking(clear).await;
+        }
+    }
+
+    /// The lock may stay held for a moment, by a child in the middle of its fork or by somebody who only looks.
+    async fn lock_of_the_dead(&self, lock_path: &Path) -> Option<(SlotLock, Option<SlotRecord>)> {
+        let deadline = Instant::now() + LOCK_FREE_WITHIN;
+        loop {
+            let path = lock_path.to_owned();
+            match blocking(move || record::look(&path)).await? {
+                Ok(LockState::Taken(lock, record)) => return Some((lock, record)),
+                Ok(LockState::Absent) => return None,
+                Ok(LockState::Held(_)) | Err(_) if Instant::now() >= deadline => return None,
+                Ok(LockState::Held(_)) | Err(_) => tokio::time::sleep(TRY_AGAIN_AFTER).await,
             }
-        })
-        .await;
+        }
     }
 
     async fn read_record(&self, lock_path: &Path) -> Option<SlotRecord> {

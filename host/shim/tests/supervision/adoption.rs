@@ -169,10 +169,10 @@ async fn stop_at_router_exit_waits_for_a_router_to_come_back_and_then_stops() {
         panic!("{events:?}")
     };
     assert_eq!((kept, stopped), (&key("keeps"), &key("stops")));
-    assert_eq!(
-        (exit.exit, exit.cause),
-        (Some(Exit::Signal(15)), ExitCause::RouterGone)
-    );
+    assert_eq!(exit.cause, ExitCause::RouterGone);
+    // Its input ends a moment before the signal comes, and it may leave at that.
+    let left = matches!(exit.exit, Some(Exit::Signal(15) | Exit::Code(0)));
+    assert!(left, "{exit:?}");
     third.supervisor.kill(&key("keeps"), *run);
     third.exit().await;
     yard.assert_clean().await;

@@ -66,7 +66,8 @@ impl Attendant {
                     return false;
                 }
                 Hold::Failed(error) => {
-                    if self.settle_if_dead(&found.lock_path, None).await {
+                    if !found.record.shim.alive() {
+                        self.settle(&found.lock_path, None).await;
                         return false;
                     }
                     if last_try {
@@ -92,7 +93,7 @@ impl Attendant {
         let run = Run(record.run);
         let Ok(shim) = ShimProcess::found(record.shim) else {
             // It died between its answer and now.
-            self.settle_if_dead(&found.lock_path, None).await;
+            self.settle(&found.lock_path, None).await;
             return false;
         };
         let mut held = Held {
@@ -164,7 +165,7 @@ impl Attendant {
         if let Ok(mut shim) = ShimProcess::found(found.record.shim) {
             shim.kill().await;
         }
-        self.settle_if_dead(&found.lock_path, None).await;
+        self.settle(&found.lock_path, None).await;
         false
     }
 }
