@@ -57,7 +57,8 @@ pub enum Action {
         run: Run,
     },
 
-    /// Ask a policy. Answered by `Answered` or `Unanswered`; past `deadline_ms` the built-in default answers.
+    /// Ask a policy. Answered by `Answered` or `Unanswered`; past `deadline_ms` the built-in default answers. A slot has one
+    /// question open at a time; after `PolicyChanged` the one before is void.
     Ask {
         /// Names the question.
         question: QuestionId,
@@ -156,7 +157,8 @@ impl Axis {
     }
 }
 
-/// A change of state.
+/// A change of state. `from` and `to` are the same word where only the reason is news: a slot that can be neither ended nor
+/// started for longer than any start or stop takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transition {
     /// Which slot; `None` for readiness. The breaker's transitions name slot 0.

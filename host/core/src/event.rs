@@ -36,9 +36,10 @@ pub enum Event {
     /// The slot was used (coalesced by the sender: once a second is plenty).
     Used(SlotKey),
 
-    /// A process (or its shim) that outlived an earlier router was found. Comes after the specs, before `AdoptionFinished`.
+    /// A process (or its shim) that outlived an earlier router was found. Comes after the specs, before `AdoptionFinished`. One
+    /// that nobody defines is stopped; while the database is lost (`Database(false)`), which may define it, it is left alone.
     Adopted(Box<Adopted>),
-    /// Every survivor has been reported: from now on slots may be started.
+    /// Every survivor has been reported: from now on slots may be started. What is wanted waits for this; it must come.
     AdoptionFinished,
 
     /// The process of a run exists.
@@ -158,7 +159,7 @@ pub enum Event {
         /// The request failed because the process or its connection died. Many requests that die with one run are one failure.
         upstream_died: bool,
     },
-    /// The breaker cell's counters, read every few seconds; the core keeps the window.
+    /// The breaker cell's counters, read every few seconds, after the outcomes already queued; the core keeps the window.
     Traffic {
         /// Whose cell.
         instance: InstanceId,
@@ -183,7 +184,8 @@ pub enum Event {
     /// The policies of a kind were swapped or configured anew: what they judge is judged again at once.
     PolicyChanged(PolicyKind),
 
-    /// The database was reached (`true`) or lost (`false`).
+    /// The database was reached (`true`) or lost (`false`). Before `true`, apply the specs that it holds: survivors that were
+    /// left alone because only it could define them are then stopped where it does not.
     Database(bool),
     /// The fullest watched disk: share in use, from 0 to 1.
     Disk(f64),
@@ -256,7 +258,8 @@ pub struct Adopted {
     pub baseline: Option<Vec<String>>,
     /// How long ago it became ready (or was started, when it is not ready).
     pub age_ms: u64,
-    /// Whether the earlier router wanted it running (`false`: it was stopping it).
+    /// Whether the earlier router wanted it running. `false`: it was stopping it, be it only to start it again; so that run is
+    /// stopped, and whether another one starts depends on what is wanted now.
     pub wanted: bool,
 }
 

@@ -2,6 +2,45 @@
 //!
 //! Everything here takes `now` and facts, and returns decisions. The rooms that do I/O depend on this
 //! crate for their words; this crate depends on none of them.
+//!
+//! # How to drive it
+//! One loop owns the [`Fleet`]. It feeds every [`event::Event`] as it comes, performs the [`action::Action`]s in their order,
+//! and sends `Tick` when [`Fleet::next_wake`] says so, on one monotonic clock whose origin never changes:
+//!
+//! ```
+//! use router_core::{Fleet, InstanceId, Now, SlotKey, action::Action, event::Event, settings::Settings,
+//!     spec::{InstanceSpec, Source}};
+//!
+//! let mut fleet = Fleet::new(Settings::default()); // `first_run` must grow from one life of the router to the next
+//! let mut out = Vec::new();
+//! let demo = InstanceId::parse("demo").expect("letters are an id");
+//! let specs = vec![InstanceSpec { autostart: true, ..InstanceSpec::new(demo.clone(), Source::Config, 1) }];
+//! // 1. What every source defines; `Database(false)` where the store cannot be read, so that its survivors are left alone.
+//! fleet.step(Now::at(0), Event::SpecsApplied { source: Source::Config, specs }, &mut out);
+//! // 2. One `Adopted` for each survivor of an earlier router, then: from now on slots may start.
+//! fleet.step(Now::at(5), Event::AdoptionFinished, &mut out);
+//! let [Action::Spawn { key, run, .. }] = &out.iter().filter(|a| matches!(a, Action::Spawn { .. })).collect::<Vec<_>>()[..]
+//! else { panic!("nothing was started") };
+//! // 3. What becomes of it. Reports may be late, doubled or lost; but every `Kill` is finally answered by `Exited`.
+//! let (key, run) = (key.clone(), *run);
+//! fleet.step(Now::at(400), Event::Ready { key, run, tools: vec!["ping".into()] }, &mut Vec::new());
+//! // 4. What people see, and when the core wants to be woken.
+//! assert_eq!(fleet.view(Now::at(401)).summary.healthy, 1);
+//! assert_eq!(fleet.next_wake(), Some(10_400)); // to judge it anew, and to ping it
+//! ```
+//!
+//! - `RouteChanged` and `SetBreaker` feed what requests read; a request never waits for a step but for a start.
+//! - Read the cells' counters for `Traffic` only after the `Outcome`s that are already queued: many requests that die with one
+//!   run are one failure, and it is the outcomes that say so.
+//! - When a source's definition was refused (`SpecRefused`) and the holder later goes, apply the other sources again: the core
+//!   does not keep what it refused. With the store back, apply its definitions first and say `Database(true)` then.
+//! - `Shutdown` is over with `AllStopped`. A process that cannot be killed holds it up: whoever waits must bound the wait.
+//! - A slot's wait that exceeds every bound (what cannot be ended, an adoption that never finishes) shows as a transition
+//!   from a lifecycle word to the same word, with the reason, and as `degraded` readiness.
+//!
+//! Where things are decided: `fleet` takes events in and lets every `instance` settle; `slot` is the state machine of one
+//! process place; `tally` and `backoff` decide about failures, `breaker` and [`permit`] about admission, [`health`] asks
+//! policies, `fleet/readiness` judges the whole. `simulation` (tests only) is the proof.
 
 pub mod action;
 mod backoff;

@@ -172,6 +172,19 @@ fn a_survivor_that_was_being_stopped_is_started_again_where_it_is_wanted() {
 }
 
 #[test]
+fn an_older_survivor_is_killed_although_the_newer_one_has_ended() {
+    let mut bench = Bench::adopting(Settings::default(), vec![autostart("a")]);
+    bench.feed(Event::Adopted(Box::new(survivor("a", 6))));
+    bench.feed(exited("a", Run(6), 1));
+    let (key, run) = (key("a"), Run(5));
+    let actions = bench.feed(Event::Adopted(Box::new(survivor("a", 5))));
+    assert!(actions.contains(&Action::Kill { key, run }), "{actions:?}");
+    bench.feed(Event::AdoptionFinished);
+    assert_eq!(spawned_run(&bench.pass(60_000)), None);
+    assert!(spawned_run(&bench.feed(exited("a", run, 0))).is_some());
+}
+
+#[test]
 fn a_survivor_is_as_old_as_it_is() {
     let mut bench = Bench::adopting(Settings::default(), vec![spec("a")]);
     bench.feed(Event::Adopted(Box::new(survivor("a", 5))));

@@ -158,7 +158,7 @@ planted_bugs! {
 }
 
 /// What must come up often enough in a whole run for the properties to mean something.
-pub(super) const SITUATIONS: [&str; 29] = [
+pub(super) const SITUATIONS: [&str; 30] = [
     "adopted",
     "backoff",
     "breaker closed by probes",
@@ -167,6 +167,7 @@ pub(super) const SITUATIONS: [&str; 29] = [
     "default answered",
     "demand waited",
     "early tick",
+    "end lost",
     "half open",
     "idle stop",
     "kill lost",

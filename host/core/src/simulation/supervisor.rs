@@ -176,6 +176,13 @@ impl World {
             stderr_tail: vec![words],
             ..Evidence::default()
         };
+        if self.is_lost() {
+            // Nobody saw it end; that its connection broke is heard all the same.
+            self.saw("end lost");
+            let error = "end of file".to_owned();
+            let key = key.clone();
+            return self.tell(Event::UpstreamLost { key, run, error });
+        }
         self.tell(Event::Exited {
             key: key.clone(),
             run,

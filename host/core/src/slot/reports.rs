@@ -185,7 +185,8 @@ impl Slot {
         if self.is_current(run) {
             let failure = Failure::UpstreamLost(error);
             let reason = failure.describe(None);
-            // A run that is being stopped may well close its end first.
+            // A run that is being stopped may well close its end first; what was in flight on it has ended with it.
+            self.drained(step, run);
             self.stop(step, mandate, Some(failure), reason);
         }
     }
@@ -319,7 +320,9 @@ impl Slot {
         match self.process() {
             Some(process) if process.run == run => return,
             Some(_) => return self.stray(step, run),
-            None if self.last_ended >= Some(run) => return,
+            None if self.last_ended == Some(run) => return,
+            // Of several survivors the newest is kept; that it has ended meanwhile says nothing about an older one.
+            None if self.last_ended > Some(run) => return self.stray(step, run),
             None => {}
         }
         // That it was being stopped (perhaps only to be started again) says nothing about what is wanted now.

@@ -72,12 +72,13 @@ impl Slot {
         }
     }
 
-    /// Why it is not starting by itself right now, when it failed.
+    /// Why it is not starting by itself right now, when it failed or cannot be started.
     pub(crate) fn failed(&self) -> Option<String> {
         match &self.phase {
             Phase::Backoff { .. } | Phase::CrashLoop { .. } => {
                 Some(self.last_error.clone().unwrap_or_default())
             }
+            _ if self.is_overdue() => Some(self.reason.clone()),
             _ => None,
         }
     }
