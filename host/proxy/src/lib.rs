@@ -3,6 +3,39 @@
 //! It owns client sessions, their event streams and their resumption. It decides nothing about instances: where a
 //! request goes stands in the [`RoutingTable`], whether it may go is asked of the breaker's cell, and how it ended is told to
 //! the driver. A request to a ready instance waits for nobody else.
+//!
+//! # How it is wired (`examples/front.rs` is the smallest complete wiring)
+//! 1. **The table.** One [`RoutingTable`] behind an `Arc`, written by the driver's hands alone: [`RoutingTable::set`] an
+//!    [`Entry`] (slot key, route, the upstream where the route is `Ready`, the breaker's cell, optionally the
+//!    classification by [`Entry::with_classes`]) whenever a route, a connection or a classification changes, and
+//!    [`RoutingTable::remove`] it with its instance, which also ends that instance's sessions. Keep one breaker cell per slot
+//!    over all its entries. The change wakes whoever waits for a start.
+//! 2. **The driver's queue.** A bounded channel of [`router_core::event::Event`]: `Demand` (somebody waits for an
+//!    idle slot; repeated while it finds no room), `Used` (at most once a second and slot) and `Outcome` (where the breaker must
+//!    hear of it). What finds no room is dropped and counted.
+//! 3. **The seal.** [`SessionSeal`] makes session ids out of [`SessionClaims`] and reads them back; implement it over the
+//!    access room's keyed seal. Expiry and instance are checked here. An id that its client ended is remembered by this process,
+//!    not by the next one.
+//! 4. **The observer.** [`ProxyObserver::finished`] once per request, [`ProxyObserver::count`] for the rest; both on the hot
+//!    path.
+//! 5. **Serving.** [`Proxy::new`] with [`ProxyParts`], then [`router`] merged into the app's routes (or [`Proxy::answer`] for a
+//!    front that has looked at the path), and [`Proxy::run`] polled beside it for as long as it serves.
+//!    At shutdown [`Proxy::close_streams`] lets a graceful end complete; the sessions stay valid.
+//!
+//! **Not its job**, and `host`'s (`front`, `guard`): accepting connections and bounding them (their number, the time to send a head,
+//! the time between two requests, the length of a head), because the same connections carry `/api`; and `Host`, `Origin`, roles
+//! and tokens, checked in front of every route.
+//!
+//! # What holds
+//! - What is wrong with the HTTP request has a status (400, 404, 405, 406, 408, 409, 413, 415, 503), and a JSON-RPC error as body; a
+//!   request that was well put and could not be served gets 200 with its error, because clients drop the body of anything else.
+//!   `Retry-After` stands beside every error that time heals.
+//! - 2024-11-05 to 2025-11-25 are spoken; batches in 2025-03-26 only. The era without `initialize` is refused with 400 and
+//!   -32022, whose `data.supported` its clients fall back by.
+//! - An answer is plain JSON until something else comes first (a message that belongs to it, or
+//!   [`router_upstream::Limits::waiting_after`]); then it is a stream, which may be resumed with `Last-Event-ID`.
+//! - A client that hangs up cancels nothing; what it left is bounded by the request's own timeout.
+//! - Every bound stands in [`ProxyLimits`].
 
 mod batch;
 mod body;

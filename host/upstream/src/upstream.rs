@@ -157,7 +157,8 @@ impl Upstream {
     {
         let upstream = Arc::new(Self {
             ids: IdFormat::new(&config.id_prefix),
-            ask_ids: IdFormat::new(&format!("{}-ask", config.id_prefix)),
+            // With the run, because a client may still answer what an earlier one asked.
+            ask_ids: IdFormat::new(&format!("{}-{}-ask", config.id_prefix, config.run.0)),
             state: Mutex::default(),
             events,
             described: OnceLock::new(),

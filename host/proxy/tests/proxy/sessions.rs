@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use router_proxy::{Count, ProxyLimits, SessionClaims, SessionSeal as _};
 use router_upstream::{ClientCapabilities, ProtocolVersion};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     client::{soon, whole},
@@ -217,6 +217,46 @@ async fn a_session_follows_its_instance_to_the_next_run() {
     );
     let answer = whole(subscriber.request(3, "ping", json!({})).await).await;
     assert_eq!(answer.body["result"], json!({}));
+}
+
+#[tokio::test]
+async fn an_answer_to_what_an_earlier_run_asked_is_not_given_to_the_next() {
+    let (world, instance) = World::ready().await;
+    let client = world.client().await;
+    let mut events = client.get().await;
+    let ask = json!({"jsonrpc": "2.0", "id": 1, "method": "roots/list"});
+    instance.say(ask.clone());
+    let earlier = events.message().await;
+    instance.die();
+    soon("the end", instance.connection).await.unwrap();
+    // The router is the same, so its ids begin the same.
+    let next = world
+        .start_run_with(2, |config| "e1".clone_into(&mut config.id_prefix))
+        .await;
+    // The session follows by itself, since it has a stream open.
+    soon("the session to be attached", async {
+        while next.upstream.session_count() == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    next.say(ask);
+    let later = events.message().await;
+    let answer =
+        |to: &Value, roots| json!({"jsonrpc": "2.0", "id": to["id"], "result": {"roots": roots}});
+    let late = client.post(&answer(&earlier, json!(["late"]))).await;
+    assert_eq!(late.status(), 400);
+    assert_eq!(
+        client
+            .post(&answer(&later, json!(["right"])))
+            .await
+            .status(),
+        202
+    );
+    let got = next
+        .saw(|message| message["result"]["roots"].is_array())
+        .await;
+    assert_eq!(got["result"]["roots"], json!(["right"]));
 }
 
 #[tokio::test]
