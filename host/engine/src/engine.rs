@@ -125,7 +125,11 @@ impl Engine {
         let policy = policy.to_owned();
         let call = async move {
             let _permit = shared.calls.try_acquire().ok()?;
-            let generation = shared.plugins.lock().get_mut(&policy)?.to_ask()?;
+            let generation = shared
+                .plugins
+                .lock()
+                .get_mut(&policy)?
+                .generation_for_call()?;
             let (answer, took) = generation.judge(&facts).await;
             let event = {
                 let mut plugins = shared.plugins.lock();

@@ -132,7 +132,7 @@ impl Default for Entry {
 
 impl Entry {
     /// The generation to ask, unless it is in quarantine. When that is over, one call tries it.
-    pub(crate) fn to_ask(&mut self) -> Option<Arc<Generation>> {
+    pub(crate) fn generation_for_call(&mut self) -> Option<Arc<Generation>> {
         if let Some(quarantine) = &mut self.quarantine {
             if quarantine.on_trial || Instant::now() < quarantine.until {
                 return None;
