@@ -1,4 +1,4 @@
-//! Running statements on whatever connection there is: within a deadline, once more when the connection died under it,
+//! Running statements on whatever connection there is: within a deadline, again when the connection died under it,
 //! and not at all while the database is away.
 
 use std::{
@@ -22,13 +22,17 @@ use crate::{
     DatabaseState, PoolFigures, StoreError, StoreOptions,
     counted::Counted,
     link::{Fault, Link, told},
-    pools::Pools,
+    pools::{Pools, connections_max},
     sql::{Call, Row},
     target::Target,
 };
 
 /// What a statement may take past the server's own limit before we let go of its connection: the way there and back.
 const WIRE_MAX: Duration = Duration::from_secs(1);
+
+/// A statement whose connection died is sent on another one. Twice, because whoever terminates backends may well do so
+/// again a moment later; not for ever, because a statement can also be what kills them.
+const ATTEMPTS_MAX: u32 = 3;
 
 /// See the module. Shared by everything in the store.
 #[derive(Debug)]
@@ -96,8 +100,11 @@ impl Database {
 
     /// The connections now.
     pub(crate) fn figures(&self) -> PoolFigures {
-        self.pools()
-            .map_or_else(PoolFigures::default, |pools| pools.figures())
+        let none = || PoolFigures {
+            max: connections_max(&self.target, &self.options),
+            ..PoolFigures::default()
+        };
+        self.pools().map_or_else(none, |pools| pools.figures())
     }
 
     /// The rows that a statement gives.
@@ -122,7 +129,7 @@ impl Database {
         self.options.acquire_timeout + self.options.query_timeout + WIRE_MAX
     }
 
-    /// Runs work on a connection, within a deadline, and once more where its connection died.
+    /// Runs work on a connection, within a deadline, and again where its connection died.
     pub(crate) async fn run<W: Work>(
         &self,
         work: &W,
@@ -130,7 +137,7 @@ impl Database {
     ) -> Result<W::Output, Failed> {
         let started = Instant::now();
         let deadline = started + patience;
-        let mut again = true;
+        let mut attempts = 1;
         loop {
             let failed = match self.attempt(work, started, deadline).await {
                 Ok(output) => {
@@ -139,8 +146,8 @@ impl Database {
                 }
                 Err(failed) => failed,
             };
-            if failed.fault == Fault::Dead && again {
-                again = false;
+            if failed.fault == Fault::Dead && attempts < ATTEMPTS_MAX {
+                attempts += 1;
                 Counted::add(&self.counted.retries, 1);
                 continue;
             }

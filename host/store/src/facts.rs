@@ -1,6 +1,8 @@
 //! Facts: what happened and must not be lost, whatever the database does. They travel through the spool as lines of JSON
 //! and into the database as statements that are harmless to repeat.
 
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -21,10 +23,30 @@ const EVIDENCE_BYTES_MAX: usize = 64 * 1024;
 pub(crate) const CRASHES_PER_INSTANCE_MAX: i64 = 20;
 
 /// Who writes: what every row carries.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Writer {
     pub(crate) router_id: String,
     pub(crate) epoch: i64,
+    /// The latest moment given out, in milliseconds since 1970.
+    latest_ms: AtomicI64,
+}
+
+impl Writer {
+    /// Somebody who writes in one life of a router.
+    pub(crate) fn new(router_id: &str, epoch: i64) -> Self {
+        Self {
+            router_id: router_id.to_owned(),
+            epoch,
+            latest_ms: AtomicI64::new(0),
+        }
+    }
+
+    /// Now, but never before a moment given out earlier: a clock that is set back must not make a decision older than the
+    /// one before it.
+    fn ordered_ms(&self) -> i64 {
+        let now_ms = now_ms();
+        self.latest_ms.fetch_max(now_ms, Relaxed).max(now_ms)
+    }
 }
 
 /// One fact. Its serde form is the spool's: a field may be added, never renamed.
@@ -75,10 +97,7 @@ pub(crate) struct AuditFact {
 impl AuditFact {
     /// A row about something that succeeded without anybody calling.
     pub(crate) fn by_itself(actor: &str, action: &str, detail: String, router_id: &str) -> Self {
-        let writer = Writer {
-            router_id: router_id.to_owned(),
-            epoch: 0,
-        };
+        let writer = Writer::new(router_id, 0);
         let row = AuditRow {
             actor: actor.to_owned(),
             action: action.to_owned(),
@@ -130,7 +149,7 @@ impl Fact {
         Self::Intention {
             instance: instance.to_owned(),
             stopped,
-            at_ms: now_ms(),
+            at_ms: writer.ordered_ms(),
             router_id: writer.router_id.clone(),
             epoch: writer.epoch,
         }
@@ -141,7 +160,7 @@ impl Fact {
         Self::Tally {
             instance: instance.to_owned(),
             tally: tally.map(Value::to_string),
-            at_ms: now_ms(),
+            at_ms: writer.ordered_ms(),
             router_id: writer.router_id.clone(),
             epoch: writer.epoch,
         }
@@ -210,6 +229,21 @@ impl Fact {
         }
     }
 
+    /// About how many bytes it takes, in memory as on disk.
+    pub(crate) fn size(&self) -> usize {
+        /// Names, numbers and punctuation.
+        const REST: usize = 256;
+        REST + match self {
+            Self::Audit(row) => {
+                let texts = [&row.actor, &row.role, &row.action, &row.target, &row.detail];
+                texts.into_iter().map(String::len).sum()
+            }
+            Self::Crash { evidence, .. } => evidence.len(),
+            Self::Intention { .. } => 0,
+            Self::Tally { tally, .. } => tally.as_ref().map_or(0, String::len),
+        }
+    }
+
     /// The fact as one line of the spool, its newline included.
     pub(crate) fn write_line(&self, into: &mut Vec<u8>) {
         serde_json::to_writer(&mut *into, self)
@@ -249,10 +283,7 @@ mod tests {
     use crate::AuditRow;
 
     fn writer() -> Writer {
-        Writer {
-            router_id: "r".into(),
-            epoch: 7,
-        }
+        Writer::new("r", 7)
     }
 
     #[test]

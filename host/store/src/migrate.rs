@@ -110,7 +110,8 @@ pub async fn migrate(options: MigrateOptions) -> Result<Report, StoreError> {
             ..Report::default()
         };
         if options.with_godot_versions {
-            report.created_godot_versions = create_godot_versions(&mut direct).await?;
+            report.created_godot_versions =
+                create_godot_versions(&mut direct, &options.actor).await?;
         }
         let found = found(&mut direct.link())
             .await
@@ -273,7 +274,10 @@ async fn table_exists(link: &mut Link<'_>) -> Result<bool, Error> {
     Ok(rows.first().is_some_and(|(count,)| *count > 0))
 }
 
-async fn create_godot_versions(direct: &mut Direct) -> Result<Option<String>, StoreError> {
+async fn create_godot_versions(
+    direct: &mut Direct,
+    actor: &str,
+) -> Result<Option<String>, StoreError> {
     let mut link = direct.link();
     let refused = |error: Error| StoreError::Migration {
         version: 0,
@@ -291,7 +295,11 @@ async fn create_godot_versions(direct: &mut Direct) -> Result<Option<String>, St
     let table = VersionsTable::find(&mut link, None)
         .await
         .map_err(refused)?;
-    Ok(table.map(|table| table.name))
+    let name = table.map(|table| table.name);
+    let detail = name.clone().unwrap_or_default();
+    let row = AuditFact::by_itself(actor, "database.create-godot-versions", detail, "");
+    link.change(&audit_insert(&[&row])).await.map_err(refused)?;
+    Ok(name)
 }
 
 async fn script(link: &mut Link<'_>, text: Sql) -> Result<(), Error> {

@@ -55,9 +55,9 @@ impl Pools {
         options: &StoreOptions,
         versions: Option<VersionsTable>,
     ) -> Self {
-        let (either, max) = match target {
+        let max = connections_max(target, options);
+        let either = match target {
             Target::Postgres(connect) => {
-                let max = options.pool_size.max(1);
                 let limit_ms = options.query_timeout.as_millis().to_string();
                 let pool = pool_options::<Postgres>(options, max)
                     .after_connect(move |connection, _| {
@@ -72,13 +72,12 @@ impl Pools {
                         })
                     })
                     .connect_lazy_with((**connect).clone());
-                (Either::Postgres(pool), max)
+                Either::Postgres(pool)
             }
             Target::Sqlite(connect, _) => {
-                let max = options.pool_size.clamp(1, SQLITE_CONNECTIONS_MAX);
                 let pool =
                     pool_options::<Sqlite>(options, max).connect_lazy_with((**connect).clone());
-                (Either::Sqlite(pool), max)
+                Either::Sqlite(pool)
             }
         };
         Self {
@@ -147,6 +146,14 @@ impl Pools {
             in_use: size - idle,
             max: self.max,
         }
+    }
+}
+
+/// How many connections there may be.
+pub(crate) fn connections_max(target: &Target, options: &StoreOptions) -> u32 {
+    match target {
+        Target::Postgres(_) => options.pool_size.max(1),
+        Target::Sqlite(..) => options.pool_size.clamp(1, SQLITE_CONNECTIONS_MAX),
     }
 }
 

@@ -17,7 +17,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     thread::JoinHandle,
 };
@@ -28,9 +28,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::{counted::Counted, facts::Fact};
 use clerk::Clerk;
 
-/// Facts on their way to the disk. A burst of an operator's script, or a storm of crashes, with a disk that takes a second
-/// over an fsync: some 30 MB at worst.
+/// Facts on their way to the disk: a burst of an operator's script, or a storm of crashes, with a disk that takes a second
+/// over an fsync.
 const QUEUE_MAX: usize = 65_536;
+/// Bytes of them, should they be large ones.
+const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Why a fact is lost when either is reached.
+const FULL: &str = "the queue to the spool is full";
 
 /// A handle on the spool. The thread ends with the last handle, or at [`Spool::stop`].
 #[derive(Debug, Clone)]
@@ -39,6 +44,8 @@ pub(crate) struct Spool {
     counted: Arc<Counted>,
     /// Facts of this life that were accepted.
     accepted: Arc<AtomicU64>,
+    /// Bytes of facts in the queue.
+    queued: Arc<AtomicUsize>,
     progress: watch::Receiver<Progress>,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
@@ -76,7 +83,9 @@ impl Spool {
     pub(crate) fn start(dir: PathBuf, bytes_max: u64, counted: Arc<Counted>) -> io::Result<Self> {
         let (orders, inbox) = mpsc::channel(QUEUE_MAX);
         let (progress, seen) = watch::channel(Progress::default());
-        let mut clerk = Clerk::new(dir, bytes_max, Arc::clone(&counted), progress);
+        let queued = Arc::new(AtomicUsize::new(0));
+        let taken = Arc::clone(&queued);
+        let mut clerk = Clerk::new(dir, bytes_max, Arc::clone(&counted), progress, taken);
         clerk.recover();
         let thread = std::thread::Builder::new()
             .name("spool".to_owned())
@@ -85,6 +94,7 @@ impl Spool {
             orders,
             counted,
             accepted: Arc::default(),
+            queued,
             progress: seen,
             thread: Arc::new(Mutex::new(Some(thread))),
         })
@@ -92,13 +102,19 @@ impl Spool {
 
     /// Takes a fact. Never blocks.
     pub(crate) fn keep(&self, fact: Fact) {
+        let size = fact.size();
+        if self.queued.fetch_add(size, Ordering::Relaxed) + size > QUEUE_BYTES_MAX {
+            self.queued.fetch_sub(size, Ordering::Relaxed);
+            return lose(&fact, FULL, &self.counted);
+        }
         match self.orders.try_send(Order::Keep(Box::new(fact))) {
             Ok(()) => {
                 self.accepted.fetch_add(1, Ordering::Relaxed);
             }
             Err(refused) => {
+                self.queued.fetch_sub(size, Ordering::Relaxed);
                 let reason = match &refused {
-                    mpsc::error::TrySendError::Full(_) => "the queue to the spool is full",
+                    mpsc::error::TrySendError::Full(_) => FULL,
                     mpsc::error::TrySendError::Closed(_) => "the store is closed",
                 };
                 if let Order::Keep(fact) = refused.into_inner() {

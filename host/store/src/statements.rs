@@ -74,12 +74,14 @@ pub(crate) const REGISTERED_ALL: Sql =
 /// Forgets a registered instance.
 pub(crate) const REGISTERED_DELETE: Sql = sql!("DELETE FROM " registered_instance " WHERE id = $1");
 
-/// What an operator decided. An older decision never undoes a newer one (a spool may be read twice).
+/// What an operator decided. An older decision never undoes a newer one (a spool may be read twice): within one router,
+/// lives are ordered by their epoch, and moments of one life by a clock that is never set back (see `Writer`).
 pub(crate) const INTENTION_SET: Sql = sql!(
     "INSERT INTO " instance_state " AS kept (instance, stopped, at_ms, router_id, epoch) VALUES ($1, $2, $3, $4, $5)
      ON CONFLICT (instance) DO UPDATE SET stopped = excluded.stopped, at_ms = excluded.at_ms,
          router_id = excluded.router_id, epoch = excluded.epoch
-     WHERE excluded.at_ms >= kept.at_ms"
+     WHERE excluded.router_id <> kept.router_id OR excluded.epoch > kept.epoch
+         OR (excluded.epoch = kept.epoch AND excluded.at_ms >= kept.at_ms)"
 );
 
 /// The restart tally.
@@ -88,7 +90,8 @@ pub(crate) const TALLY_SET: Sql = sql!(
      VALUES ($1, FALSE, $2, $3, $4, $5)
      ON CONFLICT (instance) DO UPDATE SET tally = excluded.tally, at_ms = excluded.at_ms,
          router_id = excluded.router_id, epoch = excluded.epoch
-     WHERE excluded.at_ms >= kept.at_ms"
+     WHERE excluded.router_id <> kept.router_id OR excluded.epoch > kept.epoch
+         OR (excluded.epoch = kept.epoch AND excluded.at_ms >= kept.at_ms)"
 );
 
 /// Forgets the restart tally.

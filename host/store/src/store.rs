@@ -72,10 +72,8 @@ impl Store {
             path: spool_dir,
             reason: error.to_string(),
         })?;
-        let writer = Writer {
-            router_id: options.router_id.clone(),
-            epoch: i64::try_from(options.epoch).unwrap_or(i64::MAX),
-        };
+        let epoch = i64::try_from(options.epoch).unwrap_or(i64::MAX);
+        let writer = Writer::new(&options.router_id, epoch);
         let audit_log = options.audit_log;
         let database = Arc::new(Database::new(options, target, counted));
         keeper::first(&database).await?;

@@ -76,7 +76,7 @@ impl Target {
         match scheme {
             "postgres" | "postgresql" => {
                 // The parser's own words may repeat parts of the URL: only what is known to be harmless is passed on.
-                let mut options = PgConnectOptions::from_str(text).map_err(|error| {
+                let mut options = PgConnectOptions::from_str(&known_parameters(text)).map_err(|error| {
                     fault(match error {
                         sqlx::Error::Configuration(_) => {
                             "it is not of the form postgres://USER@HOST:PORT/DATABASE (percent-encode what is special in a user or password)"
@@ -158,6 +158,49 @@ impl Target {
             }
         }
     }
+}
+
+/// Parameters of a Postgres URL that are understood, as sqlx 0.9 documents them.
+const PARAMETERS: &[&str] = &[
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "statement-cache-capacity",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "options",
+];
+
+/// The URL without parameters that other programs understand and we do not. The parser would log them with their values,
+/// which may be secrets.
+fn known_parameters(url: &str) -> String {
+    let Some((before, parameters)) = url.split_once('?') else {
+        return url.to_owned();
+    };
+    let known = |parameter: &&str| {
+        let key = parameter.split(['=', '%']).next().unwrap_or("");
+        let known = PARAMETERS.contains(&key) || key.starts_with("options[");
+        if !known {
+            tracing::warn!(
+                parameter = key,
+                "a parameter of the database URL is not known and was ignored"
+            );
+        }
+        known
+    };
+    let kept: Vec<&str> = parameters.split('&').filter(known).collect();
+    format!("{before}?{}", kept.join("&"))
 }
 
 /// Creates the file where it is missing, with its directory, for its owner only: an audit concerns nobody else. SQLite
@@ -246,6 +289,26 @@ mod tests {
             for told in [error.to_string(), format!("{error:?}")] {
                 assert!(!told.contains("hunter2"), "{told}");
             }
+        }
+    }
+
+    #[test]
+    fn parameters_of_other_programs_are_left_out() {
+        let cases = [
+            ("postgres://h/d", "postgres://h/d"),
+            (
+                "postgres://h/d?schema=x&sslmode=disable&pgbouncer=true",
+                "postgres://h/d?sslmode=disable",
+            ),
+            ("postgres://h/d?passwrod=hunter2", "postgres://h/d?"),
+            (
+                "postgres://h/d?options[search_path]=content",
+                "postgres://h/d?options[search_path]=content",
+            ),
+        ];
+        for (url, kept) in cases {
+            assert_eq!(super::known_parameters(url), kept);
+            Target::parse(&Secret::new(url), None).unwrap();
         }
     }
 

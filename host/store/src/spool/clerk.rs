@@ -6,7 +6,10 @@ use std::{
     io::{self, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::PathBuf,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use tokio::sync::{mpsc, watch};
@@ -21,8 +24,8 @@ use crate::{counted::Counted, facts::Fact};
 const COMMIT_MAX: usize = 1_024;
 /// A file is closed at this size: what one read brings into memory.
 pub(super) const SEGMENT_BYTES_MAX: u64 = 1024 * 1024;
-/// Facts held in memory while the disk refuses.
-pub(super) const MEMORY_MAX: usize = 10_000;
+/// Bytes of facts held in memory while the disk refuses: some 50,000 ordinary rows.
+pub(super) const MEMORY_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// Facts that are complete and wait for their turn.
 #[derive(Debug)]
@@ -50,13 +53,15 @@ pub(super) struct Clerk {
     open_facts: u64,
     open_mine: u64,
     sealed: VecDeque<Sealed>,
-    /// Facts among them that are held in memory.
+    /// Bytes of facts among them that are held in memory.
     in_memory: usize,
     /// Bytes of all files.
     bytes: u64,
     next_number: u64,
     /// The disk refused last time: said once, not per fact.
     refusing: bool,
+    /// Bytes of facts in the queue.
+    queued: Arc<AtomicUsize>,
 }
 
 impl Clerk {
@@ -66,6 +71,7 @@ impl Clerk {
         bytes_max: u64,
         counted: Arc<Counted>,
         progress: watch::Sender<Progress>,
+        queued: Arc<AtomicUsize>,
     ) -> Self {
         Self {
             dir,
@@ -80,6 +86,7 @@ impl Clerk {
             bytes: 0,
             next_number: 1,
             refusing: false,
+            queued,
         }
     }
 
@@ -122,7 +129,7 @@ impl Clerk {
             let mut next = Some(first);
             while let Some(order) = next.take() {
                 match order {
-                    Order::Keep(fact) => batch.push(*fact),
+                    Order::Keep(fact) => batch.push(self.unqueue(*fact)),
                     other => {
                         self.commit(&mut batch);
                         if let Order::Stop(reply) = other {
@@ -148,7 +155,7 @@ impl Clerk {
         let mut batch = Vec::new();
         while let Ok(order) = inbox.try_recv() {
             if let Order::Keep(fact) = order {
-                batch.push(*fact);
+                batch.push(self.unqueue(*fact));
             }
         }
         self.commit(&mut batch);
@@ -164,6 +171,11 @@ impl Clerk {
                 }
             }
         }
+    }
+
+    fn unqueue(&self, fact: Fact) -> Fact {
+        self.queued.fetch_sub(fact.size(), Ordering::Relaxed);
+        fact
     }
 
     fn obey(&mut self, order: Order) {
@@ -239,11 +251,16 @@ impl Clerk {
         if !self.refusing {
             self.refusing = true;
             let dir = self.dir.display().to_string();
-            tracing::error!(dir, error = %error, held_max = MEMORY_MAX, "the spool cannot be written: facts are held in memory");
+            tracing::error!(dir, error = %error, held_bytes_max = MEMORY_BYTES_MAX, "the spool cannot be written: facts are held in memory");
         }
         self.seal();
-        let room = MEMORY_MAX.saturating_sub(self.in_memory);
-        let lost = facts.split_off(room.min(facts.len()));
+        let mut room = MEMORY_BYTES_MAX.saturating_sub(self.in_memory);
+        let first_lost = facts.iter().position(|fact| {
+            let left = room.checked_sub(fact.size());
+            room = left.unwrap_or(0);
+            left.is_none()
+        });
+        let lost = facts.split_off(first_lost.unwrap_or(facts.len()));
         for fact in &lost {
             lose(
                 fact,
@@ -252,7 +269,7 @@ impl Clerk {
             );
         }
         let held = facts.len() as u64;
-        self.in_memory += facts.len();
+        self.in_memory += size_of(&facts);
         self.progress.send_modify(|progress| {
             progress.waiting += held;
             progress.pending |= held > 0;
@@ -285,7 +302,7 @@ impl Clerk {
             let Ok(segment) = written else {
                 return;
             };
-            self.in_memory -= facts.len();
+            self.in_memory -= size_of(facts);
             self.bytes += segment.bytes;
             Counted::add(&self.counted.spooled, sealed.facts);
             sealed.place = Place::File(segment.path, segment.bytes);
@@ -360,7 +377,7 @@ impl Clerk {
         };
         match oldest.place {
             Place::File(_, bytes) => self.bytes = self.bytes.saturating_sub(bytes),
-            Place::Memory(facts) => self.in_memory -= facts.len(),
+            Place::Memory(facts) => self.in_memory -= size_of(&facts),
         }
         let pending = !self.sealed.is_empty() || self.open_facts > 0;
         self.progress.send_modify(|progress| {
@@ -397,4 +414,8 @@ impl Clerk {
             tracing::error!(error = %error, "rejected.jsonl cannot be written; the log holds the line");
         }
     }
+}
+
+fn size_of(facts: &[Fact]) -> usize {
+    facts.iter().map(Fact::size).sum()
 }

@@ -140,10 +140,7 @@ mod tests {
     use crate::facts::{Fact, Writer};
 
     fn fact(instance: &str) -> Fact {
-        let writer = Writer {
-            router_id: "r".into(),
-            epoch: 1,
-        };
+        let writer = Writer::new("r", 1);
         Fact::intention(instance, true, &writer)
     }
 

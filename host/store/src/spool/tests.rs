@@ -1,10 +1,13 @@
 //! The spool alone: order, what a batch is, restarts, bounds, and a disk that refuses.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+};
 
 use super::{
-    Progress, Spool,
-    clerk::{MEMORY_MAX, SEGMENT_BYTES_MAX},
+    Progress, QUEUE_BYTES_MAX, Spool,
+    clerk::{MEMORY_BYTES_MAX, SEGMENT_BYTES_MAX},
 };
 use crate::{
     counted::Counted,
@@ -14,10 +17,7 @@ use crate::{
 const ROOMY: u64 = 1 << 30;
 
 fn fact(name: &str) -> Fact {
-    let writer = Writer {
-        router_id: "r".into(),
-        epoch: 1,
-    };
+    let writer = Writer::new("r", 1);
     Fact::intention(name, true, &writer)
 }
 
@@ -164,26 +164,59 @@ async fn while_the_disk_refuses_memory_holds_up_to_its_bound_and_returns_to_disk
     let in_the_way = dir.path().join("spool");
     std::fs::write(&in_the_way, "").unwrap();
     let spool = start(dir.path(), ROOMY);
-    let extra = 500;
-    for number in 0..MEMORY_MAX + extra {
-        spool.keep(fact(&number.to_string()));
+    let crash = |number: usize| {
+        let evidence = serde_json::json!({ "number": number, "stderr": "x".repeat(60_000) });
+        Fact::crash(&number.to_string(), &evidence, &Writer::new("r", 1))
+    };
+    let fitting = MEMORY_BYTES_MAX / crash(100).size();
+    let extra = 20;
+    for number in 0..fitting + extra {
+        // One number is as long as another.
+        spool.keep(crash(100 + number));
+        let accepted = spool.accepted();
+        progress(&spool, |progress| {
+            progress.waiting + progress.settled >= accepted
+        })
+        .await;
     }
-    let all = (MEMORY_MAX + extra) as u64;
-    progress(&spool, |progress| {
-        progress.waiting + progress.settled == all
-    })
-    .await;
     assert_eq!(lost(&spool), extra as u64);
     assert_eq!(spool.counted.snapshot(0).spooled, 0);
     std::fs::remove_file(&in_the_way).unwrap();
-    spool.keep(fact("on disk"));
-    progress(&spool, |progress| progress.waiting == MEMORY_MAX as u64 + 1).await;
+    spool.keep(crash(100));
+    progress(&spool, |progress| progress.waiting == fitting as u64 + 1).await;
     spool.stop().await;
     let spool = start(dir.path(), ROOMY);
-    let mut expected = numbers(u32::try_from(MEMORY_MAX).unwrap());
-    expected.push("on disk".to_owned());
-    assert_eq!(take_all(&spool).await, expected);
+    let mut names = Vec::new();
+    while let Some(batch) = spool.take().await {
+        names.extend(batch.facts.iter().map(|fact| match fact {
+            Fact::Crash { instance, .. } => instance.parse::<usize>().unwrap(),
+            other => panic!("not a crash: {other:?}"),
+        }));
+        spool.done(batch.number).await;
+    }
+    let expected: Vec<usize> = (100..100 + fitting).chain([100]).collect();
+    assert_eq!(names, expected);
     spool.stop().await;
+}
+
+#[tokio::test]
+async fn a_queue_of_large_facts_is_bounded_in_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = start(dir.path(), ROOMY);
+    let evidence = serde_json::json!({ "stderr": "x".repeat(60_000) });
+    let large = Fact::crash("a", &evidence, &Writer::new("r", 1));
+    // Twice what may wait, faster than any disk: either it is on disk or it is counted.
+    for _ in 0..2 * QUEUE_BYTES_MAX / large.size() {
+        spool.keep(large.clone());
+        assert!(spool.queued.load(Ordering::Relaxed) <= QUEUE_BYTES_MAX);
+    }
+    spool.stop().await;
+    let counted = spool.counted.snapshot(0);
+    assert_eq!(
+        counted.spooled + counted.lost,
+        (2 * QUEUE_BYTES_MAX / large.size()) as u64
+    );
+    assert_eq!(spool.queued.load(Ordering::Relaxed), 0);
 }
 
 #[tokio::test]

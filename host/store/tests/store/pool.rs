@@ -171,7 +171,14 @@ async fn many_callers_share_the_pool_and_none_is_refused() {
     for caller in callers {
         within("a caller", caller).await.unwrap().unwrap();
     }
-    assert!(backends(&place) <= 10);
+    // The server may still be ending the connection that was there before the pool.
+    within("no more connections than there may be", async {
+        while backends(&place) > 10 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(store.counters().reconnects, 0, "it is one pool all along");
     assert_eq!(store.kv_list("p", "").await.unwrap().len(), 200);
     store.close().await;
     within("no connection is left", async {
