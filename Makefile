@@ -1,6 +1,6 @@
 # What a newcomer, a developer and CI call. `make run` needs only rustup, gcc and make; `make test` installs what else it needs.
 .DEFAULT_GOAL := help
-.PHONY: help run test setup toolchain build plugins fmt lint deny units scenarios bench
+.PHONY: help run test setup toolchain build plugins fmt lint deny tests bench
 
 CARGO_TARGET_DIR ?= target
 export CARGO_TARGET_DIR
@@ -15,8 +15,9 @@ run: build ## build everything and start the router on config/router.toml (CONFI
 	exec $(CARGO_TARGET_DIR)/debug/godot-mcp-router serve --config $(CONFIG)
 
 test: setup ## everything that has to hold: fmt, lint, deny, then every test
-	$(MAKE) fmt lint deny build
-	$(MAKE) units scenarios
+	$(MAKE) fmt lint deny
+	$(MAKE) tests
+	@echo "make test: everything passed"
 
 setup: toolchain ## what the tests need: system packages, pinned npm and PyPI packages, cargo-deny
 	tests/setup.sh
@@ -45,11 +46,10 @@ lint: ## clippy over everything, warnings are errors
 deny: ## licences, bans and sources of every dependency (advisories: make deny ADVISORIES=advisories, with their database at hand)
 	$(CARGO_DENY) --offline check $(ADVISORIES) bans licenses sources
 
-units: build ## units, properties, the simulation, and each room against real processes and databases
-	cargo test --workspace --exclude router-tests
-
-scenarios: build ## real servers and clients through the router, and its failures
-	cargo test -p router-tests
+# Everything is built once, with the features that the tests have: one compilation of each dependency.
+tests: plugins ## units, properties, the simulation, each room against real processes and databases, and whole routers
+	cargo build --workspace --all-targets
+	cargo test --workspace --no-fail-fast
 
 bench: setup ## requests per second, latency, policy cost and memory beside the peers, in a release build
 	tests/bench/run.sh

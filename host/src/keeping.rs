@@ -47,9 +47,9 @@ impl Keeping {
     }
 
     /// Keeps crash evidence.
-    pub(crate) fn crash(&self, record: CrashRecord) {
+    pub(crate) fn crash(&self, record: &CrashRecord) {
         let id = record.key.instance.clone();
-        let evidence = evidence(&record);
+        let evidence = evidence(record);
         {
             let mut recent = self.recent.lock();
             let of_instance = recent.entry(id.clone()).or_default();

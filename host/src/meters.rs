@@ -111,9 +111,8 @@ impl ProxyObserver for Meters {
             (None, _) => Outcome::Answered,
             (Some(ErrorKind::Breaker), _) => Outcome::Rejected,
             (Some(ErrorKind::Validation), _) => Outcome::ClientFault(ErrorKind::Validation),
-            (Some(kind), true) => Outcome::Failed(kind),
             (Some(ErrorKind::Upstream), false) => Outcome::ClientFault(ErrorKind::Upstream),
-            (Some(kind), false) => Outcome::Failed(kind),
+            (Some(kind), _) => Outcome::Failed(kind),
         };
         let now = self.clock.now();
         self.metrics

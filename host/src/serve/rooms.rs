@@ -137,7 +137,7 @@ impl Rooms for Wired {
     }
 
     fn keep_crash(&self, record: CrashRecord) {
-        self.keeping.crash(record);
+        self.keeping.crash(&record);
     }
 
     fn forget_crashes(&self, instance: &InstanceId) {
