@@ -34,6 +34,9 @@ pub struct ProxyLimits {
     pub unsent_events_max: usize,
     /// See [`ProxyLimits::unsent_events_max`]. The newest event does not count: it may be as long as a line.
     pub unsent_bytes_max: usize,
+    /// Bytes of events that all sessions may hold together before each of them has to do with a small part of its own
+    /// allowance. Few sessions ever hold more than a few events; those whose clients vanished hold all they may.
+    pub events_bytes_max: usize,
     /// A stream that is silent for so long sends a comment: proxies in between drop silent connections after 30 to 60 s,
     /// and a client that is gone is noticed only by writing to it.
     pub keep_alive: Duration,
@@ -57,6 +60,7 @@ impl Default for ProxyLimits {
             kept_bytes_max: 1024 * 1024,
             unsent_events_max: 2048,
             unsent_bytes_max: 2 * 1024 * 1024,
+            events_bytes_max: 256 * 1024 * 1024,
             keep_alive: Duration::from_secs(15),
         }
     }

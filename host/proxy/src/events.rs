@@ -6,12 +6,18 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    sync::Arc,
     task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
 
 use crate::config::ProxyLimits;
+
+mod bounds;
+
+use bounds::Bounds;
+pub(crate) use bounds::EventBudget;
 
 /// One stream of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,20 +36,12 @@ pub(crate) struct Pushed {
     pub(crate) dropped: u64,
 }
 
-/// The bounds, as [`ProxyLimits`] explains them.
-#[derive(Debug, Clone)]
-struct Bounds {
-    kept_events: usize,
-    kept_bytes: usize,
-    unsent_events: usize,
-    unsent_bytes: usize,
-}
-
 /// All streams of one session.
 #[derive(Debug)]
 pub(crate) struct EventLog {
     epoch: Box<str>,
     bounds: Bounds,
+    budget: Arc<EventBudget>,
     streams: BTreeMap<StreamId, Stream>,
     next_stream: u64,
     next_reader: u64,
@@ -110,10 +108,11 @@ impl Stream {
     }
 
     /// Takes the oldest event out; true where nobody had read it.
-    fn pop(&mut self) -> bool {
+    fn pop(&mut self, budget: &EventBudget) -> bool {
         let Some(event) = self.events.pop_front() else {
             return false;
         };
+        budget.give_back(event.frame.len());
         self.bytes -= event.frame.len();
         let was_unsent = event.seq >= self.unsent_seq;
         if was_unsent {
@@ -134,15 +133,11 @@ impl Stream {
 }
 
 impl EventLog {
-    pub(crate) fn new(epoch: &str, limits: &ProxyLimits) -> Self {
+    pub(crate) fn new(epoch: &str, limits: &ProxyLimits, budget: Arc<EventBudget>) -> Self {
         Self {
             epoch: epoch.into(),
-            bounds: Bounds {
-                kept_events: limits.kept_events_max,
-                kept_bytes: limits.kept_bytes_max,
-                unsent_events: limits.unsent_events_max,
-                unsent_bytes: limits.unsent_bytes_max,
-            },
+            bounds: Bounds::new(limits),
+            budget,
             streams: BTreeMap::new(),
             next_stream: 0,
             next_reader: 0,
@@ -166,9 +161,10 @@ impl EventLog {
                 dropped: 1,
             };
         };
+        let bounds = self.budget.allowance(&self.bounds);
         let is_behind = stream.reader.as_ref().is_some_and(|reader| {
-            stream.unsent() > self.bounds.unsent_events + reader.found
-                || stream.unsent_bytes > self.bounds.unsent_bytes + reader.found_bytes
+            stream.unsent() > bounds.unsent_events + reader.found
+                || stream.unsent_bytes > bounds.unsent_bytes + reader.found_bytes
         });
         let seq = stream.next_seq;
         let frame = Bytes::from(format!(
@@ -179,6 +175,7 @@ impl EventLog {
         let mut pushed = Pushed::default();
         stream.unsent_bytes += frame.len();
         stream.bytes += frame.len();
+        self.budget.add(frame.len());
         stream.events.push_back(Event { seq, frame });
         if is_behind {
             stream.drop_reader();
@@ -358,7 +355,7 @@ impl EventLog {
             let Some(stream) = self.streams.get_mut(&id) else {
                 break;
             };
-            dropped += u64::from(stream.pop());
+            dropped += u64::from(stream.pop(&self.budget));
         }
         self.streams.retain(|_, stream| !stream.is_over());
         dropped
@@ -375,17 +372,18 @@ impl EventLog {
                 orphans_bytes += stream.unsent_bytes;
             }
         }
+        let bounds = self.budget.allowance(&self.bounds);
         let find = |wanted: &dyn Fn(&StreamId, &Stream) -> bool| {
             let mut streams = self.streams.iter();
             streams
                 .find(|(id, stream)| wanted(id, stream))
                 .map(|(id, _)| *id)
         };
-        if sent > self.bounds.kept_events || sent_bytes > self.bounds.kept_bytes {
+        if sent > bounds.kept_events || sent_bytes > bounds.kept_bytes {
             return find(&|_, stream| stream.events.len() > stream.unsent());
         }
         // Twice what may wait for a reader: whoever is disconnected for being slow has lost nothing yet.
-        if orphans > 2 * self.bounds.unsent_events || orphans_bytes > 2 * self.bounds.unsent_bytes {
+        if orphans > 2 * bounds.unsent_events || orphans_bytes > 2 * bounds.unsent_bytes {
             // The last event of a stream is the answer to its request, or the newest news: it goes last.
             return find(&|_, stream| stream.reader.is_none() && stream.unsent() > 1).or_else(
                 || {
@@ -396,6 +394,13 @@ impl EventLog {
             );
         }
         None
+    }
+}
+
+impl Drop for EventLog {
+    fn drop(&mut self) {
+        let held = self.streams.values().map(|stream| stream.bytes).sum();
+        self.budget.give_back(held);
     }
 }
 

@@ -137,6 +137,12 @@ impl Proxy {
         self.registry.count(instance)
     }
 
+    /// The bytes of events that are held for all sessions, to be read or resumed.
+    #[must_use]
+    pub fn event_bytes(&self) -> usize {
+        self.registry.event_bytes()
+    }
+
     /// How many requests wait for an instance to start.
     #[must_use]
     pub fn waiting_count(&self) -> usize {

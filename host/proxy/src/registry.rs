@@ -12,6 +12,7 @@ use router_upstream::{ClientCapabilities, ProtocolVersion};
 
 use crate::{
     config::ProxyLimits,
+    events::EventBudget,
     fault::{Fault, Thing},
     observe::Count,
     proxy::Proxy,
@@ -22,6 +23,7 @@ use crate::{
 /// The sessions in memory. A session that is not here may still be valid: its id says so.
 pub(crate) struct Registry {
     tables: Mutex<Tables>,
+    budget: Arc<EventBudget>,
     per_instance_max: usize,
     ended_max: usize,
 }
@@ -51,6 +53,7 @@ impl Registry {
     pub(crate) fn new(limits: &ProxyLimits) -> Self {
         Self {
             tables: Mutex::default(),
+            budget: EventBudget::new(limits),
             per_instance_max: limits.sessions_per_instance_max,
             ended_max: limits.ended_sessions_max,
         }
@@ -156,6 +159,11 @@ impl Registry {
             .collect()
     }
 
+    /// The bytes of events that are held for all sessions.
+    pub(crate) fn event_bytes(&self) -> usize {
+        self.budget.bytes()
+    }
+
     pub(crate) fn all(&self) -> Vec<Arc<Session>> {
         self.tables.lock().sessions.values().cloned().collect()
     }
@@ -185,7 +193,7 @@ impl Registry {
             claims,
             is_inherited,
             &parts.epoch,
-            &parts.limits,
+            (&parts.limits, self.budget.clone()),
             parts.observer.clone(),
         );
         let mut tables = self.tables.lock();

@@ -17,7 +17,7 @@ use router_upstream::{
 
 use crate::{
     config::ProxyLimits,
-    events::{EventLog, Pushed, StreamId},
+    events::{EventBudget, EventLog, Pushed, StreamId},
     fault::{Fault, Thing},
     observe::{Count, ProxyObserver},
     seal::SessionClaims,
@@ -55,7 +55,7 @@ impl Session {
         claims: SessionClaims,
         is_inherited: bool,
         epoch: &str,
-        limits: &ProxyLimits,
+        (limits, budget): (&ProxyLimits, Arc<EventBudget>),
         observer: Arc<dyn ProxyObserver>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -74,7 +74,7 @@ impl Session {
             state: Mutex::new(SessionState {
                 attached: None,
                 has_ended: false,
-                log: EventLog::new(epoch, limits),
+                log: EventLog::new(epoch, limits, budget),
             }),
         })
     }

@@ -2,7 +2,7 @@ use std::task::{Context, Poll, Waker};
 
 use proptest::prelude::*;
 
-use super::{EventLog, ReaderId, StreamId};
+use super::{EventBudget, EventLog, ReaderId, StreamId};
 use crate::config::ProxyLimits;
 
 fn log() -> EventLog {
@@ -13,7 +13,7 @@ fn log() -> EventLog {
         unsent_bytes_max: 2000,
         ..ProxyLimits::default()
     };
-    EventLog::new("e1", &limits)
+    EventLog::new("e1", &limits, EventBudget::new(&limits))
 }
 
 /// What a reader gets without waiting: the data of each event, and `$` for the end.
@@ -275,6 +275,8 @@ proptest! {
                     }
                 }
             }
+            let held: usize = log.streams.values().map(|stream| stream.bytes).sum();
+            prop_assert_eq!(log.budget.bytes(), held);
             // A step that only moves a reader drops nothing; the next event or read does.
             let slack = 10 * log.streams.len();
             let (mut sent, mut sent_bytes, mut orphans, mut orphans_bytes) = (0, 0, 0, 0);
@@ -299,4 +301,34 @@ proptest! {
             prop_assert!(sent_bytes <= 1000 + 700 * slack && orphans_bytes <= 4000 + 700 * slack);
         }
     }
+}
+
+#[test]
+fn all_sessions_together_are_bounded_and_give_back_what_they_held() {
+    let limits = ProxyLimits {
+        events_bytes_max: 1_000_000,
+        ..ProxyLimits::default()
+    };
+    let budget = EventBudget::new(&limits);
+    let mut logs: Vec<EventLog> = (0..200)
+        .map(|_| EventLog::new("e1", &limits, budget.clone()))
+        .collect();
+    let message = "x".repeat(1000);
+    for _ in 0..300 {
+        for log in &mut logs {
+            log.push_to_session(&message).unwrap();
+        }
+    }
+    // What they hold beyond the bound is their small part: 200 of them without a reader, twice 32 KiB each.
+    let held = budget.bytes();
+    assert!((1_000_000..200 * 70_000).contains(&held), "{held}");
+    // The newest is there for whoever comes.
+    let log = logs.last_mut().unwrap();
+    log.push_to_session("newest").unwrap();
+    let stream = log.waiting_stream().unwrap();
+    let reader = log.read(stream).unwrap();
+    let seen = drain(log, stream, reader);
+    assert_eq!(seen.last().map(String::as_str), Some("newest"));
+    drop(logs);
+    assert_eq!(budget.bytes(), 0);
 }

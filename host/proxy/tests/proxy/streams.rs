@@ -298,3 +298,39 @@ async fn closing_all_streams_leaves_them_to_be_resumed() {
     let mut resumed = client.resume(Some(&primed.id)).await;
     assert_eq!(resumed.message().await, changed());
 }
+
+#[tokio::test]
+async fn sessions_whose_clients_vanished_hold_little_together() {
+    let limits = ProxyLimits {
+        events_bytes_max: 500_000,
+        ..ProxyLimits::default()
+    };
+    let world = World::with(limits, std::sync::Arc::default(), "e1").await;
+    let instance = world.start_run(1).await;
+    let mut vanished = Vec::new();
+    for _ in 0..50 {
+        vanished.push(world.client().await);
+    }
+    let here = world.client().await;
+    let mut events = here.get().await;
+    let total = 500;
+    let pad = "x".repeat(1000);
+    for n in 0..total {
+        let params = json!({"level": "info", "data": {"n": n, "pad": pad}});
+        instance
+            .say(json!({"jsonrpc": "2.0", "method": "notifications/message", "params": params}));
+        // Whoever reads misses nothing.
+        assert_eq!(events.message().await["params"]["data"]["n"], n);
+    }
+    let held = world.proxy.event_bytes();
+    assert!((500_000..51 * 70_000).contains(&held), "{held}");
+    assert!(world.notes.count(Count::StreamEventDropped) > 0);
+    world.table.remove(&world.id);
+    drop(events);
+    soon("what they held to be given back", async {
+        while world.proxy.event_bytes() > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
