@@ -108,7 +108,7 @@ pub(crate) fn read(path: &Path, bytes_max: u64) -> Result<Files, Misfit> {
         return Err(Misfit::new(
             "too_large",
             format!(
-                "it has {} bytes, and plugins.limits.file_bytes allows {bytes_max}",
+                "it has {} bytes, and plugins.limits.max_file_mb allows {bytes_max}",
                 stamps.wasm.bytes
             ),
         ));

@@ -279,7 +279,7 @@ async fn a_file_past_the_bound_is_not_read() {
     let mut world = World::new(settings);
     world.put(NAME, &guest(NAME));
     let reason = world.refused(NAME).await;
-    assert!(reason.contains("plugins.limits.file_bytes"), "{reason}");
+    assert!(reason.contains("plugins.limits.max_file_mb"), "{reason}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
