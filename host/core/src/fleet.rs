@@ -165,15 +165,7 @@ impl Fleet {
             }
             Event::Answered { question, verdict } => self.answered(question, Some(verdict), out),
             Event::Unanswered { question, why: _ } => self.answered(question, None, out),
-            Event::PolicyChanged(PolicyKind::Health) => {
-                for slot in self
-                    .instances
-                    .values_mut()
-                    .flat_map(|instance| instance.slots.values_mut())
-                {
-                    slot.judge_again(self.now_ms);
-                }
-            }
+            Event::PolicyChanged(PolicyKind::Health) => self.judge_again(),
             // Thresholds and capacity come to the core as settings; nothing of them is judged here.
             Event::PolicyChanged(
                 PolicyKind::Breaker | PolicyKind::Capacity | PolicyKind::AlertRule,
@@ -187,6 +179,13 @@ impl Fleet {
             Event::PluginsQuarantined(count) => self.watch.plugins_quarantined = count,
             Event::Shutdown => self.gate = Gate::ShuttingDown,
             about_a_run => self.report(about_a_run, out),
+        }
+    }
+
+    fn judge_again(&mut self) {
+        let instances = self.instances.values_mut();
+        for slot in instances.flat_map(|instance| instance.slots.values_mut()) {
+            slot.judge_again(self.now_ms);
         }
     }
 

@@ -137,39 +137,8 @@ pub fn builtin(facts: &HealthFacts) -> HealthVerdict {
             degraded.push(text);
         }
     }
-    if let Some(bytes) = facts.memory_bytes {
-        let mib = bytes / (1024 * 1024);
-        match facts.memory_limit_bytes {
-            Some(limit) if bytes as f64 >= limit as f64 * MEMORY_DEGRADED_SHARE => {
-                degraded.push(format!(
-                    "{mib} MiB of {} MiB memory are in use",
-                    limit / (1024 * 1024)
-                ));
-            }
-            None if bytes > MEMORY_DEGRADED_BYTES => {
-                degraded.push(format!("{mib} MiB of memory are in use"));
-            }
-            _ => {}
-        }
-    }
-    if !facts.tools_missing.is_empty() {
-        let named: Vec<&str> = facts
-            .tools_missing
-            .iter()
-            .take(TOOLS_NAMED_MAX)
-            .map(String::as_str)
-            .collect();
-        let more = facts.tools_missing.len() - named.len();
-        let more = if more > 0 {
-            format!(" and {more} more")
-        } else {
-            String::new()
-        };
-        degraded.push(format!(
-            "tools are missing since its last start: {}{more}",
-            named.join(", ")
-        ));
-    }
+    degraded.extend(memory_in_use(facts));
+    degraded.extend(tools_missing(facts));
     if facts.restarts_recent >= RESTARTS_DEGRADED {
         degraded.push(format!(
             "it failed and was started again {} times in 5 minutes",
@@ -193,6 +162,38 @@ pub fn builtin(facts: &HealthFacts) -> HealthVerdict {
         recycle: facts.heartbeat_age_ms > patience_ms && facts.pings_failed >= PINGS_UNHEALTHY,
         attributes: Vec::new(),
     }
+}
+
+fn memory_in_use(facts: &HealthFacts) -> Option<String> {
+    let bytes = facts.memory_bytes?;
+    let mib = bytes / (1024 * 1024);
+    match facts.memory_limit_bytes {
+        Some(limit) if bytes as f64 >= limit as f64 * MEMORY_DEGRADED_SHARE => Some(format!(
+            "{mib} MiB of {} MiB memory are in use",
+            limit / (1024 * 1024)
+        )),
+        None if bytes > MEMORY_DEGRADED_BYTES => Some(format!("{mib} MiB of memory are in use")),
+        _ => None,
+    }
+}
+
+fn tools_missing(facts: &HealthFacts) -> Option<String> {
+    let missing = &facts.tools_missing;
+    let named: Vec<&str> = missing
+        .iter()
+        .take(TOOLS_NAMED_MAX)
+        .map(String::as_str)
+        .collect();
+    let more = match missing.len() - named.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    (!missing.is_empty()).then(|| {
+        format!(
+            "tools are missing since its last start: {}{more}",
+            named.join(", ")
+        )
+    })
 }
 
 #[cfg(test)]

@@ -423,7 +423,8 @@ impl World {
     /// An operator restarts everything.
     pub(super) fn restart_all(&mut self) {
         self.watched.by_hand = true;
-        let ids: Vec<InstanceId> = self.specs.keys().cloned().collect();
+        let known = self.before.instances.iter();
+        let ids: Vec<InstanceId> = known.map(|view| view.id.clone()).collect();
         for id in ids {
             self.order(id.clone(), Verb::BreakerReset);
             self.order(id, Verb::Restart);

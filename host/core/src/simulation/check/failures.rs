@@ -182,64 +182,62 @@ impl World {
                 ),
             );
         }
-        let retry_ms = view.retry_after_ms;
-        match (slot.expected.take(), view.lifecycle) {
-            (None, lifecycle) if held_up && before != Some(lifecycle) => self.fail(
+        match slot.expected.take() {
+            Some(expected) => self.check_sentence(view, &expected),
+            None if held_up && before != Some(view.lifecycle) => self.fail(
                 Property::CrashRecorded,
-                format!("{} is in {lifecycle:?} without a failure", view.key),
+                format!("{} is in {:?} without a failure", view.key, view.lifecycle),
             ),
-            (None, _) => {
-                let (is_at_ms, was_at_ms) = (
-                    retry_ms.map(|ms| now_ms + ms),
-                    slot.retry_at_ms.map(|at_ms| at_ms.max(now_ms)),
-                );
+            None if held_up => {
+                let is_at_ms = view.retry_after_ms.map(|ms| now_ms + ms);
+                let was_at_ms = slot.retry_at_ms.map(|at_ms| at_ms.max(now_ms));
                 let property = match view.lifecycle {
                     Lifecycle::Backoff => Property::BackoffBounds,
                     _ => Property::CrashLoopRule,
                 };
-                if held_up && is_at_ms != was_at_ms {
+                if is_at_ms != was_at_ms {
                     let how = format!("{} is retried at {is_at_ms:?}, not {was_at_ms:?}", view.key);
                     self.fail(property, how);
                 }
             }
-            (Some(Expected::Backoff { from_ms, to_ms }), Lifecycle::Backoff) => {
-                slot.retry_at_ms = retry_ms.map(|ms| now_ms + ms);
+            None => {}
+        }
+    }
+
+    /// The failure in this step led to what it had to lead to.
+    fn check_sentence(&mut self, view: &SlotView, expected: &Expected) {
+        let (key, retry_ms) = (&view.key, view.retry_after_ms);
+        let Some(slot) = self.watched.slots.get_mut(key) else {
+            return;
+        };
+        slot.retry_at_ms = retry_ms.map(|ms| self.now_ms + ms);
+        match (expected, view.lifecycle) {
+            (Expected::Backoff { from_ms, to_ms }, Lifecycle::Backoff) => {
                 self.saw("backoff");
-                if !retry_ms.is_some_and(|ms| (from_ms..=to_ms).contains(&ms)) {
-                    self.fail(
-                        Property::BackoffBounds,
-                        format!(
-                            "{} pauses {retry_ms:?} ms, not {from_ms} to {to_ms}",
-                            view.key
-                        ),
-                    );
+                if !retry_ms.is_some_and(|ms| (*from_ms..=*to_ms).contains(&ms)) {
+                    let how = format!("{key} pauses {retry_ms:?} ms, not {from_ms} to {to_ms}");
+                    self.fail(Property::BackoffBounds, how);
                 }
             }
             (
-                Some(Expected::CrashLoop {
+                Expected::CrashLoop {
                     retry_ms: wanted_ms,
                     permanent,
-                }),
+                },
                 Lifecycle::CrashLoop,
             ) => {
-                slot.retry_at_ms = retry_ms.map(|ms| now_ms + ms);
-                slot.permanent = permanent;
+                slot.permanent = *permanent;
                 self.saw("crash loop");
-                if retry_ms != wanted_ms {
-                    self.fail(
-                        Property::CrashLoopRule,
-                        format!("{} is retried in {retry_ms:?}, not {wanted_ms:?}", view.key),
-                    );
+                if retry_ms != *wanted_ms {
+                    let how = format!("{key} is retried in {retry_ms:?}, not {wanted_ms:?}");
+                    self.fail(Property::CrashLoopRule, how);
                 }
             }
-            (Some(expected), lifecycle) => self.fail(
-                Property::CrashLoopRule,
-                format!(
-                    "{} is in {lifecycle:?} after a failure; {expected:?} was due: {:?}",
-                    view.key,
-                    self.watched.slots.get(&view.key).map(|slot| &slot.tally)
-                ),
-            ),
+            (expected, lifecycle) => {
+                let tally = &slot.tally;
+                let how = format!("{key} is in {lifecycle:?}; {expected:?} was due: {tally:?}");
+                self.fail(Property::CrashLoopRule, how);
+            }
         }
     }
 }
