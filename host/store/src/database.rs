@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// What a statement may take past the server's own limit before we let go of its connection: the way there and back.
-const WIRE_MAX: Duration = Duration::from_secs(1);
+pub(crate) const WIRE_MAX: Duration = Duration::from_secs(1);
 
 /// A statement whose connection died is sent on another one. Twice, because whoever terminates backends may well do so
 /// again a moment later; not for ever, because a statement can also be what kills them.
@@ -212,15 +212,21 @@ impl Database {
                 error: StoreError::Exhausted { max, waited_ms },
             });
         };
-        let worked = timeout_at(deadline.into(), async {
-            let mut lease = pools.lease(permit).await?;
-            let output = work.run(lease.link()).await;
-            // An answer that is an error leaves the connection as usable as any other answer.
-            if !matches!(&output, Err(error) if Fault::of(error) == Fault::Dead) {
-                lease.done();
+        let worked = async {
+            let mut lease = match timeout_at(deadline.into(), pools.lease(permit)).await {
+                Ok(Ok(lease)) => lease,
+                Ok(Err(error)) => return Ok(Err(error)),
+                Err(late) => return Err(late),
+            };
+            let output = timeout_at(deadline.into(), work.run(lease.link())).await;
+            match &output {
+                Err(_) => lease.broken(),
+                Ok(Err(error)) if Fault::of(error) == Fault::Dead => lease.broken(),
+                // An answer that is an error leaves the connection as usable as any other answer.
+                Ok(_) => lease.answered(),
             }
             output
-        });
+        };
         match worked.await {
             Ok(Ok(output)) => Ok(output),
             Ok(Err(error)) => Err(self.judge(&error, waited_ms())),

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use sqlx::{
-    Pool, Postgres, Sqlite,
+    Connection as _, Pool, Postgres, Sqlite,
     pool::{PoolConnection, PoolOptions},
 };
 use tokio::{
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     PoolFigures, StoreOptions,
+    database::WIRE_MAX,
     link::Link,
     target::{FileIdentity, Target},
     versions::VersionsTable,
@@ -42,6 +43,8 @@ pub(crate) struct Pools {
     max: u32,
     /// Cancelled when this pool is given up.
     retired: CancellationToken,
+    /// How long an abandoned statement may keep its connection: as long as one that is waited for.
+    settle_max: Duration,
     /// The users' table as it was found when the pool was made.
     pub(crate) versions: Option<VersionsTable>,
     /// Which file a pool of SQLite writes to.
@@ -85,6 +88,7 @@ impl Pools {
             permits: Arc::new(Semaphore::new(max as usize)),
             max,
             retired: CancellationToken::new(),
+            settle_max: options.query_timeout + WIRE_MAX,
             versions,
             file: target.file_identity(),
         }
@@ -111,8 +115,10 @@ impl Pools {
         };
         Ok(Lease {
             held: Some(held),
-            clean: true,
-            _permit: permit,
+            place: Some(permit),
+            standing: Standing::Answered,
+            retired: self.retired.clone(),
+            settle_max: self.settle_max,
         })
     }
 
@@ -176,19 +182,31 @@ enum Held {
     Sqlite(PoolConnection<Sqlite>),
 }
 
-/// A connection on loan. Dropped in the middle of a statement it is closed, not returned: returning waits for an answer
-/// that may never come.
+/// How a loan stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// Every statement was answered: it goes back.
+    Answered,
+    /// A statement is under way.
+    Asked,
+    /// It died, or did not answer within the deadline: it is of no further use.
+    Broken,
+}
+
+/// A connection on loan, with its place in the pool.
 #[derive(Debug)]
 pub(crate) struct Lease {
     held: Option<Held>,
-    clean: bool,
-    _permit: OwnedSemaphorePermit,
+    place: Option<OwnedSemaphorePermit>,
+    standing: Standing,
+    retired: CancellationToken,
+    settle_max: Duration,
 }
 
 impl Lease {
-    /// The connection, to run statements on. Call [`Lease::done`] after the last one was answered.
+    /// The connection, to run statements on. Say afterwards how it went.
     pub(crate) fn link(&mut self) -> Link<'_> {
-        self.clean = false;
+        self.standing = Standing::Asked;
         match self.held.as_mut().expect("held until the lease is dropped") {
             Held::Postgres(connection) => Link::Postgres(connection),
             Held::Sqlite(connection) => Link::Sqlite(connection),
@@ -196,17 +214,61 @@ impl Lease {
     }
 
     /// The last statement was answered.
-    pub(crate) fn done(&mut self) {
-        self.clean = true;
+    pub(crate) fn answered(&mut self) {
+        self.standing = Standing::Answered;
+    }
+
+    /// The last statement will not be answered.
+    pub(crate) fn broken(&mut self) {
+        self.standing = Standing::Broken;
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        match self.held.take() {
-            Some(Held::Postgres(connection)) if !self.clean => drop(connection.detach()),
-            Some(Held::Sqlite(connection)) if !self.clean => drop(connection.detach()),
-            returned => drop(returned),
+        let (Some(held), Some(place)) = (self.held.take(), self.place.take()) else {
+            return;
+        };
+        let runtime = tokio::runtime::Handle::try_current();
+        match (self.standing, runtime) {
+            (Standing::Answered, _) => drop(held),
+            // Whoever asked has gone, and the server still works on it: the place stays taken until it has answered. Given
+            // back at once, impatient callers could open more connections than there may be.
+            (Standing::Asked, Ok(runtime)) if !self.retired.is_cancelled() => {
+                let (retired, settle_max) = (self.retired.clone(), self.settle_max);
+                runtime.spawn(async move {
+                    held.settle(retired, settle_max).await;
+                    drop(place);
+                });
+            }
+            (Standing::Asked | Standing::Broken, _) => held.discard(),
+        }
+    }
+}
+
+impl Held {
+    /// Waits until an abandoned statement is answered; the server's own limit sees to that. Then it goes back.
+    async fn settle(mut self, retired: CancellationToken, settle_max: Duration) {
+        let ping = async {
+            match &mut self {
+                Self::Postgres(connection) => connection.ping().await,
+                Self::Sqlite(connection) => connection.ping().await,
+            }
+        };
+        let answered = tokio::select! {
+            () = retired.cancelled() => false,
+            answered = timeout(settle_max, ping) => matches!(answered, Ok(Ok(()))),
+        };
+        if !answered {
+            self.discard();
+        }
+    }
+
+    /// Closes it without a word: returning it would wait for an answer that may never come.
+    fn discard(self) {
+        match self {
+            Self::Postgres(connection) => drop(connection.detach()),
+            Self::Sqlite(connection) => drop(connection.detach()),
         }
     }
 }

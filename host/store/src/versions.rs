@@ -65,8 +65,8 @@ const COLUMNS: Sql = Sql {
         ORDER BY c.cid",
 };
 
-/// Somebody's lock on a row costs one heartbeat, not a connection.
-const LOCK_MAX: &str = "SELECT set_config('lock_timeout', '2000', true)";
+/// Somebody's lock on a row costs one heartbeat, not a connection: the server gives up before we do.
+const LIMITS: &str = "SELECT set_config('lock_timeout', '2000', true), set_config('statement_timeout', '4000', true)";
 
 impl VersionsTable {
     /// Finds the table.
@@ -258,7 +258,7 @@ impl Work for Beat {
         match link {
             Link::Postgres(connection) => {
                 let mut transaction = connection.begin().await?;
-                sqlx::query(LOCK_MAX).execute(&mut *transaction).await?;
+                sqlx::query(LIMITS).execute(&mut *transaction).await?;
                 let query = sqlx::query(text).bind(&self.rows);
                 query.execute(&mut *transaction).await?;
                 transaction.commit().await
