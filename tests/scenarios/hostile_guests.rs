@@ -15,8 +15,8 @@ use serde_json::Value;
 const ROUNDS: usize = 5;
 const RATIO_MAX: f64 = 1.5;
 
-/// One measurement. Five of each mode and as many of none in turn: half a minute and a bit for all.
-const MEASURE_FOR: Duration = Duration::from_secs(1);
+/// One measurement. Five of each mode and as many of none in turn: two minutes for all.
+const MEASURE_FOR: Duration = Duration::from_secs(2);
 
 /// What the guest is told, one after the other.
 const MODES: [&str; 6] = ["loop", "overflow", "memory", "trap", "host-calls", "log"];

@@ -307,7 +307,7 @@ async fn errors(router: &Router) {
         "curl -s http://localhost:3002/api/metrics/prometheus | grep -E '^mcp_errors_[a-z]+_total' | sort -k2 -nr",
     )
     .await;
-    for kind in ["timeout", "validation", "spawn"] {
+    for kind in ["timeout", "validation"] {
         let line = older
             .lines()
             .find(|line| line.starts_with(&format!("mcp_errors_{kind}_total ")));
@@ -386,6 +386,29 @@ async fn crash_loop(router: &Router) {
     )
     .await;
     assert!(audited.contains("AUDIT"), "{audited}");
+}
+
+/// The first of the issues: what cannot be started is said in the words that its section begins with, and counted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_spawn_that_fails() {
+    let missing = router_tests::Server::new("missing", "/nowhere/no-such-server", [""; 0]);
+    let router = Router::start(&Config::new().server(missing.autostart())).await;
+    router
+        .logged(
+            &["Spawn failed: ", "version_id: missing"],
+            Duration::from_secs(30),
+        )
+        .await;
+    let counted = shown(
+        &router,
+        "curl -s http://localhost:3002/api/metrics/prometheus | grep -E '^mcp_errors_spawn_total'",
+    )
+    .await;
+    assert!(
+        number(counted.split(' ').nth(1).unwrap_or_default()) >= 1.0,
+        "{counted}"
+    );
+    router.end().await;
 }
 
 /// The commands on the database, on one that works and then on none.
