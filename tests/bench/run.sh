@@ -1,34 +1,229 @@
 #!/usr/bin/env bash
-# `make bench`: the router in a release build, beside nginx in front of a unix socket and mcp-proxy on the same echo, in one run.
-# Figures of one machine say little; the ratios of one run say more. Nothing else should run meanwhile.
+# Throughput and latency through the router beside its peers, in one run on one machine: the same stdio echo server behind the router
+# and behind mcp-proxy, and nginx in front of a unix socket as the bound that no JSON is looked at. Then what a policy costs, and
+# what a router with 1, 20 and 100 instances takes of memory. Prints medians of ROUNDS rounds, and ratios.
+#
+# ROUNDS=3 SECONDS_EACH=5 tests/bench/run.sh
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
+readonly rounds=${ROUNDS:-3}
+readonly seconds=${SECONDS_EACH:-5}
+readonly target=${CARGO_TARGET_DIR:-target}
 readonly mcp_proxy_version=0.6.0
-: "${CARGO_TARGET_DIR:=target}"
-export CARGO_TARGET_DIR
+readonly tools=$PWD/.tools
+work=$(mktemp -d)
+readonly work
+started=()
 
 say() { printf 'bench: %s\n' "$*"; }
+die() { printf 'bench: %s\n' "$*" >&2; exit 1; }
 
-if ! command -v nginx >/dev/null && [[ ! -x /usr/sbin/nginx ]]; then
-  say 'installing nginx-light'
-  as_root=()
+finish() {
+  local pid
+  for pid in "${started[@]}"; do kill "$pid" 2>/dev/null || true; done
+  wait 2>/dev/null || true
+  rm -rf "$work"
+}
+trap finish EXIT
+
+packages() {
+  local missing=()
+  command -v wrk >/dev/null || missing+=(wrk)
+  command -v nginx >/dev/null || missing+=(nginx-light)
+  ((${#missing[@]})) || return 0
+  local as_root=()
   ((EUID == 0)) || as_root=(sudo)
-  "${as_root[@]}" apt-get -qq update
-  # It is only ever started by the bench, with a configuration of its own: its service is not wanted.
-  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get -qq install --no-install-recommends -y nginx-light >/dev/null
-fi
+  say "installing ${missing[*]}"
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends -y "${missing[@]}" >/dev/null
+}
 
-if [[ ! -x .tools/bin/mcp-proxy ]] || ! .tools/bin/mcp-proxy --version | grep -qF "$mcp_proxy_version"; then
+build() {
+  say 'building in release'
+  cargo build --quiet --release -p godot-mcp-router -p godot-mcp-shim -p router-tests --bins
+  cargo build --quiet --release -p router-engine --example policy_cost
+  [[ -x $tools/bin/mcp-proxy && $("$tools/bin/mcp-proxy" --version) == *"$mcp_proxy_version" ]] && return 0
   say "building mcp-proxy $mcp_proxy_version"
-  env CARGO_TARGET_DIR="$PWD/.tools/build" cargo install --quiet --locked --force --root .tools "mcp-proxy@$mcp_proxy_version"
-  rm -rf .tools/build
-fi
+  cargo install --quiet --locked --force --root "$tools" --version "$mcp_proxy_version" mcp-proxy
+}
 
-say 'building the router as it is released'
-cargo build --quiet --release --bins -p godot-mcp-router -p godot-mcp-shim -p router-tests
-cargo build --quiet --release -p router-engine --example policy_cost
+# Waits until an address answers anything at all.
+await() {
+  local url=$1 i
+  for ((i = 0; i < 200; i++)); do
+    curl -s -o /dev/null "$url" && return 0
+    sleep 0.05
+  done
+  die "$url does not answer"
+}
 
-"$CARGO_TARGET_DIR/release/router-bench" "$@"
-say 'what a policy costs'
-"$CARGO_TARGET_DIR/release/examples/policy_cost"
+start_router() {
+  cat >"$work/router.toml" <<TOML
+[server]
+listen = "127.0.0.1:0"
+data_dir = "$work/data"
+[storage]
+url = "sqlite://$work/data/router.db"
+[logging]
+dir = "$work/logs"
+[instances]
+socket_dir = "$work"
+[template.echo]
+command = "$PWD/$target/release/echo-server"
+on_router_exit = "stop"
+[[instance]]
+id = "echo"
+template = "echo"
+autostart = true
+[plugins]
+dir = "$PWD/plugins/dist"
+TOML
+  "$target/release/godot-mcp-router" serve --config "$work/router.toml" >"$work/router.out" 2>&1 &
+  started+=($!)
+  router_pid=$!
+  local i
+  for ((i = 0; i < 200; i++)); do [[ -s $work/data/listen ]] && break; sleep 0.05; done
+  router_url=http://$(<"$work/data/listen")/mcp/echo
+}
+
+start_mcp_proxy() {
+  cat >"$work/proxy.toml" <<TOML
+[proxy]
+name = "bench"
+separator = "/"
+[proxy.listen]
+host = "127.0.0.1"
+port = 18080
+[[backends]]
+name = "echo"
+transport = "stdio"
+command = "$PWD/$target/release/echo-server"
+TOML
+  "$tools/bin/mcp-proxy" --config "$work/proxy.toml" >"$work/proxy.out" 2>&1 &
+  started+=($!)
+  proxy_url=http://127.0.0.1:18080/
+  await "$proxy_url"
+}
+
+# One nginx answers on a unix socket, the other passes on to it.
+start_nginx() {
+  cat >"$work/nginx.conf" <<CONF
+daemon off; pid $work/nginx.pid; error_log $work/nginx.err; worker_processes 1;
+events { worker_connections 1024; }
+http {
+  access_log off; keepalive_requests 100000000; client_body_temp_path $work; proxy_temp_path $work;
+  fastcgi_temp_path $work; uwsgi_temp_path $work; scgi_temp_path $work;
+  upstream answer { server unix:$work/answer.sock; keepalive 128; keepalive_requests 100000000; }
+  server { listen unix:$work/answer.sock; location / { default_type application/json;
+    return 200 '{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"hello"}]}}'; } }
+  server { listen 127.0.0.1:18081; location / { proxy_pass http://answer; proxy_http_version 1.1; proxy_set_header Connection ""; } }
+}
+CONF
+  nginx -c "$work/nginx.conf" -p "$work" &
+  started+=($!)
+  nginx_url=http://127.0.0.1:18081/
+  await "$nginx_url"
+}
+
+# Opens a session and leaves a wrk script that calls a tool in it.
+script_for() {
+  local name=$1 url=$2 tool=$3 session
+  session=$(curl -s -D - -o /dev/null "$url" -H 'Content-Type: application/json' -H 'Accept: application/json, text/event-stream' \
+    -d '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"bench","version":"1"}}}' |
+    tr -d '\r' | awk 'tolower($1) == "mcp-session-id:" { print $2 }')
+  curl -s -o /dev/null "$url" -H 'Content-Type: application/json' -H 'Accept: application/json, text/event-stream' \
+    -H "Mcp-Session-Id: $session" -H 'MCP-Protocol-Version: 2025-06-18' -d '{"jsonrpc":"2.0","method":"notifications/initialized"}' || true
+  cat >"$work/$name.lua" <<LUA
+wrk.method = "POST"
+wrk.headers["Content-Type"] = "application/json"
+wrk.headers["Accept"] = "application/json, text/event-stream"
+wrk.headers["Mcp-Session-Id"] = "$session"
+wrk.headers["MCP-Protocol-Version"] = "2025-06-18"
+wrk.body = '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"$tool","arguments":{"text":"hello"}}}'
+local wrong = 0
+function response(status, headers, body)
+  if status ~= 200 or not body:find("result") then wrong = wrong + 1 end
+end
+function done(summary, latency, requests)
+  local failed = summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.status + summary.errors.timeout
+  io.write(string.format("RESULT %f %f %f %d\n", summary.requests / summary.duration * 1e6,
+    latency:percentile(50), latency:percentile(99), failed))
+end
+LUA
+}
+
+# req/s, p50 µs, p99 µs, failures of one round.
+measure() {
+  local name=$1 url=$2 connections=$3
+  wrk -t1 -c"$connections" -d"${seconds}s" -s "$work/$name.lua" "$url" | awk '/^RESULT/ { print $2, $3, $4, $5 }'
+}
+
+median() { sort -g | awk '{ a[NR] = $1 } END { print a[int((NR + 1) / 2)] }'; }
+
+compare() {
+  local connections name url round line
+  printf '\n%-12s %11s %12s %10s %10s %8s\n' connections who req/s p50_us p99_us failed
+  for connections in 1 8 32 128; do
+    : >"$work/rounds"
+    for ((round = 0; round < rounds; round++)); do
+      for name in nginx router mcp-proxy; do
+        case $name in nginx) url=$nginx_url ;; router) url=$router_url ;; *) url=$proxy_url ;; esac
+        line=$(measure "$name" "$url" "$connections")
+        echo "$name $line" >>"$work/rounds"
+      done
+    done
+    for name in nginx router mcp-proxy; do
+      local column figures=()
+      for column in 2 3 4 5; do
+        figures+=("$(awk -v n="$name" -v c="$column" '$1 == n { print $c }' "$work/rounds" | median)")
+      done
+      printf '%-12s %11s %12.0f %10.0f %10.0f %8.0f\n' "$connections" "$name" "${figures[@]}"
+      printf -v "rate_${name//-/_}" '%s' "${figures[0]}"
+      printf -v "p50_${name//-/_}" '%s' "${figures[1]}"
+    done
+    awk -v c="$connections" -v r="$rate_router" -v m="$rate_mcp_proxy" -v n="$rate_nginx" -v rp="$p50_router" -v mp="$p50_mcp_proxy" \
+      'BEGIN { printf "%-12s router to mcp-proxy: %.2f x the throughput, %.2f x the p50; to nginx: %.2f x the throughput\n", c, r / m, rp / mp, r / n }'
+  done
+}
+
+private_kb() { awk '/^Private/ { sum += $2 } END { print sum }' "/proc/$1/smaps_rollup"; }
+
+memory() {
+  local count n pid shims total
+  printf '\n%-12s %14s %18s\n' instances router_kB shim_kB_each
+  for count in 1 20 100; do
+    local dir=$work/m$count
+    mkdir -p "$dir"
+    sed -e "s|$work|$dir|g" "$work/router.toml" >"$dir/router.toml"
+    for ((n = 1; n < count; n++)); do
+      printf '[[instance]]\nid = "echo-%d"\ntemplate = "echo"\nautostart = true\n' "$n" >>"$dir/router.toml"
+    done
+    "$target/release/godot-mcp-router" serve --config "$dir/router.toml" >"$dir/out" 2>&1 &
+    pid=$!
+    started+=("$pid")
+    for ((n = 0; n < 600; n++)); do
+      [[ -s $dir/data/listen ]] &&
+        [[ $(curl -s "http://$(<"$dir/data/listen")/api/health/mcp" | jq .summary.healthyInstances) == "$count" ]] && break
+      sleep 0.1
+    done
+    mapfile -t shims < <(pgrep -f "godot-mcp-shim run echo" || true)
+    total=0
+    for n in "${shims[@]}"; do total=$((total + $(private_kb "$n"))); done
+    printf '%-12s %14s %18s\n' "$count" "$(private_kb "$pid")" "$((total / ${#shims[@]}))"
+    kill "$pid"
+    wait "$pid" || true
+  done
+}
+
+packages
+build
+start_router
+start_mcp_proxy
+start_nginx
+script_for nginx "$nginx_url" echo
+script_for router "$router_url" echo
+script_for mcp-proxy "$proxy_url" echo/echo
+compare
+say "router memory after the load: $(private_kb "$router_pid") kB private"
+"$target/release/examples/policy_cost"
+memory
