@@ -33,6 +33,9 @@ const NEXT_WORD: Duration = Duration::from_millis(250);
 /// A demand that found the driver's queue full is repeated this often.
 const DEMAND_AGAIN: Duration = Duration::from_millis(50);
 
+/// Longest wait for a start, whatever the route says: it can be added to any time without running over.
+const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
+
 /// A request as it arrived.
 pub(crate) struct Incoming<'a> {
     pub(crate) source: &'a Bytes,
@@ -179,7 +182,7 @@ impl Proxy {
             // A start that was under way when the request came may be followed by another one, but a request does not
             // wait for ever longer: the first start it sees bounds it.
             let is_start = !matches!(entry.route, Route::Ready { .. });
-            let until = Instant::now() + wait;
+            let until = Instant::now() + wait.min(WAIT_MAX);
             let until = if is_start {
                 *longest.get_or_insert(until)
             } else {

@@ -29,7 +29,7 @@
 //! # What holds
 //! - What is wrong with the HTTP request has a status (400, 404, 405, 406, 408, 409, 413, 415, 503), and a JSON-RPC error as body; a
 //!   request that was well put and could not be served gets 200 with its error, because clients drop the body of anything else.
-//!   `Retry-After` stands beside every error that time heals.
+//!   `Retry-After` stands beside an error whose end is known.
 //! - 2024-11-05 to 2025-11-25 are spoken; batches in 2025-03-26 only. The era without `initialize` is refused with 400 and
 //!   -32022, whose `data.supported` its clients fall back by.
 //! - An answer is plain JSON until something else comes first (a message that belongs to it, or

@@ -41,6 +41,9 @@ const LOGGED_PER_SECOND_MAX: u32 = 10;
 /// How often idle sessions are looked for.
 const HOUSEKEEPING: Duration = Duration::from_secs(60);
 
+/// More often would be a busy loop, also where sessions are to be forgotten at once.
+const HOUSEKEEPING_MIN: Duration = Duration::from_millis(10);
+
 /// What a proxy is made of.
 pub struct ProxyParts {
     /// Where requests go.
@@ -111,7 +114,8 @@ impl Proxy {
     /// Housekeeping: lets sessions follow their instance to its next run, and forgets idle ones. Runs until dropped.
     pub async fn run(self: Arc<Self>) {
         let mut changes = self.parts.table.subscribe();
-        let mut rounds = interval(HOUSEKEEPING.min(self.parts.limits.session_idle));
+        let every = HOUSEKEEPING.min(self.parts.limits.session_idle);
+        let mut rounds = interval(every.max(HOUSEKEEPING_MIN));
         let mut runs: HashMap<InstanceId, Run> = HashMap::new();
         loop {
             tokio::select! {

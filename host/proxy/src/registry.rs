@@ -130,9 +130,10 @@ impl Registry {
     /// Takes out the sessions that have been idle for so long.
     pub(crate) fn take_idle(&self, idle: Duration) -> Vec<Arc<Session>> {
         let stale: Vec<Arc<Session>> = self.all();
+        // Zero is what a session with a request or a stream open says, whatever the bound.
         let stale = stale
             .into_iter()
-            .filter(|session| session.idle_for() >= idle);
+            .filter(|session| session.idle_for() >= idle.max(Duration::from_millis(1)));
         let mut tables = Vec::new();
         for session in stale {
             tables.extend(self.tables.lock().remove(&session.token));

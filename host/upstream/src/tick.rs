@@ -22,7 +22,8 @@ impl Upstream {
                 self.has_calls.notified().await;
             }
             let tick = (self.request_timeout() / 20).clamp(TICK_MIN, TICK_MAX);
-            sleep_until(Instant::now() + tick.min(self.config.limits.waiting_after)).await;
+            let tick = tick.min(self.config.limits.waiting_after).max(TICK_MIN);
+            sleep_until(Instant::now() + tick).await;
             self.look_at_deadlines(Instant::now());
         }
     }

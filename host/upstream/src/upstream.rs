@@ -36,6 +36,9 @@ use crate::{
 /// How often a socket that is not there yet is tried again while its instance starts.
 const CONNECT_RETRY: Duration = Duration::from_millis(25);
 
+/// Longest wait that is kept: as good as none, and it can be added to any time without running over.
+const WAIT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// What drives a connection: to be polled (spawned) by whoever opened it, until it tells how the connection ended.
 pub type Connection = Pin<Box<dyn Future<Output = Arc<Closed>> + Send>>;
 
@@ -166,8 +169,8 @@ impl Upstream {
             opened: Instant::now(),
             heard_ms: AtomicU64::new(0),
             used_ms: AtomicU64::new(0),
-            request_timeout_ms: AtomicU64::new(millis(config.request_timeout)),
-            cache_ttl_ms: AtomicU64::new(millis(config.cache_ttl)),
+            request_timeout_ms: AtomicU64::new(millis(config.request_timeout.min(WAIT_MAX))),
+            cache_ttl_ms: AtomicU64::new(millis(config.cache_ttl.min(WAIT_MAX))),
             forgives_first_line: AtomicBool::new(false),
             has_work: Notify::new(),
             has_calls: Notify::new(),
@@ -313,12 +316,13 @@ impl Upstream {
     /// Changes how long requests from now on may take.
     pub fn set_request_timeout(&self, timeout: Duration) {
         self.request_timeout_ms
-            .store(millis(timeout), Ordering::Relaxed);
+            .store(millis(timeout.min(WAIT_MAX)), Ordering::Relaxed);
     }
 
     /// Changes how long lists may be served from memory; zero for never.
     pub fn set_cache_ttl(&self, ttl: Duration) {
-        self.cache_ttl_ms.store(millis(ttl), Ordering::Relaxed);
+        self.cache_ttl_ms
+            .store(millis(ttl.min(WAIT_MAX)), Ordering::Relaxed);
     }
 
     /// Takes no more requests, and waits until those in flight are answered. True where they were in time.

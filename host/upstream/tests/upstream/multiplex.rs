@@ -295,3 +295,21 @@ impl router_upstream::SessionSink for Nobody {
         false
     }
 }
+
+#[tokio::test]
+async fn waits_without_end_and_without_length_are_waits_all_the_same() {
+    let mut config = config();
+    config.request_timeout = Duration::MAX;
+    config.cache_ttl = Duration::MAX;
+    config.limits.waiting_after = Duration::ZERO;
+    let (upstream, _connection, mut peer) = ready(config);
+    let mut client = Client::attach(&upstream);
+    upstream.set_request_timeout(Duration::MAX);
+    client.request(1, "tools/list", json!({}));
+    let request = peer.next().await;
+    assert!(matches!(client.next().await, Got::Waiting(_)));
+    peer.answer(&request, json!({"tools": []})).await;
+    assert_eq!(client.answer().await["id"], 1);
+    client.request(2, "tools/list", json!({}));
+    assert_eq!(client.answer().await["id"], 2, "from memory");
+}
