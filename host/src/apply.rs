@@ -179,6 +179,23 @@ impl Applier {
         Ok(report)
     }
 
+    /// Applies the registered instances as they are known now.
+    pub(crate) async fn restore(&self) -> Result<()> {
+        let _turn = self.turn.lock().await;
+        let config = self.config();
+        let standing = self.standing.get();
+        let marks = (&*self.plans, &standing.stopped);
+        let registered = registered(&config, &self.standing);
+        let specs = define(&config, Source::Api, &registered, marks);
+        let source = Source::Api;
+        ask(&self.asks, APPLY_WITHIN, |done| Ask::Restore {
+            source,
+            specs,
+            done,
+        })
+        .await
+    }
+
     /// Takes in an instance by its JSON definition. It is kept in the database, which must be there for it.
     pub(crate) async fn register(&self, definition: Value) -> Result<InstanceId> {
         let _turn = self.turn.lock().await;

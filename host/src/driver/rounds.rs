@@ -28,6 +28,10 @@ impl Rounds {
 
 impl Driver {
     pub(super) fn round(&mut self) {
+        // Outcomes that are queued come first: one death with many requests in flight is one failure, and only they say so.
+        while let Ok(event) = self.parts.events.try_recv() {
+            self.step(event);
+        }
         let traffic: Vec<Event> = self
             .cells
             .iter()

@@ -93,6 +93,11 @@ pub(super) async fn recall(standing: &StandingFile, store: &Store) {
         tracing::warn!("the router starts without its database, from what it noted before");
         return;
     }
+    take_over(standing, store).await;
+}
+
+/// Takes over what the database keeps, which answers.
+pub(super) async fn take_over(standing: &StandingFile, store: &Store) {
     let read = async {
         Ok::<_, router_store::StoreError>((store.registered().await?, store.intentions().await?))
     };

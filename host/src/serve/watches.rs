@@ -61,6 +61,8 @@ pub(super) fn start(
 async fn watch_database(desk: Arc<Desk>, events: mpsc::Sender<Event>) {
     let mut state = desk.store.state();
     let mut was_connected = None;
+    // Where the database answered in time, the start has done this.
+    let mut has_recalled = state.borrow().is_connected();
     loop {
         let now = state.borrow_and_update().clone();
         let is_connected = now.is_connected();
@@ -76,6 +78,9 @@ async fn watch_database(desk: Arc<Desk>, events: mpsc::Sender<Event>) {
                 }
                 router_store::DatabaseState::Closed => return,
             }
+            if is_connected && !std::mem::replace(&mut has_recalled, true) {
+                recall(&desk).await;
+            }
             if events.send(Event::Database(is_connected)).await.is_err() {
                 return;
             }
@@ -83,6 +88,14 @@ async fn watch_database(desk: Arc<Desk>, events: mpsc::Sender<Event>) {
         if state.changed().await.is_err() {
             return;
         }
+    }
+}
+
+/// What only the database knew when the router started without it. Applied before the core hears that it is back.
+async fn recall(desk: &Desk) {
+    super::rooms::take_over(&desk.applier.standing, &desk.store).await;
+    if let Err(error) = desk.applier.restore().await {
+        tracing::error!(error = %error, "registered instances were not applied");
     }
 }
 
