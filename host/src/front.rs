@@ -21,6 +21,7 @@ use axum::{
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use router_admin::Problem;
+use router_proxy::Proxy;
 use tokio::{
     net::{TcpListener, TcpStream},
     runtime::Handle,
@@ -46,8 +47,8 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 pub(crate) struct Front {
     /// Decides who may call what, in front of every route.
     pub(crate) guard: Arc<Guard>,
-    /// The routes of MCP, served on the front's own thread.
-    pub(crate) mcp: Router,
+    /// MCP, served on the front's own thread.
+    pub(crate) proxy: Arc<Proxy>,
     /// All other routes, served where nothing that takes long holds up a request.
     pub(crate) rest: Router,
     /// The runtime for those.
@@ -145,7 +146,7 @@ impl Front {
             return refused;
         }
         if is_mcp(request.uri().path()) {
-            return served(self.mcp.clone(), request).await;
+            return Arc::clone(&self.proxy).answer(request).await;
         }
         let served = self.rooms.spawn(served(self.rest.clone(), request));
         served.await.unwrap_or_else(|_| {

@@ -21,6 +21,11 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+/// Gives memory back after a flood. With the system's allocator, ten thousand connections that had sent nothing left 75 MiB
+/// behind, and four such floods 120 MiB; with this one 13 MiB, and no more after the fourth.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     cli::run(cli::Arguments::parse())
 }

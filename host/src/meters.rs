@@ -3,11 +3,7 @@
 use std::sync::Arc;
 
 use router_admin::Figures;
-use router_core::{
-    InstanceId,
-    action::{Axis, Transition},
-    view::FleetView,
-};
+use router_core::{InstanceId, view::FleetView};
 use router_engine::Engine;
 use router_proxy::{Finished, ProxyObserver};
 use router_store::Store;
@@ -51,14 +47,9 @@ impl Meters {
         self.metrics.set_fleet(view);
     }
 
-    /// Counts what a change of state says about errors that no request had.
-    pub(crate) fn note(&self, transition: &Transition) {
-        let failed_to_start = transition.axis == Axis::Lifecycle
-            && transition.from == "starting"
-            && matches!(transition.to, "backoff" | "crash_loop");
-        if failed_to_start {
-            self.metrics.count_error(ErrorKind::Spawn);
-        }
+    /// Counts a run that failed before it was ready.
+    pub(crate) fn failed_to_start(&self) {
+        self.metrics.count_error(ErrorKind::Spawn);
     }
 
     /// Counts a loss of the database.

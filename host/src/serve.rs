@@ -303,7 +303,7 @@ async fn open(
     let housekeeping = front.spawn(Arc::clone(&proxy).run());
     let served = Front {
         guard: Arc::new(Guard::new(access, audit, Arc::clone(&desk.meters))),
-        mcp: router_proxy::router(Arc::clone(&proxy)),
+        proxy: Arc::clone(&proxy),
         rest: router_admin::router(Arc::clone(&desk)),
         rooms: Handle::current(),
         connections: Arc::new(AtomicUsize::new(0)),

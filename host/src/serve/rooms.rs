@@ -142,6 +142,9 @@ impl Rooms for Wired {
     }
 
     fn keep_crash(&self, record: CrashRecord) {
+        if !record.was_ready {
+            self.meters.failed_to_start();
+        }
         self.keeping.crash(&record);
     }
 
@@ -150,7 +153,6 @@ impl Rooms for Wired {
     }
 
     fn announce(&self, transition: Transition) {
-        self.meters.note(&transition);
         self.announcer.announce(transition);
     }
 
