@@ -2,17 +2,23 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
-    os::unix::fs::MetadataExt as _,
+    fs,
+    io::{self, Read as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 
 use crate::contract::Misfit;
 
 /// Most plugins: each keeps a store ahead.
 const PLUGINS_MAX: usize = 64;
+
+/// Ten ticks of the slowest common kernel clock (100 Hz).
+const SETTLED_AFTER: Duration = Duration::from_millis(100);
 
 /// Longest manifest.
 const MANIFEST_BYTES_MAX: u64 = 64 * 1024;
@@ -44,6 +50,19 @@ impl Stamp {
 pub(crate) struct Stamps {
     wasm: Stamp,
     manifest: Option<Stamp>,
+}
+
+impl Stamps {
+    /// Whether a further write would show: file systems keep time in ticks of some milliseconds.
+    fn are_settled(&self, now: SystemTime) -> bool {
+        let since_1970 = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now_ns = i128::try_from(since_1970.as_nanos()).unwrap_or(i128::MAX);
+        let newest_ns = self.manifest.map_or(self.wasm.ctime_ns, |manifest| {
+            manifest.ctime_ns.max(self.wasm.ctime_ns)
+        });
+        // A time to come is of another clock, and says nothing.
+        (now_ns - newest_ns).unsigned_abs() >= SETTLED_AFTER.as_nanos()
+    }
 }
 
 /// A plugin's files as they were read.
@@ -113,7 +132,7 @@ pub(crate) fn read(path: &Path, bytes_max: u64) -> Result<Files, Misfit> {
             ),
         ));
     }
-    let wasm = fs::read(path).map_err(unreadable)?;
+    let wasm = read_file(path, bytes_max).map_err(unreadable)?;
     let manifest = match stamps.manifest {
         None => String::new(),
         Some(stamp) if stamp.bytes > MANIFEST_BYTES_MAX => {
@@ -122,13 +141,40 @@ pub(crate) fn read(path: &Path, bytes_max: u64) -> Result<Files, Misfit> {
                 "its manifest is longer than 64 KiB",
             ));
         }
-        Some(_) => fs::read_to_string(path.with_extension("toml")).map_err(unreadable)?,
+        Some(_) => {
+            let bytes = read_file(&path.with_extension("toml"), MANIFEST_BYTES_MAX);
+            String::from_utf8(bytes.map_err(unreadable)?)
+                .map_err(|_| Misfit::new("manifest", "its manifest is not UTF-8"))?
+        }
     };
     Ok(Files {
-        stamps,
+        // What was written a moment ago may be written again without a new stamp: it is read once more at the next look.
+        stamps: if stamps.are_settled(SystemTime::now()) {
+            stamps
+        } else {
+            Stamps::default()
+        },
         wasm,
         manifest,
     })
+}
+
+/// Reads a regular file, up to a bound. A pipe or a device would keep the reader waiting or never end.
+fn read_file(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let file = fs::OpenOptions::new()
+        .read(true)
+        // Opening a pipe waits for its other end, unless told not to; for a file this means nothing.
+        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(io::Error::other("it grew past its bound while it was read"));
+    }
+    Ok(bytes)
 }
 
 /// Names a generation: what it is made of, in 16 hexadecimal digits.
@@ -148,9 +194,13 @@ pub(crate) fn digest(parts: &[&[u8]]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use std::{
+        fs,
+        path::Path,
+        time::{Duration, SystemTime},
+    };
 
-    use super::{digest, list, name_of};
+    use super::{Stamps, digest, list, name_of, read, stamps};
 
     #[test]
     fn only_wasm_files_with_plain_names_are_plugins() {
@@ -173,6 +223,39 @@ mod tests {
     #[test]
     fn a_directory_that_is_not_there_holds_none() {
         assert!(list(Path::new("/nowhere/at/all")).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_was_just_written_is_read_again_at_the_next_look() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("p.wasm");
+        fs::write(&path, b"bytes").unwrap();
+        let listed = stamps(&path).unwrap();
+        let now = SystemTime::now();
+        assert!(!listed.are_settled(now));
+        assert!(listed.are_settled(now + Duration::from_secs(1)));
+        let old = fs::File::options().write(true).open(&path).unwrap();
+        old.set_modified(now - Duration::from_secs(60)).unwrap();
+        assert_eq!(
+            read(&path, 100).unwrap().stamps,
+            Stamps::default(),
+            "a time of modification that was set proves nothing"
+        );
+    }
+
+    #[test]
+    fn a_pipe_or_a_device_is_refused_and_waits_for_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe.wasm");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        let device = dir.path().join("device.wasm");
+        std::os::unix::fs::symlink("/dev/zero", &device).unwrap();
+        for path in [pipe, device] {
+            let misfit = read(&path, 100).unwrap_err();
+            assert_eq!(misfit.code, "unreadable");
+            assert!(misfit.words.contains("regular file"), "{misfit}");
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::{
         types::{ConfigFault, Description, Setting},
     },
     contract::{self, Misfit},
-    guest::{Bound, Guest, cut},
+    guest::{Bound, Guest, WAITING_FACTOR, cut},
     machine::Machine,
     values::PluginValues,
 };
@@ -240,10 +240,10 @@ impl Generation {
         let mut store = Store::new(&self.machine.engine, data);
         store.limiter(|guest| &mut guest.store_limits);
         store.set_hostcall_fuel(CROSSING_BYTES_MAX);
-        store.data_mut().deadline = Some(Instant::now() + LOAD_CALL_WITHIN);
+        store.data_mut().begin(LOAD_CALL_WITHIN);
         store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|store| {
-            store.data().check_time()?;
+        store.epoch_deadline_callback(|mut store| {
+            store.data_mut().check_time()?;
             Ok(UpdateDeadline::YieldCustom(
                 1,
                 Box::pin(tokio::task::yield_now()),
@@ -261,15 +261,19 @@ impl Generation {
         within: Duration,
         ask: impl AsyncFnOnce(&mut Ready) -> wasmtime::Result<T>,
     ) -> Result<T, Failure> {
-        ready.store.data_mut().deadline = Some(Instant::now() + within);
+        ready.store.data_mut().begin(within);
         ready.store.set_epoch_deadline(1);
-        let answer = tokio::time::timeout(within + WALL_GRACE, ask(&mut ready)).await;
+        let answer =
+            tokio::time::timeout(within * WAITING_FACTOR + WALL_GRACE, ask(&mut ready)).await;
         match answer {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(failure(&error, FailureKind::Trap)),
             Err(_) => Err(Failure {
                 kind: FailureKind::Timeout,
-                words: format!("it waited for longer than {} ms", within.as_millis()),
+                words: format!(
+                    "it waited for longer than {} ms",
+                    (within * WAITING_FACTOR).as_millis()
+                ),
             }),
         }
     }

@@ -192,6 +192,14 @@ impl Shared {
         let event = {
             let mut plugins = self.plugins.lock();
             let entry = plugins.entry(name.to_owned()).or_default();
+            if digest.is_empty() {
+                // It was not read, so it is tried at each look; the same reason is told once.
+                entry.missing_since = None;
+                if entry.is_refused_unread(misfit) {
+                    return Looked::Same;
+                }
+                entry.looked_at.clear();
+            }
             entry.refuse(name, digest, misfit)
         };
         self.tell(event);

@@ -20,7 +20,7 @@ use wasmtime::{
 use crate::guest::{Guest, linker};
 
 /// How often a running guest is interrupted: to look at its deadline, and to let others run.
-const TICK: Duration = Duration::from_millis(10);
+pub(crate) const TICK: Duration = Duration::from_millis(10);
 
 /// Stores that may exist at once: one kept ahead per plugin, and those in use. Each reserves address space, not memory.
 const STORES_MAX: u32 = 128;
@@ -32,8 +32,8 @@ const STACK_BYTES: usize = 512 * 1024;
 const KEEP_MEMORY_BYTES: usize = 2 * 1024 * 1024;
 const KEEP_STACK_BYTES: usize = 128 * 1024;
 
-/// Below the threads that serve requests (`nice`).
-const PRIORITY: i32 = 5;
+/// Below everything else (`nice`): a guest that computes without end must not be felt by requests.
+const PRIORITY: i32 = 19;
 
 /// Why there is no machine.
 #[derive(Debug, thiserror::Error)]
@@ -121,6 +121,8 @@ fn configured(cache: Option<Cache>, pool_memory_bytes: Option<u64>) -> wasmtime:
     config
         .wasm_component_model(true)
         .epoch_interruption(true)
+        // Said here, because a build with another feature of wasmtime would turn it on.
+        .concurrency_support(false)
         // Compiling on every core at once would be felt by requests.
         .parallel_compilation(false)
         .max_wasm_stack(STACK_BYTES)

@@ -103,6 +103,26 @@ struct Quarantine {
     on_trial: bool,
 }
 
+impl Quarantine {
+    fn of(pause: Duration, now: Instant) -> Self {
+        Self {
+            until: now + pause,
+            pause,
+            on_trial: false,
+        }
+    }
+
+    /// Whether a call may try the plugin. The end of a trial that is never told costs one more pause, not the plugin.
+    fn admits(&mut self, now: Instant) -> bool {
+        let admits = now >= self.until;
+        if admits {
+            self.on_trial = true;
+            self.until = now + self.pause;
+        }
+        admits
+    }
+}
+
 impl Default for Entry {
     fn default() -> Self {
         Self {
@@ -133,11 +153,10 @@ impl Default for Entry {
 impl Entry {
     /// The generation to ask, unless it is in quarantine. When that is over, one call tries it.
     pub(crate) fn generation_for_call(&mut self) -> Option<Arc<Generation>> {
-        if let Some(quarantine) = &mut self.quarantine {
-            if quarantine.on_trial || Instant::now() < quarantine.until {
-                return None;
-            }
-            quarantine.on_trial = true;
+        if let Some(quarantine) = &mut self.quarantine
+            && !quarantine.admits(Instant::now())
+        {
+            return None;
         }
         self.serving.clone()
     }
@@ -163,6 +182,12 @@ impl Entry {
         self.strikes = 0;
         self.quarantine = None;
         event
+    }
+
+    /// Whether the newest candidate could not be read, for this reason.
+    pub(crate) fn is_refused_unread(&self, misfit: &Misfit) -> bool {
+        let newest = self.refusal.as_ref();
+        newest.is_some_and(|newest| newest.digest.is_empty() && newest.reason == misfit.words)
     }
 
     /// Notes that a candidate was refused.
@@ -239,11 +264,7 @@ impl Entry {
             None if self.strikes >= STRIKES_MAX => QUARANTINE_FIRST,
             _ => return None,
         };
-        self.quarantine = Some(Quarantine {
-            until: Instant::now() + pause,
-            pause,
-            on_trial: false,
-        });
+        self.quarantine = Some(Quarantine::of(pause, Instant::now()));
         Some(EngineEvent::Quarantined {
             plugin: generation.plugin.to_string(),
             reason: failure.to_string(),
@@ -335,4 +356,24 @@ fn unix_ms() -> u64 {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::Quarantine;
+
+    #[test]
+    fn each_pause_is_followed_by_one_trial_also_when_a_trial_never_ends() {
+        let pause = Duration::from_secs(10);
+        let begun = Instant::now();
+        let mut quarantine = Quarantine::of(pause, begun);
+        assert!(!quarantine.admits(begun + pause / 2));
+        assert!(!quarantine.on_trial);
+        assert!(quarantine.admits(begun + pause));
+        assert!(quarantine.on_trial);
+        assert!(!quarantine.admits(begun + pause * 3 / 2), "one at a time");
+        assert!(quarantine.admits(begun + pause * 2), "the first was lost");
+    }
 }

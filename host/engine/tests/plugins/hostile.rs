@@ -76,7 +76,7 @@ async fn a_guest_that_sleeps_is_ended() {
     fails(
         "sleep",
         FailureKind::Timeout,
-        "waited for longer than 50 ms",
+        "waited for longer than 500 ms",
     )
     .await;
 }
@@ -101,6 +101,18 @@ async fn a_guest_sees_no_environment() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guest_reaches_nobody() {
     answers("network", "reaches nobody").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn words_of_a_guest_are_passed_on_as_data() {
+    let world = World::hostile("injection").await;
+    let verdict = world.judge("hostile-health").await.unwrap().unwrap();
+    assert_eq!(verdict.reason, "one\ntwo AUDIT");
+    let json = serde_json::to_string(&world.view("hostile-health")).unwrap();
+    assert!(
+        !json.contains('\n') && json.contains(r"one\ntwo AUDIT"),
+        "{json}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -141,7 +153,10 @@ async fn three_failures_in_a_row_are_a_quarantine() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guest_that_loops_or_traps_at_load_is_refused() {
     for (at_load, words) in [
-        ("loop", "validate-config failed"),
+        (
+            "loop",
+            "validate-config failed: it took longer than the 500 ms",
+        ),
         ("trap", "panicked"),
         ("refuse", "as it asks to be"),
     ] {

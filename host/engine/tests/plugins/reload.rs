@@ -133,6 +133,47 @@ async fn a_component_of_no_world_is_refused() {
     refused(b"\0asm\x0d\0\x01\0", "wrong_world", "health-policy").await;
 }
 
+/// A component whose one export is an empty interface of this name: an instance section and an export section.
+fn exporting(interface: &str) -> Vec<u8> {
+    let length = u8::try_from(interface.len()).unwrap();
+    let mut bytes = b"\0asm\x0d\0\x01\0".to_vec();
+    bytes.extend([5, 3, 1, 1, 0]);
+    bytes.extend([11, length + 6, 1, 0, length]);
+    bytes.extend(interface.as_bytes());
+    bytes.extend([5, 0, 0]);
+    bytes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_of_another_world_is_refused_by_its_name() {
+    for (interface, world) in [
+        ("breaker", "world breaker-policy"),
+        ("capacity", "world capacity-policy"),
+        ("rule", "world alert-rule"),
+        ("sink", "world alert-sink"),
+    ] {
+        let bytes = exporting(&format!("router:plugin/{interface}@0.1.0"));
+        refused(&bytes, "wrong_world", world).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_world_of_another_version_is_refused_by_both_names() {
+    let bytes = exporting("router:plugin/sink@1.2.0");
+    let words = "alert-sink of router:plugin@1.2.0, and this router offers router:plugin@0.1.0";
+    refused(&bytes, "wrong_version", words).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_a_world_is_refused() {
+    refused(
+        &exporting("router:plugin/health@0.1.0"),
+        "wrong_world",
+        "lifecycle",
+    )
+    .await;
+}
+
 /// Replaces text of the same length in a component, as a build for another version would differ.
 fn with(name: &str, from: &str, to: &str) -> Vec<u8> {
     assert_eq!(from.len(), to.len());
@@ -280,6 +321,30 @@ async fn a_file_past_the_bound_is_not_read() {
     world.put(NAME, &guest(NAME));
     let reason = world.refused(NAME).await;
     assert!(reason.contains("plugins.limits.max_file_mb"), "{reason}");
+    // It is told once, not at each look; and it loads once the bound lets it.
+    for _ in 0..3 {
+        assert_eq!(world.engine.reload_now().await.unchanged, [NAME]);
+    }
+    assert_eq!(world.view(NAME).refusals["too_large"], 1);
+    world.engine.reconfigure(PluginSettings::default()).await;
+    assert_eq!(world.swapped(NAME).await, 1);
+    assert!(world.view(NAME).candidate.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipe_in_place_of_a_file_keeps_nobody_waiting() {
+    let mut world = loaded().await;
+    let pipe = world.dir.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    fs::rename(pipe, world.path(NAME)).unwrap();
+    let reason = world.refused(NAME).await;
+    assert!(reason.contains("regular file"), "{reason}");
+    assert!(world.judge(NAME).await.unwrap().is_ok());
+    // The very same file again, once it can be read.
+    world.put(NAME, &guest(NAME));
+    assert_eq!(world.swapped(NAME).await, 2);
+    assert!(world.view(NAME).candidate.is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]
