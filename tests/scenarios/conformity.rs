@@ -102,7 +102,15 @@ fn steady(mut printed: Value, volatile: &Value) -> Value {
         let tool = call["tool"].as_str().unwrap().to_owned();
         for name in [tool.as_str(), "*"] {
             for pointer in volatile[name].as_array().into_iter().flatten() {
-                if let Some(value) = call.pointer_mut(pointer.as_str().unwrap()) {
+                let pointer = pointer.as_str().unwrap();
+                // The last of several may come too late to be seen: there or not, it is left out.
+                let (whole, last) = pointer.rsplit_once('/').unwrap();
+                let list = call.pointer_mut(whole).and_then(Value::as_array_mut);
+                if let (Some(list), Ok(at)) = (list, last.parse::<usize>())
+                    && at + 1 >= list.len()
+                {
+                    list.truncate(at);
+                } else if let Some(value) = call.pointer_mut(pointer) {
                     *value = Value::from("(volatile)");
                 }
             }

@@ -33,7 +33,10 @@ const KEEP_MEMORY_BYTES: usize = 2 * 1024 * 1024;
 const KEEP_STACK_BYTES: usize = 128 * 1024;
 
 /// Below everything else (`nice`): a guest that computes without end must not be felt by requests.
-const PRIORITY: i32 = 19;
+const GUESTS_PRIORITY: i32 = 19;
+
+/// Below the threads that serve requests; a new generation must be ready within a second or two all the same.
+const COMPILER_PRIORITY: i32 = 5;
 
 /// Why there is no machine.
 #[derive(Debug, thiserror::Error)]
@@ -150,13 +153,13 @@ fn guests(ends: CancellationToken) -> std::io::Result<(Handle, JoinHandle<()>)> 
         // One compilation at a time; the other one reads files.
         .max_blocking_threads(2)
         .thread_name("plugins")
-        .on_thread_start(step_back)
+        .on_thread_start(|| step_back(COMPILER_PRIORITY))
         .build()?;
     let handle = runtime.handle().clone();
     let thread = std::thread::Builder::new()
         .name("plugins".to_owned())
         .spawn(move || {
-            step_back();
+            step_back(GUESTS_PRIORITY);
             runtime.block_on(ends.cancelled());
             runtime.shutdown_background();
         })?;
@@ -164,8 +167,8 @@ fn guests(ends: CancellationToken) -> std::io::Result<(Handle, JoinHandle<()>)> 
 }
 
 /// Requests come first. Where the system does not let a thread step back, it stays as it is.
-fn step_back() {
-    let _ = rustix::process::setpriority_process(None, PRIORITY);
+fn step_back(priority: i32) {
+    let _ = rustix::process::setpriority_process(None, priority);
 }
 
 fn ticker(engine: &Engine, ticks: Arc<AtomicBool>) -> std::io::Result<JoinHandle<()>> {
