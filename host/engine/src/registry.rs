@@ -16,7 +16,7 @@ use crate::{
     view::{CallFigures, Decision, PluginView, Refusal},
 };
 
-/// Failures in a row that put a plugin into quarantine; one is enough that ran out of its time.
+/// Failures in a row that put a plugin into quarantine; one is enough that ran into a bound.
 const STRIKES_MAX: u32 = 3;
 
 /// The first quarantine, and the longest; each further one doubles, and a success starts them over.
@@ -258,10 +258,10 @@ impl Entry {
     }
 
     fn strike(&mut self, generation: &Generation, failure: &Failure) -> Option<EngineEvent> {
-        // A trap costs microseconds. A call that ran out of its time cost all of it, and the next one would too.
+        // A trap costs microseconds. A call that used up its time, or its memory, cost all of it, and the next one would too.
         self.strikes += match failure.kind {
-            FailureKind::Timeout => STRIKES_MAX,
-            FailureKind::Trap | FailureKind::Limit | FailureKind::Start => 1,
+            FailureKind::Timeout | FailureKind::Limit => STRIKES_MAX,
+            FailureKind::Trap | FailureKind::Start => 1,
         };
         let pause = match self.quarantine {
             Some(quarantine) if quarantine.on_trial => (quarantine.pause * 2).min(QUARANTINE_MAX),

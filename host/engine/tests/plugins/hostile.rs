@@ -12,8 +12,8 @@ async fn fails(mode: &str, kind: FailureKind, words: &str) {
 
 async fn fails_within(limits: Limits, mode: &str, kind: FailureKind, words: &str) {
     let world = World::hostile_with(mode, limits).await;
-    // Twice: a store that was spoilt must not be used again. One that ran out of its time is not asked again for a while.
-    let times = if kind == FailureKind::Timeout { 1 } else { 2 };
+    // Twice: a store that was spoilt must not be used again. What ran into a bound is not asked again for a while.
+    let times = if kind == FailureKind::Trap { 2 } else { 1 };
     for _ in 0..times {
         let failure = world.judge("hostile-health").await.unwrap().unwrap_err();
         assert_eq!(failure.kind, kind, "{mode}: {failure}");
