@@ -51,5 +51,5 @@ tests: plugins ## units, properties, the simulation, each room against real proc
 	cargo build --workspace --all-targets
 	cargo test --workspace --no-fail-fast
 
-bench: setup ## requests per second, latency, policy cost and memory beside the peers, in a release build
+bench: setup plugins ## requests per second, latency, policy cost and memory beside the peers, in a release build
 	tests/bench/run.sh

@@ -9,7 +9,8 @@ cd "$(dirname "$0")/../.."
 
 readonly rounds=${ROUNDS:-3}
 readonly seconds=${SECONDS_EACH:-5}
-readonly target=${CARGO_TARGET_DIR:-target}
+target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
+readonly target
 readonly mcp_proxy_version=0.6.0
 readonly tools=$PWD/.tools
 work=$(mktemp -d)
@@ -69,7 +70,7 @@ dir = "$work/logs"
 [instances]
 socket_dir = "$work"
 [template.echo]
-command = "$PWD/$target/release/echo-server"
+command = "$target/release/echo-server"
 on_router_exit = "stop"
 [[instance]]
 id = "echo"
@@ -97,7 +98,7 @@ port = 18080
 [[backends]]
 name = "echo"
 transport = "stdio"
-command = "$PWD/$target/release/echo-server"
+command = "$target/release/echo-server"
 TOML
   "$tools/bin/mcp-proxy" --config "$work/proxy.toml" >"$work/proxy.out" 2>&1 &
   started+=($!)
@@ -140,12 +141,15 @@ wrk.headers["Accept"] = "application/json, text/event-stream"
 wrk.headers["Mcp-Session-Id"] = "$session"
 wrk.headers["MCP-Protocol-Version"] = "2025-06-18"
 wrk.body = '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"$tool","arguments":{"text":"hello"}}}'
-local wrong = 0
+wrong = 0
+local threads = {}
+function setup(thread) table.insert(threads, thread) end
 function response(status, headers, body)
-  if status ~= 200 or not body:find("result") then wrong = wrong + 1 end
+  if status ~= 200 or not body:find('"result"', 1, true) then wrong = wrong + 1 end
 end
 function done(summary, latency, requests)
-  local failed = summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.status + summary.errors.timeout
+  local failed = summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.timeout
+  for _, thread in ipairs(threads) do failed = failed + thread:get("wrong") end
   io.write(string.format("RESULT %f %f %f %d\n", summary.requests / summary.duration * 1e6,
     latency:percentile(50), latency:percentile(99), failed))
 end

@@ -86,6 +86,19 @@ struct Ready {
     guest: HealthPolicy,
 }
 
+/// The store of a call that is over. Clearing it takes as long as the call did: whoever has waited for the answer gets it first.
+pub(crate) struct Spent {
+    _ready: Ready,
+}
+
+/// What came of one call.
+pub(crate) struct Judged {
+    pub(crate) answer: Result<HealthVerdict, Failure>,
+    /// How long the call took, with the way of facts and verdict in and out.
+    pub(crate) took: Duration,
+    pub(crate) spent: Option<Spent>,
+}
+
 /// See the module.
 pub(crate) struct Generation {
     pub(crate) plugin: Arc<str>,
@@ -156,16 +169,16 @@ impl Generation {
         let failed = |what: &str, failure: Failure| {
             Misfit::new("failed_at_load", format!("{what} failed: {failure}"))
         };
-        let ready = self
+        let mut ready = self
             .instantiate()
             .await
             .map_err(|failure| failed("starting it", failure))?;
-        let described = self
-            .call(ready, LOAD_CALL_WITHIN, async |ready| {
-                let lifecycle = ready.guest.router_plugin_lifecycle();
-                lifecycle.call_describe(&mut ready.store).await
-            })
-            .await;
+        let described = call(&mut ready, LOAD_CALL_WITHIN, async |ready| {
+            let lifecycle = ready.guest.router_plugin_lifecycle();
+            lifecycle.call_describe(&mut ready.store).await
+        })
+        .await;
+        drop(ready);
         let mut description = described.map_err(|failure| failed("describe", failure))?;
         for text in [
             &mut description.name,
@@ -176,47 +189,53 @@ impl Generation {
         }
         description.attributes.truncate(ATTRIBUTES_MAX);
         self.description = description;
-        let ready = self
+        let mut ready = self
             .instantiate()
             .await
             .map_err(|failure| failed("starting it", failure))?;
         let settings = &self.settings;
-        let checked = self
-            .call(ready, LOAD_CALL_WITHIN, async |ready| {
-                let lifecycle = ready.guest.router_plugin_lifecycle();
-                lifecycle
-                    .call_validate_config(&mut ready.store, settings)
-                    .await
-            })
-            .await;
+        let checked = call(&mut ready, LOAD_CALL_WITHIN, async |ready| {
+            let lifecycle = ready.guest.router_plugin_lifecycle();
+            lifecycle
+                .call_validate_config(&mut ready.store, settings)
+                .await
+        })
+        .await;
+        drop(ready);
         let faults = checked.map_err(|failure| failed("validate-config", failure))?;
         refused(&self.plugin, &faults)
     }
 
-    /// Judges one slot. Must run on the machine's runtime. Returns the time that the call alone took.
-    pub(crate) async fn judge(
-        self: &Arc<Self>,
-        facts: &HealthFacts,
-    ) -> (Result<HealthVerdict, Failure>, Duration) {
+    /// Judges one slot. Must run on the machine's runtime.
+    pub(crate) async fn judge(&self, facts: &HealthFacts) -> Judged {
         let ahead = self.ahead.lock().take();
         let ready = match ahead {
             Some(ready) => Ok(ready),
             None => self.instantiate().await,
         };
-        let ready = match ready {
+        let mut ready = match ready {
             Ok(ready) => ready,
-            Err(failure) => return (Err(failure), Duration::ZERO),
+            Err(failure) => {
+                return Judged {
+                    answer: Err(failure),
+                    took: Duration::ZERO,
+                    spent: None,
+                };
+            }
         };
         let begun = Instant::now();
         let facts = told(facts);
         let settings = &self.settings;
-        let answer = self
-            .call(ready, self.limits.call_timeout, async |ready| {
-                let health = ready.guest.router_plugin_health();
-                health.call_judge(&mut ready.store, &facts, settings).await
-            })
-            .await;
-        (answer.map(heard), begun.elapsed())
+        let answer = call(&mut ready, self.limits.call_timeout, async |ready| {
+            let health = ready.guest.router_plugin_health();
+            health.call_judge(&mut ready.store, &facts, settings).await
+        })
+        .await;
+        Judged {
+            answer: answer.map(heard),
+            took: begun.elapsed(),
+            spent: Some(Spent { _ready: ready }),
+        }
     }
 
     /// Makes the store for the next call.
@@ -253,29 +272,27 @@ impl Generation {
         let guest = begun.map_err(|error| failure(&error, FailureKind::Start))?;
         Ok(Ready { store, guest })
     }
+}
 
-    /// One call with its deadline; the store ends with it.
-    async fn call<T>(
-        &self,
-        mut ready: Ready,
-        within: Duration,
-        ask: impl AsyncFnOnce(&mut Ready) -> wasmtime::Result<T>,
-    ) -> Result<T, Failure> {
-        ready.store.data_mut().begin(within);
-        ready.store.set_epoch_deadline(1);
-        let answer =
-            tokio::time::timeout(within * WAITING_FACTOR + WALL_GRACE, ask(&mut ready)).await;
-        match answer {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(failure(&error, FailureKind::Trap)),
-            Err(_) => Err(Failure {
-                kind: FailureKind::Timeout,
-                words: format!(
-                    "it waited for longer than {} ms",
-                    (within * WAITING_FACTOR).as_millis()
-                ),
-            }),
-        }
+/// The one call of a store, with its deadline.
+async fn call<T>(
+    ready: &mut Ready,
+    within: Duration,
+    ask: impl AsyncFnOnce(&mut Ready) -> wasmtime::Result<T>,
+) -> Result<T, Failure> {
+    ready.store.data_mut().begin(within);
+    ready.store.set_epoch_deadline(1);
+    let answer = tokio::time::timeout(within * WAITING_FACTOR + WALL_GRACE, ask(ready)).await;
+    match answer {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(failure(&error, FailureKind::Trap)),
+        Err(_) => Err(Failure {
+            kind: FailureKind::Timeout,
+            words: format!(
+                "it waited for longer than {} ms",
+                (within * WAITING_FACTOR).as_millis()
+            ),
+        }),
     }
 }
 
