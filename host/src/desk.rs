@@ -19,6 +19,7 @@ use router_core::{
     view::FleetView,
 };
 use router_engine::Engine;
+use router_proxy::Proxy;
 use router_store::{Store, StoreError};
 use router_supervisor::Supervisor;
 use serde_json::{Value, json};
@@ -55,6 +56,7 @@ pub(crate) struct Desk {
     pub(crate) store: Store,
     pub(crate) keeping: Arc<Keeping>,
     pub(crate) engine: Engine,
+    pub(crate) proxy: Arc<Proxy>,
     pub(crate) announcer: Arc<Announcer>,
     pub(crate) applier: Arc<Applier>,
 }
@@ -197,7 +199,7 @@ impl Operations for Desk {
     async fn metrics(&self) -> Result<String> {
         // The driver hands its view to the meters before it answers.
         self.view().await?;
-        Ok(self.meters.render(&self.store, &self.engine))
+        Ok(self.meters.render(&self.store, &self.engine, &self.proxy))
     }
 
     fn subscribe(&self) -> Option<broadcast::Receiver<Arc<StateChange>>> {

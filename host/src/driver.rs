@@ -123,7 +123,10 @@ impl Driver {
                 Some(event) = self.parts.events.recv() => self.take_burst(event),
                 Some(ask) = self.parts.asks.recv() => self.answer(ask),
                 () = rounds.next() => self.round(),
-                () = sleep_until(wake) => self.step(Event::Tick),
+                () = sleep_until(wake) => {
+                    self.parts.rooms.lagged(wake.elapsed());
+                    self.step(Event::Tick);
+                }
             }
         }
         self.let_go().await;

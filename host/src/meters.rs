@@ -1,11 +1,11 @@
 //! The metrics as the other rooms use them: the proxy's observer, the figures of the desk, and the text for Prometheus.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use router_admin::Figures;
 use router_core::{InstanceId, view::FleetView};
 use router_engine::Engine;
-use router_proxy::{Finished, ProxyObserver};
+use router_proxy::{Finished, Proxy, ProxyObserver};
 use router_store::Store;
 use router_telemetry::{
     Count, DatabaseFigures, ErrorKind, LogControl, Metrics, Outcome, SpoolFigures,
@@ -52,6 +52,16 @@ impl Meters {
         self.metrics.count_error(ErrorKind::Spawn);
     }
 
+    /// Takes how late the driver's loop was.
+    pub(crate) fn lagged(&self, lag: Duration) {
+        self.metrics.observe_loop_lag(lag);
+    }
+
+    /// Counts an answer of an instance that nobody waits for.
+    pub(crate) fn late_reply(&self) {
+        self.metrics.count(Count::LateReplyDropped);
+    }
+
     /// Counts a loss of the database.
     pub(crate) fn database_lost(&self) {
         self.metrics.count_error(ErrorKind::Database);
@@ -77,7 +87,7 @@ impl Meters {
     }
 
     /// Everything as Prometheus text. What is known of the fleet is what was taken in last.
-    pub(crate) fn render(&self, store: &Store, engine: &Engine) -> String {
+    pub(crate) fn render(&self, store: &Store, engine: &Engine, proxy: &Proxy) -> String {
         let pool = store.pool();
         self.metrics.set_database(DatabaseFigures {
             connected: store.state().borrow().is_connected(),
@@ -85,10 +95,14 @@ impl Meters {
             idle: pool.idle,
             max: pool.max,
         });
+        let kept = store.counters();
         self.metrics.set_spool(SpoolFigures {
-            rows: store.counters().waiting,
-            bytes: 0,
+            rows: kept.waiting,
+            lost: kept.lost,
+            rejected: kept.rejected,
         });
+        let open = proxy.open();
+        self.metrics.set_sessions(open.sessions, open.streams);
         self.metrics.set_plugins(crate::engine::figures(engine));
         self.metrics
             .set_log_lines_dropped(self.logs.lines_dropped());

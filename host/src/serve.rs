@@ -293,6 +293,7 @@ async fn open(
         store: store.clone(),
         keeping: Arc::clone(&keeping),
         engine: engine.clone(),
+        proxy: Arc::clone(&proxy),
         announcer,
         applier,
     });

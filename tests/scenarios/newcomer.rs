@@ -51,6 +51,10 @@ async fn the_configuration_that_comes_with_it_runs_and_its_curl_works() {
     let project = session.try_call("get_project", &json!({})).await;
     assert!(project.to_string().contains("Lantern Keeper"), "{project}");
     assert_eq!(router.readiness().await["database"], "connected");
+    let metrics = "curl -s http://localhost:3002/metrics | grep -E '^mcp_(sessions_open|streams_open|router_loop_lag_seconds_count) '";
+    let metrics = shell::run(&router, metrics, &[]).await.fine().stdout;
+    assert!(metrics.contains("mcp_sessions_open 1\n"), "{metrics}");
+    assert!(metrics.contains("mcp_streams_open 0\n"), "{metrics}");
     let plugins = router.get("/api/plugins").await;
     assert!(plugins.to_string().contains("default-health"), "{plugins}");
     router.end().await;

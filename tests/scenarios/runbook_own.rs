@@ -12,7 +12,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use router_store::cluster::Cluster;
+use router_store::cluster::{Cluster, ClusterOptions};
 use router_tests::{
     Config, Router,
     blocks::{self, Block},
@@ -28,6 +28,7 @@ enum State {
     Well,
     Troubled,
     Down,
+    OnPostgres,
     DatabaseLost,
 }
 
@@ -213,18 +214,49 @@ const TABLE: [Shows; 24] = [
     ),
 ];
 
-/// Blocks on a lost database stand apart: they need one.
-const LOST: [Shows; 1] = [shows(
-    "database",
-    State::DatabaseLost,
-    WELL,
-    &[
-        "\"status\": \"degraded\"",
-        "\"database\": \"disconnected\"",
-        "mcp_errors_database_total",
-    ],
-    &[],
-)];
+/// Blocks on a database stand apart: they need one.
+const DATABASE: [Shows; 6] = [
+    shows(
+        "connections",
+        State::OnPostgres,
+        WELL,
+        &["connections", "idle"],
+        &["(0 rows)"],
+    ),
+    shows(
+        "activity",
+        State::OnPostgres,
+        WELL,
+        &["godot-mcp-router", "wait_event_type", "running"],
+        &[],
+    ),
+    shows(
+        "slow-statements",
+        State::OnPostgres,
+        WELL,
+        &["mean_exec_time", "godot_mcp_router."],
+        &["(0 rows)"],
+    ),
+    shows("backup", State::OnPostgres, WELL, &["VACUUM"], &[]),
+    shows(
+        "role",
+        State::OnPostgres,
+        WELL,
+        &["CREATE ROLE", "GRANT", "REVOKE"],
+        &[],
+    ),
+    shows(
+        "database",
+        State::DatabaseLost,
+        WELL,
+        &[
+            "\"status\": \"degraded\"",
+            "\"database\": \"disconnected\"",
+            "mcp_errors_database_total",
+        ],
+        &[],
+    ),
+];
 
 fn document() -> Vec<Block> {
     blocks::read(&peers::repository().join("docs/runbook.md"))
@@ -234,7 +266,7 @@ async fn check(router: &Router, state: State) {
     let blocks = document();
     for entry in TABLE
         .iter()
-        .chain(&LOST)
+        .chain(&DATABASE)
         .filter(|entry| entry.state == state)
     {
         let block = blocks
@@ -271,6 +303,9 @@ async fn check(router: &Router, state: State) {
             "parse error",
             "syntax error",
             "jq: error",
+            "ERROR:",
+            "psql: error",
+            "pg_dump: error",
         ] {
             assert!(!output.stderr.contains(complaint), "{place}: {output:#?}");
         }
@@ -285,14 +320,18 @@ fn every_block_has_its_entry_and_every_entry_its_block() {
         .filter(|block| block.is_run)
         .map(|block| block.name.as_str())
         .collect();
-    let known: BTreeSet<&str> = TABLE.iter().chain(&LOST).map(|entry| entry.block).collect();
+    let known: BTreeSet<&str> = TABLE
+        .iter()
+        .chain(&DATABASE)
+        .map(|entry| entry.block)
+        .collect();
     assert_eq!(
         run, known,
         "blocks of docs/runbook.md (left), entries of this test (right)"
     );
     for block in blocks.iter().filter(|block| !block.is_run) {
         assert!(
-            !block.text.contains("localhost:3002"),
+            !block.text.contains("localhost:3002") && !block.text.contains("psql"),
             "docs/runbook.md:{}: a command on our surface that no test runs: give the block a run=NAME",
             block.line
         );
@@ -329,22 +368,61 @@ async fn its_commands_on_a_router_in_trouble() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn its_commands_on_a_router_that_lost_its_database() {
-    let cluster = Arc::new(
-        tokio::task::spawn_blocking(Cluster::start)
-            .await
-            .unwrap()
-            .unwrap(),
-    );
+async fn its_commands_on_a_router_with_postgres_and_then_without() {
+    let options = ClusterOptions {
+        settings: vec!["shared_preload_libraries=pg_stat_statements".to_owned()],
+        ..ClusterOptions::default()
+    };
+    let start = move || Cluster::with(options);
+    let cluster = tokio::task::spawn_blocking(start).await.unwrap().unwrap();
+    let cluster = Arc::new(cluster);
     let database = cluster.fresh_database().unwrap();
+    cluster
+        .query(&database, "CREATE EXTENSION pg_stat_statements")
+        .unwrap();
     let config = Config::new()
-        .set("storage", &format!("url = {:?}", cluster.url(&database)))
         .set("health", "disk_share = 1.0")
         .server(peers::echo().named(WELL).autostart());
     let mut router = Router::prepared(&config, &[]);
-    assert!(router.run(&["migrate"]).await.status.success());
+    router.set_variable("DATABASE_URL", &cluster.url(&database));
+    let migrated = router.run(&["migrate", "--with-godot-versions"]).await;
+    assert!(migrated.status.success(), "{migrated:?}");
     router.start_again().await;
     router.ready(WELL).await;
+    check(&router, State::OnPostgres).await;
+    let backups = std::fs::read_dir(router.path("backups")).unwrap();
+    let sizes = backups.map(|file| file.unwrap().metadata().unwrap().len());
+    assert!(sizes.sum::<u64>() > 1_000, "the backup holds nothing");
+
+    // The role that the runbook makes can serve, and cannot delete.
+    let role = cluster.role_url("godot_app", "secure_password", &database);
+    router.terminate().await;
+    router.set_variable("DATABASE_URL", &role);
+    router.start_again().await;
+    router.ready(WELL).await;
+    let name = "by_the_serving_role";
+    let (status, body) = router
+        .ask(
+            reqwest::Method::PUT,
+            "/api/log-level",
+            Some(&serde_json::json!({"level": format!("info,{name}=debug")})),
+        )
+        .await;
+    assert_eq!(status, 200, "{body}");
+    until("its audit row", Duration::from_secs(30), async || {
+        let rows = cluster.query(
+            &database,
+            &format!("SELECT count(*) FROM godot_mcp_router.audit WHERE target LIKE '%{name}%'"),
+        );
+        match rows {
+            Ok(count) if count.trim() == "1" => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    let refused = cluster.query_at(&role, "DELETE FROM godot_versions");
+    assert!(refused.is_err(), "{refused:?}");
+
     let stopped = Arc::clone(&cluster);
     tokio::task::spawn_blocking(move || stopped.stop())
         .await

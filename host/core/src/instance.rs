@@ -182,6 +182,11 @@ impl Instance {
         !bugs.has(Planted::StuckIsFine) && self.slots.values().any(Slot::is_overdue)
     }
 
+    /// Whether a slot has failed and is not back yet: each try looks well until it fails too.
+    pub(crate) fn is_retrying(&self, bugs: Bugs) -> bool {
+        !bugs.has(Planted::RetryIsFine) && self.slots.values().any(Slot::is_retrying)
+    }
+
     /// Obeys a command; what cannot be answered at once is answered by [`Instance::settle`].
     pub(crate) fn command(&mut self, step: &mut Step<'_>, command: u64, verb: Verb) {
         let now_ms = step.now_ms;

@@ -19,6 +19,8 @@ pub(crate) enum Planted {
     UnclaimedStopped,
     /// Readiness does not mind what can be neither ended nor started.
     StuckIsFine,
+    /// Readiness believes that each try of a crashing instance is its cure.
+    RetryIsFine,
     /// Every pause is twice as long as it should be.
     BackoffTooLong,
     /// One failure fewer than allowed is a crash loop.

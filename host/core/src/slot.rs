@@ -383,6 +383,11 @@ impl Slot {
         self.overdue
     }
 
+    /// Whether it has failed and is not back yet, also while another try is under way.
+    pub(crate) fn is_retrying(&self) -> bool {
+        self.wanted && !self.tally.is_clean() && !matches!(self.phase, Phase::Ready(..))
+    }
+
     fn explain(&mut self, reason: String, detail: Option<String>) {
         self.reason = reason;
         self.detail = detail;

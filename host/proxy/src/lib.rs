@@ -57,6 +57,6 @@ mod table;
 
 pub use config::ProxyLimits;
 pub use observe::{Count, ErrorKind, Finished, IgnoreObserver, ProxyObserver, RequestClass};
-pub use proxy::{Clock, Proxy, ProxyParts, router};
+pub use proxy::{Clock, Open, Proxy, ProxyParts, router};
 pub use seal::{SessionClaims, SessionSeal};
 pub use table::{Entry, RoutingTable};

@@ -73,6 +73,15 @@ pub struct Proxy {
     timeout_log: Mutex<LogBudget>,
 }
 
+/// What clients have open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Open {
+    /// Sessions that are kept in memory.
+    pub sessions: u64,
+    /// Streams from an instance to a client (`GET`) that are being read.
+    pub streams: u64,
+}
+
 /// The routes of the proxy: `POST`, `GET` and `DELETE` of `/mcp/{versionId}`. Who may call them is decided in front.
 pub fn router(proxy: Arc<Proxy>) -> Router {
     Router::new()
@@ -132,6 +141,17 @@ impl Proxy {
                     }
                 }
             }
+        }
+    }
+
+    /// What clients have open now.
+    #[must_use]
+    pub fn open(&self) -> Open {
+        let sessions = self.registry.all();
+        let streams = sessions.iter().map(|session| session.streams_read());
+        Open {
+            sessions: sessions.len() as u64,
+            streams: streams.sum::<usize>() as u64,
         }
     }
 

@@ -131,7 +131,12 @@ impl Session {
 
     /// Whether the instance may have something to say to it outside of its requests.
     pub(crate) fn wants_to_hear(&self) -> bool {
-        !self.memory.is_empty() || self.state.lock().log.get_readers() > 0
+        !self.memory.is_empty() || self.streams_read() > 0
+    }
+
+    /// How many of its streams that answer no request are being read.
+    pub(crate) fn streams_read(&self) -> usize {
+        self.state.lock().log.get_readers()
     }
 
     /// Ends it: its requests are cancelled, its subscriptions given up, its streams closed.

@@ -13,7 +13,7 @@ use router_upstream::{
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Driver, adopting::Resumed, kept::Kept};
+use super::{Driver, Rooms, adopting::Resumed, kept::Kept};
 use crate::{
     clock::{millis, unix_ms},
     launch::Plan,
@@ -108,9 +108,14 @@ struct Heard {
     key: SlotKey,
     run: Run,
     inner: mpsc::Sender<Inner>,
+    rooms: Arc<dyn Rooms>,
 }
 
 impl UpstreamEvents for Heard {
+    fn unknown_reply(&self) {
+        self.rooms.late_reply();
+    }
+
     fn list_changed(&self, kind: ListKind) {
         if kind == ListKind::Tools {
             let changed = Inner::ToolsChanged {
@@ -463,6 +468,7 @@ impl Driver {
             key: key.clone(),
             run,
             inner: self.inner.clone(),
+            rooms: Arc::clone(&self.parts.rooms),
         })
     }
 

@@ -1,6 +1,6 @@
 //! What the driver asks of the rooms that it does not speak to over a channel. The app implements it; none of it blocks.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use router_admin::Figures;
 use router_core::{
@@ -30,6 +30,12 @@ pub(crate) trait Rooms: Send + Sync {
 
     /// Takes in which instances there are. Comes before any request can reach a new one.
     fn take_in(&self, view: Arc<FleetView>);
+
+    /// How much later than it was due the loop turned.
+    fn lagged(&self, lag: Duration);
+
+    /// An instance answered what nobody waits for.
+    fn late_reply(&self);
 
     /// What its requests were like in the last 5 minutes.
     fn figures(&self, instance: &InstanceId) -> Figures;

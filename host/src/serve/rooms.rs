@@ -160,6 +160,14 @@ impl Rooms for Wired {
         self.meters.take_in(view);
     }
 
+    fn lagged(&self, lag: Duration) {
+        self.meters.lagged(lag);
+    }
+
+    fn late_reply(&self) {
+        self.meters.late_reply();
+    }
+
     fn figures(&self, instance: &InstanceId) -> Figures {
         self.meters.figures(Some(instance))
     }

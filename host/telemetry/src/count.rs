@@ -19,12 +19,8 @@ pub enum Count {
     StreamEventDropped,
     /// An event for the driver was dropped because its queue was full.
     DriverEventDropped,
-    /// The outcome of a request never reached the driver.
-    OutcomeDropped,
     /// An instance's reply that nobody waits for was dropped.
     LateReplyDropped,
-    /// A decision for the replay of policies was not recorded.
-    DecisionDropped,
     /// A request was refused: no token, a wrong one, or one without the role.
     RequestRefused,
     /// A changed configuration was applied.
@@ -42,7 +38,7 @@ pub(crate) struct Series {
 
 impl Count {
     /// Everything that is counted, those of one family together.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 12] = [
         Self::SessionOpened,
         Self::SessionRevived,
         Self::SessionEnded,
@@ -51,9 +47,7 @@ impl Count {
         Self::SlowStreamClosed,
         Self::StreamEventDropped,
         Self::DriverEventDropped,
-        Self::OutcomeDropped,
         Self::LateReplyDropped,
-        Self::DecisionDropped,
         Self::RequestRefused,
         Self::ConfigReloaded,
         Self::ConfigRefused,
@@ -69,9 +63,7 @@ impl Count {
             Self::SlowStreamClosed => (STREAMS, ("event", "closed_slow")),
             Self::StreamEventDropped => (DROPPED, ("what", "stream_event")),
             Self::DriverEventDropped => (DROPPED, ("what", "driver_event")),
-            Self::OutcomeDropped => (DROPPED, ("what", "outcome")),
             Self::LateReplyDropped => (DROPPED, ("what", "late_reply")),
-            Self::DecisionDropped => (DROPPED, ("what", "decision")),
             Self::RequestRefused => (REFUSED, ("reason", "access")),
             Self::ConfigReloaded => (CONFIG, ("result", "applied")),
             Self::ConfigRefused => (CONFIG, ("result", "refused")),

@@ -172,11 +172,16 @@ fn router(metrics: &Metrics, told: &Told) -> impl Iterator<Item = MetricFamily> 
             "Rows that wait on disk for the database.",
             told.spool.rows as f64,
         ),
-        gauge(
-            "mcp_spool_bytes",
-            "Bytes that wait on disk for the database.",
-            told.spool.bytes as f64,
-        ),
+        Family::counter(
+            "mcp_spool_lost_rows_total",
+            "Rows that could be kept nowhere but in the log, where each stands at ERROR.",
+        )
+        .single(told.spool.lost as f64),
+        Family::counter(
+            "mcp_spool_rejected_rows_total",
+            "Rows that the database will never take, put aside in rejected.jsonl of the spool.",
+        )
+        .single(told.spool.rejected as f64),
         gauge(
             "mcp_sessions_open",
             "Open client sessions.",

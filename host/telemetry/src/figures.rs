@@ -20,8 +20,10 @@ pub struct DatabaseFigures {
 pub struct SpoolFigures {
     /// Rows that wait.
     pub rows: u64,
-    /// Their bytes.
-    pub bytes: u64,
+    /// Rows that could be kept nowhere but in the log, since the start. Anything but 0 is an incident.
+    pub lost: u64,
+    /// Rows that the database will never take, put aside for people, since the start.
+    pub rejected: u64,
 }
 
 /// One plugin. Counters only grow while the router lives.

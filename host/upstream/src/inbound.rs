@@ -147,7 +147,9 @@ impl Upstream {
             let mut state = self.state.lock();
             let pending = self.ids.read(id).and_then(|n| state.take_pending(n));
             let Some(mut pending) = pending else {
+                drop(state);
                 self.tally.unknown_replies.fetch_add(1, Ordering::Relaxed);
+                self.events.unknown_reply();
                 return;
             };
             if envelope.error.is_none() {

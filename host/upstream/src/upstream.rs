@@ -48,6 +48,9 @@ pub trait UpstreamEvents: Send + Sync {
     fn list_changed(&self, kind: ListKind) {
         let _ = kind;
     }
+
+    /// The instance answered what nobody waits for. Called from the connection's task: it must not block.
+    fn unknown_reply(&self) {}
 }
 
 /// An owner that wants to hear nothing.

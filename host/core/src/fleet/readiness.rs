@@ -65,7 +65,9 @@ impl Fleet {
 
     fn is_troubled(&self, instance: &Instance) -> bool {
         let status = instance.status(self.gate);
-        matches!(status, Status::Unhealthy | Status::Degraded) || instance.is_overdue(self.bugs)
+        matches!(status, Status::Unhealthy | Status::Degraded)
+            || instance.is_overdue(self.bugs)
+            || instance.is_retrying(self.bugs)
     }
 
     /// For how long nothing can serve, once that is long enough to matter.

@@ -126,6 +126,7 @@ planted_bugs! {
     adoption_forgets_intent: AdoptionForgetsIntent breaks NotLeftDown;
     unclaimed_stopped: UnclaimedStopped breaks NotLeftDown;
     stuck_is_fine: StuckIsFine breaks ReadinessRule;
+    retry_is_fine: RetryIsFine breaks ReadinessRule;
     backoff_too_long: BackoffTooLong breaks BackoffBounds;
     crash_loop_early: CrashLoopEarly breaks CrashLoopRule;
     never_forgets: NeverForgets breaks CrashLoopRule;

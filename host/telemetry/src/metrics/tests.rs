@@ -108,7 +108,7 @@ fn busy() -> Metrics {
     );
     metrics.count_error(ErrorKind::Database);
     metrics.count(Count::SessionOpened);
-    metrics.count_many(Count::OutcomeDropped, 5);
+    metrics.count_many(Count::LateReplyDropped, 5);
     metrics.observe_loop_lag(Duration::from_millis(2));
     metrics.set_database(DatabaseFigures {
         connected: true,
@@ -118,7 +118,8 @@ fn busy() -> Metrics {
     });
     metrics.set_spool(SpoolFigures {
         rows: 4,
-        bytes: 400,
+        lost: 1,
+        rejected: 2,
     });
     metrics.set_sessions(6, 2);
     metrics.set_log_lines_dropped(9);
@@ -286,7 +287,7 @@ fn the_fleet_is_told_as_the_view_says() {
         Some(7.0)
     );
     assert_eq!(
-        exposition.value("mcp_dropped_total", &[("what", "outcome")]),
+        exposition.value("mcp_dropped_total", &[("what", "late_reply")]),
         Some(5.0)
     );
 }

@@ -32,6 +32,11 @@ pub(super) struct Tally {
 }
 
 impl Tally {
+    /// It has failed, and nothing has made up for it since.
+    pub(super) fn has_failed(&self) -> bool {
+        self.in_a_row > 0
+    }
+
     fn add(
         &mut self,
         now_ms: u64,

@@ -123,6 +123,16 @@ impl World {
         })
     }
 
+    /// Whether a slot has failed and is not back, whatever it is trying at the moment.
+    fn retries(&self, view: &InstanceView) -> bool {
+        view.slots.iter().any(|slot| {
+            let watch = self.watched.slots.get(&slot.key);
+            slot.wanted
+                && slot.lifecycle != Lifecycle::Ready
+                && watch.is_some_and(|watch| watch.tally.has_failed())
+        })
+    }
+
     pub(super) fn check_readiness(&mut self, after: &FleetView) {
         let now_ms = self.now_ms;
         let wanted: Vec<&InstanceView> =
@@ -142,6 +152,7 @@ impl World {
         let troubled = |view: &&InstanceView| {
             matches!(view.status, Status::Unhealthy | Status::Degraded)
                 || self.fleet.is_overdue(&view.id)
+                || self.retries(view)
         };
         let stuck = wanted.iter().any(|view| self.is_stuck(view));
         let standing = &self.watched.standing;
