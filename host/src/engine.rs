@@ -221,3 +221,18 @@ impl ValueKeeper for StoredValues {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use router_config::{Environment, load};
+    use router_engine::Limits;
+
+    #[test]
+    fn the_documented_bounds_are_those_of_the_engine() {
+        let environment = Environment::new(Path::new("/"), [("", ""); 0]);
+        let config = load("", Path::new("router.toml"), &environment).unwrap();
+        assert_eq!(super::settings(&config).limits, Limits::default());
+    }
+}

@@ -3,13 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use router_admin::Figures;
-use router_core::{InstanceId, view::FleetView};
+use router_core::{ErrorKind, InstanceId, view::FleetView};
 use router_engine::Engine;
 use router_proxy::{Finished, Proxy, ProxyObserver};
 use router_store::Store;
-use router_telemetry::{
-    Count, DatabaseFigures, ErrorKind, LogControl, Metrics, Outcome, SpoolFigures,
-};
+use router_telemetry::{Count, DatabaseFigures, LogControl, Metrics, Outcome, SpoolFigures};
 
 use crate::clock::Clock;
 
@@ -112,7 +110,7 @@ impl Meters {
 
 impl ProxyObserver for Meters {
     fn finished(&self, finished: &Finished<'_>) {
-        let outcome = match (finished.error.map(kind), finished.is_instance_fault) {
+        let outcome = match (finished.error, finished.is_instance_fault) {
             (None, _) => Outcome::Answered,
             (Some(ErrorKind::Breaker), _) => Outcome::Rejected,
             (Some(ErrorKind::Validation), _) => Outcome::ClientFault(ErrorKind::Validation),
@@ -136,20 +134,5 @@ impl ProxyObserver for Meters {
             Told::SessionForgotten => Count::SessionForgotten,
             Told::StreamResumed => Count::StreamResumed,
         });
-    }
-}
-
-fn kind(kind: router_proxy::ErrorKind) -> ErrorKind {
-    use router_proxy::ErrorKind as Told;
-    match kind {
-        Told::Database => ErrorKind::Database,
-        Told::Timeout => ErrorKind::Timeout,
-        Told::Validation => ErrorKind::Validation,
-        Told::Spawn => ErrorKind::Spawn,
-        Told::Socket => ErrorKind::Socket,
-        Told::Upstream => ErrorKind::Upstream,
-        Told::Breaker => ErrorKind::Breaker,
-        Told::Plugin => ErrorKind::Plugin,
-        Told::Internal => ErrorKind::Internal,
     }
 }

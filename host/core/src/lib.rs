@@ -46,6 +46,7 @@ pub mod action;
 mod backoff;
 mod breaker;
 pub mod classify;
+mod error_kind;
 pub mod event;
 mod failure;
 pub mod fleet;
@@ -66,6 +67,7 @@ mod tally;
 pub mod time;
 pub mod view;
 
+pub use error_kind::ErrorKind;
 pub use fleet::Fleet;
 pub use id::{InstanceId, Run, SlotKey};
 pub use time::Now;

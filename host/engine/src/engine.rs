@@ -138,8 +138,7 @@ impl Engine {
     pub fn start(
         options: EngineOptions,
     ) -> Result<(Self, mpsc::Receiver<EngineEvent>), EngineError> {
-        let memory_bytes = options.settings.limits.memory_bytes;
-        let machine = Machine::start(options.cache_dir.as_deref(), memory_bytes)?;
+        let machine = Machine::start(options.cache_dir.as_deref())?;
         let (events, receiver) = mpsc::channel(EVENTS_MAX);
         let shared = Arc::new(Shared {
             machine: Arc::new(machine),

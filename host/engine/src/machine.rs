@@ -25,6 +25,10 @@ pub(crate) const TICK: Duration = Duration::from_millis(10);
 /// Stores that may exist at once: one kept ahead per plugin, and those in use. Each reserves address space, not memory.
 const STORES_MAX: u32 = 128;
 
+/// What the pool lets a memory grow to: as far as 32 bits reach, which costs address space only. The bound that counts is the
+/// store's ([`crate::Limits`]), and a reload may change it.
+const MEMORY_BYTES_MAX: usize = 4 << 30;
+
 /// Stack of a guest. Its own data stack is 128 KiB (`.cargo/config.toml`); this one is wasmtime's.
 const STACK_BYTES: usize = 512 * 1024;
 
@@ -61,12 +65,12 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    pub(crate) fn start(cache_dir: Option<&Path>, memory_bytes: u64) -> Result<Self, MachineError> {
+    pub(crate) fn start(cache_dir: Option<&Path>) -> Result<Self, MachineError> {
         let wasm = |error: wasmtime::Error| MachineError::Wasmtime(format!("{error:#}"));
         let cache = cache_dir.and_then(cache);
         // Where address space is short the pool cannot be reserved; stores are then made one by one, which costs microseconds.
-        let engine = configured(cache.clone(), Some(memory_bytes))
-            .or_else(|_| configured(cache, None))
+        let engine = configured(cache.clone(), true)
+            .or_else(|_| configured(cache, false))
             .map_err(wasm)?;
         let linker = linker(&engine).map_err(wasm)?;
         let ends = CancellationToken::new();
@@ -119,7 +123,7 @@ fn cache(directory: &Path) -> Option<Cache> {
     }
 }
 
-fn configured(cache: Option<Cache>, pool_memory_bytes: Option<u64>) -> wasmtime::Result<Engine> {
+fn configured(cache: Option<Cache>, is_pooled: bool) -> wasmtime::Result<Engine> {
     let mut config = Config::new();
     config
         .wasm_component_model(true)
@@ -131,14 +135,14 @@ fn configured(cache: Option<Cache>, pool_memory_bytes: Option<u64>) -> wasmtime:
         .max_wasm_stack(STACK_BYTES)
         .async_stack_size(2 * STACK_BYTES)
         .cache(cache);
-    if let Some(bytes) = pool_memory_bytes {
+    if is_pooled {
         let mut pool = PoolingAllocationConfig::new();
         pool.total_component_instances(STORES_MAX)
             .total_core_instances(STORES_MAX * 4)
             .total_memories(STORES_MAX)
             .total_tables(STORES_MAX * 4)
             .total_stacks(STORES_MAX)
-            .max_memory_size(usize::try_from(bytes)?)
+            .max_memory_size(MEMORY_BYTES_MAX)
             .linear_memory_keep_resident(KEEP_MEMORY_BYTES)
             .async_stack_keep_resident(KEEP_STACK_BYTES);
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 use router_core::{
-    Run,
+    ErrorKind, Run,
     classify::{CALLER_FAULT_CODES, OutcomeKind},
     event::Event,
     permit::Permit,
@@ -23,7 +23,7 @@ use crate::{
     events::StreamId,
     fault::Fault,
     forward::Incoming,
-    observe::{ErrorKind, Finished, RequestClass},
+    observe::{Finished, RequestClass},
     proxy::Proxy,
     session::Session,
     table::Entry,

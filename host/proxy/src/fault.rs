@@ -8,14 +8,12 @@ use std::{fmt, time::Duration};
 use axum::{body::Body, response::Response};
 use http::{HeaderValue, StatusCode, header};
 use router_core::{
-    InstanceId,
+    ErrorKind, InstanceId,
     classify::OutcomeKind,
     permit::Rejected,
     route::{Unavailable, UnavailableKind},
 };
 use router_upstream::{CallError, Closed, EnvelopeError, NotTaken, ProtocolVersion};
-
-use crate::observe::ErrorKind;
 
 /// JSON-RPC 2.0, section 5.1.
 const INVALID_REQUEST: i64 = -32600;

@@ -56,7 +56,7 @@ mod sse;
 mod table;
 
 pub use config::ProxyLimits;
-pub use observe::{Count, ErrorKind, Finished, IgnoreObserver, ProxyObserver, RequestClass};
+pub use observe::{Count, Finished, IgnoreObserver, ProxyObserver, RequestClass};
 pub use proxy::{Clock, Open, Proxy, ProxyParts, router};
 pub use seal::{SessionClaims, SessionSeal};
 pub use table::{Entry, RoutingTable};

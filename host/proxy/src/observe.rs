@@ -2,59 +2,7 @@
 
 use std::time::Duration;
 
-/// What went wrong, as `mcp_errors_total{kind}` names it. The list is closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ErrorKind {
-    /// The database.
-    Database,
-    /// No answer in time.
-    Timeout,
-    /// The client's request was not acceptable.
-    Validation,
-    /// The instance could not be started.
-    Spawn,
-    /// Talking to the instance failed.
-    Socket,
-    /// The instance failed, or answered with an error of its own.
-    Upstream,
-    /// The breaker rejected the request.
-    Breaker,
-    /// A plugin failed.
-    Plugin,
-    /// The router failed.
-    Internal,
-}
-
-impl ErrorKind {
-    /// All kinds: each is shown from the start.
-    pub const ALL: [Self; 9] = [
-        Self::Database,
-        Self::Timeout,
-        Self::Validation,
-        Self::Spawn,
-        Self::Socket,
-        Self::Upstream,
-        Self::Breaker,
-        Self::Plugin,
-        Self::Internal,
-    ];
-
-    /// The label's value.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Database => "database",
-            Self::Timeout => "timeout",
-            Self::Validation => "validation",
-            Self::Spawn => "spawn",
-            Self::Socket => "socket",
-            Self::Upstream => "upstream",
-            Self::Breaker => "breaker",
-            Self::Plugin => "plugin",
-            Self::Internal => "internal",
-        }
-    }
-}
+use router_core::ErrorKind;
 
 /// What kind of request it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -18,14 +18,14 @@ use axum::{
 };
 use http::Method;
 use parking_lot::Mutex;
-use router_core::{InstanceId, Now, Run, event::Event};
+use router_core::{ErrorKind, InstanceId, Now, Run, event::Event};
 use tokio::{sync::mpsc, time::interval};
 
 use crate::{
     config::ProxyLimits,
     fault::{Fault, Thing},
     headers::{self, instance_of},
-    observe::{Count, ErrorKind, Finished, ProxyObserver, RequestClass},
+    observe::{Count, Finished, ProxyObserver, RequestClass},
     registry::Registry,
     seal::SessionSeal,
     session::Session,

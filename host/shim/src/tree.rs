@@ -11,6 +11,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    io::Read as _,
     path::Path,
     time::{Duration, Instant},
 };
@@ -27,6 +28,15 @@ const KTHREADD: i32 = 2;
 /// a program takes far less, unless its file has to be fetched.
 const EXEC_LOOKS: u32 = 50;
 const EXEC_LOOK_AGAIN_AFTER: Duration = Duration::from_millis(1);
+
+/// Further looks at a program whose environment reads as empty, until it is believed to have none.
+const SETTLED_LOOKS: u32 = 8;
+
+/// An environment that is read in one go; nearly all are far smaller.
+const ENVIRONMENT_BYTES: usize = 64 * 1024;
+
+/// Looks in a row that must find nothing before a sweep is over: one look can miss what is being forked at that moment.
+const EMPTY_LOOKS: u32 = 2;
 
 /// A process over its whole life: the pid alone may be given to another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -246,9 +256,11 @@ pub struct Swept {
 pub fn sweep(target: &Target<'_>, deadline: Duration) -> Swept {
     let end = Instant::now() + deadline;
     let mut killed: Vec<Identity> = Vec::new();
+    let mut empty_looks = 0;
     loop {
         let found = target.kill_round();
-        let left = found.is_empty() && !target.cgroup.is_some_and(cgroup::populated);
+        let is_empty = found.is_empty() && !target.cgroup.is_some_and(cgroup::populated);
+        empty_looks = if is_empty { empty_looks + 1 } else { 0 };
         killed.extend(
             found
                 .iter()
@@ -256,7 +268,7 @@ pub fn sweep(target: &Target<'_>, deadline: Duration) -> Swept {
                 .copied()
                 .collect::<Vec<_>>(),
         );
-        if left || Instant::now() >= end {
+        if empty_looks >= EMPTY_LOOKS || Instant::now() >= end {
             let survivors = found
                 .iter()
                 .filter(|one| one.alive())
@@ -290,18 +302,36 @@ fn carries(pid: i32, marker: &str) -> bool {
     if marker.is_empty() {
         return false;
     }
+    let mut settled_looks = 0;
     for _ in 0..EXEC_LOOKS {
-        let Ok(environment) = fs::read(format!("/proc/{pid}/environ")) else {
+        let Ok(environment) = environment(pid) else {
             return false;
         };
-        if !environment.is_empty() || !in_exec(pid) {
+        if !environment.is_empty() {
             return environment
                 .split(|byte| *byte == 0)
                 .any(|entry| names(entry, marker));
         }
-        std::thread::sleep(EXEC_LOOK_AGAIN_AFTER);
+        match emptiness(pid) {
+            // The look at its environment may still have been at the program before.
+            Emptiness::Settled if settled_looks < SETTLED_LOOKS => settled_looks += 1,
+            Emptiness::Settled | Emptiness::Nothing => return false,
+            Emptiness::InExec => std::thread::sleep(EXEC_LOOK_AGAIN_AFTER),
+        }
     }
     false
+}
+
+/// What a process was started with. By a single read as far as possible: an exec between two reads ends what is read.
+fn environment(pid: i32) -> std::io::Result<Vec<u8>> {
+    let mut file = fs::File::open(format!("/proc/{pid}/environ"))?;
+    let mut bytes = vec![0; ENVIRONMENT_BYTES];
+    let length = file.read(&mut bytes)?;
+    bytes.truncate(length);
+    if length == ENVIRONMENT_BYTES {
+        file.read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
 }
 
 fn names(entry: &[u8], marker: &str) -> bool {
@@ -311,13 +341,25 @@ fn names(entry: &[u8], marker: &str) -> bool {
     value == Some(marker.as_bytes())
 }
 
-/// Whether a process whose environment reads as empty is in the middle of an exec: then its arguments are empty too,
-/// and both appear a moment later. A kernel thread never has any.
-fn in_exec(pid: i32) -> bool {
-    let no_arguments = fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.is_empty());
-    no_arguments
-        && Stat::read(pid)
-            .is_some_and(|stat| !stat.dead && pid != KTHREADD && stat.parent != KTHREADD)
+/// Why an environment reads as empty.
+enum Emptiness {
+    /// It is dead, or a kernel thread.
+    Nothing,
+    /// The process has arguments: it was started without an environment, or has this moment left an exec behind.
+    Settled,
+    /// It is in the middle of an exec: environment and arguments both appear a moment later.
+    InExec,
+}
+
+fn emptiness(pid: i32) -> Emptiness {
+    let is_program = Stat::read(pid)
+        .is_some_and(|stat| !stat.dead && pid != KTHREADD && stat.parent != KTHREADD);
+    let arguments = fs::read(format!("/proc/{pid}/cmdline"));
+    match arguments {
+        Ok(arguments) if is_program && arguments.is_empty() => Emptiness::InExec,
+        Ok(_) if is_program => Emptiness::Settled,
+        _ => Emptiness::Nothing,
+    }
 }
 
 #[cfg(test)]

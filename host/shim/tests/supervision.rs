@@ -11,6 +11,7 @@
 mod supervision {
     mod adoption;
     mod bounds;
+    mod chaos;
     mod ending;
     mod harness;
     mod holding;

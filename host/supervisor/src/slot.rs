@@ -129,6 +129,7 @@ impl Attendant {
                 // Without a receipt the report stays in the lock file, and would be told twice.
                 let _gone = held.control.send(&ToShim::ExitSeen, Vec::new()).await;
                 held.shim.see_off().await;
+                self.tidy_after(&held).await;
                 let exit = SlotExit::new(report, live.and_then(|live| live.rss_bytes));
                 tracing::info!(
                     instance = %self.key().instance, slot = self.key().slot, run = held.run.0, state = "exited",
@@ -142,6 +143,16 @@ impl Attendant {
                 self.settle_lost(held, live).await;
                 false
             }
+        }
+    }
+
+    /// A shim that was killed between its report and its receipt has left its lock file behind.
+    async fn tidy_after(&self, held: &Held) {
+        let lock = self.lock_of_the_dead(&held.lock_path).await;
+        if let Some((lock, record)) = lock
+            && record.is_none_or(|record| record.run == held.run.0)
+        {
+            lock.remove();
         }
     }
 

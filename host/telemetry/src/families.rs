@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use prometheus::{core::Collector, proto::MetricFamily};
 use router_core::{
-    Now,
+    ErrorKind, Now,
     permit::BreakerState,
     view::{FleetView, InstanceView, Readiness, Status, Summary},
 };
@@ -17,7 +17,6 @@ use crate::{
     count::Count,
     exposition::Family,
     figures::PluginFigures,
-    kind::ErrorKind,
     meter::InstanceMeter,
     metrics::{Metrics, Told},
     process,

@@ -9,7 +9,6 @@ mod exposition;
 mod families;
 mod figures;
 mod histogram;
-mod kind;
 pub mod logs;
 mod meter;
 mod metrics;
@@ -19,7 +18,6 @@ mod window;
 
 pub use count::Count;
 pub use figures::{DatabaseFigures, PluginFigures, SpoolFigures};
-pub use kind::ErrorKind;
 pub use logs::{LogControl, LogError, LogFormat, LogGuard, LogOptions};
 pub use meter::{InstanceMeter, Outcome};
 pub use metrics::{CONTENT_TYPE, Metrics};

@@ -10,12 +10,9 @@ use std::{
 };
 
 use prometheus::Histogram;
-use router_core::{InstanceId, Now};
+use router_core::{ErrorKind, InstanceId, Now};
 
-use crate::{
-    kind::ErrorKind,
-    window::{Figures, Mark, Window},
-};
+use crate::window::{Figures, Mark, Window};
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

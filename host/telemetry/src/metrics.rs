@@ -15,13 +15,12 @@ use std::{
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use prometheus::{Histogram, HistogramOpts};
-use router_core::{InstanceId, Now, view::FleetView};
+use router_core::{ErrorKind, InstanceId, Now, view::FleetView};
 
 use crate::{
     count::Count,
     exposition, families,
     figures::{DatabaseFigures, PluginFigures, SpoolFigures},
-    kind::ErrorKind,
     meter::{FleetMeter, InstanceMeter, Outcome, Tally},
     window::Figures,
 };

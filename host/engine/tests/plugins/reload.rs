@@ -332,6 +332,19 @@ async fn a_file_past_the_bound_is_not_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn more_memory_than_at_the_start_is_there_after_a_reload() {
+    let mut settings = PluginSettings::default();
+    settings.limits.memory_bytes = 64 * 1024;
+    let mut world = World::new(settings);
+    world.put(NAME, &guest(NAME));
+    let reason = world.refused(NAME).await;
+    assert!(reason.contains("memory"), "{reason}");
+    world.engine.reconfigure(PluginSettings::default()).await;
+    assert_eq!(world.swapped(NAME).await, 1);
+    assert!(world.judge(NAME).await.unwrap().is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_pipe_in_place_of_a_file_keeps_nobody_waiting() {
     let mut world = loaded().await;
     let pipe = world.dir.path().join("pipe");

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use router_core::route::UnavailableKind;
-use router_proxy::{ErrorKind, ProxyLimits};
+use router_core::{ErrorKind, route::UnavailableKind};
+use router_proxy::ProxyLimits;
 use serde_json::{Value, json};
 
 use crate::{

@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use router_core::{
+    ErrorKind,
     event::Event,
     permit::Class,
     route::{Route, UnavailableKind},
 };
-use router_proxy::{ErrorKind, ProxyLimits};
+use router_proxy::ProxyLimits;
 use serde_json::json;
 
 use crate::{

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use reqwest::Method;
-use router_proxy::{ErrorKind, ProxyLimits};
+use router_core::ErrorKind;
+use router_proxy::ProxyLimits;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

@@ -1,10 +1,11 @@
 //! Requests and their answers, through many sessions at once.
 
 use router_core::{
+    ErrorKind,
     event::Event,
     permit::{BreakerSetting, BreakerState, Class},
 };
-use router_proxy::{Count, ErrorKind};
+use router_proxy::Count;
 use serde_json::{Value, json};
 
 use crate::{

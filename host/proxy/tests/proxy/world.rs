@@ -12,13 +12,13 @@ use std::{
 
 use parking_lot::Mutex;
 use router_core::{
-    InstanceId, Now, SlotKey,
+    ErrorKind, InstanceId, Now, SlotKey,
     event::Event,
     permit::{BreakerCell, BreakerSetting},
     route::{Route, Unavailable, UnavailableKind},
 };
 use router_proxy::{
-    Count, Entry, ErrorKind, Finished, Proxy, ProxyLimits, ProxyObserver, ProxyParts, RoutingTable,
+    Count, Entry, Finished, Proxy, ProxyLimits, ProxyObserver, ProxyParts, RoutingTable,
     SessionClaims, SessionSeal, router,
 };
 use router_upstream::UpstreamConfig;

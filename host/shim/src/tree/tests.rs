@@ -6,7 +6,7 @@ use std::{
 
 use rustix::process::Signal;
 
-use super::{Identity, ProcessTable, Stat, Target, marked, sweep};
+use super::{Identity, ProcessTable, Stat, Target, carries, marked, sweep};
 use crate::protocol::MARKER_VARIABLE;
 
 fn marker(test: &str) -> String {
@@ -101,6 +101,33 @@ fn a_sweep_finds_those_that_left_their_session_and_their_parent_and_nobody_else(
     );
     bystander.kill().unwrap();
     bystander.wait().unwrap();
+}
+
+#[test]
+fn a_process_that_turns_into_another_program_all_the_time_is_found_at_each_look() {
+    let marker = marker("exec");
+    let mut child = Command::new("sh")
+        .args(["-c", "exec sh -c \"$0\" \"$0\"", "exec sh -c \"$0\" \"$0\""])
+        .env(MARKER_VARIABLE, &marker)
+        .spawn()
+        .unwrap();
+    let pid = i32::try_from(child.id()).unwrap();
+    let end = Instant::now() + Duration::from_secs(2);
+    let mut looks = 0;
+    let missed = loop {
+        looks += 1;
+        if !carries(pid, &marker) {
+            break true;
+        }
+        if Instant::now() >= end {
+            break false;
+        }
+    };
+    let lives = child.try_wait().unwrap().is_none();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(lives, "it ended by itself");
+    assert!(!missed, "not found at look {looks}");
 }
 
 #[test]

@@ -76,12 +76,7 @@ impl Yard {
     /// The living processes that were started with a `SOCKET_PATH` in this yard, shims excluded.
     pub(crate) fn children(&self) -> Vec<Identity> {
         let needle = format!("SOCKET_PATH={}/", self.path().display());
-        processes(|pid| {
-            let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            environ
-                .split(|byte| *byte == 0)
-                .any(|entry| entry.starts_with(needle.as_bytes()))
-        })
+        with_entry(|entry| entry.starts_with(needle.as_bytes()))
     }
 
     /// The living shims that have a file of this yard open (its lock).
@@ -184,6 +179,16 @@ impl Router {
             match self.next_of_any_kind().await {
                 SupervisorEvent::Memory { .. } => {}
                 other => return other,
+            }
+        }
+    }
+
+    /// The next event that has come already and is not a memory sample.
+    pub(crate) fn arrived(&mut self) -> Option<SupervisorEvent> {
+        loop {
+            match self.events.try_recv().ok()? {
+                SupervisorEvent::Memory { .. } => {}
+                other => return Some(other),
             }
         }
     }
@@ -346,6 +351,14 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 
 pub(crate) async fn pause() {
     tokio::time::sleep(Duration::from_millis(5)).await;
+}
+
+/// The living processes that have such an entry in their environment.
+pub(crate) fn with_entry(is_it: impl Fn(&[u8]) -> bool) -> Vec<Identity> {
+    processes(|pid| {
+        let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environ.split(|byte| *byte == 0).any(&is_it)
+    })
 }
 
 fn processes(belongs: impl Fn(i32) -> bool) -> Vec<Identity> {

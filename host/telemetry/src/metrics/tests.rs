@@ -6,7 +6,7 @@ mod runbook;
 use std::{collections::BTreeSet, sync::Arc, thread, time::Duration};
 
 use router_core::{
-    InstanceId, Now,
+    ErrorKind, InstanceId, Now,
     permit::BreakerState,
     spec::Source,
     view::{
@@ -16,7 +16,7 @@ use router_core::{
 
 use self::exposition::Exposition;
 use super::{DURATION_BOUNDARIES_S, Metrics};
-use crate::{Count, DatabaseFigures, ErrorKind, Figures, Outcome, PluginFigures, SpoolFigures};
+use crate::{Count, DatabaseFigures, Figures, Outcome, PluginFigures, SpoolFigures};
 
 fn id(text: &str) -> InstanceId {
     InstanceId::parse(text).unwrap()

@@ -6,10 +6,10 @@ use std::{
     time::Duration,
 };
 
-use router_core::Now;
+use router_core::{ErrorKind, Now};
 
 use super::{busy, three};
-use crate::{ErrorKind, Metrics, Outcome};
+use crate::{Metrics, Outcome};
 
 /// The output of a shell pipeline that is given the metrics.
 fn piped(metrics: &Metrics, pipeline: &str) -> String {

@@ -1,4 +1,4 @@
-//! What goes wrong, as the metrics name it. Closed: dashboards list these.
+//! What goes wrong, in one word that rooms, metrics and dashboards share. Closed.
 
 use std::fmt;
 
