@@ -14,9 +14,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use parking_lot::Mutex;
-use router_access::{Access, Needed, Refusal, Request as Asked, Role};
+use router_access::{Access, Needed, Refusal, Request as Asked};
 use router_admin::{AuditEntry, Caller, Problem};
 use router_core::InstanceId;
+use router_core::Role;
 use serde_json::json;
 
 use crate::meters::Meters;
@@ -166,7 +167,8 @@ fn needed(method: &Method, path: &str) -> (Needed, Option<InstanceId>) {
 #[cfg(test)]
 mod tests {
     use axum::http::Method;
-    use router_access::{Needed, Role};
+    use router_access::Needed;
+    use router_core::Role;
 
     use super::needed;
 

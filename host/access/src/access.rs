@@ -9,11 +9,13 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use subtle::ConditionallySelectable;
 
+use router_core::Role;
+
 use crate::{
     authority::{Authority, Origin},
     refusal::{Refusal, RefusalKind},
     request::{Needed, Request},
-    role::{Role, Roles},
+    role::Roles,
     rules::{AccessError, AccessSettings, Rules, TokenRule},
     token::{TokenHash, bearer},
 };

@@ -19,7 +19,7 @@ pub use authority::{Authority, InvalidAuthority, InvalidOrigin, Origin, OriginHo
 pub use key::{KEY_FILE, KeyError, LoadedKey, SessionKey};
 pub use refusal::{Refusal, RefusalKind};
 pub use request::{Needed, Request};
-pub use role::{InvalidRole, Role, Roles};
+pub use role::Roles;
 pub use rules::{AccessError, AccessSettings, TokenSettings};
 pub use session::{OpenError, SealError, SessionClaims, SessionSealer};
 pub use token::{InvalidTokenHash, RandomnessError, TokenHash, new_token};

@@ -3,12 +3,9 @@
 use std::net::SocketAddr;
 
 use http::{HeaderMap, HeaderName, Uri, header};
-use router_core::InstanceId;
+use router_core::{InstanceId, Role};
 
-use crate::{
-    refusal::{Refusal, RefusalKind},
-    role::Role,
-};
+use crate::refusal::{Refusal, RefusalKind};
 
 /// What a route asks of its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,77 +1,24 @@
-//! Roles: what a caller may do. Closed.
+//! Sets of roles, and which role includes which.
 
-use std::{fmt, str::FromStr};
+use std::fmt;
 
-/// One role. `admin` includes `operator`, which includes `viewer`; `client` stands beside them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Role {
-    /// Reads `/api`.
-    Viewer,
-    /// Speaks MCP, optionally with named instances only.
-    Client,
-    /// Changes things: start, stop, restart, register, reload.
-    Operator,
-    /// Everything of an operator, and what concerns other callers.
-    Admin,
-}
+use router_core::Role;
 
-impl Role {
-    /// All roles, weakest first.
-    pub const ALL: [Self; 4] = [Self::Viewer, Self::Client, Self::Operator, Self::Admin];
-
-    /// The word used in the configuration, in logs and in the audit.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Viewer => "viewer",
-            Self::Client => "client",
-            Self::Operator => "operator",
-            Self::Admin => "admin",
-        }
-    }
-
-    const fn bit(self) -> u8 {
-        match self {
-            Self::Viewer => 1,
-            Self::Client => 2,
-            Self::Operator => 4,
-            Self::Admin => 8,
-        }
-    }
-
-    /// The role and what it includes.
-    const fn closure(self) -> u8 {
-        match self {
-            Self::Viewer | Self::Client => self.bit(),
-            Self::Operator => self.bit() | Self::Viewer.bit(),
-            Self::Admin => self.bit() | Self::Operator.bit() | Self::Viewer.bit(),
-        }
+const fn bit(role: Role) -> u8 {
+    match role {
+        Role::Viewer => 1,
+        Role::Client => 2,
+        Role::Operator => 4,
+        Role::Admin => 8,
     }
 }
 
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// A text that names no role.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not a role: use viewer, client, operator or admin")]
-pub struct InvalidRole {
-    /// The refused text, cut to what is useful in a message.
-    pub text: String,
-}
-
-impl FromStr for Role {
-    type Err = InvalidRole;
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|role| role.as_str() == text)
-            .ok_or_else(|| InvalidRole {
-                text: text.chars().take(40).collect(),
-            })
+/// A role and what it includes: `admin` includes `operator`, which includes `viewer`; `client` stands beside them.
+const fn closure(role: Role) -> u8 {
+    match role {
+        Role::Viewer | Role::Client => bit(role),
+        Role::Operator => bit(role) | bit(Role::Viewer),
+        Role::Admin => bit(role) | bit(Role::Operator) | bit(Role::Viewer),
     }
 }
 
@@ -89,7 +36,7 @@ impl Roles {
         let mut bits = 0;
         let mut at = 0;
         while at < roles.len() {
-            bits |= roles[at].closure();
+            bits |= closure(roles[at]);
             at += 1;
         }
         Self(bits)
@@ -98,7 +45,7 @@ impl Roles {
     /// Whether `role` is held.
     #[must_use]
     pub const fn contains(self, role: Role) -> bool {
-        self.0 & role.bit() != 0
+        self.0 & bit(role) != 0
     }
 
     /// Whether no role is held.
@@ -117,11 +64,7 @@ impl Roles {
 
 impl FromIterator<Role> for Roles {
     fn from_iter<I: IntoIterator<Item = Role>>(roles: I) -> Self {
-        Self(
-            roles
-                .into_iter()
-                .fold(0, |bits, role| bits | role.closure()),
-        )
+        Self(roles.into_iter().fold(0, |bits, role| bits | closure(role)))
     }
 }
 
@@ -165,15 +108,5 @@ mod tests {
         }
         assert_eq!(Roles::NONE.to_string(), "none");
         assert!(!Roles::of(&[Role::Admin]).contains(Role::Client));
-    }
-
-    #[test]
-    fn words_are_parsed_exactly() {
-        for role in Role::ALL {
-            assert_eq!(role.as_str().parse(), Ok(role));
-        }
-        for text in ["", "Admin", "root", "viewer ", "viewer,client"] {
-            assert!(text.parse::<Role>().is_err(), "{text:?}");
-        }
     }
 }

@@ -6,11 +6,11 @@ use std::{
     sync::Arc,
 };
 
-use router_core::InstanceId;
+use router_core::{InstanceId, Role};
 
 use crate::{
     authority::{Authority, InvalidAuthority, InvalidOrigin, Origin, OriginHost},
-    role::{Role, Roles},
+    role::Roles,
     token::TokenHash,
 };
 

@@ -46,7 +46,7 @@ pub use names::{InvalidName, PluginName, PolicyName, TemplateName};
 pub use origin::Origin;
 pub use plugins::{Grants, PluginLimits, Plugins};
 pub use secret::Secret;
-pub use server::{Role, Server, Token};
+pub use server::{Server, Token};
 pub use setting::{Applies, Setting, SettingOrigin};
 pub use storage::{Audit, Storage, TableName};
 pub use template::{Era, OnRouterExit, Sharing, Switchable, Template, Transport, Tuning};

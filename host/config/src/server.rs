@@ -1,8 +1,8 @@
 //! `[server]` and `[[token]]`: where the router listens, whom it believes, and what one client may take.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use router_core::InstanceId;
+use router_core::{InstanceId, Role};
 
 use crate::{
     Applies, Origin, Secret,
@@ -43,41 +43,6 @@ pub struct Server {
     pub head_timeout: Duration,
     /// How long a client may take to send a body.
     pub body_timeout: Duration,
-}
-
-/// What a caller may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Role {
-    /// Reads `/api`.
-    Viewer,
-    /// Speaks MCP.
-    Client,
-    /// Changes things.
-    Operator,
-    /// Everything.
-    Admin,
-}
-
-impl Role {
-    /// All roles, weakest first.
-    pub const ALL: [Self; 4] = [Self::Viewer, Self::Client, Self::Operator, Self::Admin];
-
-    /// The word in the file.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Viewer => "viewer",
-            Self::Client => "client",
-            Self::Operator => "operator",
-            Self::Admin => "admin",
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
 }
 
 /// `[[token]]`: a caller from elsewhere. Only the hash of what it presents is known.

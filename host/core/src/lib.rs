@@ -56,6 +56,7 @@ mod instance;
 mod jitter;
 pub mod permit;
 mod planted;
+mod role;
 pub mod route;
 pub mod settings;
 #[cfg(test)]
@@ -70,4 +71,5 @@ pub mod view;
 pub use error_kind::ErrorKind;
 pub use fleet::Fleet;
 pub use id::{InstanceId, Run, SlotKey};
+pub use role::{InvalidRole, Role};
 pub use time::Now;

@@ -4,8 +4,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use router_access::{Role, new_token};
+use router_access::new_token;
 use router_core::InstanceId;
+use router_core::Role;
 
 use super::print;
 

@@ -1,13 +1,13 @@
 //! Who gets in, case by case.
 
 use http::{HeaderMap, HeaderValue, Uri, header};
-use router_core::InstanceId;
+use router_core::{InstanceId, Role};
 
 use super::{Access, Principal, Via};
 use crate::{
     refusal::{Refusal, RefusalKind},
     request::{Needed, Request},
-    role::{Role, Roles},
+    role::Roles,
     rules::{AccessSettings, TokenSettings},
     token::TokenHash,
 };

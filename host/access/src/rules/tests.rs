@@ -1,12 +1,9 @@
 //! Which settings are refused, and that all faults are named at once.
 
-use router_core::InstanceId;
+use router_core::{InstanceId, Role};
 
 use super::{AccessError, AccessSettings, Rules, TokenSettings};
-use crate::{
-    role::{Role, Roles},
-    token::TokenHash,
-};
+use crate::{role::Roles, token::TokenHash};
 
 fn token(name: &str, secret: &str, roles: &[Role]) -> TokenSettings {
     TokenSettings {

@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
-use router_core::spec::Source;
+use router_core::{Role, spec::Source};
 
 use crate::{
-    Applies, Config, Environment, Faults, Role, Setting, SettingOrigin, load, parse_instance_json,
+    Applies, Config, Environment, Faults, Setting, SettingOrigin, load, parse_instance_json,
 };
 
 const SHIPPED: &str = include_str!("../../../../config/router.toml");

@@ -1,7 +1,9 @@
 //! Values that are one of a few words.
 
+use router_core::Role;
+
 use crate::{
-    Era, LogFormat, OnRouterExit, Role, Sharing, Transport,
+    Era, LogFormat, OnRouterExit, Sharing, Transport,
     node::Raw,
     suggest::nearest,
     value::{Refusal, Shape, Value, quoted, text},
