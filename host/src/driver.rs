@@ -8,6 +8,7 @@ mod asks;
 mod connections;
 mod hands;
 mod kept;
+mod reports;
 mod rooms;
 mod rounds;
 

@@ -1,12 +1,9 @@
-//! The driver's side of each run: its connection, what is kept of it with its shim, and what the supervisor reports.
+//! The driver's side of each run: its connection, from the first byte to the last.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use router_core::{
-    InstanceId, Run, SlotKey,
-    event::{Event, Evidence, Exit, Sample},
-};
-use router_supervisor::{InstanceIo, SlotExit, SupervisorEvent};
+use router_core::{Run, SlotKey, event::Event};
+use router_supervisor::InstanceIo;
 use router_upstream::{
     Closed, Connection, Handshake, ListKind, Upstream, UpstreamConfig, UpstreamEvents,
 };
@@ -56,14 +53,14 @@ pub(super) enum Inner {
 
 /// One run that lives, or is about to.
 pub(super) struct Live {
-    run: Run,
-    upstream: Option<Arc<Upstream>>,
+    pub(super) run: Run,
+    pub(super) upstream: Option<Arc<Upstream>>,
     /// Cancelled once the connection has let go of the descriptors.
     gone: CancellationToken,
-    kept: Kept,
+    pub(super) kept: Kept,
     wait: Waits,
     ready_by_ms: u64,
-    memory_bytes: Option<u64>,
+    pub(super) memory_bytes: Option<u64>,
 }
 
 /// How long its instance may take for what.
@@ -151,47 +148,8 @@ impl Driver {
         live.upstream.clone()
     }
 
-    fn current(&mut self, key: &SlotKey, run: Run) -> Option<&mut Live> {
+    pub(super) fn current(&mut self, key: &SlotKey, run: Run) -> Option<&mut Live> {
         self.live.get_mut(key).filter(|live| live.run == run)
-    }
-
-    /// What a supervisor reports, in the core's words.
-    pub(super) fn supervised(&mut self, event: SupervisorEvent) {
-        match event {
-            SupervisorEvent::Started { key, run, pid, io } => self.started(key, run, pid, io),
-            SupervisorEvent::SpawnFailed { key, run, error } => {
-                self.forget(&key, run);
-                self.step(Event::SpawnFailed { key, run, error });
-            }
-            SupervisorEvent::Adopted { key, run, adoption } => self.found(key, run, adoption),
-            SupervisorEvent::HeldElsewhere {
-                key,
-                router_id,
-                pid,
-            } => tracing::warn!(
-                instance = %key.instance,
-                reason = %router_id,
-                pid,
-                "an instance is held by another router"
-            ),
-            SupervisorEvent::AdoptionFinished { adopted } => {
-                tracing::info!(adopted, "looked for instances of an earlier life");
-                self.found_all();
-            }
-            SupervisorEvent::Exited { key, run, exit } => self.exited(key, run, exit),
-            SupervisorEvent::ShimLost { key, run } => {
-                if let Some(live) = self.current(&key, run) {
-                    live.close();
-                }
-                self.step(Event::ShimLost { key, run });
-            }
-            SupervisorEvent::Memory {
-                key,
-                run,
-                rss_bytes,
-                processes,
-            } => self.sampled(key, run, rss_bytes, processes),
-        }
     }
 
     /// What connections and tasks report.
@@ -210,7 +168,7 @@ impl Driver {
         }
     }
 
-    fn started(&mut self, key: SlotKey, run: Run, pid: u32, io: InstanceIo) {
+    pub(super) fn started(&mut self, key: SlotKey, run: Run, pid: u32, io: InstanceIo) {
         let Some(live) = self.current(&key, run) else {
             // Nobody waits for this run any more; the core asks for its end when it hears of it.
             return self.step(Event::Spawned { key, run, pid });
@@ -334,67 +292,6 @@ impl Driver {
         });
     }
 
-    fn exited(&mut self, key: SlotKey, run: Run, exit: SlotExit) {
-        let live = self.forget(&key, run);
-        let in_flight = live.as_ref().and_then(|live| live.upstream.as_ref());
-        let evidence = Evidence {
-            in_flight: in_flight.map_or_else(Vec::new, |upstream| {
-                let calls = upstream.methods_in_flight();
-                calls
-                    .into_iter()
-                    .take(IN_FLIGHT_KEPT)
-                    .map(|call| call.what)
-                    .collect()
-            }),
-            memory_bytes: exit
-                .rss_bytes
-                .or_else(|| live.as_ref().and_then(|live| live.memory_bytes)),
-            stderr_tail: exit.stderr_tail,
-        };
-        if let Some(live) = live {
-            live.close();
-        }
-        if !exit.survivors.is_empty() {
-            tracing::error!(
-                instance = %key.instance,
-                reason = ?exit.survivors,
-                "processes outlived SIGKILL; they wait for the kernel"
-            );
-        }
-        let exit = match exit.exit {
-            Some(router_supervisor::Exit::Code(code)) => Exit::Code(code),
-            Some(router_supervisor::Exit::Signal(signal)) => Exit::Signal(signal),
-            None => Exit::Unknown,
-        };
-        self.step(Event::Exited {
-            key,
-            run,
-            exit,
-            evidence,
-        });
-    }
-
-    fn sampled(&mut self, key: SlotKey, run: Run, rss_bytes: u64, processes: u32) {
-        let figures = self.parts.rooms.figures(&key.instance);
-        let Some(live) = self.current(&key, run) else {
-            return;
-        };
-        live.memory_bytes = Some(rss_bytes);
-        let upstream = live.upstream.as_ref();
-        let sample = Sample {
-            memory_bytes: Some(rss_bytes),
-            processes,
-            in_flight: upstream.map_or(0, |upstream| {
-                u32::try_from(upstream.in_flight()).unwrap_or(u32::MAX)
-            }),
-            answered_ago_ms: upstream.map(|upstream| millis(upstream.silent_for())),
-            window_requests: figures.requests,
-            window_errors: figures.errors,
-            window_p95_ms: figures.p95_ms,
-        };
-        self.step(Event::Sampled { key, run, sample });
-    }
-
     fn relist(&self, key: SlotKey, run: Run) {
         let Some(upstream) = self.upstream(&key, run) else {
             return;
@@ -415,34 +312,6 @@ impl Driver {
         });
     }
 
-    /// The next router need not keep this run.
-    pub(super) fn note_unwanted(&mut self, key: &SlotKey, run: Run) {
-        if let Some(live) = self.current(key, run)
-            && live.kept.wanted
-        {
-            live.kept.wanted = false;
-            let blob = live.kept.to_bytes();
-            self.parts.supervisor.put_blob(key, run, blob);
-        }
-    }
-
-    pub(super) fn keep_baseline(&mut self, key: &SlotKey, tools: Vec<String>) {
-        if let Some(live) = self.live.get_mut(key) {
-            live.kept.baseline = Some(tools);
-            let (run, blob) = (live.run, live.kept.to_bytes());
-            self.parts.supervisor.put_blob(key, run, blob);
-        }
-    }
-
-    pub(super) fn forget_baselines(&mut self, instance: &InstanceId) {
-        for (key, live) in &mut self.live {
-            if key.instance == *instance && live.kept.baseline.take().is_some() {
-                let blob = live.kept.to_bytes();
-                self.parts.supervisor.put_blob(key, live.run, blob);
-            }
-        }
-    }
-
     /// Lets go of a run that outlives the router: the descriptors are closed first.
     pub(super) fn release(&mut self, key: &SlotKey, run: Run) {
         let live = self.forget(key, run);
@@ -458,7 +327,7 @@ impl Driver {
         });
     }
 
-    fn forget(&mut self, key: &SlotKey, run: Run) -> Option<Live> {
+    pub(super) fn forget(&mut self, key: &SlotKey, run: Run) -> Option<Live> {
         self.current(key, run)?;
         self.live.remove(key)
     }
@@ -484,9 +353,6 @@ impl Driver {
 
 /// How long a connection may take to let go of its descriptors.
 const LET_GO: Duration = Duration::from_secs(2);
-
-/// Methods in flight that are kept as evidence.
-const IN_FLIGHT_KEPT: usize = 50;
 
 impl Waits {
     /// For a survivor whose definition is gone: it is only being stopped.

@@ -1,7 +1,10 @@
 //! What the router leaves with a slot's shim, so that the next router can go on where this one ends.
 
+use router_core::{InstanceId, Run, SlotKey};
 use router_upstream::Handshake;
 use serde::{Deserialize, Serialize};
+
+use super::Driver;
 
 /// The layout of the blob. A router that meets another one starts the handshake over.
 const LAYOUT: u32 = 1;
@@ -50,6 +53,36 @@ impl Kept {
     pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let kept: Self = serde_json::from_slice(bytes).ok()?;
         (kept.layout == LAYOUT).then_some(kept)
+    }
+}
+
+impl Driver {
+    /// The next router need not keep this run.
+    pub(super) fn note_unwanted(&mut self, key: &SlotKey, run: Run) {
+        if let Some(live) = self.current(key, run)
+            && live.kept.wanted
+        {
+            live.kept.wanted = false;
+            let blob = live.kept.to_bytes();
+            self.parts.supervisor.put_blob(key, run, blob);
+        }
+    }
+
+    pub(super) fn keep_baseline(&mut self, key: &SlotKey, tools: Vec<String>) {
+        if let Some(live) = self.live.get_mut(key) {
+            live.kept.baseline = Some(tools);
+            let (run, blob) = (live.run, live.kept.to_bytes());
+            self.parts.supervisor.put_blob(key, run, blob);
+        }
+    }
+
+    pub(super) fn forget_baselines(&mut self, instance: &InstanceId) {
+        for (key, live) in &mut self.live {
+            if key.instance == *instance && live.kept.baseline.take().is_some() {
+                let blob = live.kept.to_bytes();
+                self.parts.supervisor.put_blob(key, live.run, blob);
+            }
+        }
     }
 }
 

@@ -1,0 +1,115 @@
+//! What the supervisor reports, in the core's words.
+
+use router_core::{
+    Run, SlotKey,
+    event::{Event, Evidence, Exit, Sample},
+};
+use router_supervisor::{SlotExit, SupervisorEvent};
+
+use super::Driver;
+use crate::clock::millis;
+
+/// Methods in flight that are kept as evidence.
+const IN_FLIGHT_KEPT: usize = 50;
+
+impl Driver {
+    /// What a supervisor reports, in the core's words.
+    pub(super) fn supervised(&mut self, event: SupervisorEvent) {
+        match event {
+            SupervisorEvent::Started { key, run, pid, io } => self.started(key, run, pid, io),
+            SupervisorEvent::SpawnFailed { key, run, error } => {
+                self.forget(&key, run);
+                self.step(Event::SpawnFailed { key, run, error });
+            }
+            SupervisorEvent::Adopted { key, run, adoption } => self.found(key, run, adoption),
+            SupervisorEvent::HeldElsewhere {
+                key,
+                router_id,
+                pid,
+            } => tracing::warn!(
+                instance = %key.instance,
+                reason = %router_id,
+                pid,
+                "an instance is held by another router"
+            ),
+            SupervisorEvent::AdoptionFinished { adopted } => {
+                tracing::info!(adopted, "looked for instances of an earlier life");
+                self.found_all();
+            }
+            SupervisorEvent::Exited { key, run, exit } => self.exited(key, run, exit),
+            SupervisorEvent::ShimLost { key, run } => {
+                if let Some(live) = self.current(&key, run) {
+                    live.close();
+                }
+                self.step(Event::ShimLost { key, run });
+            }
+            SupervisorEvent::Memory {
+                key,
+                run,
+                rss_bytes,
+                processes,
+            } => self.sampled(key, run, rss_bytes, processes),
+        }
+    }
+
+    fn exited(&mut self, key: SlotKey, run: Run, exit: SlotExit) {
+        let live = self.forget(&key, run);
+        let in_flight = live.as_ref().and_then(|live| live.upstream.as_ref());
+        let evidence = Evidence {
+            in_flight: in_flight.map_or_else(Vec::new, |upstream| {
+                let calls = upstream.methods_in_flight();
+                calls
+                    .into_iter()
+                    .take(IN_FLIGHT_KEPT)
+                    .map(|call| call.what)
+                    .collect()
+            }),
+            memory_bytes: exit
+                .rss_bytes
+                .or_else(|| live.as_ref().and_then(|live| live.memory_bytes)),
+            stderr_tail: exit.stderr_tail,
+        };
+        if let Some(live) = live {
+            live.close();
+        }
+        if !exit.survivors.is_empty() {
+            tracing::error!(
+                instance = %key.instance,
+                reason = ?exit.survivors,
+                "processes outlived SIGKILL; they wait for the kernel"
+            );
+        }
+        let exit = match exit.exit {
+            Some(router_supervisor::Exit::Code(code)) => Exit::Code(code),
+            Some(router_supervisor::Exit::Signal(signal)) => Exit::Signal(signal),
+            None => Exit::Unknown,
+        };
+        self.step(Event::Exited {
+            key,
+            run,
+            exit,
+            evidence,
+        });
+    }
+
+    fn sampled(&mut self, key: SlotKey, run: Run, rss_bytes: u64, processes: u32) {
+        let figures = self.parts.rooms.figures(&key.instance);
+        let Some(live) = self.current(&key, run) else {
+            return;
+        };
+        live.memory_bytes = Some(rss_bytes);
+        let upstream = live.upstream.as_ref();
+        let sample = Sample {
+            memory_bytes: Some(rss_bytes),
+            processes,
+            in_flight: upstream.map_or(0, |upstream| {
+                u32::try_from(upstream.in_flight()).unwrap_or(u32::MAX)
+            }),
+            answered_ago_ms: upstream.map(|upstream| millis(upstream.silent_for())),
+            window_requests: figures.requests,
+            window_errors: figures.errors,
+            window_p95_ms: figures.p95_ms,
+        };
+        self.step(Event::Sampled { key, run, sample });
+    }
+}
