@@ -10,6 +10,7 @@
 use std::time::Duration;
 
 use router_tests::{Config, Load, Router, Session, load::Plan, peers, processes, until};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(30);
@@ -89,6 +90,67 @@ async fn a_killed_router_comes_back_to_the_same_processes_and_sessions() {
     }
     load.stop().await;
     assert_eq!(router.instance("echo").await["restarts"], 0);
+    router.end().await;
+}
+
+/// What a process has given to the system to write so far, in bytes (proc(5), `io`).
+fn written(pid: i32) -> u64 {
+    let io = std::fs::read_to_string(format!("/proc/{pid}/io")).unwrap();
+    let figure = io.lines().find_map(|line| line.strip_prefix("wchar: "));
+    figure.unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_router_killed_in_the_middle_of_a_megabyte_leaves_servers_that_still_understand() {
+    let project = tempfile::tempdir().unwrap();
+    peers::copy_project("demo", project.path());
+    let servers = [
+        peers::echo().named("echo"),
+        peers::bundled(project.path()).named("bundled"),
+        peers::everything().named("everything"),
+    ];
+    let mut config = Config::new();
+    for server in servers {
+        config = config.server(server.autostart().with("on_router_exit = \"keep\""));
+    }
+    let mut router = Router::start(&config).await;
+    for id in ["echo", "bundled", "everything"] {
+        let pid = pid_of(&router.ready(id).await);
+        let mut session = router.session(id).await;
+        let tools = session.ask("tools/list", &json!({})).await;
+        // It does not read, so that a pipe's worth of the line is written and the rest waits.
+        processes::signal(pid, Signal::STOP);
+        let before = written(router.pid());
+        let message = json!({"jsonrpc": "2.0", "id": 77, "method": "tools/call",
+            "params": {"name": "echo", "arguments": {"message": "x".repeat(1 << 20)}}});
+        let asking = tokio::spawn({
+            let session = session.clone();
+            async move { session.try_post(&message).await.is_ok() }
+        });
+        until("the line to be half written", SOON, async || {
+            match written(router.pid()) - before {
+                65_536.. => Ok(()),
+                bytes => Err(format!("{bytes} bytes")),
+            }
+        })
+        .await;
+        router.kill().await;
+        assert!(!asking.await.unwrap(), "{id}: it was answered");
+        processes::signal(pid, Signal::CONT);
+        router.start_again().await;
+        assert_eq!(
+            pid_of(&router.ready(id).await),
+            pid,
+            "{id}\n{}",
+            router.tail()
+        );
+        assert_eq!(
+            session.ask("tools/list", &json!({})).await["result"],
+            tools["result"],
+            "{id}"
+        );
+        assert_eq!(router.instance(id).await["restarts"], 0, "{id}");
+    }
     router.end().await;
 }
 
