@@ -64,7 +64,7 @@ pub enum EnvelopeError {
     #[error("message nests deeper than {DEPTH_MAX} levels")]
     TooDeep,
     /// Several messages in one array.
-    #[error("batches are not served: send one message at a time")]
+    #[error("message is a batch, which only protocol 2025-03-26 has: send one message at a time")]
     Batch,
     /// Not JSON.
     #[error("message is not JSON: {reason}")]
