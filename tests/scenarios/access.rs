@@ -9,7 +9,8 @@
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode, header::HeaderMap};
-use router_tests::{Config, Router, Session, mcp, peers};
+use router_tests::{Config, Router, Session, mcp, peers, processes};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(10);
@@ -264,7 +265,7 @@ async fn every_mutation_leaves_a_row_and_a_line() {
         .ask(Method::POST, "/api/instances", Some(&definition))
         .await;
     assert_eq!(status, 201, "{made}");
-    let deeds: [(Method, &str, Option<Value>, &str, &str); 9] = [
+    let deeds: [(Method, &str, Option<Value>, &str, &str); 10] = [
         (
             Method::POST,
             "/api/instances/another/spawn",
@@ -301,6 +302,13 @@ async fn every_mutation_leaves_a_row_and_a_line() {
             "another",
         ),
         (
+            Method::POST,
+            "/api/instances/another/breaker/reset",
+            None,
+            "breaker.reset",
+            "another",
+        ),
+        (
             Method::DELETE,
             "/api/instances/another",
             None,
@@ -333,6 +341,15 @@ async fn every_mutation_leaves_a_row_and_a_line() {
         let (status, answer) = router.ask(method.clone(), path, body.as_ref()).await;
         assert!(status.is_success(), "{method} {path}: {status} {answer}");
     }
+    // The other way to reload, and what the router does by itself.
+    processes::signal(router.pid(), Signal::HUP);
+    for words in [
+        ["AUDIT", "instance.register", "another"],
+        ["AUDIT", "config.reload", "SIGHUP"],
+        ["AUDIT", "router.start", "ok"],
+    ] {
+        router.logged(&words, SOON).await;
+    }
     // One that is defined in the file is removed there.
     let (status, conflict) = router
         .ask(Method::DELETE, "/api/instances/echo", None)
@@ -343,10 +360,16 @@ async fn every_mutation_leaves_a_row_and_a_line() {
     for (_, path, _, action, target) in &deeds {
         let row = rows
             .iter()
-            .find(|row| row["action"] == *action && row["target"] == *target);
+            .find(|row| row["action"] == *action && row["target"] == *target && row["from"] != "");
         let row = row.unwrap_or_else(|| panic!("{path}: no row {action} {target} in {page}"));
         assert_eq!(row["result"], "ok", "{row}");
         assert_eq!(row["actor"], "loopback", "{row}");
+        assert!(
+            row["from"]
+                .as_str()
+                .is_some_and(|from| from.starts_with("127.0.0.1")),
+            "{row}"
+        );
         router.logged(&["AUDIT", action], SOON).await;
     }
     let refused = rows
