@@ -97,11 +97,11 @@ async fn messages_that_are_none_get_an_error_each() {
         (b"{\"jsonrpc\":\"2.0\",".to_vec(), -32700, "not JSON"),
         (vec![0xff; 100], -32700, "UTF-8"),
         (deep.into_bytes(), -32700, "deeper"),
-        (b"[]".to_vec(), -32600, "batches"),
+        (b"[]".to_vec(), -32600, "is a batch"),
         (
             br#"[{"jsonrpc":"2.0","id":1,"method":"ping"}]"#.to_vec(),
             -32600,
-            "batches",
+            "is a batch",
         ),
         (b"{}".to_vec(), -32600, "no JSON-RPC 2.0"),
         (
