@@ -445,3 +445,20 @@ fn an_instance_in_json_is_judged_as_one_in_the_file() {
         "{faults}"
     );
 }
+
+#[test]
+fn no_instance_may_be_called_as_the_routers_log_is() {
+    let config = good(SHIPPED);
+    let judged = |id: &str| {
+        let body =
+            format!(r#"{{"id": "{id}", "template": "godot", "vars": {{"project_path": "/g"}}}}"#);
+        parse_instance_json(&body, &config).map_err(|faults| faults.to_string())
+    };
+    for id in ["godot-mcp-router", "godot-mcp-router.2026-11-24"] {
+        let faults = judged(id).unwrap_err();
+        assert!(faults.contains("the router's own log"), "{faults}");
+    }
+    for id in ["godot-mcp-router-2", "godot"] {
+        assert!(judged(id).is_ok(), "{id}");
+    }
+}
