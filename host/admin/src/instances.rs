@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Extension, Json,
     extract::{
-        Path, Query, State,
+        Query, State,
         rejection::{JsonRejection, QueryRejection},
     },
     http::{HeaderValue, StatusCode, header},
@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use crate::{
     Operations, Problem,
     audit::{Calling, audited},
+    problem::Path,
     render,
 };
 

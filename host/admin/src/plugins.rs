@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use axum::{
     Extension, Json,
-    extract::{Path, State},
+    extract::State,
     response::{IntoResponse, Response},
 };
 
 use crate::{
     Operations, Problem,
     audit::{Calling, audited},
+    problem::Path,
 };
 
 /// `GET /api/plugins`.

@@ -344,6 +344,8 @@ async fn refusals_are_problems_that_say_what_to_do_and_are_audited() {
         assert!(answer.text.contains(word), "{path}: {}", answer.text);
         assert_eq!(answer.json()["status"], status);
     };
+    check("GET", "/api/instances/%ff", "", 400, "UTF-8").await;
+    check("GET", "/api/plugins/%ff", "", 400, "UTF-8").await;
     check(
         "GET",
         "/api/instances/none",
