@@ -82,8 +82,11 @@ impl Plan {
 }
 
 fn log_path(config: &Config, key: &SlotKey) -> String {
-    let path =
-        godot_mcp_shim::paths::current_log(&config.logging.dir, key.instance.as_str(), key.slot);
+    let path = godot_mcp_shim::paths::current_log(
+        &config.logging.instances_dir(),
+        key.instance.as_str(),
+        key.slot,
+    );
     path.display().to_string()
 }
 

@@ -7,9 +7,8 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use subtle::ConditionallySelectable;
-
 use router_core::Role;
+use subtle::ConditionallySelectable;
 
 use crate::{
     authority::{Authority, Origin},

@@ -7,7 +7,7 @@ use crate::{reader::Section, value::PathText};
 /// `[logging]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Logging {
-    /// Where `godot-mcp-router.log` and the instances' logs are.
+    /// Where `godot-mcp-router.log` is.
     pub dir: PathBuf,
     /// Which lines are written.
     pub level: LogFilter,
@@ -88,6 +88,12 @@ impl fmt::Display for LogFilter {
 }
 
 impl Logging {
+    /// Where each instance has its log: away from the router's own, so that no id can be taken for its name.
+    #[must_use]
+    pub fn instances_dir(&self) -> PathBuf {
+        self.dir.join("instances")
+    }
+
     pub(crate) fn read(root: &Section<'_, '_>) -> Self {
         let section = root.child("logging");
         let working_dir = root.reader.environment.working_dir();

@@ -50,6 +50,8 @@ pub enum UnavailableKind {
     CrashLoop,
     /// It is being stopped.
     Draining,
+    /// It is being stopped for good.
+    Removing,
     /// The router is ending.
     ShuttingDown,
 }
@@ -62,7 +64,7 @@ impl UnavailableKind {
             Self::Stopped => "stopped",
             Self::Backoff => "backoff",
             Self::CrashLoop => "crash_loop",
-            Self::Draining => "draining",
+            Self::Draining | Self::Removing => "draining",
             Self::ShuttingDown => "shutting_down",
         }
     }
@@ -94,6 +96,9 @@ impl Unavailable {
                 "It stays so until POST /api/instances/{instance}/restart; its crashes are at /api/instances/{instance}/crashes."
             ),
             (UnavailableKind::Draining, _) => "Try again in a few seconds.".to_owned(),
+            (UnavailableKind::Removing, _) => {
+                "It serves no more requests unless it is defined anew.".to_owned()
+            }
             (UnavailableKind::ShuttingDown, _) => "Try again once the router is back.".to_owned(),
         };
         format!("Instance {instance}: {}. {next}", self.reason)
@@ -129,6 +134,7 @@ mod tests {
                 "until POST /api/instances/demo/restart",
             ),
             (UnavailableKind::Draining, None, "in a few seconds"),
+            (UnavailableKind::Removing, None, "no more requests"),
             (
                 UnavailableKind::ShuttingDown,
                 None,

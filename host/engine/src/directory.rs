@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use crate::contract::Misfit;
 
 /// Most plugins: each keeps a store ahead.
-const PLUGINS_MAX: usize = 64;
+pub(crate) const PLUGINS_MAX: usize = 64;
 
 /// Ten ticks of the slowest common kernel clock (100 Hz).
 const SETTLED_AFTER: Duration = Duration::from_millis(100);

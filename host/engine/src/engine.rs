@@ -11,12 +11,12 @@ use notify::Watcher as _;
 use parking_lot::Mutex;
 use router_core::health::{HealthFacts, HealthVerdict};
 use serde::Serialize;
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     EngineOptions, PluginSettings,
-    generation::{Failure, Generation, Judged, Spent},
+    generation::{Failure, Judged},
     machine::{Machine, MachineError},
     registry::{EngineEvent, Entry},
     values::Values,
@@ -30,8 +30,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 const SETTLE: Duration = Duration::from_millis(100);
 const SETTLE_MAX: Duration = Duration::from_millis(500);
 
-/// Calls that may wait for the guests' thread; past it the built-in default answers at once.
-const CALLS_MAX: usize = 64;
+/// Calls that may be under way at once, each with a store; past it the built-in default answers at once.
+pub(crate) const CALLS_MAX: usize = 64;
 
 /// Events that may wait to be told. What does not fit is in the listing all the same.
 const EVENTS_MAX: usize = 256;
@@ -82,12 +82,23 @@ impl Shared {
         }
     }
 
-    /// One call, and what it leaves behind. `None`: no such policy, one in quarantine, or too many calls at once.
-    async fn judge(&self, policy: &str, facts: HealthFacts) -> Option<Asked> {
-        let _permit = self.calls.try_acquire().ok()?;
+    /// One call, from its store to the next one's. Tells the answer as soon as it is there; without telling it ends where there
+    /// is no such policy, one in quarantine, or too many calls at once.
+    async fn judge(
+        &self,
+        policy: &str,
+        facts: HealthFacts,
+        tell: impl FnOnce(Result<HealthVerdict, Failure>),
+    ) {
+        let Ok(_permit) = self.calls.try_acquire() else {
+            return;
+        };
         let generation = {
             let mut plugins = self.plugins.lock();
-            plugins.get_mut(policy)?.generation_for_call()?
+            plugins.get_mut(policy).and_then(Entry::generation_for_call)
+        };
+        let Some(generation) = generation else {
+            return;
         };
         let Judged {
             answer,
@@ -102,30 +113,11 @@ impl Shared {
         if let Some(event) = event {
             self.tell(event);
         }
-        Some(Asked {
-            answer,
-            rest: Rest { generation, spent },
-        })
-    }
-}
-
-/// A call that is over.
-struct Asked {
-    answer: Result<HealthVerdict, Failure>,
-    rest: Rest,
-}
-
-/// What is left to do after a call.
-struct Rest {
-    generation: Arc<Generation>,
-    spent: Option<Spent>,
-}
-
-impl Rest {
-    /// Clears the call's store, then makes the next one: in this order it gets the same memory, which is warm.
-    async fn tidy(self) {
-        drop(self.spent);
-        self.generation.refill().await;
+        tell(answer);
+        // Clearing the store takes as long as the call did: whoever waits has the answer by now. But it is done before the next
+        // call, so that there are never more stores than calls; and before the next store is made, which then gets warm memory.
+        drop(spent);
+        generation.refill().await;
     }
 }
 
@@ -168,13 +160,12 @@ impl Engine {
     ) -> Option<Result<HealthVerdict, Failure>> {
         let shared = Arc::clone(&self.shared);
         let policy = policy.to_owned();
-        let call = async move {
-            let asked = shared.judge(&policy, facts).await?;
-            // The call's store is cleared, and the next one made, while this answer is on its way.
-            tokio::spawn(asked.rest.tidy());
-            Some(asked.answer)
-        };
-        self.shared.machine.runtime.spawn(call).await.ok()?
+        let (tell, told) = oneshot::channel();
+        // An answer that nobody waits for any more counts like any other.
+        let tell = |answer| drop(tell.send(answer));
+        let call = async move { shared.judge(&policy, facts, tell).await };
+        self.shared.machine.runtime.spawn(call);
+        told.await.ok()
     }
 
     /// How long a call takes, recording included, so many times, in microseconds. For measuring tools.
@@ -191,10 +182,10 @@ impl Engine {
             for _ in 0..times {
                 let facts = facts.clone();
                 let begun = std::time::Instant::now();
-                let asked = shared.judge(&policy, facts).await?;
-                micros.push(begun.elapsed().as_secs_f64() * 1e6);
-                asked.answer.as_ref().ok()?;
-                asked.rest.tidy().await;
+                let mut took = None;
+                let tell = |answer: Result<_, _>| took = answer.ok().map(|_| begun.elapsed());
+                shared.judge(&policy, facts, tell).await;
+                micros.push(took?.as_secs_f64() * 1e6);
             }
             Some(micros)
         };

@@ -80,15 +80,10 @@ impl FailureKind {
     }
 }
 
-/// A store with its guest, ready to be asked once.
-struct Ready {
+/// A store with its guest, to be asked once.
+pub(crate) struct Ready {
     store: Store<Guest>,
     guest: HealthPolicy,
-}
-
-/// The store of a call that is over. Clearing it takes as long as the call did: whoever has waited for the answer gets it first.
-pub(crate) struct Spent {
-    _ready: Ready,
 }
 
 /// What came of one call.
@@ -96,7 +91,8 @@ pub(crate) struct Judged {
     pub(crate) answer: Result<HealthVerdict, Failure>,
     /// How long the call took, with the way of facts and verdict in and out.
     pub(crate) took: Duration,
-    pub(crate) spent: Option<Spent>,
+    /// The store that it had.
+    pub(crate) spent: Option<Ready>,
 }
 
 /// See the module.
@@ -234,7 +230,7 @@ impl Generation {
         Judged {
             answer: answer.map(heard),
             took: begun.elapsed(),
-            spent: Some(Spent { _ready: ready }),
+            spent: Some(ready),
         }
     }
 

@@ -17,13 +17,18 @@ use wasmtime::{
     component::Linker,
 };
 
-use crate::guest::{Guest, linker};
+use crate::{
+    directory::PLUGINS_MAX,
+    engine::CALLS_MAX,
+    guest::{Guest, linker},
+};
 
 /// How often a running guest is interrupted: to look at its deadline, and to let others run.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
 
-/// Stores that may exist at once: one kept ahead per plugin, and those in use. Each reserves address space, not memory.
-const STORES_MAX: u32 = 128;
+/// Stores that may exist at once: those of calls, one kept ahead per plugin, and one of each plugin's generation before or of its
+/// candidate. Each reserves address space, not memory.
+const STORES_MAX: u32 = (CALLS_MAX + 2 * PLUGINS_MAX) as u32;
 
 /// What the pool lets a memory grow to: as far as 32 bits reach, which costs address space only. The bound that counts is the
 /// store's ([`crate::Limits`]), and a reload may change it.

@@ -83,18 +83,25 @@ pub(crate) fn check_accepts_events(headers: &HeaderMap) -> Result<(), Fault> {
     }))
 }
 
+/// Whether a media type is acceptable: by the weight of the range that names it most precisely (RFC 9110 §12.5.1).
 fn accepts(headers: &HeaderMap, kind: &str, subtype: &str) -> bool {
-    headers.get_all(header::ACCEPT).iter().any(|value| {
-        let value = value.to_str().unwrap_or_default();
-        value.split(',').any(|range| {
-            let media = range.split(';').next().unwrap_or_default().trim();
-            let Some((k, s)) = media.split_once('/') else {
-                return false;
-            };
-            (k == "*" && s == "*")
-                || (k.eq_ignore_ascii_case(kind) && (s == "*" || s.eq_ignore_ascii_case(subtype)))
-        })
-    })
+    let values = headers.get_all(header::ACCEPT).iter();
+    let ranges = values.flat_map(|value| value.to_str().unwrap_or_default().split(','));
+    let matching = ranges.filter_map(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let precision = match parts.next()?.split_once('/')? {
+            ("*", "*") => 0,
+            (k, "*") if k.eq_ignore_ascii_case(kind) => 1,
+            (k, s) if k.eq_ignore_ascii_case(kind) && s.eq_ignore_ascii_case(subtype) => 2,
+            _ => return None,
+        };
+        let is_weight_of_zero = |part: &str| {
+            let weight = part.strip_prefix("q=").or_else(|| part.strip_prefix("Q="));
+            weight.is_some_and(|weight| weight.parse() == Ok(0.0))
+        };
+        Some((precision, !parts.any(is_weight_of_zero)))
+    });
+    matching.max().is_some_and(|(_, is_wanted)| is_wanted)
 }
 
 fn percent_decoded(text: &str) -> String {

@@ -72,7 +72,11 @@ async fn processes(config: &Config) -> Vec<(&'static str, Finding)> {
     let (events, _from) = mpsc::channel(1);
     let options = SupervisorConfig {
         use_cgroup: config.instances.use_cgroup,
-        ..SupervisorConfig::new(&config.instances.socket_dir, &config.logging.dir, "doctor")
+        ..SupervisorConfig::new(
+            &config.instances.socket_dir,
+            config.logging.instances_dir(),
+            "doctor",
+        )
     };
     let supervisor = match Supervisor::new(options, events) {
         Ok(supervisor) => supervisor,

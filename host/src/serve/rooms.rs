@@ -76,7 +76,7 @@ pub(super) fn supervisor_config(config: &Config, data_dir: &DataDir) -> Supervis
         use_cgroup: instances.use_cgroup,
         ..SupervisorConfig::new(
             &instances.socket_dir,
-            &config.logging.dir,
+            config.logging.instances_dir(),
             data_dir.router_id(),
         )
     }

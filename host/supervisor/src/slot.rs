@@ -150,7 +150,9 @@ impl Attendant {
     async fn tidy_after(&self, held: &Held) {
         let lock = self.lock_of_the_dead(&held.lock_path).await;
         if let Some((lock, record)) = lock
-            && record.is_none_or(|record| record.run == held.run.0)
+            && record.is_none_or(|record| {
+                record.run == held.run.0 && record.router_id == self.around.config.router_id
+            })
         {
             lock.remove();
         }

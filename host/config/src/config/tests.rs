@@ -447,18 +447,12 @@ fn an_instance_in_json_is_judged_as_one_in_the_file() {
 }
 
 #[test]
-fn no_instance_may_be_called_as_the_routers_log_is() {
+fn a_definition_that_is_nested_too_deep_is_refused_in_few_words() {
     let config = good(SHIPPED);
-    let judged = |id: &str| {
-        let body =
-            format!(r#"{{"id": "{id}", "template": "godot", "vars": {{"project_path": "/g"}}}}"#);
-        parse_instance_json(&body, &config).map_err(|faults| faults.to_string())
-    };
-    for id in ["godot-mcp-router", "godot-mcp-router.2026-11-24"] {
-        let faults = judged(id).unwrap_err();
-        assert!(faults.contains("the router's own log"), "{faults}");
-    }
-    for id in ["godot-mcp-router-2", "godot"] {
-        assert!(judged(id).is_ok(), "{id}");
+    for depth in [100, 5_000] {
+        let (open, close) = ("[".repeat(depth), "]".repeat(depth));
+        let body = format!(r#"{{"id": "deep", "template": "godot", "args": {open}{close}}}"#);
+        let faults = parse_instance_json(&body, &config).unwrap_err().to_string();
+        assert!(faults.len() < 1_000, "{depth}: {faults}");
     }
 }

@@ -111,12 +111,6 @@ parsed_values! {
 }
 
 /// An id may be a number in JSON, as the API shows it.
-/// Logs of instances stand beside the router's, `godot-mcp-router.log`, and those are rotated to `godot-mcp-router.DAY.log`.
-fn is_reserved(id: &str) -> bool {
-    let rest = id.strip_prefix("godot-mcp-router");
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-}
-
 impl Value for InstanceId {
     const SHAPE: Shape = Shape::Text;
     fn read(raw: &Raw) -> Result<Self, Vec<Refusal>> {
@@ -126,19 +120,9 @@ impl Value for InstanceId {
             Raw::Integer(number) if *number >= 0 => Some(Raw::Text(number.to_string())),
             _ => None,
         };
-        let id = parsed(number.as_ref().unwrap_or(raw), REMEDY, |text| {
+        parsed(number.as_ref().unwrap_or(raw), REMEDY, |text| {
             Self::parse(text).map_err(|_| format!("{} is not an instance id", quoted(text)))
-        })?;
-        if is_reserved(id.as_str()) {
-            return Err(vec![Refusal::new(
-                format!(
-                    "{} is the name of the router's own log",
-                    quoted(id.as_str())
-                ),
-                "choose another id",
-            )]);
-        }
-        Ok(id)
+        })
     }
     fn show(&self) -> String {
         self.to_string().show()

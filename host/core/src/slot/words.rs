@@ -139,7 +139,7 @@ impl Slot {
                 unavailable(UnavailableKind::CrashLoop, &reason, *retry_at_ms)
             }
             Phase::Stopping(..) if mandate.removed => {
-                unavailable(UnavailableKind::Draining, "it is being removed", None)
+                unavailable(UnavailableKind::Removing, "it is being removed", None)
             }
             Phase::Stopping(_, stop) => match &stop.failure {
                 Some(failure) if !stop.forgiven => {

@@ -4,7 +4,7 @@ use std::{fs, io::Write as _, time::Duration};
 
 use router_engine::{EngineEvent, PluginSettings};
 
-use crate::world::{World, guest, settings};
+use crate::world::{World, facts, guest, settings};
 
 const NAME: &str = "default-health";
 
@@ -27,10 +27,7 @@ fn variant(tag: u8) -> Vec<u8> {
 async fn the_bundled_policy_judges_as_the_built_in_default() {
     let world = loaded().await;
     let verdict = world.judge(NAME).await.unwrap().unwrap();
-    assert_eq!(
-        verdict,
-        router_core::health::builtin(&crate::world::facts())
-    );
+    assert_eq!(verdict, router_core::health::builtin(&facts()));
     let view = world.view(NAME);
     assert_eq!((view.state, view.generation, view.calls), ("serving", 1, 1));
     assert!(view.call_micros.p50.unwrap() > 0.0);
@@ -329,6 +326,28 @@ async fn a_file_past_the_bound_is_not_read() {
     world.engine.reconfigure(PluginSettings::default()).await;
     assert_eq!(world.swapped(NAME).await, 1);
     assert!(world.view(NAME).candidate.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fleet_that_is_judged_at_once_gets_an_answer_each() {
+    let mut world = World::new(settings("hostile-health", "mode = 'loop'"));
+    for name in [NAME, "hostile-health"] {
+        world.put(name, &guest(name));
+        assert_eq!(world.swapped(name).await, 1);
+    }
+    let ask = |policy: &'static str| {
+        let engine = world.engine.clone();
+        tokio::spawn(async move { engine.judge(policy, facts()).await })
+    };
+    // While one call uses up its time, all the others come to wait behind it.
+    let slow = ask("hostile-health");
+    let asked: Vec<_> = (0..1_000).map(|_| ask(NAME)).collect();
+    for (at, answer) in asked.into_iter().enumerate() {
+        let answer = answer.await.unwrap();
+        assert!(matches!(answer, Some(Ok(_))), "call {at}: {answer:?}");
+    }
+    assert!(matches!(slow.await.unwrap(), Some(Err(_))));
+    assert_eq!(world.view(NAME).failures, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

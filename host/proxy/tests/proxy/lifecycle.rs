@@ -285,6 +285,7 @@ async fn states_that_serve_nobody_say_so() {
             "/crashes",
         ),
         (UnavailableKind::Draining, None, "draining", "Try again"),
+        (UnavailableKind::Removing, None, "draining", "no more"),
         (
             UnavailableKind::ShuttingDown,
             None,

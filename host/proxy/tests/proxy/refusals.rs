@@ -38,6 +38,18 @@ async fn headers_must_be_what_the_transport_asks_for() {
             "2025-11-25",
             406,
         ),
+        (
+            Some("application/json"),
+            Some("application/json;q=0, */*"),
+            "2025-11-25",
+            406,
+        ),
+        (
+            Some("application/json"),
+            Some("application/json;q=0.5, */*;q=0, text/*"),
+            "2025-11-25",
+            200,
+        ),
         (Some("application/json"), Some(both), "2019-01-01", 400),
         (Some("application/json"), Some("*/*"), "2025-03-26", 200),
         (
