@@ -120,7 +120,9 @@ pub enum Action {
     RecordCrash(Box<CrashRecord>),
     /// Clear the kept crash evidence, the baseline in the shim's blob and the like. What a running run needs to be adopted stays.
     ClearState(InstanceId),
-    /// Keep this tool list (sorted) as the one that later runs are compared with.
+    /// Keep this tool list (sorted) with the slot's present run, as the one that it and later runs are compared with: whoever
+    /// adopts the run gives it back in [`crate::event::Adopted::baseline`]. Comes with the `Spawn` where there is one already,
+    /// and whenever another one is to be kept.
     KeepBaseline {
         /// Which slot.
         key: SlotKey,

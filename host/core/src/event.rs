@@ -254,7 +254,7 @@ pub struct Adopted {
     pub digest: u64,
     /// The tools it listed, when its handshake is known to have been answered. `None`: it is still starting.
     pub tools: Option<Vec<String>>,
-    /// The tools of the last good list, from the blob.
+    /// What was kept with it by [`crate::action::Action::KeepBaseline`].
     pub baseline: Option<Vec<String>>,
     /// How long ago it became ready (or was started, when it is not ready).
     pub age_ms: u64,

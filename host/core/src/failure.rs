@@ -27,6 +27,8 @@ pub(crate) enum Failure {
     UpstreamLost(String),
     /// Its memory reached the limit.
     Memory { bytes: u64, limit_bytes: u64 },
+    /// Its tree holds more processes than it may.
+    Processes { count: u32, limit: u32 },
 }
 
 impl Failure {
@@ -58,6 +60,9 @@ impl Failure {
                     mib(bytes),
                     mib(limit_bytes)
                 )
+            }
+            Self::Processes { count, limit } => {
+                format!("its tree grew to {count} processes of {limit} allowed and it was killed")
             }
         };
         // How a process ends that was stopped or killed for its failure is no news; that it ended by itself is.
@@ -187,6 +192,13 @@ mod tests {
                     limit_bytes,
                 },
                 "120 MiB of 100 MiB",
+            ),
+            (
+                Failure::Processes {
+                    count: 65,
+                    limit: 64,
+                },
+                "65 processes of 64",
             ),
         ];
         for (failure, words) in killed {

@@ -112,6 +112,13 @@ impl Fleet {
         (!instance.removed && !instance.unclaimed).then_some(&instance.spec)
     }
 
+    /// All definitions of instances that are not being removed, by id.
+    pub fn specs(&self) -> impl Iterator<Item = &InstanceSpec> {
+        let held = self.instances.values();
+        held.filter(|instance| !instance.removed && !instance.unclaimed)
+            .map(|instance| &instance.spec)
+    }
+
     /// The settings in force.
     #[must_use]
     pub fn settings(&self) -> &Settings {
@@ -424,11 +431,5 @@ impl Fleet {
     pub(crate) fn open_question(&self, key: &SlotKey) -> Option<QuestionId> {
         let instance = self.instances.get(&key.instance)?;
         instance.slots.get(&key.slot)?.open_question()
-    }
-
-    pub(crate) fn is_overdue(&self, id: &InstanceId) -> bool {
-        self.instances
-            .get(id)
-            .is_some_and(|instance| instance.is_overdue(self.bugs))
     }
 }

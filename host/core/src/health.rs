@@ -92,8 +92,8 @@ impl HealthVerdict {
 const SILENT_UNHEALTHY_MS: u64 = 30_000;
 /// Silence past which an instance without work in flight is recycled: it has then missed at least six pings.
 const SILENT_RECYCLE_MS: u64 = 60_000;
-/// The same with work in flight. A single-threaded server answers no ping during a long tool call, so this is longer than the
-/// default time allowed for one.
+/// The same with work in flight. A single-threaded server answers no ping during a long tool call: until then it is busy, which
+/// deserves a look and no more. Longer than the default time allowed for a request.
 const BUSY_RECYCLE_MS: u64 = 330_000;
 /// Unanswered pings in a row that make an instance unhealthy.
 const PINGS_UNHEALTHY: u32 = 3;
@@ -115,14 +115,16 @@ const TOOLS_NAMED_MAX: usize = 5;
 pub fn builtin(facts: &HealthFacts) -> HealthVerdict {
     let mut unhealthy = Vec::new();
     let mut degraded = Vec::new();
-    let silent_s = facts.heartbeat_age_ms / 1_000;
-    if facts.heartbeat_age_ms > SILENT_UNHEALTHY_MS {
-        unhealthy.push(format!("nothing answered for {silent_s} s"));
-    } else if facts.pings_failed >= PINGS_UNHEALTHY {
-        unhealthy.push(format!(
-            "{} pings in a row were not answered",
-            facts.pings_failed
-        ));
+    if let Some(text) = unanswered(facts) {
+        let is_busy = facts.in_flight > 0 && facts.heartbeat_age_ms <= BUSY_RECYCLE_MS;
+        if is_busy {
+            degraded.push(format!(
+                "{text}; {} requests are in flight",
+                facts.in_flight
+            ));
+        } else {
+            unhealthy.push(text);
+        }
     }
     if facts.window_requests >= REQUESTS_MIN {
         let share = facts.window_errors as f64 / facts.window_requests as f64;
@@ -162,6 +164,15 @@ pub fn builtin(facts: &HealthFacts) -> HealthVerdict {
         recycle: facts.heartbeat_age_ms > patience_ms && facts.pings_failed >= PINGS_UNHEALTHY,
         attributes: Vec::new(),
     }
+}
+
+fn unanswered(facts: &HealthFacts) -> Option<String> {
+    if facts.heartbeat_age_ms > SILENT_UNHEALTHY_MS {
+        let silent_s = facts.heartbeat_age_ms / 1_000;
+        return Some(format!("nothing answered for {silent_s} s"));
+    }
+    let failed = facts.pings_failed;
+    (failed >= PINGS_UNHEALTHY).then(|| format!("{failed} pings in a row were not answered"))
 }
 
 fn memory_in_use(facts: &HealthFacts) -> Option<String> {
@@ -236,8 +247,14 @@ mod tests {
         check(Health::Unhealthy, true, "61 s", &|f| {
             (f.heartbeat_age_ms, f.pings_failed) = (61_000, 6);
         });
-        check(Health::Unhealthy, false, "61 s", &|f| {
+        check(Health::Degraded, false, "61 s", &|f| {
             (f.heartbeat_age_ms, f.pings_failed, f.in_flight) = (61_000, 6, 1);
+        });
+        check(Health::Degraded, false, "2 requests are in flight", &|f| {
+            (f.pings_failed, f.in_flight) = (3, 2);
+        });
+        check(Health::Unhealthy, true, "331 s", &|f| {
+            (f.heartbeat_age_ms, f.pings_failed, f.in_flight) = (331_000, 30, 1);
         });
         check(Health::Degraded, false, "501 MiB", &|f| {
             f.memory_bytes = Some(501 << 20);

@@ -218,10 +218,15 @@ impl Instance {
             }
             Verb::ClearState => {
                 for slot in self.slots.values_mut() {
-                    slot.clear_state(now_ms);
+                    slot.clear_state(step);
                 }
-                self.breaker.reset(now_ms);
-                step.out.push(Action::ClearState(self.id().clone()));
+                let is_open = self.breaker.state() == BreakerState::Open;
+                if !(is_open && step.bugs.has(Planted::ClearKeepsOpen)) {
+                    self.breaker.reset(now_ms);
+                }
+                if !step.bugs.has(Planted::ClearKeepsEvidence) {
+                    step.out.push(Action::ClearState(self.id().clone()));
+                }
                 None
             }
             Verb::BreakerIsolate => {

@@ -19,6 +19,8 @@ pub(crate) enum Planted {
     UnclaimedStopped,
     /// Readiness does not mind what can be neither ended nor started.
     StuckIsFine,
+    /// What is being stopped is called stuck before its requests have had their time.
+    OverdueEarly,
     /// Readiness believes that each try of a crashing instance is its cure.
     RetryIsFine,
     /// Every pause is twice as long as it should be.
@@ -59,6 +61,28 @@ pub(crate) enum Planted {
     RecycleUnbounded,
     /// Memory at the limit is tolerated.
     MemoryIgnored,
+    /// So are more processes than allowed.
+    ProcessesIgnored,
+    /// Memory at 90 % is no reason to recycle.
+    MemoryNotRecycled,
+    /// SIGTERM comes together with the request to drain.
+    DrainSkipped,
+    /// The kill comes together with SIGTERM.
+    GraceSkipped,
+    /// A slot without use goes on running.
+    IdleForgotten,
+    /// A tool list that lacks tools is as good as the one before.
+    ShrinkIsFine,
+    /// A run is believed to have the baseline of the one before it kept with it.
+    BaselineNotKept,
+    /// Clearing an instance's state leaves it in back-off or crash loop.
+    ClearKeepsBackoff,
+    /// It leaves the crash evidence.
+    ClearKeepsEvidence,
+    /// It leaves the tools that are missing.
+    ClearKeepsMissing,
+    /// It leaves a breaker OPEN.
+    ClearKeepsOpen,
     /// A reload restarts what did not change.
     ReloadRestarts,
     /// A reload does not restart what changed.

@@ -112,12 +112,23 @@ struct Process {
     spawned: Since,
     ready: Option<Since>,
     memory_bytes: Option<u64>,
+    /// The baseline that is kept with it, for the router that adopts it.
+    kept: Option<Vec<String>>,
 }
 
 impl Process {
     /// Time since it became ready; 0 before.
     fn uptime_ms(&self, now_ms: u64) -> u64 {
         self.ready.map_or(0, |ready| ready.elapsed_ms(now_ms))
+    }
+
+    /// Has the baseline kept with the run, so that whoever adopts it compares with the same one.
+    fn keep_baseline(&mut self, step: &mut Step<'_>, key: &SlotKey, baseline: Option<&[String]>) {
+        if let Some(tools) = baseline.filter(|tools| self.kept.as_deref() != Some(*tools)) {
+            self.kept = Some(tools.to_vec());
+            let (key, tools) = (key.clone(), tools.to_vec());
+            step.out.push(Action::KeepBaseline { key, tools });
+        }
     }
 }
 
@@ -208,13 +219,24 @@ impl Slot {
     }
 
     /// An operator clears its state.
-    pub(crate) fn clear_state(&mut self, now_ms: u64) {
-        self.forgive();
+    pub(crate) fn clear_state(&mut self, step: &Step<'_>) {
+        let is_held_up = matches!(self.phase, Phase::Backoff { .. } | Phase::CrashLoop { .. });
+        if is_held_up && step.bugs.has(Planted::ClearKeepsBackoff) {
+            self.tally.forget();
+        } else {
+            self.forgive();
+        }
         self.baseline = None;
+        if let Some(process) = self.process_mut() {
+            // `Action::ClearState` clears what is kept with the run.
+            process.kept = None;
+        }
         self.last_error = None;
         self.failed_starts_ms.clear();
-        if let Phase::Ready(_, service) = &mut self.phase {
-            service.clear_missing(now_ms);
+        if let Phase::Ready(_, service) = &mut self.phase
+            && !step.bugs.has(Planted::ClearKeepsMissing)
+        {
+            service.clear_missing(step.now_ms);
         }
     }
 
@@ -229,7 +251,10 @@ impl Slot {
     fn forgive(&mut self) {
         self.tally.forget();
         match &mut self.phase {
-            Phase::Backoff { .. } | Phase::CrashLoop { .. } => self.phase = Phase::Down,
+            Phase::Backoff { .. } | Phase::CrashLoop { .. } => {
+                self.phase = Phase::Down;
+                self.explain(String::new(), None);
+            }
             Phase::Stopping(_, stop) => stop.forgiven = true,
             Phase::Down | Phase::Starting(..) | Phase::Ready(..) | Phase::Released(_) => {}
         }
@@ -261,7 +286,7 @@ impl Slot {
     }
 
     fn restarts_recent(&self, now_ms: u64) -> u32 {
-        let recent = |at_ms: &&u64| **at_ms + FAILED_STARTS_WINDOW_MS > now_ms;
+        let recent = |at_ms: &&u64| at_ms.saturating_add(FAILED_STARTS_WINDOW_MS) > now_ms;
         self.failed_starts_ms.iter().filter(recent).count() as u32
     }
 
@@ -275,11 +300,7 @@ impl Slot {
     ) {
         self.last_ended = self.last_ended.max(Some(process.run));
         self.phase = Phase::Down;
-        let ready_ms = process.ready.map(|ready| ready.elapsed_ms(step.now_ms));
-        let remembers = step.bugs.has(Planted::NeverForgets) && self.tally.is_looping();
-        if !remembers {
-            self.tally.served(ready_ms, &step.settings.restart);
-        }
+        let ready_ms = self.note_service(step, process);
         let Some(failure) = ending.failure else {
             return;
         };
@@ -292,7 +313,7 @@ impl Slot {
         if is_meant_to_run && !ending.forgiven {
             let failed = Failed {
                 signature: signature(&failure, ending.exit, &evidence),
-                ready_ms: ready_ms.filter(|_| !remembers),
+                ready_ms: ready_ms.filter(|_| !self.remembers(step)),
                 permanent_code: match ending.exit {
                     Some(Exit::Code(code)) if mandate.spec.permanent_exit_codes.contains(&code) => {
                         Some(code)
@@ -315,6 +336,19 @@ impl Slot {
             crash_loop: matches!(self.phase, Phase::CrashLoop { .. }),
             evidence,
         })));
+    }
+
+    /// A run serves no more, and says so for how long it did: if that was long enough, what failed before it is forgotten.
+    fn note_service(&mut self, step: &Step<'_>, process: &Process) -> Option<u64> {
+        let ready_ms = process.ready.map(|ready| ready.elapsed_ms(step.now_ms));
+        if !self.remembers(step) {
+            self.tally.served(ready_ms, &step.settings.restart);
+        }
+        ready_ms
+    }
+
+    fn remembers(&self, step: &Step<'_>) -> bool {
+        step.bugs.has(Planted::NeverForgets) && self.tally.is_looping()
     }
 
     /// Decides what follows from a failure.

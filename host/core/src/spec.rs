@@ -55,6 +55,8 @@ pub struct InstanceSpec {
     pub drain_ms: u64,
     /// Resident memory of the whole tree at which a slot is killed; `None`: unlimited.
     pub max_memory_bytes: Option<u64>,
+    /// Processes of the whole tree past which a slot is killed; `None`: unlimited.
+    pub max_processes: Option<u32>,
     /// Exit codes after which no restart is tried.
     pub permanent_exit_codes: Vec<i32>,
     /// `on_router_exit = "keep"`: the slot outlives the router.
@@ -80,6 +82,7 @@ impl InstanceSpec {
             spawn_timeout_ms: 10_000,
             drain_ms: 10_000,
             max_memory_bytes: None,
+            max_processes: None,
             permanent_exit_codes: Vec::new(),
             keep_on_exit: false,
             breaker: None,

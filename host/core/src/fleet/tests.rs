@@ -1,5 +1,8 @@
 //! The fleet, one rule at a time: each test here is a story that once went wrong, or that an operator relies on by name.
 
+mod tools;
+mod way_down;
+
 use super::Fleet;
 use crate::{
     InstanceId, Now, Run, SlotKey,

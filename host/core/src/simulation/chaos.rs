@@ -132,6 +132,7 @@ impl World {
         spec.autostart = self.dice.chance(60);
         spec.stopped = self.dice.chance(5);
         spec.keep_on_exit = self.dice.chance(40);
+        spec.drain_ms = *self.dice.pick(&[0, 3_000, 10_000]).unwrap_or(&10_000);
         spec.max_slots = if self.dice.chance(15) { 3 } else { 1 };
         spec.idle_stop_ms = self
             .dice
@@ -139,6 +140,7 @@ impl World {
             .copied()
             .flatten();
         spec.max_memory_bytes = self.dice.chance(70).then_some(100 << 20);
+        spec.max_processes = self.dice.chance(50).then_some(8);
         spec.permanent_exit_codes = if self.dice.chance(20) {
             vec![3]
         } else {
@@ -168,6 +170,7 @@ impl World {
             hangs: often(50),
             requests_fail: often(60).max(often(95)).max(2),
             grows: often(40),
+            breeds: often(20),
             same_words: often(100) > 0,
         }
     }
@@ -377,6 +380,7 @@ impl World {
                     spec.autostart = self.dice.chance(60);
                     spec.keep_on_exit = self.dice.chance(50);
                     spec.max_memory_bytes = self.dice.chance(70).then_some(120 << 20);
+                    spec.max_processes = self.dice.chance(50).then_some(6);
                     spec.idle_stop_ms = self.dice.chance(50).then_some(30_000);
                 }
                 self.specs.insert(id.clone(), spec);

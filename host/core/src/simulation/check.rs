@@ -2,12 +2,16 @@
 //! checks one side of it; this one keeps what they share and calls them, before a step, at each action, and after the step.
 
 mod breakers;
+mod clearing;
 mod failures;
+mod idle;
 mod intent;
 mod processes;
 mod questions;
 mod standing;
+mod tools;
 mod waking;
+mod way_down;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,6 +29,8 @@ use failures::{Expected, Tally};
 use intent::Order;
 use questions::Question;
 use standing::Standing;
+use tools::Tools;
+use way_down::WayDown;
 
 pub(super) use questions::words;
 
@@ -43,8 +49,8 @@ pub(super) struct Watched {
     orders_given: u64,
     waiters: Vec<Waiter>,
     run_max: Option<Run>,
-    /// When the next step on the way down of a run is due.
-    ladder: BTreeMap<(SlotKey, Run), u64>,
+    /// How far each run is on its way down.
+    ways_down: BTreeMap<(SlotKey, Run), WayDown>,
     /// Runs of which `Exited` or `SpawnFailed` was heard.
     ended: BTreeSet<(SlotKey, Run)>,
     /// Runs that are killed although they are not their slot's.
@@ -57,6 +63,10 @@ pub(super) struct Watched {
     launched: BTreeMap<(SlotKey, Run), (u64, Option<u64>)>,
     /// The survivor that the step in progress is about.
     adopting: Option<(SlotKey, Run)>,
+    /// The instance whose state the step in progress clears, and whether its evidence went too.
+    clearing: Option<(InstanceId, bool)>,
+    /// The tool lists that are kept with runs to be compared with.
+    kept: BTreeMap<(SlotKey, Run), Vec<String>>,
     /// The question that the step in progress answers.
     answered: Option<QuestionId>,
     /// Runs that shutdown must not harm.
@@ -99,8 +109,11 @@ struct SlotWatch {
     lifecycle: Option<Lifecycle>,
     lifecycle_since_ms: u64,
     retry_at_ms: Option<u64>,
-    /// Since when it is wanted and can be neither ended nor started.
-    stuck_since_ms: Option<u64>,
+    /// While it is wanted and neither runs nor fails: when that has taken longer than any way down and up.
+    due_ms: Option<u64>,
+    /// Requests in flight when it was last sampled.
+    in_flight: u32,
+    tools: Tools,
     /// It is in a crash loop that only an operator ends.
     permanent: bool,
     recycled_ms: Option<u64>,
@@ -127,6 +140,7 @@ impl World {
             instance.breaker.begin_step();
         }
         (self.watched.adopting, self.watched.answered) = (None, None);
+        self.watched.clearing = None;
         match event {
             Event::SpecsApplied { source, specs } => self.expect_specs(*source, specs),
             Event::SpecAdded(spec) => self.expect_spec(spec),
@@ -139,6 +153,11 @@ impl World {
             Event::Adopted(adopted) => self.expect_adoption(adopted),
             Event::Exited { key, run, .. } | Event::SpawnFailed { key, run, .. } => {
                 self.expect_end(key, *run, matches!(event, Event::Exited { .. }));
+            }
+            Event::Ready { key, run, tools } => self.expect_ready(key, *run, tools),
+            Event::ToolsListed { key, run, tools } => self.expect_list(key, *run, tools),
+            Event::Drained { key, run } | Event::UpstreamLost { key, run, .. } => {
+                self.nothing_in_flight(key, *run);
             }
             Event::Outcome {
                 instance,
@@ -167,15 +186,12 @@ impl World {
             Event::Disk(share) => self.watched.standing.disk_share = *share,
             Event::PluginsQuarantined(count) => self.watched.standing.quarantined = *count,
             Event::Sampled { key, run, sample } => {
-                let limit = self.memory_limit(key);
-                if limit.is_some_and(|limit| sample.memory_bytes >= Some(limit)) {
-                    self.watched.keepers.remove(&(key.clone(), *run));
+                self.note_sample(key, *run, sample);
+                if self.is_past_a_limit(key, sample) {
+                    self.may_be_killed(key, *run);
                 }
             }
-            Event::ShimLost { key, run } => {
-                // Whatever it was kept for, its processes must be swept.
-                self.watched.keepers.remove(&(key.clone(), *run));
-            }
+            Event::ShimLost { key, run } => self.may_be_killed(key, *run),
             Event::Shutdown => self.expect_shutdown(),
             _ => {}
         }
@@ -200,36 +216,29 @@ impl World {
                 key,
                 run,
                 deadline_ms,
-            } => self.check_way_down(key, *run, *deadline_ms),
-            Action::Terminate { key, run } => {
-                let due_ms = self.now_ms + self.settings.term_ms;
-                self.check_harm(key, *run);
-                self.check_way_down(key, *run, due_ms);
-            }
-            Action::Kill { key, run } => {
-                let due_ms = self.now_ms + self.settings.kill_retry_ms.max(1);
-                self.check_harm(key, *run);
-                self.check_way_down(key, *run, due_ms);
-                self.watched.killed.insert((key.clone(), *run));
-            }
+            } => self.check_drain(key, *run, *deadline_ms),
+            Action::Terminate { key, run } => self.check_terminate(key, *run),
+            Action::Kill { key, run } => self.check_kill(key, *run),
             Action::Release { key, run } => self.check_release(key, *run),
             Action::Ask {
                 question,
                 key,
+                facts,
                 deadline_ms,
                 ..
-            } => self.check_ask(*question, key, *deadline_ms),
+            } => {
+                self.check_ask(*question, key, *deadline_ms);
+                self.check_facts(key, facts);
+            }
             Action::SetBreaker { instance, setting } => self.note_setting(instance, setting),
             Action::InstanceGone(instance) => self.check_gone(instance),
             Action::Announce(transition) => self.check_transition(transition),
             Action::CommandDone { id, result } => self.check_done(*id, result),
             Action::RecordCrash(record) => self.check_crash(record),
             Action::AllStopped => self.check_all_stopped(),
-            Action::Ping { .. }
-            | Action::RouteChanged { .. }
-            | Action::SpecRefused { .. }
-            | Action::ClearState(_)
-            | Action::KeepBaseline { .. } => {}
+            Action::ClearState(id) => self.check_clear(id),
+            Action::KeepBaseline { key, tools } => self.note_kept(key, tools),
+            Action::Ping { .. } | Action::RouteChanged { .. } | Action::SpecRefused { .. } => {}
         }
     }
 
@@ -258,7 +267,9 @@ impl World {
                 self.note_slot(slot);
             }
         }
-        self.check_memory(event);
+        self.check_cleared(after);
+        self.check_tools(after);
+        self.check_limits(event, after);
         self.check_waiters();
         self.check_summary(after);
         self.check_readiness(after);
@@ -305,9 +316,15 @@ impl World {
     /// What the slot is in after the step becomes what it was in before the next.
     fn note_slot(&mut self, view: &SlotView) {
         let now_ms = self.now_ms;
+        let waits_ms = self.waits_ms(view);
+        let forget_ms = self.settings.restart.forget_after_ms;
         let Some(slot) = self.watched.slots.get_mut(&view.key) else {
             return;
         };
+        slot.due_ms = waits_ms.map(|ms| slot.due_ms.unwrap_or(now_ms + ms));
+        if view.lifecycle == Lifecycle::Draining && slot.lifecycle != Some(Lifecycle::Draining) {
+            slot.note_service(view.run, now_ms, forget_ms);
+        }
         if view.lifecycle == Lifecycle::Starting && view.run.is_some() {
             slot.restarting = false;
         }
@@ -316,12 +333,6 @@ impl World {
             slot.lifecycle_since_ms = now_ms;
             slot.retry_at_ms = view.retry_after_ms.map(|ms| now_ms + ms);
         }
-        let is_stuck = match view.lifecycle {
-            Lifecycle::Draining => view.wanted,
-            Lifecycle::Starting => view.wanted && view.run.is_none(),
-            _ => false,
-        };
-        slot.stuck_since_ms = is_stuck.then(|| slot.stuck_since_ms.unwrap_or(now_ms));
         slot.ready = match (view.lifecycle, view.run, view.uptime_ms) {
             (Lifecycle::Ready, Some(run), Some(uptime_ms)) => {
                 Some((run, now_ms as i64 - uptime_ms as i64))

@@ -45,8 +45,20 @@ pub(super) enum Property {
     QuestionEnds,
     /// A policy recycles a slot only so often.
     RecycleBound,
-    /// A slot at its memory limit is killed at once.
-    MemoryLimit,
+    /// A slot at its memory limit, or with more processes than it may have, is killed at once.
+    LimitsHold,
+    /// A slot at 90 % of its memory limit is recycled, unless it was not long ago.
+    MemoryRecycles,
+    /// No SIGTERM before what is in flight has ended or has had its time, no kill before SIGTERM has had its.
+    StopInOrder,
+    /// What has not been used for so long is stopped then.
+    IdleInTime,
+    /// A slot whose tool list lacks what the one before it had is degraded, and says what.
+    ToolsCompared,
+    /// Every ready run has the list that it is compared with kept with it, for the router that adopts it.
+    BaselineKept,
+    /// Clearing an instance's state leaves nothing of what failed, tripped or shrank, and no evidence of it.
+    StateCleared,
     /// A reload stops what changed, and only that.
     ReloadExact,
     /// A route names a living, ready run, and every ready run has one.
@@ -64,7 +76,7 @@ pub(super) enum Property {
 }
 
 impl Property {
-    pub(super) const ALL: [Self; 28] = [
+    pub(super) const ALL: [Self; 34] = [
         Self::OneProcess,
         Self::RunsGrow,
         Self::AdoptionFirst,
@@ -85,7 +97,13 @@ impl Property {
         Self::PermitsReturn,
         Self::QuestionEnds,
         Self::RecycleBound,
-        Self::MemoryLimit,
+        Self::LimitsHold,
+        Self::MemoryRecycles,
+        Self::StopInOrder,
+        Self::IdleInTime,
+        Self::ToolsCompared,
+        Self::BaselineKept,
+        Self::StateCleared,
         Self::ReloadExact,
         Self::RouteTruth,
         Self::SummaryPartitions,
@@ -126,6 +144,7 @@ planted_bugs! {
     adoption_forgets_intent: AdoptionForgetsIntent breaks NotLeftDown;
     unclaimed_stopped: UnclaimedStopped breaks NotLeftDown;
     stuck_is_fine: StuckIsFine breaks ReadinessRule;
+    overdue_early: OverdueEarly breaks ReadinessRule;
     retry_is_fine: RetryIsFine breaks ReadinessRule;
     backoff_too_long: BackoffTooLong breaks BackoffBounds;
     crash_loop_early: CrashLoopEarly breaks CrashLoopRule;
@@ -145,7 +164,18 @@ planted_bugs! {
     question_never_ends: QuestionNeverEnds breaks QuestionEnds;
     default_forgotten: DefaultForgotten breaks QuestionEnds;
     recycle_unbounded: RecycleUnbounded breaks RecycleBound;
-    memory_ignored: MemoryIgnored breaks MemoryLimit;
+    memory_ignored: MemoryIgnored breaks LimitsHold;
+    processes_ignored: ProcessesIgnored breaks LimitsHold;
+    memory_not_recycled: MemoryNotRecycled breaks MemoryRecycles;
+    drain_skipped: DrainSkipped breaks StopInOrder;
+    grace_skipped: GraceSkipped breaks StopInOrder;
+    idle_forgotten: IdleForgotten breaks IdleInTime;
+    shrink_is_fine: ShrinkIsFine breaks ToolsCompared;
+    baseline_not_kept: BaselineNotKept breaks BaselineKept;
+    clear_keeps_backoff: ClearKeepsBackoff breaks StateCleared;
+    clear_keeps_evidence: ClearKeepsEvidence breaks StateCleared;
+    clear_keeps_missing: ClearKeepsMissing breaks StateCleared;
+    clear_keeps_open: ClearKeepsOpen breaks StateCleared;
     reload_restarts: ReloadRestarts breaks ReloadExact;
     reload_ignored: ReloadIgnored breaks ReloadExact;
     route_outlives_run: RouteOutlivesRun breaks RouteTruth;
@@ -159,8 +189,9 @@ planted_bugs! {
 }
 
 /// What must come up often enough in a whole run for the properties to mean something.
-pub(super) const SITUATIONS: [&str; 30] = [
+pub(super) const SITUATIONS: [&str; 35] = [
     "adopted",
+    "adopted with tools missing",
     "backoff",
     "breaker closed by probes",
     "breaker opened",
@@ -175,6 +206,8 @@ pub(super) const SITUATIONS: [&str; 30] = [
     "late answer",
     "manual restart",
     "memory kill",
+    "memory recycled",
+    "process kill",
     "probe",
     "readiness down",
     "recycled",
@@ -186,8 +219,10 @@ pub(super) const SITUATIONS: [&str; 30] = [
     "SIGTERM ignored",
     "slow retry",
     "spawn lost",
+    "state cleared",
     "stray",
     "stuck",
+    "tools missing",
     "unclaimed",
     "unkillable",
 ];

@@ -42,6 +42,7 @@ pub(super) struct Character {
     pub(super) hangs: u64,
     pub(super) requests_fail: u64,
     pub(super) grows: u64,
+    pub(super) breeds: u64,
     pub(super) same_words: bool,
 }
 
@@ -330,14 +331,17 @@ impl World {
                 continue;
             }
             let limit = self.memory_limit(&key).unwrap_or(1 << 30);
-            let grows = self
-                .characters
-                .get(&key.instance)
-                .map_or(0, |nature| nature.grows);
+            let nature = self.characters.get(&key.instance);
+            let (grows, breeds) = nature.map_or((0, 0), |nature| (nature.grows, nature.breeds));
             let percent = if self.dice.chance(grows) {
                 self.dice.between(80, 110)
             } else {
                 40
+            };
+            let processes = if self.dice.chance(breeds) {
+                self.dice.between(1, 10) as u32
+            } else {
+                1
             };
             let in_flight = self
                 .requests
@@ -346,7 +350,7 @@ impl World {
                 .count() as u32;
             let sample = Sample {
                 memory_bytes: self.dice.chance(95).then_some(limit / 100 * percent),
-                processes: 1,
+                processes,
                 in_flight,
                 answered_ago_ms: Some(self.dice.between(0, 4_000)),
                 window_requests: 100,

@@ -10,7 +10,8 @@ use crate::{
     failure::Failure,
     health::HealthVerdict,
     id::Run,
-    planted::Planted,
+    planted::{Bugs, Planted},
+    spec::InstanceSpec,
     step::{Mandate, Step},
     time::Since,
 };
@@ -72,7 +73,8 @@ impl Slot {
         self.explain(String::new(), None);
     }
 
-    /// The tools are compared with the last good list, which a list that lacks none of them replaces.
+    /// The tools are compared with the last good list, which a list that lacks none of them replaces. A survivor of another
+    /// definition is not compared: it is only taken over to be stopped.
     fn become_ready(
         &mut self,
         step: &mut Step<'_>,
@@ -82,12 +84,16 @@ impl Slot {
         age_ms: u64,
     ) {
         let tools = sorted(tools);
-        let missing = match &self.baseline {
-            Some(baseline) => lacking(&tools, baseline),
-            None => Vec::new(),
-        };
-        if missing.is_empty() {
-            self.keep_baseline(step, &tools);
+        let mut missing = Vec::new();
+        if process.digest == self.digest {
+            missing = lacking(&tools, self.baseline.as_deref().unwrap_or_default());
+            if step.bugs.has(Planted::ShrinkIsFine) {
+                missing.clear();
+            }
+            if missing.is_empty() {
+                self.baseline = Some(tools.clone());
+            }
+            process.keep_baseline(step, &self.key, self.baseline.as_deref());
         }
         process.ready = Some(Since::ago(step.now_ms, age_ms));
         let mut service = Service::new(step.now_ms, tools, missing, step.settings.ping_every_ms);
@@ -99,14 +105,6 @@ impl Slot {
         };
         service.answer_builtin(step.now_ms, &about);
         self.phase = Phase::Ready(process, Box::new(service));
-    }
-
-    fn keep_baseline(&mut self, step: &mut Step<'_>, tools: &[String]) {
-        if self.baseline.as_deref() != Some(tools) {
-            self.baseline = Some(tools.to_vec());
-            let (key, tools) = (self.key.clone(), tools.to_vec());
-            step.out.push(Action::KeepBaseline { key, tools });
-        }
     }
 
     pub(crate) fn handshake_failed(
@@ -131,7 +129,8 @@ impl Slot {
         {
             service.tools.clone_from(&tools);
             service.clear_missing(now_ms);
-            self.keep_baseline(step, &tools);
+            process.keep_baseline(step, &self.key, Some(&tools));
+            self.baseline = Some(tools);
         }
     }
 
@@ -211,6 +210,7 @@ impl Slot {
             return;
         }
         let memory_bytes = sample.memory_bytes;
+        let passed = limit_passed(mandate.spec, &sample, step.bugs);
         let now_ms = step.now_ms;
         if let Some(process) = self.process_mut() {
             process.memory_bytes = memory_bytes.or(process.memory_bytes);
@@ -218,19 +218,18 @@ impl Slot {
         if let Phase::Ready(_, service) = &mut self.phase {
             service.sampled(now_ms, sample);
         }
-        let (Some(bytes), Some(limit_bytes)) = (memory_bytes, mandate.spec.max_memory_bytes) else {
-            return;
-        };
-        if step.bugs.has(Planted::MemoryIgnored) {
-            return;
-        }
-        if bytes >= limit_bytes {
+        if let Some(failure) = passed {
             if !self.is_being_killed() {
-                let failure = Failure::Memory { bytes, limit_bytes };
                 let reason = failure.describe(None);
                 self.kill(step, failure, reason);
             }
-        } else if bytes as f64 >= limit_bytes as f64 * step.settings.memory_recycle_share {
+            return;
+        }
+        let (Some(bytes), Some(limit_bytes)) = (memory_bytes, mandate.spec.max_memory_bytes) else {
+            return;
+        };
+        let is_much = bytes as f64 >= limit_bytes as f64 * step.settings.memory_recycle_share;
+        if is_much && !step.bugs.has(Planted::MemoryNotRecycled) {
             let mib = |bytes: u64| bytes / (1024 * 1024);
             let reason = format!(
                 "{} MiB of {} MiB memory are in use",
@@ -332,19 +331,25 @@ impl Slot {
         }
         self.is_rerun = true;
         self.used(step.now_ms);
-        self.baseline = adopted.baseline.map(sorted).or(self.baseline.take());
-        let process = Process {
+        let kept = adopted.baseline.map(sorted);
+        // What another definition's runs listed says nothing about the present one's.
+        if kept.is_some() && adopted.digest == self.digest {
+            self.baseline.clone_from(&kept);
+        }
+        let mut process = Process {
             run,
             pid: Some(adopted.pid),
             digest: adopted.digest,
             spawned: Since::ago(step.now_ms, adopted.age_ms),
             ready: None,
             memory_bytes: None,
+            kept,
         };
         self.explain("adopted from an earlier router".to_owned(), None);
         match adopted.tools {
             Some(tools) => self.become_ready(step, mandate, process, tools, adopted.age_ms),
             None => {
+                process.keep_baseline(step, &self.key, self.baseline.as_deref());
                 let by_ms = step.now_ms.saturating_add(mandate.spec.spawn_timeout_ms);
                 self.phase = Phase::Starting(process, StartBy(by_ms));
             }
@@ -370,6 +375,20 @@ impl Slot {
             step.out.push(Action::Kill { key, run });
         }
     }
+}
+
+/// The limit that a run is past, as a failure.
+fn limit_passed(spec: &InstanceSpec, sample: &Sample, bugs: Bugs) -> Option<Failure> {
+    let memory = sample.memory_bytes.zip(spec.max_memory_bytes);
+    let memory = memory
+        .filter(|(bytes, limit_bytes)| bytes >= limit_bytes && !bugs.has(Planted::MemoryIgnored))
+        .map(|(bytes, limit_bytes)| Failure::Memory { bytes, limit_bytes });
+    let count = sample.processes;
+    let processes = spec
+        .max_processes
+        .filter(|limit| count > *limit && !bugs.has(Planted::ProcessesIgnored))
+        .map(|limit| Failure::Processes { count, limit });
+    memory.or(processes)
 }
 
 fn sorted(mut tools: Vec<String>) -> Vec<String> {

@@ -169,7 +169,7 @@ impl Slot {
         let (Some(idle_ms), Some(at_ms)) = (mandate.spec.idle_stop_ms, self.idle_at_ms) else {
             return;
         };
-        if at_ms > step.now_ms {
+        if at_ms > step.now_ms || step.bugs.has(Planted::IdleForgotten) {
             return;
         }
         if service.sample.in_flight > 0 {
@@ -225,15 +225,18 @@ impl Slot {
             _ => step.counters.run(),
         };
         let by_ms = step.now_ms.saturating_add(mandate.spec.spawn_timeout_ms);
-        let process = Process {
+        let mut process = Process {
             run,
             pid: None,
             digest: mandate.spec.digest,
             spawned: Since::ago(step.now_ms, 0),
             ready: None,
             memory_bytes: None,
+            kept: None,
         };
-        self.phase = Phase::Starting(process, StartBy(by_ms));
+        if step.bugs.has(Planted::BaselineNotKept) {
+            process.kept.clone_from(&self.baseline);
+        }
         self.explain(String::new(), None);
         step.out.push(Action::Spawn {
             key: self.key.clone(),
@@ -241,6 +244,8 @@ impl Slot {
             digest: mandate.spec.digest,
             deadline_ms: by_ms,
         });
+        process.keep_baseline(step, &self.key, self.baseline.as_deref());
+        self.phase = Phase::Starting(process, StartBy(by_ms));
     }
 
     /// Notes by when whoever waits for it is to be answered, and says so when that moment has passed: what cannot be ended, or
@@ -250,11 +255,13 @@ impl Slot {
         let spec = mandate.spec;
         let is_awaited =
             self.wanted && mandate.permits_running() && step.gate != Gate::ShuttingDown;
+        let is_early = step.bugs.has(Planted::OverdueEarly);
+        let drain_ms = if is_early { 0 } else { spec.drain_ms };
         let after = |parts: &[u64]| parts.iter().fold(now_ms, |sum, ms| sum.saturating_add(*ms));
         self.due_ms = match &self.phase {
             Phase::Down if is_awaited => self.due_ms.or(Some(after(&[spec.spawn_timeout_ms]))),
             Phase::Stopping(..) if is_awaited => self.due_ms.or(Some(after(&[
-                spec.drain_ms,
+                drain_ms,
                 step.settings.term_ms,
                 step.settings.kill_retry_ms,
                 spec.spawn_timeout_ms,

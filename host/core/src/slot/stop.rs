@@ -5,6 +5,7 @@ use super::{Phase, Process, Slot};
 use crate::{
     action::Action,
     failure::Failure,
+    planted::Planted,
     step::{Mandate, Step},
 };
 
@@ -55,7 +56,7 @@ impl Slot {
         let serves = matches!(self.phase, Phase::Ready(..)) && failure.is_none();
         let until_ms = step.now_ms.saturating_add(mandate.spec.drain_ms);
         let drain = At::Draining { until_ms };
-        let Some(process) = self.begin_stop(drain, failure, reason) else {
+        let Some(process) = self.begin_stop(step, drain, failure, reason) else {
             return;
         };
         if serves {
@@ -64,7 +65,8 @@ impl Slot {
                 run: process.run,
                 deadline_ms: until_ms,
             });
-        } else {
+        }
+        if !serves || step.bugs.has(Planted::DrainSkipped) {
             self.terminate(step);
         }
     }
@@ -91,7 +93,7 @@ impl Slot {
             let at = At::Killing {
                 again_ms: step.now_ms,
             };
-            self.begin_stop(at, Some(failure), reason);
+            self.begin_stop(step, at, Some(failure), reason);
         }
         self.kill_tree(step);
     }
@@ -112,7 +114,13 @@ impl Slot {
         }
     }
 
-    fn begin_stop(&mut self, at: At, failure: Option<Failure>, reason: String) -> Option<Process> {
+    fn begin_stop(
+        &mut self,
+        step: &Step<'_>,
+        at: At,
+        failure: Option<Failure>,
+        reason: String,
+    ) -> Option<Process> {
         let process = match &self.phase {
             Phase::Starting(process, _) | Phase::Ready(process, _) => process.clone(),
             Phase::Down
@@ -123,6 +131,8 @@ impl Slot {
                 return None;
             }
         };
+        // Already here: while it is on its way down, nobody must take it for one that has failed and is not back.
+        self.note_service(step, &process);
         let stop = Stop {
             at,
             failure,
@@ -140,6 +150,9 @@ impl Slot {
             stop.at = At::Terminating { until_ms };
             let (key, run) = (self.key.clone(), process.run);
             step.out.push(Action::Terminate { key, run });
+        }
+        if step.bugs.has(Planted::GraceSkipped) {
+            self.kill_tree(step);
         }
     }
 

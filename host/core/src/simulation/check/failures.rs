@@ -1,5 +1,6 @@
 //! Failures counted anew, by the rules as they are written down: how long to pause, and when to stop trying.
 
+use super::SlotWatch;
 use crate::{
     Run, SlotKey,
     action::CrashRecord,
@@ -91,13 +92,26 @@ fn signature(record: &CrashRecord) -> String {
     text
 }
 
+impl SlotWatch {
+    /// A run serves no more: if it did so for long enough, what failed before it is forgotten.
+    pub(super) fn note_service(&mut self, run: Option<Run>, now_ms: u64, forget_ms: u64) {
+        if let Some((ready, since_ms)) = self.ready
+            && Some(ready) == run
+            && now_ms as i64 - since_ms >= forget_ms as i64
+        {
+            self.tally = Tally::default();
+        }
+    }
+}
+
 impl World {
     /// A run ends.
     pub(super) fn expect_end(&mut self, key: &SlotKey, run: Run, exited: bool) {
         let at = (key.clone(), run);
         self.watched.strays.remove(&at);
         self.watched.killed.remove(&at);
-        self.watched.ladder.remove(&at);
+        self.watched.ways_down.remove(&at);
+        self.watched.kept.remove(&at);
         self.watched.keepers.remove(&at);
         if !self.watched.ended.insert(at) {
             return;
@@ -121,12 +135,7 @@ impl World {
         let Some(slot) = self.watched.slots.get_mut(key) else {
             return;
         };
-        if let Some((ready, since_ms)) = slot.ready
-            && ready == run
-            && now_ms as i64 - since_ms >= forget_ms as i64
-        {
-            slot.tally = Tally::default();
-        }
+        slot.note_service(Some(run), now_ms, forget_ms);
         let dies = matches!(lifecycle, Some(Lifecycle::Starting | Lifecycle::Ready));
         self.watched.must_record = (dies && !released && exited).then(|| (key.clone(), run));
     }

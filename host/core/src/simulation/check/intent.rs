@@ -1,10 +1,11 @@
-//! What people and sources want: definitions, commands, demand, idleness. The core's idea of it must be the same.
+//! What people and sources want: definitions, commands, demand. The core's idea of it must be the same.
 
 use super::{InstanceWatch, SlotWatch, Waiter, slot_in};
 use crate::{
     InstanceId, Run, SlotKey,
     action::{CommandError, Done},
     event::{Adopted, Command, Verb},
+    permit::BreakerState,
     route::Route,
     simulation::{check::breakers::BreakerWatch, property::Property, world::World},
     spec::{InstanceSpec, Source},
@@ -93,6 +94,7 @@ impl World {
             }
             if has_changed {
                 slot.forgive(&draining, key);
+                slot.tools.baseline = None;
             }
         }
     }
@@ -154,7 +156,11 @@ impl World {
                 held.breaker.reset_unless_isolated();
             }
             Verb::Stop => held.stopped = true,
-            Verb::ClearState | Verb::BreakerReset => held.breaker.reset(),
+            Verb::ClearState => {
+                held.breaker.reset();
+                self.watched.clearing = Some((id.clone(), false));
+            }
+            Verb::BreakerReset => held.breaker.reset(),
             Verb::BreakerIsolate => held.breaker.isolates = true,
         }
         for (key, slot) in self.slots_of(id) {
@@ -165,10 +171,13 @@ impl World {
                     slot.wanted = true;
                     slot.last_used_ms = now_ms;
                     slot.restarting = verb == Verb::Restart;
-                    slot.stuck_since_ms = None;
+                    slot.due_ms = None;
                     slot.forgive(&draining, key);
                 }
-                Verb::ClearState => slot.forgive(&draining, key),
+                Verb::ClearState => {
+                    slot.forgive(&draining, key);
+                    slot.tools.clear();
+                }
                 _ => {}
             }
         }
@@ -222,13 +231,6 @@ impl World {
                 Property::CommandsAnswered,
                 format!("{order:?} was answered with {result:?}"),
             );
-        }
-    }
-
-    pub(super) fn note_use(&mut self, key: &SlotKey) {
-        let now_ms = self.now_ms;
-        if let Some(slot) = self.watched.slots.get_mut(key) {
-            slot.last_used_ms = now_ms;
         }
     }
 
@@ -294,6 +296,9 @@ impl World {
         let key = &adopted.key;
         let at = (key.clone(), adopted.run);
         self.reported.insert(at.clone());
+        if let Some(tools) = &adopted.baseline {
+            self.watched.kept.insert(at.clone(), tools.clone());
+        }
         self.watched.adopting = Some(at);
         let now_ms = self.now_ms;
         let unclaimed = self.watched.standing.database_lost && adopted.wanted;
@@ -340,7 +345,14 @@ impl World {
         }
         let at = (key.clone(), run);
         self.watched.launched.insert(at, (adopted.digest, None));
+        let same = self
+            .held(&key.instance)
+            .is_some_and(|held| held.spec.digest == adopted.digest);
         let slot = self.watched.slots.entry(key.clone()).or_default();
+        if same {
+            slot.tools.adopt(adopted);
+        }
+        slot.in_flight = 0;
         slot.wanted |= adopted.wanted;
         slot.last_used_ms = now_ms;
         slot.judged_ms = now_ms;
@@ -365,18 +377,6 @@ impl World {
         }
     }
 
-    /// Whether the slot has been without use for longer than it may.
-    fn idles(&self, key: &SlotKey) -> bool {
-        let idle_ms = self
-            .held(&key.instance)
-            .and_then(|held| held.spec.idle_stop_ms);
-        let used_ms = self.watched.slots.get(key).map(|slot| slot.last_used_ms);
-        match (idle_ms, used_ms) {
-            (Some(idle_ms), Some(used_ms)) => self.now_ms >= used_ms + idle_ms,
-            _ => false,
-        }
-    }
-
     /// The core wants what the model wants.
     pub(super) fn check_intent(&mut self, instance: &InstanceView, view: &SlotView) {
         let key = &view.key;
@@ -391,6 +391,7 @@ impl World {
         let Some(slot) = self.watched.slots.get_mut(key) else {
             return self.fail(Property::NotLeftDown, format!("{key} came from nowhere"));
         };
+        let idles = idles && slot.in_flight == 0;
         let wanted = slot.wanted && permitted;
         match (wanted, view.wanted) {
             (true, false) if idles => {
@@ -420,6 +421,7 @@ impl World {
                 );
             }
         }
+        self.check_idle(view);
         if instance.wanted != instance.slots.iter().any(|slot| slot.wanted) {
             self.fail(
                 Property::NotLeftDown,
@@ -456,7 +458,7 @@ impl World {
             }
         }
         for view in &before.instances {
-            let is_closed = view.breaker.state == crate::permit::BreakerState::Closed;
+            let is_closed = view.breaker.state == BreakerState::Closed;
             let served = view.slots.iter().any(|slot| slot.uptime_ms > Some(400_000));
             if served && !is_closed && !view.breaker.isolated {
                 self.fail(

@@ -4,7 +4,7 @@ use super::slot_in;
 use crate::{
     InstanceId, Run, SlotKey,
     action::{Axis, Transition},
-    event::Event,
+    event::{Event, Sample},
     route::{Route, UnavailableKind},
     simulation::{property::Property, world::World},
     view::{FleetView, Lifecycle, SlotView},
@@ -66,27 +66,11 @@ impl World {
         }
     }
 
-    pub(super) fn check_way_down(&mut self, key: &SlotKey, run: Run, due_ms: u64) {
-        let at = (key.clone(), run);
-        if !self.watched.ended.contains(&at) {
-            self.watched.ladder.insert(at, due_ms);
-        }
-    }
-
-    /// A signal goes to a run.
-    pub(super) fn check_harm(&mut self, key: &SlotKey, run: Run) {
-        if self.watched.keepers.contains(&(key.clone(), run)) {
-            self.fail(
-                Property::Kept,
-                format!("{key} run {run} is ended although it is to outlive the router"),
-            );
-        }
-    }
-
     pub(super) fn check_release(&mut self, key: &SlotKey, run: Run) {
         self.saw("released");
+        self.check_drained(key, run);
         let at = (key.clone(), run);
-        self.watched.ladder.remove(&at);
+        self.watched.ways_down.remove(&at);
         let was_to_be_kept = self.watched.keepers.remove(&at);
         let keeps = self
             .held(&key.instance)
@@ -300,28 +284,65 @@ impl World {
         self.held(&key.instance)?.spec.max_memory_bytes
     }
 
-    pub(super) fn check_memory(&mut self, event: &Event) {
+    pub(in crate::simulation) fn process_limit(&self, key: &SlotKey) -> Option<u32> {
+        self.held(&key.instance)?.spec.max_processes
+    }
+
+    pub(super) fn is_past_a_limit(&self, key: &SlotKey, sample: &Sample) -> bool {
+        let memory = self.memory_limit(key);
+        let processes = self.process_limit(key);
+        memory.is_some_and(|limit| sample.memory_bytes.is_some_and(|bytes| bytes >= limit))
+            || processes.is_some_and(|limit| sample.processes > limit)
+    }
+
+    /// What a sample says of a run's memory and processes has its consequence in the same step.
+    pub(super) fn check_limits(&mut self, event: &Event, after: &FleetView) {
         let Event::Sampled { key, run, sample } = event else {
             return;
         };
-        let limit = self.memory_limit(key);
-        let (Some(limit), Some(bytes)) = (limit, sample.memory_bytes) else {
+        let at = (key.clone(), *run);
+        let released = self.procs.get(&at).is_some_and(|proc| proc.released);
+        let Some(before) = self.slot_before(key).filter(|slot| slot.run == Some(*run)) else {
             return;
         };
-        let at = (key.clone(), *run);
-        let current = self
-            .slot_before(key)
-            .is_some_and(|slot| slot.run == Some(*run));
-        let released = self.procs.get(&at).is_some_and(|proc| proc.released);
-        if bytes < limit || !current || released {
+        let (was_ready, limit) = (before.lifecycle == Lifecycle::Ready, self.memory_limit(key));
+        let has = |share: f64| {
+            let (bytes, limit) = (sample.memory_bytes, limit);
+            bytes
+                .zip(limit)
+                .is_some_and(|(bytes, limit)| bytes as f64 >= limit as f64 * share)
+        };
+        if self.is_past_a_limit(key, sample) && !released {
+            self.saw(if has(1.0) {
+                "memory kill"
+            } else {
+                "process kill"
+            });
+            if !self.watched.killed.contains(&at) && !self.watched.ended.contains(&at) {
+                self.fail(
+                    Property::LimitsHold,
+                    format!("{key} run {run} is past a limit and lives: {sample:?}"),
+                );
+            }
             return;
         }
-        self.saw("memory kill");
-        if !self.watched.killed.contains(&at) && !self.watched.ended.contains(&at) {
-            self.fail(
-                Property::MemoryLimit,
-                format!("{key} run {run} holds {bytes} of {limit} bytes and lives"),
-            );
+        let every_ms = self.settings.recycle_every_ms;
+        let recycled_ms = self
+            .watched
+            .slots
+            .get(key)
+            .and_then(|slot| slot.recycled_ms);
+        let is_ready = slot_in(after, key).is_some_and(|slot| slot.lifecycle == Lifecycle::Ready);
+        let is_unclaimed = self.held(&key.instance).is_none_or(|held| held.unclaimed);
+        if !was_ready || is_unclaimed || !has(self.settings.memory_recycle_share) {
+            return;
+        }
+        if !is_ready {
+            self.saw("memory recycled");
+        } else if recycled_ms.is_none_or(|at_ms| self.now_ms - at_ms >= every_ms) {
+            let how =
+                format!("{key} was last recycled at {recycled_ms:?} and serves on: {sample:?}");
+            self.fail(Property::MemoryRecycles, how);
         }
     }
 }

@@ -108,18 +108,26 @@ impl World {
         }
     }
 
-    /// Whether a slot has been wanted, and neither ended nor started, for longer than any way down and up takes.
+    /// How long a slot that is wanted, and neither runs nor fails, may go on so: as long as its way down and up takes.
+    pub(super) fn waits_ms(&self, view: &SlotView) -> Option<u64> {
+        let (settings, spec) = (&self.settings, &self.held(&view.key.instance)?.spec);
+        if !view.wanted || self.watched.shutting_down {
+            return None;
+        }
+        let down_ms = spec.drain_ms + settings.term_ms + settings.kill_retry_ms;
+        match view.lifecycle {
+            Lifecycle::Draining => Some(down_ms + spec.spawn_timeout_ms),
+            Lifecycle::Starting if view.run.is_none() => Some(spec.spawn_timeout_ms),
+            _ => None,
+        }
+    }
+
+    /// Whether a slot has gone on so for longer.
     fn is_stuck(&self, view: &InstanceView) -> bool {
-        let Some(held) = self.held(&view.id) else {
-            return false;
-        };
-        let (settings, spec) = (&self.settings, &held.spec);
-        // Five seconds are the longest that the simulation gives a SIGTERM, whatever the settings say by now.
-        let way_ms = spec.drain_ms + 5_000 + settings.kill_retry_ms + spec.spawn_timeout_ms;
-        view.slots.iter().filter(|slot| slot.wanted).any(|slot| {
+        view.slots.iter().any(|slot| {
             let watch = self.watched.slots.get(&slot.key);
-            let since_ms = watch.and_then(|watch| watch.stuck_since_ms);
-            since_ms.is_some_and(|at_ms| self.now_ms - at_ms >= way_ms)
+            let due_ms = watch.and_then(|watch| watch.due_ms);
+            due_ms.is_some_and(|at_ms| at_ms <= self.now_ms)
         })
     }
 
@@ -151,7 +159,7 @@ impl World {
         let may = shutting_down || lasts(standing.unserved_since_ms);
         let troubled = |view: &&InstanceView| {
             matches!(view.status, Status::Unhealthy | Status::Degraded)
-                || self.fleet.is_overdue(&view.id)
+                || self.is_stuck(view)
                 || self.retries(view)
         };
         let stuck = wanted.iter().any(|view| self.is_stuck(view));
@@ -159,7 +167,6 @@ impl World {
         let degraded = standing.database_lost
             || standing.quarantined > 0
             || standing.disk_share > self.settings.disk_degraded_share
-            || stuck
             || wanted.iter().any(troubled);
         let status = after.readiness.status;
         let is_true = match status {

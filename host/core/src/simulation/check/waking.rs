@@ -23,11 +23,13 @@ impl World {
                 ));
             }
         };
-        for ((key, run), at_ms) in &self.watched.ladder {
-            due(
-                *at_ms,
-                format!("the next step on the way down of {key} run {run}"),
-            );
+        for ((key, run), way) in &self.watched.ways_down {
+            if let Some(at_ms) = way.due_ms() {
+                due(
+                    at_ms,
+                    format!("the next step on the way down of {key} run {run}"),
+                );
+            }
         }
         for (id, held) in &self.watched.instances {
             let view = self.before.instance(id).map(|view| &view.breaker);
@@ -45,6 +47,11 @@ impl World {
                 && self.may_start(&slot.key)
             {
                 due(at_ms, format!("the next start of {}", slot.key));
+            }
+            if let Some(at_ms) = self.idles_at_ms(&slot.key)
+                && slot.lifecycle == Lifecycle::Ready
+            {
+                due(at_ms, format!("the idle stop of {}", slot.key));
             }
             let launched = slot
                 .run
