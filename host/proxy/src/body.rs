@@ -1,6 +1,6 @@
-//! Receiving a request's body: whole, bounded in length, in time, and over all clients together.
+//! Receiving a request's body: whole, bounded in length, in time, and over all clients together for as long as it is kept.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::atomic::Ordering;
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
@@ -12,9 +12,19 @@ use crate::{
     proxy::Proxy,
 };
 
+/// Bodies up to this length take no part of what all may take together. Nearly every message is shorter, and is let through
+/// also where long ones fill that room while they wait for a start. As many as may wait for a start take 16 MiB.
+const SHORT_BYTES_MAX: usize = 16 * 1024;
+
+/// A body that was received, with its part of what all bodies may take together. To be kept only until it is sent on.
+pub(crate) struct Received<'a> {
+    pub(crate) bytes: Bytes,
+    _share: Share<'a>,
+}
+
 impl Proxy {
     /// Reads a body to its end.
-    pub(crate) async fn receive(self: &Arc<Self>, body: Body) -> Result<Bytes, Fault> {
+    pub(crate) async fn receive(&self, body: Body) -> Result<Received<'_>, Fault> {
         let max = self.parts.limits.body_bytes_max;
         // What the client announces is refused before it is sent.
         if body.size_hint().lower() > max as u64 {
@@ -27,30 +37,31 @@ impl Proxy {
         }
     }
 
-    async fn collect(self: &Arc<Self>, mut body: Body, max: usize) -> Result<Bytes, Fault> {
-        let Some(first) = next(&mut body).await? else {
-            return Ok(Bytes::new());
-        };
-        // Nearly every message is one frame, and is not copied.
-        let Some(second) = next(&mut body).await? else {
-            return check_length(first, max);
-        };
+    async fn collect(&self, mut body: Body, max: usize) -> Result<Received<'_>, Fault> {
         let mut share = Share {
-            proxy: self.clone(),
+            proxy: self,
             bytes: 0,
         };
-        let mut whole = BytesMut::from(first);
-        share.take(whole.len())?;
+        // Nearly every message is one frame, and is not copied.
+        let bytes = next(&mut body).await?.unwrap_or_default();
+        share.cover(bytes.len(), max)?;
+        let Some(second) = next(&mut body).await? else {
+            return Ok(Received {
+                bytes,
+                _share: share,
+            });
+        };
+        let mut whole = BytesMut::from(bytes);
         let mut frame = Some(second);
         while let Some(part) = frame {
-            if whole.len() + part.len() > max {
-                return Err(Fault::new(Thing::BodyTooLong { max }));
-            }
-            share.take(part.len())?;
+            share.cover(whole.len() + part.len(), max)?;
             whole.extend_from_slice(&part);
             frame = next(&mut body).await?;
         }
-        Ok(whole.freeze())
+        Ok(Received {
+            bytes: whole.freeze(),
+            _share: share,
+        })
     }
 }
 
@@ -66,34 +77,37 @@ async fn next(body: &mut Body) -> Result<Option<Bytes>, Fault> {
     Ok(None)
 }
 
-fn check_length(bytes: Bytes, max: usize) -> Result<Bytes, Fault> {
-    if bytes.len() > max {
-        return Err(Fault::new(Thing::BodyTooLong { max }));
-    }
-    Ok(bytes)
-}
-
 /// This body's part of what all bodies may take together.
-struct Share {
-    proxy: Arc<Proxy>,
+struct Share<'a> {
+    proxy: &'a Proxy,
     bytes: usize,
 }
 
-impl Share {
-    fn take(&mut self, bytes: usize) -> Result<(), Fault> {
-        let before = self.proxy.bodies_bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.bytes += bytes;
-        if before + bytes > self.proxy.parts.limits.bodies_bytes_max {
+impl Share<'_> {
+    /// Grows to what the body has come to.
+    fn cover(&mut self, bytes: usize, max: usize) -> Result<(), Fault> {
+        if bytes > max {
+            return Err(Fault::new(Thing::BodyTooLong { max }));
+        }
+        if bytes <= SHORT_BYTES_MAX {
+            return Ok(());
+        }
+        let more = bytes - self.bytes;
+        let before = self.proxy.bodies_bytes.fetch_add(more, Ordering::Relaxed);
+        self.bytes = bytes;
+        if before + more > self.proxy.parts.limits.bodies_bytes_max {
             return Err(Fault::new(Thing::BodiesBusy));
         }
         Ok(())
     }
 }
 
-impl Drop for Share {
+impl Drop for Share<'_> {
     fn drop(&mut self) {
-        self.proxy
-            .bodies_bytes
-            .fetch_sub(self.bytes, Ordering::Relaxed);
+        if self.bytes > 0 {
+            self.proxy
+                .bodies_bytes
+                .fetch_sub(self.bytes, Ordering::Relaxed);
+        }
     }
 }

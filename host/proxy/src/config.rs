@@ -7,7 +7,8 @@ use std::time::Duration;
 pub struct ProxyLimits {
     /// Longest body of a request. As long as the longest line that an instance may answer with.
     pub body_bytes_max: usize,
-    /// Most bytes of bodies that are being received, over all clients: sixteen of the longest.
+    /// Most bytes of long bodies that are being received or wait for an instance to start, over all clients: sixteen of the
+    /// longest.
     pub bodies_bytes_max: usize,
     /// How long a client may take to send a body.
     pub body_timeout: Duration,
@@ -19,7 +20,8 @@ pub struct ProxyLimits {
     pub session_idle: Duration,
     /// How long a session id is valid after it was given out.
     pub session_lifetime: Duration,
-    /// Most sessions that a client has ended and whose ids are remembered as ended.
+    /// Most sessions that their clients have ended and that are remembered as ended until their ids expire: 3,000 a day over
+    /// a lifetime of 30 days, in some 5 MB. Past it those that expire first are forgotten.
     pub ended_sessions_max: usize,
     /// Most requests that wait for an instance to start.
     pub waiting_max: usize,
@@ -53,7 +55,7 @@ impl Default for ProxyLimits {
             session_idle: Duration::from_secs(30 * 60),
             // An editor that stays open over the holidays.
             session_lifetime: Duration::from_secs(30 * 24 * 3600),
-            ended_sessions_max: 10_000,
+            ended_sessions_max: 100_000,
             waiting_max: 1024,
             get_streams_max: 4,
             kept_events_max: 256,

@@ -14,7 +14,7 @@ use router_core::{
     ErrorKind, Run,
     classify::{CALLER_FAULT_CODES, OutcomeKind},
     event::Event,
-    permit::Permit,
+    permit::{Class, Permit},
 };
 use router_upstream::{CallError, Reply, ReplySink};
 
@@ -23,6 +23,7 @@ use crate::{
     events::StreamId,
     fault::Fault,
     forward::Incoming,
+    loss::StreamEnd,
     observe::{Finished, RequestClass},
     proxy::Proxy,
     session::Session,
@@ -32,11 +33,11 @@ use crate::{
 /// A request that was sent to an instance.
 pub(crate) struct Exchange {
     proxy: Arc<Proxy>,
-    session: Arc<Session>,
+    pub(crate) session: Arc<Session>,
     entry: Arc<Entry>,
     run: Run,
     /// The client's id, raw JSON.
-    id: Box<str>,
+    pub(crate) id: Box<str>,
     class: RequestClass,
     begun: Instant,
     /// The batch that it came in.
@@ -96,8 +97,8 @@ impl Exchange {
 
     /// Waits until it is known what the client gets. Dropped before that, the client is gone: what comes is dropped too,
     /// though the request goes on (a closed connection cancels nothing).
-    pub(crate) fn outcome(self: Arc<Self>) -> Pending {
-        Pending(self)
+    pub(crate) fn outcome(self: &Arc<Self>) -> Pending {
+        Pending(self.clone())
     }
 
     /// The request never left: its permit goes back without a verdict.
@@ -106,11 +107,14 @@ impl Exchange {
         drop(self.permit.lock().take());
     }
 
-    /// Tells the breaker, the driver and the metrics how it ended.
-    fn account(&self, kind: OutcomeKind, fault: Option<&Fault>) {
+    /// Tells the breaker, the driver and the metrics how it ended. `kind` is `None` where that says nothing about the
+    /// instance; its permit then goes back without a verdict.
+    fn account(&self, kind: Option<OutcomeKind>, fault: Option<&Fault>) {
         let elapsed = self.begun.elapsed();
         let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-        let class = self.entry.classes.classify(kind, elapsed_ms);
+        let class = kind.map_or(Class::Ignore, |kind| {
+            self.entry.classes.classify(kind, elapsed_ms)
+        });
         let report = self
             .permit
             .lock()
@@ -121,7 +125,10 @@ impl Exchange {
                 instance: self.entry.key.instance.clone(),
                 run: self.run,
                 report,
-                upstream_died: matches!(kind, OutcomeKind::UpstreamDied | OutcomeKind::Socket),
+                upstream_died: matches!(
+                    kind,
+                    Some(OutcomeKind::UpstreamDied | OutcomeKind::Socket)
+                ),
             });
         }
         if let Some(fault) = fault.filter(|fault| fault.is_error()) {
@@ -129,10 +136,10 @@ impl Exchange {
             return;
         }
         let (error, is_instance_fault) = match kind {
-            OutcomeKind::RpcError(code) if CALLER_FAULT_CODES.contains(&code) => {
+            Some(OutcomeKind::RpcError(code)) if CALLER_FAULT_CODES.contains(&code) => {
                 (Some(ErrorKind::Validation), false)
             }
-            OutcomeKind::RpcError(_) => (Some(ErrorKind::Upstream), true),
+            Some(OutcomeKind::RpcError(_)) => (Some(ErrorKind::Upstream), true),
             _ => (None, false),
         };
         self.proxy.parts.observer.finished(&Finished {
@@ -186,19 +193,20 @@ impl ReplySink for Exchange {
                 message,
                 error_code,
                 is_tool_error,
+                is_own,
             } => {
                 let kind = match error_code {
                     Some(code) => OutcomeKind::RpcError(code),
                     None if is_tool_error => OutcomeKind::ToolError,
                     None => OutcomeKind::Answered,
                 };
-                self.account(kind, None);
+                self.account((!is_own).then_some(kind), None);
                 Ok(message)
             }
             Reply::Failed(error) => {
                 let kind = Fault::outcome(&error);
                 let fault = Fault::call(&self.entry.key.instance, error);
-                self.account(kind, Some(&fault));
+                self.account(Some(kind), Some(&fault));
                 Err(fault)
             }
         };
@@ -215,13 +223,15 @@ impl ReplySink for Exchange {
                 // Whoever has yet to pick the stream up finds it.
                 *phase = Phase::Streaming(stream);
                 drop(phase);
-                let message = match ended {
-                    Ok(message) => String::from_utf8_lossy(&message).into_owned(),
-                    Err(fault) => self.proxy.with_next(fault).message(&self.id),
+                let end = StreamEnd {
+                    session: self.session.clone(),
+                    stream,
+                    batch: self.batch.clone(),
+                    id: self.id.clone(),
                 };
-                match &self.batch {
-                    Some(batch) => batch.answer(&self.session, &message),
-                    None => self.session.push_answer(stream, &message),
+                match ended {
+                    Ok(message) => end.send(&String::from_utf8_lossy(&message)),
+                    Err(fault) => self.proxy.fail_stream(end, fault),
                 }
             }
             Phase::Ended(_) | Phase::Over => {}

@@ -54,6 +54,7 @@ pub(crate) enum Thing {
     Version {
         requested: String,
     },
+    NoInstance,
     InvalidInstance {
         why: String,
     },
@@ -116,7 +117,7 @@ impl Fault {
     /// The instance it is about, where that exists.
     pub(crate) fn instance(&self) -> Option<&InstanceId> {
         match self.thing {
-            Thing::UnknownInstance | Thing::InvalidInstance { .. } => None,
+            Thing::UnknownInstance | Thing::InvalidInstance { .. } | Thing::NoInstance => None,
             _ => self.instance.as_ref(),
         }
     }
@@ -196,7 +197,7 @@ impl Fault {
             CallError::Lost(closed) => match **closed {
                 // Closed by the router, which had its reasons: no verdict about the instance.
                 Closed::Requested => OutcomeKind::Cancelled,
-                Closed::Eof => OutcomeKind::UpstreamDied,
+                Closed::Eof | Closed::Died => OutcomeKind::UpstreamDied,
                 Closed::Read(_) | Closed::Write(_) => OutcomeKind::Socket,
             },
             CallError::AnswerTooLong { .. } | CallError::AnswerRefused { .. } => {
@@ -215,9 +216,10 @@ impl Fault {
             Thing::BodyTooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
             Thing::BodiesBusy | Thing::NotTaken(NotTaken::Busy) => StatusCode::SERVICE_UNAVAILABLE,
             Thing::TooManyStreams { .. } => StatusCode::CONFLICT,
-            Thing::InvalidInstance { .. } | Thing::UnknownInstance | Thing::UnknownSession => {
-                StatusCode::NOT_FOUND
-            }
+            Thing::NoInstance
+            | Thing::InvalidInstance { .. }
+            | Thing::UnknownInstance
+            | Thing::UnknownSession => StatusCode::NOT_FOUND,
             Thing::BodyBroken
             | Thing::Envelope(_)
             | Thing::NotAMessage
@@ -330,7 +332,7 @@ impl fmt::Display for Fault {
             }
             Thing::BodyBroken => f.write_str("The body ended before it was complete"),
             Thing::BodiesBusy => {
-                f.write_str("Too many long bodies are being received. Try again in a second")
+                f.write_str("Too many long bodies are being received or wait for an instance to start. Try again in a second")
             }
             Thing::Envelope(error) => write!(f, "The {error}"),
             Thing::NotAMessage => {
@@ -342,6 +344,9 @@ impl fmt::Display for Fault {
                 ProtocolVersion::SUPPORTED
                     .map(ProtocolVersion::as_str)
                     .join(", ")
+            ),
+            Thing::NoInstance => f.write_str(
+                "Name an instance: /mcp/{versionId}. GET /api/instances lists them; /mcp itself is not served yet",
             ),
             Thing::InvalidInstance { why } => f.write_str(why),
             Thing::UnknownInstance => write!(

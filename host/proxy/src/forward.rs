@@ -4,31 +4,21 @@ use std::{sync::Arc, time::Duration};
 
 use axum::response::Response;
 use bytes::Bytes;
-use router_core::{
-    InstanceId,
-    event::Event,
-    route::{Route, UnavailableKind},
-};
+use router_core::{InstanceId, event::Event, route::Route};
 use router_upstream::{CallError, Envelope, Upstream};
-use tokio::{
-    sync::watch,
-    time::{Instant, timeout_at},
-};
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     batch::Batch,
     exchange::{Exchange, Outcome},
     fault::{Fault, Thing, json},
+    loss::NEXT_WORD,
     observe::RequestClass,
     proxy::Proxy,
     session::Session,
     sse,
     table::Entry,
 };
-
-/// How long a request whose connection has just ended waits for the driver's word on what happens next. The driver
-/// decides within a millisecond unless it is overloaded; the client is not to be kept waiting for it.
-const NEXT_WORD: Duration = Duration::from_millis(250);
 
 /// A demand that found the driver's queue full is repeated this often.
 const DEMAND_AGAIN: Duration = Duration::from_millis(50);
@@ -48,33 +38,21 @@ pub(crate) struct Incoming<'a> {
 }
 
 impl Proxy {
-    /// Sends a request on and waits for what its client gets.
-    pub(crate) async fn forward(
-        self: &Arc<Self>,
-        session: &Arc<Session>,
-        incoming: &Incoming<'_>,
-    ) -> Response {
-        let refuse =
-            |fault: &Fault| self.refuse(fault, incoming.id, incoming.class, Some(incoming.begun));
-        let exchange = match self.send(session, incoming).await {
-            Ok(exchange) => exchange,
-            Err(fault) => return refuse(&fault),
-        };
+    /// Waits for what the client of a request gets that was sent on.
+    pub(crate) async fn respond(&self, exchange: Arc<Exchange>) -> Response {
         match exchange.outcome().await {
             Outcome::Answer(message) => json(message),
             // Told to the metrics when it happened.
             Outcome::Fault(fault) => {
-                let fault = if fault.is_loss() {
-                    self.with_next_word(fault).await
-                } else {
-                    fault
-                };
-                fault.response(incoming.id)
+                let until = Instant::now() + NEXT_WORD;
+                let fault = self.with_next_word(fault, until).await;
+                fault.response(&exchange.id)
             }
-            Outcome::Stream(stream) => match session.read_answer(stream) {
+            Outcome::Stream(stream) => match exchange.session.read_answer(stream) {
                 Some(body) => sse::response(body),
                 None => {
-                    Fault::call(&session.instance, CallError::SessionEnded).response(incoming.id)
+                    let instance = &exchange.session.instance;
+                    Fault::call(instance, CallError::SessionEnded).response(&exchange.id)
                 }
             },
         }
@@ -149,6 +127,7 @@ impl Proxy {
         let mut changes = self.parts.table.subscribe();
         let mut has_demanded = false;
         let mut longest: Option<Instant> = None;
+        let mut word_by: Option<Instant> = None;
         loop {
             changes.mark_unchanged();
             let entry = self.entry(instance)?;
@@ -180,13 +159,15 @@ impl Proxy {
                 }
             };
             // A start that was under way when the request came may be followed by another one, but a request does not
-            // wait for ever longer: the first start it sees bounds it.
+            // wait for ever longer: the first start it sees bounds it. So it is with the word on a connection that ended,
+            // while the routes of other instances change.
             let is_start = !matches!(entry.route, Route::Ready { .. });
             let until = Instant::now() + wait.min(WAIT_MAX);
             let until = if is_start {
+                word_by = None;
                 *longest.get_or_insert(until)
             } else {
-                until
+                *word_by.get_or_insert(until)
             };
             let is_pending_demand = matches!(entry.route, Route::Startable { .. }) && !has_demanded;
             let look_again = if is_pending_demand {
@@ -206,66 +187,5 @@ impl Proxy {
                 });
             }
         }
-    }
-
-    /// Adds what happens next to the loss of an instance, waiting a moment for the driver to know.
-    async fn with_next_word(&self, fault: Fault) -> Fault {
-        let until = Instant::now() + NEXT_WORD;
-        let mut changes = self.parts.table.subscribe();
-        while self.is_still_ready(&fault) {
-            if wait_for_change(&mut changes, until).await.is_err() {
-                break;
-            }
-        }
-        self.with_next(fault)
-    }
-
-    fn is_still_ready(&self, fault: &Fault) -> bool {
-        let entry = fault
-            .instance()
-            .and_then(|instance| self.parts.table.get(instance.as_str()));
-        entry.is_some_and(|entry| {
-            let ended = entry
-                .upstream
-                .as_ref()
-                .is_some_and(|upstream| upstream.closed().is_some());
-            matches!(entry.route, Route::Ready { .. }) && ended
-        })
-    }
-
-    /// Adds what happens next to the loss of an instance, as far as it is known now.
-    pub(crate) fn with_next(&self, fault: Fault) -> Fault {
-        if !fault.is_loss() {
-            return fault;
-        }
-        let Some(instance) = fault.instance().cloned() else {
-            return fault;
-        };
-        let now_ms = self.now().mono_ms;
-        let entry = self.parts.table.get(instance.as_str());
-        let next = match entry.as_deref().map(|entry| &entry.route) {
-            None => "It was removed".to_owned(),
-            Some(Route::Unavailable(unavailable)) => {
-                match (unavailable.kind, unavailable.retry_after_ms(now_ms)) {
-                    (UnavailableKind::Backoff, Some(ms)) => {
-                        format!("It is being restarted. Retry in {ms}ms")
-                    }
-                    _ => unavailable.message(instance.as_str(), now_ms),
-                }
-            }
-            Some(Route::Starting { .. }) => {
-                "It is being restarted now. Retry at once: the request will wait".to_owned()
-            }
-            Some(Route::Startable { .. }) => "It is started again by the next request".to_owned(),
-            Some(Route::Ready { .. }) => "It is being restarted. Retry in 1000ms".to_owned(),
-        };
-        fault.with_next(next)
-    }
-}
-
-async fn wait_for_change(changes: &mut watch::Receiver<u64>, until: Instant) -> Result<(), ()> {
-    match timeout_at(until, changes.changed()).await {
-        Ok(Ok(())) => Ok(()),
-        _ => Err(()),
     }
 }

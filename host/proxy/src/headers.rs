@@ -10,9 +10,18 @@ pub(crate) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-i
 pub(crate) const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
+/// The instance that a path of `/mcp` names, percent-encoded or not; for whoever decides in front who may call it.
+#[must_use]
+pub fn instance_in(path: &str) -> Option<InstanceId> {
+    instance_of(path).ok()
+}
+
 /// The instance that a path names.
 pub(crate) fn instance_of(path: &str) -> Result<InstanceId, Fault> {
     let name = path.strip_prefix("/mcp/").unwrap_or_default();
+    if name.is_empty() {
+        return Err(Fault::new(Thing::NoInstance));
+    }
     let id = if name.contains('%') {
         InstanceId::parse(&percent_decoded(name))
     } else {

@@ -65,7 +65,7 @@ impl Proxy {
         if let Err(fault) = session.attach(&upstream)
             && !fault.is_unsent()
         {
-            self.registry.end(&session);
+            self.registry.discard(&session);
             return Err(fault);
         }
         let result = handshake.answer(version);

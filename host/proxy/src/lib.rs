@@ -14,12 +14,12 @@
 //!    idle slot; repeated while it finds no room), `Used` (at most once a second and slot) and `Outcome` (where the breaker must
 //!    hear of it). What finds no room is dropped and counted.
 //! 3. **The seal.** [`SessionSeal`] makes session ids out of [`SessionClaims`] and reads them back; implement it over the
-//!    access room's keyed seal. Expiry and instance are checked here. An id that its client ended is remembered by this process,
-//!    not by the next one.
+//!    access room's keyed seal. Expiry and instance are checked here. An id that its client ended is remembered here until it
+//!    expires; [`EndedSessions`] takes it over to the next router.
 //! 4. **The observer.** [`ProxyObserver::finished`] once per request, [`ProxyObserver::count`] for the rest; both on the hot
 //!    path.
-//! 5. **Serving.** [`Proxy::new`] with [`ProxyParts`], then [`router`] merged into the app's routes (or [`Proxy::answer`] for a
-//!    front that has looked at the path), and [`Proxy::run`] polled beside it for as long as it serves.
+//! 5. **Serving.** [`Proxy::with_ended`] with [`ProxyParts`], then [`router`] merged into the app's routes (or
+//!    [`Proxy::answer`] for a front that has looked at the path), and [`Proxy::run`] polled beside it for as long as it serves.
 //!    At shutdown [`Proxy::close_streams`] lets a graceful end complete; the sessions stay valid.
 //!
 //! **Not its job**, and `host`'s (`front`, `guard`): accepting connections and bounding them (their number, the time to send a head,
@@ -40,12 +40,14 @@
 mod batch;
 mod body;
 mod config;
+mod ended;
 mod events;
 mod exchange;
 mod fault;
 mod forward;
 mod headers;
 mod initialize;
+mod loss;
 mod observe;
 mod post;
 mod proxy;
@@ -56,6 +58,8 @@ mod sse;
 mod table;
 
 pub use config::ProxyLimits;
+pub use ended::{EndedSession, EndedSessions, ForgetEnded};
+pub use headers::instance_in;
 pub use observe::{Count, Finished, IgnoreObserver, ProxyObserver, RequestClass};
 pub use proxy::{Clock, Open, Proxy, ProxyParts, router};
 pub use seal::{SessionClaims, SessionSeal};

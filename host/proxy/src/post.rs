@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use axum::{body::Body, extract::Request, response::Response};
+use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header, request};
 use router_core::InstanceId;
 use router_upstream::{
@@ -12,6 +13,8 @@ use router_upstream::{
 
 use crate::{
     batch::is_batch,
+    body::Received,
+    exchange::Exchange,
     fault::{Fault, Thing},
     forward::Incoming,
     headers::{self, instance_of},
@@ -24,21 +27,49 @@ const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 /// The version that first had no `initialize`.
 const FIRST_MODERN: &str = "2026-07-28";
 
+/// What became of one message.
+enum Taken {
+    /// A request that is under way.
+    Sent(Arc<Exchange>),
+    Answered(Response),
+}
+
 impl Proxy {
     pub(crate) async fn post(self: &Arc<Self>, request: Request, begun: Instant) -> Response {
         let (parts, body) = request.into_parts();
-        let refuse = |fault: Fault, id: &str, class| self.refuse(&fault, id, class, Some(begun));
         let received = match self.receive_checked(&parts, body).await {
             Ok(received) => received,
-            Err(fault) => return refuse(self.on_known(fault, &parts), "", RequestClass::Other),
+            Err(fault) => {
+                let fault = self.on_known(fault, &parts);
+                return self.refuse(&fault, "", RequestClass::Other, Some(begun));
+            }
         };
-        if is_batch(&received) {
-            return self.post_batch(&parts, &received, begun).await;
+        if is_batch(&received.bytes) {
+            return self.post_batch(&parts, &received.bytes, begun).await;
         }
-        let (text, envelope) = match Envelope::parse(&received) {
+        let taken = self.take_message(&parts, &received.bytes, begun).await;
+        // Nobody needs it any more, however long the answer takes.
+        drop(received);
+        match taken {
+            Taken::Sent(exchange) => self.respond(exchange).await,
+            Taken::Answered(response) => response,
+        }
+    }
+
+    /// Sends one message on, or answers it.
+    async fn take_message(
+        self: &Arc<Self>,
+        parts: &request::Parts,
+        received: &Bytes,
+        begun: Instant,
+    ) -> Taken {
+        let refuse = |fault: Fault, id: &str, class| {
+            Taken::Answered(self.refuse(&fault, id, class, Some(begun)))
+        };
+        let (text, envelope) = match Envelope::parse(received) {
             Ok(parsed) => parsed,
             Err(error) => {
-                let fault = self.on_known(Fault::new(Thing::Envelope(error)), &parts);
+                let fault = self.on_known(Fault::new(Thing::Envelope(error)), parts);
                 return refuse(fault, "", RequestClass::Other);
             }
         };
@@ -48,12 +79,12 @@ impl Proxy {
         let shape = envelope.shape();
         // An answer carries an id of the router's own; the error about it is not an answer to that id.
         let id = if shape == Shape::Request { id } else { "" };
-        let instance = match self.check_message(&parts, &envelope) {
+        let instance = match self.check_message(parts, &envelope) {
             Ok(instance) => instance,
-            Err(fault) => return refuse(self.on_known(fault, &parts), id, class),
+            Err(fault) => return refuse(self.on_known(fault, parts), id, class),
         };
         let incoming = Incoming {
-            source: &received,
+            source: received,
             envelope: &envelope,
             id,
             class,
@@ -61,7 +92,7 @@ impl Proxy {
             batch: None,
         };
         if shape == Shape::Request && method == "initialize" {
-            return self.initialize(&instance, &incoming).await;
+            return Taken::Answered(self.initialize(&instance, &incoming).await);
         }
         let session = match self.session(&instance, &parts.headers) {
             Ok(session) => session,
@@ -69,19 +100,22 @@ impl Proxy {
         };
         session.touch();
         if shape == Shape::Request {
-            return self.forward(&session, &incoming).await;
+            return match self.send(&session, &incoming).await {
+                Ok(exchange) => Taken::Sent(exchange),
+                Err(fault) => refuse(fault, id, class),
+            };
         }
         match self.pass_on(&session, text, &envelope, shape) {
-            Ok(()) => accepted(),
+            Ok(()) => Taken::Answered(accepted()),
             Err(fault) => refuse(fault, "", class),
         }
     }
 
     async fn receive_checked(
-        self: &Arc<Self>,
+        &self,
         parts: &request::Parts,
         body: Body,
-    ) -> Result<bytes::Bytes, Fault> {
+    ) -> Result<Received<'_>, Fault> {
         headers::check_is_json(&parts.headers)?;
         headers::check_accepts_both(&parts.headers)?;
         self.receive(body).await

@@ -23,8 +23,10 @@ use tokio::{sync::mpsc, time::interval};
 
 use crate::{
     config::ProxyLimits,
+    ended::{EndedSessions, ForgetEnded},
     fault::{Fault, Thing},
     headers::{self, instance_of},
+    loss::{self, Loss},
     observe::{Count, Finished, ProxyObserver, RequestClass},
     registry::Registry,
     seal::SessionSeal,
@@ -69,6 +71,8 @@ pub struct Proxy {
     pub(crate) registry: Registry,
     pub(crate) waiting: AtomicUsize,
     pub(crate) bodies_bytes: AtomicUsize,
+    /// To [`Proxy::run`], while that is polled.
+    pub(crate) losses: Mutex<Option<mpsc::Sender<Loss>>>,
     validation_log: Mutex<LogBudget>,
     timeout_log: Mutex<LogBudget>,
 }
@@ -85,6 +89,8 @@ pub struct Open {
 /// The routes of the proxy: `POST`, `GET` and `DELETE` of `/mcp/{versionId}`. Who may call them is decided in front.
 pub fn router(proxy: Arc<Proxy>) -> Router {
     Router::new()
+        .route("/mcp", any(serve))
+        .route("/mcp/", any(serve))
         .route("/mcp/{version_id}", any(serve))
         .with_state(proxy)
 }
@@ -94,13 +100,20 @@ async fn serve(State(proxy): State<Arc<Proxy>>, request: Request) -> Response {
 }
 
 impl Proxy {
-    /// A proxy without sessions.
+    /// A proxy without sessions. Those that its clients end are not remembered by the next one; see [`Proxy::with_ended`].
     #[must_use]
     pub fn new(parts: ProxyParts) -> Arc<Self> {
+        Self::with_ended(parts, Arc::new(ForgetEnded))
+    }
+
+    /// A proxy that knows which sessions were ended under earlier ones, and tells `ended` of more. Loads them, which may block.
+    #[must_use]
+    pub fn with_ended(parts: ProxyParts, ended: Arc<dyn EndedSessions>) -> Arc<Self> {
         Arc::new(Self {
-            registry: Registry::new(&parts.limits),
+            registry: Registry::new(&parts.limits, ended),
             waiting: AtomicUsize::new(0),
             bodies_bytes: AtomicUsize::new(0),
+            losses: Mutex::default(),
             validation_log: Mutex::default(),
             timeout_log: Mutex::default(),
             parts,
@@ -120,8 +133,18 @@ impl Proxy {
         answer.unwrap_or_else(|fault| self.refuse(&fault, "", RequestClass::Other, None))
     }
 
-    /// Housekeeping: lets sessions follow their instance to its next run, and forgets idle ones. Runs until dropped.
+    /// Housekeeping: lets sessions follow their instance to its next run, forgets idle ones, and tells streams of lost
+    /// instances what comes next. Runs until dropped.
     pub async fn run(self: Arc<Self>) {
+        let (sender, losses) = mpsc::channel(loss::WAITING_MAX);
+        *self.losses.lock() = Some(sender);
+        tokio::select! {
+            () = self.keep_house() => {}
+            () = self.tell_losses(losses) => {}
+        }
+    }
+
+    async fn keep_house(&self) {
         let mut changes = self.parts.table.subscribe();
         let every = HOUSEKEEPING.min(self.parts.limits.session_idle);
         let mut rounds = interval(every.max(HOUSEKEEPING_MIN));

@@ -1,7 +1,7 @@
-//! All sessions, by their ids; and the ids that have been ended.
+//! All sessions, by their ids; and those that have been ended.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::HashMap,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -12,6 +12,7 @@ use router_upstream::{ClientCapabilities, ProtocolVersion};
 
 use crate::{
     config::ProxyLimits,
+    ended::{EndedSessions, EndedSet},
     events::EventBudget,
     fault::{Fault, Thing},
     observe::Count,
@@ -25,15 +26,13 @@ pub(crate) struct Registry {
     tables: Mutex<Tables>,
     budget: Arc<EventBudget>,
     per_instance_max: usize,
-    ended_max: usize,
+    keeps_ended: Arc<dyn EndedSessions>,
 }
 
-#[derive(Default)]
 struct Tables {
     sessions: HashMap<Box<str>, Arc<Session>>,
     counts: HashMap<InstanceId, usize>,
-    ended: HashSet<Box<str>>,
-    ended_order: VecDeque<Box<str>>,
+    ended: EndedSet,
 }
 
 impl Tables {
@@ -50,12 +49,20 @@ impl Tables {
 }
 
 impl Registry {
-    pub(crate) fn new(limits: &ProxyLimits) -> Self {
+    pub(crate) fn new(limits: &ProxyLimits, keeps_ended: Arc<dyn EndedSessions>) -> Self {
+        let (mut ended, now) = (EndedSet::new(limits.ended_sessions_max), unix_now());
+        for session in keeps_ended.load() {
+            ended.insert(session, now);
+        }
         Self {
-            tables: Mutex::default(),
+            tables: Mutex::new(Tables {
+                sessions: HashMap::new(),
+                counts: HashMap::new(),
+                ended,
+            }),
             budget: EventBudget::new(limits),
             per_instance_max: limits.sessions_per_instance_max,
-            ended_max: limits.ended_sessions_max,
+            keeps_ended,
         }
     }
 
@@ -101,11 +108,15 @@ impl Registry {
             }
             return Ok(session);
         }
-        if token.len() > TOKEN_BYTES_MAX || self.tables.lock().ended.contains(token) {
+        if token.len() > TOKEN_BYTES_MAX {
             return Err(unknown());
         }
         let claims = proxy.parts.seal.open(token).ok_or_else(unknown)?;
         if claims.instance != *instance || claims.expires_unix_s <= unix_now() {
+            return Err(unknown());
+        }
+        // Before another session has to make room for it; `keep` looks again, for it may be ended meanwhile.
+        if self.tables.lock().ended.contains(&claims.as_ended()) {
             return Err(unknown());
         }
         let session = self.keep(proxy, token, claims, true)?;
@@ -115,16 +126,19 @@ impl Registry {
 
     /// Takes a session out, for good: its id is not valid any more.
     pub(crate) fn end(&self, session: &Session) {
-        let mut tables = self.tables.lock();
-        tables.remove(&session.token);
-        if tables.ended.insert(session.token.clone()) {
-            tables.ended_order.push_back(session.token.clone());
+        let is_news = {
+            let mut tables = self.tables.lock();
+            tables.remove(&session.token);
+            tables.ended.insert(session.as_ended, unix_now())
+        };
+        if is_news {
+            self.keeps_ended.ended(session.as_ended);
         }
-        while tables.ended_order.len() > self.ended_max {
-            if let Some(oldest) = tables.ended_order.pop_front() {
-                tables.ended.remove(&oldest);
-            }
-        }
+    }
+
+    /// Takes a session out whose client never learns its id.
+    pub(crate) fn discard(&self, session: &Session) {
+        self.tables.lock().remove(&session.token);
     }
 
     /// Takes out the sessions that have been idle for so long.
@@ -201,6 +215,9 @@ impl Registry {
         // Two requests may bring the same session back at once: the first one's stays.
         if let Some(other) = tables.sessions.get(token) {
             return Ok(other.clone());
+        }
+        if tables.ended.contains(&session.as_ended) {
+            return Err(Fault::new(Thing::UnknownSession).on(&session.instance));
         }
         *tables.counts.entry(session.instance.clone()).or_default() += 1;
         tables

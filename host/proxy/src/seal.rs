@@ -3,6 +3,8 @@
 use router_core::InstanceId;
 use router_upstream::{ClientCapabilities, ProtocolVersion};
 
+use crate::ended::EndedSession;
+
 /// Longest session id that is looked at. A sealed one takes some 200 bytes.
 pub(crate) const TOKEN_BYTES_MAX: usize = 1024;
 
@@ -19,6 +21,16 @@ pub struct SessionClaims {
     pub expires_unix_s: u64,
     /// Random, so that no two sessions share an id.
     pub nonce: [u8; 16],
+}
+
+impl SessionClaims {
+    /// What must be remembered of the session once its client has ended it.
+    pub(crate) fn as_ended(&self) -> EndedSession {
+        EndedSession {
+            expires_unix_s: self.expires_unix_s,
+            nonce: self.nonce,
+        }
+    }
 }
 
 /// Makes session ids that nobody else can make. Implemented by the app over the access room's keys.

@@ -17,6 +17,7 @@ use router_upstream::{
 
 use crate::{
     config::ProxyLimits,
+    ended::EndedSession,
     events::{EventBudget, EventLog, Pushed, StreamId},
     fault::{Fault, Thing},
     observe::{Count, ProxyObserver},
@@ -30,6 +31,8 @@ pub(crate) struct Session {
     pub(crate) instance: InstanceId,
     pub(crate) version: ProtocolVersion,
     pub(crate) expires_unix_s: u64,
+    /// What must be remembered of it once its client has ended it.
+    pub(crate) as_ended: EndedSession,
     capabilities: ClientCapabilities,
     is_inherited: bool,
     memory: Arc<SessionMemory>,
@@ -60,6 +63,7 @@ impl Session {
     ) -> Arc<Self> {
         Arc::new(Self {
             token: token.into(),
+            as_ended: claims.as_ended(),
             instance: claims.instance,
             version: claims.version,
             expires_unix_s: claims.expires_unix_s,

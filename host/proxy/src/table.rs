@@ -59,6 +59,12 @@ impl Entry {
         self
     }
 
+    /// Whether it has a connection that has not ended.
+    pub(crate) fn is_served(&self) -> bool {
+        let upstream = self.upstream.as_ref();
+        upstream.is_some_and(|upstream| upstream.closed().is_none())
+    }
+
     /// Whether the driver is to hear of this use, or has heard of one within the last second.
     pub(crate) fn is_use_news(&self, now_ms: u64) -> bool {
         let told = self.used_told_ms.load(Ordering::Relaxed);

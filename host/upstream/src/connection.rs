@@ -21,8 +21,8 @@ use crate::{
 /// Room for lines that is given back once a burst is over.
 const KEEP_BYTES_MAX: usize = 256 * 1024;
 
-/// When an instance has closed its input, how long its last answers are still read. A process that exits closes both
-/// at once; this only bounds one that does not.
+/// When an instance has closed its input, or is known to have died, how long its last answers are still read. A process that
+/// exits closes both ends at once; this only bounds one that does not, or whose output a descendant holds open.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
 impl Upstream {
@@ -42,10 +42,10 @@ impl Upstream {
             closed = self.read_lines(&mut lines, &mut reader) => closed,
             error = self.write_lines(&mut writer) => Closed::Write(error),
             () = self.watch_deadlines() => Closed::Requested,
-            () = self.close_requested.notified() => Closed::Requested,
+            () = self.close_requested.notified() => self.closed_by_owner(),
         };
-        if matches!(closed, Closed::Write(_)) {
-            // Whatever this ends with, the failed write is the reason.
+        if matches!(closed, Closed::Write(_) | Closed::Died) {
+            // Whatever this ends with, the reason is known.
             let _ = timeout(LAST_WORDS, self.read_lines(&mut lines, &mut reader)).await;
         }
         self.end(Arc::new(closed))
@@ -138,6 +138,6 @@ pub(crate) struct EndOnDrop(pub(crate) Arc<Upstream>);
 
 impl Drop for EndOnDrop {
     fn drop(&mut self) {
-        self.0.end(Arc::new(Closed::Requested));
+        self.0.end(Arc::new(self.0.closed_by_owner()));
     }
 }

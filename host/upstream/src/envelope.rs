@@ -21,6 +21,10 @@ pub use batch::split_batch;
 /// default); scene trees and JSON schemas stay far below this.
 pub const DEPTH_MAX: usize = 512;
 
+/// Longest id, method or progress token. They are kept while their request waits, after its body is gone; real ones are
+/// numbers, UUIDs and words.
+pub const NAME_BYTES_MAX: usize = 1024;
+
 /// One message, as slices of the text it was parsed from. All parts but `method` are raw JSON.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Envelope<'a> {
@@ -149,6 +153,10 @@ impl<'a> Envelope<'a> {
     }
 
     fn check(&self) -> Result<(), EnvelopeError> {
+        let method = self.method.as_deref();
+        if [self.id, method].into_iter().flatten().any(is_overlong) {
+            return Err(overlong("id or method"));
+        }
         match self.id.and_then(|id| id.as_bytes().first()) {
             None | Some(b'"' | b'-' | b'n' | b'0'..=b'9') => Ok(()),
             Some(_) => Err(invalid("its id is neither a string, a number nor null")),
@@ -159,7 +167,7 @@ impl<'a> Envelope<'a> {
 /// The progress token of a request, as it stands in the text.
 ///
 /// # Errors
-/// The parameters name a key twice.
+/// The parameters name a key twice, or the token is longer than [`NAME_BYTES_MAX`].
 pub fn progress_token(params: &str) -> Result<Option<&str>, EnvelopeError> {
     // Most requests have none, and a scan for the word is far cheaper than a parse. A key may also be spelled with
     // escapes; then the parse decides.
@@ -173,7 +181,11 @@ pub fn progress_token(params: &str) -> Result<Option<&str>, EnvelopeError> {
     let Some(meta) = member(params, "_meta")? else {
         return Ok(None);
     };
-    Ok(member(meta, "progressToken")?.filter(|token| *token != "null"))
+    let token = member(meta, "progressToken")?.filter(|token| *token != "null");
+    if token.is_some_and(is_overlong) {
+        return Err(overlong("progress token"));
+    }
+    Ok(token)
 }
 
 /// The raw value of one member of a raw object; `None` where it is missing or the text is not an object.
@@ -282,6 +294,14 @@ fn string_end(bytes: &[u8], mut at: usize) -> usize {
         at += 2;
     }
     bytes.len()
+}
+
+fn is_overlong(name: &str) -> bool {
+    name.len() > NAME_BYTES_MAX
+}
+
+fn overlong(what: &str) -> EnvelopeError {
+    invalid(&format!("its {what} is longer than {NAME_BYTES_MAX} bytes"))
 }
 
 fn invalid(reason: &str) -> EnvelopeError {

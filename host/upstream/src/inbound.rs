@@ -1,4 +1,4 @@
-//! What the instance says: answers, notifications and questions, each to the one it is meant for.
+//! What the instance says: answers and notifications, each to the one it is meant for. Its questions have a room of their own.
 
 use std::sync::{Arc, LazyLock, atomic::Ordering};
 
@@ -12,7 +12,7 @@ use crate::{
     lines::Ends,
     reply::{CallError, Reply, ReplySink},
     sessions::{LogLevel, SessionKey, SessionSink},
-    state::{Ask, Effect, State},
+    state::{Effect, State},
     upstream::Upstream,
 };
 
@@ -22,19 +22,14 @@ const LEVEL_UNASKED: LogLevel = LogLevel::Info;
 /// A stray line is logged this often at most per connection: sloppy servers print banners, hostile ones floods.
 const STRAY_LINES_LOGGED_MAX: u64 = 5;
 
-/// JSON-RPC: the method is not known.
-const METHOD_NOT_FOUND: i64 = -32601;
-/// The implementation-defined code for "cannot be done here".
-const NOT_ROUTABLE: i64 = -32000;
-
 /// One way to reach a client: through the request that a message belongs to, else through its session.
-struct Path {
+pub(crate) struct Path {
     call: Option<Arc<dyn ReplySink>>,
     session: Arc<dyn SessionSink>,
 }
 
 impl Path {
-    fn send(&self, message: &str) -> bool {
+    pub(crate) fn send(&self, message: &str) -> bool {
         let through_call = self
             .call
             .as_ref()
@@ -93,7 +88,7 @@ impl Upstream {
         }
     }
 
-    fn refuse_line(&self, line: &[u8], error: &EnvelopeError) {
+    pub(crate) fn refuse_line(&self, line: &[u8], error: &EnvelopeError) {
         let before = self.tally.refused_lines.fetch_add(1, Ordering::Relaxed);
         if before < STRAY_LINES_LOGGED_MAX {
             let shown = String::from_utf8_lossy(&line[..line.len().min(200)]);
@@ -175,6 +170,7 @@ impl Upstream {
             message: Bytes::from(message),
             error_code,
             is_tool_error: result.is_some_and(says_is_error),
+            is_own: false,
         });
         if became_idle {
             self.stamp(&self.used_ms);
@@ -265,28 +261,6 @@ impl Upstream {
         }
     }
 
-    /// The instance no longer wants an answer to a question of its own.
-    fn take_cancellation(&self, text: &str, id: Option<&str>) {
-        let Some(id) = id else {
-            return;
-        };
-        let found = {
-            let mut state = self.state.lock();
-            let mut asks = state.asks.iter();
-            let found = asks
-                .find(|(_, ask)| *ask.instance_id == *id)
-                .map(|(n, _)| *n);
-            found.and_then(|n| {
-                let ask = state.asks.remove(&n)?;
-                Some((n, path_to(&state, ask.session)?))
-            })
-        };
-        if let Some((n, path)) = found {
-            let message = rewritten(text, id, &self.ask_ids.raw(n));
-            self.send(&path, &message);
-        }
-    }
-
     /// Sends a notification to every session that wants it. Those about work go through the session's newest waiting
     /// request, so that the client has them before the answer.
     fn tell_sessions(
@@ -318,102 +292,10 @@ impl Upstream {
         }
     }
 
-    fn send(&self, path: &Path, message: &str) {
+    pub(crate) fn send(&self, path: &Path, message: &str) {
         if !path.send(message) {
             self.tally.undelivered.fetch_add(1, Ordering::Relaxed);
         }
-    }
-
-    /// Puts a question to the one client that can be meant.
-    fn take_question(&self, text: &str, envelope: &Envelope<'_>) {
-        let (Some(id), Some(method)) = (envelope.id, envelope.method.as_deref()) else {
-            return;
-        };
-        if self.ids.read(id).is_some() {
-            let reason = "it repeats a request of the router".to_owned();
-            return self.refuse_line(text.as_bytes(), &EnvelopeError::Invalid { reason });
-        }
-        let chosen = {
-            let mut state = self.state.lock();
-            if method == "ping" {
-                state.send_line(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#));
-                None
-            } else {
-                match self.choose(&state, method) {
-                    Ok((key, path)) => {
-                        state.next_ask += 1;
-                        let n = state.next_ask;
-                        let instance_id = id.into();
-                        state.asks.insert(
-                            n,
-                            Ask {
-                                session: key,
-                                instance_id,
-                            },
-                        );
-                        Some((n, path))
-                    }
-                    Err((code, reason)) => {
-                        self.tally.refused_asks.fetch_add(1, Ordering::Relaxed);
-                        state.refuse_ask(id, code, &reason);
-                        None
-                    }
-                }
-            }
-        };
-        let Some((n, path)) = chosen else {
-            self.wake_writer();
-            return;
-        };
-        let message = rewritten(text, id, &self.ask_ids.raw(n));
-        if !path.send(&message) {
-            let mut state = self.state.lock();
-            if state.asks.remove(&n).is_some() {
-                state.refuse_ask(id, NOT_ROUTABLE, "the client cannot be reached");
-            }
-            drop(state);
-            self.wake_writer();
-        }
-    }
-
-    /// The session with a request in flight, else the only session; anything else would be a guess.
-    fn choose(&self, state: &State, method: &str) -> Result<(SessionKey, Path), (i64, String)> {
-        let per_session = "with sharing = \"per-session\" each client gets a process of its own, and questions reach it";
-        let not_routable = |reason: String| (NOT_ROUTABLE, reason);
-        if state.asks.len() >= self.config.limits.asks_max {
-            return Err(not_routable(
-                "too many questions wait for clients already".to_owned(),
-            ));
-        }
-        let key = if state.sessions_busy == 1 {
-            let busy = state
-                .sessions
-                .iter()
-                .find(|(_, entry)| !entry.in_flight.is_empty());
-            busy.map(|(key, _)| *key)
-        } else if state.sessions_busy == 0 && state.sessions.len() == 1 {
-            state.sessions.keys().next().copied()
-        } else if state.sessions.is_empty() {
-            return Err(not_routable(format!(
-                "no client is connected that {method} could be put to"
-            )));
-        } else {
-            let sessions = state.sessions.len();
-            return Err(not_routable(format!(
-                "{method} could be meant for any of {sessions} clients that share this instance; {per_session}"
-            )));
-        };
-        let found = key.and_then(|key| Some((key, path_to(state, key)?)));
-        let (key, path) =
-            found.ok_or_else(|| not_routable("the client's session ended".to_owned()))?;
-        let capabilities = state.sessions.get(&key).map(|entry| entry.capabilities);
-        if !capabilities.unwrap_or_default().allow(method) {
-            return Err((
-                METHOD_NOT_FOUND,
-                format!("the client does not support {method}"),
-            ));
-        }
-        Ok((key, path))
     }
 }
 
@@ -430,7 +312,7 @@ fn says_is_error(result: &str) -> bool {
 }
 
 /// How a session is reached now: through its newest waiting request, else directly.
-fn path_to(state: &State, key: SessionKey) -> Option<Path> {
+pub(crate) fn path_to(state: &State, key: SessionKey) -> Option<Path> {
     let entry = state.sessions.get(&key)?;
     let newest = entry.in_flight.last().and_then(|n| state.pending.get(n));
     Some(Path {
@@ -452,7 +334,7 @@ fn hears(state: &State, key: SessionKey, level: Option<LogLevel>) -> bool {
     }
 }
 
-fn rewritten(text: &str, part: &str, with: &[u8]) -> String {
+pub(crate) fn rewritten(text: &str, part: &str, with: &[u8]) -> String {
     let mut message = Vec::with_capacity(text.len() + with.len());
     splice(&mut message, text, &[(range_in(text, part), with)]);
     into_text(message)

@@ -21,14 +21,16 @@
 //!   request of the session or its [`SessionSink`]. Both are called from the connection's task and must not block.
 //! - **Watched**: [`Upstream::idle_for`], [`Upstream::silent_for`], [`Upstream::ping`], [`Upstream::counters`];
 //!   [`Upstream::methods_in_flight`] is kept after the end, as evidence.
-//! - **Ended**: [`Upstream::drain`] takes no more and waits for the rest, [`Upstream::close`] ends it.
+//! - **Ended**: [`Upstream::drain`] takes no more and waits for the rest, [`Upstream::close`] ends it, and
+//!   [`Upstream::close_died`] where the process is known to have ended.
 //!
 //! # What holds
 //! - A request that [`Upstream::call`] took is finished exactly once: answered, timed out (the instance is sent a cancellation),
 //!   cancelled, or lost with the connection.
 //! - Lines, the queue to the instance, requests in flight, sessions, subscriptions and questions are bounded by [`Limits`].
 //! - A question of the instance goes to the one session with a request in flight, else to the only session; where several
-//!   could be meant it is answered with an error that names `sharing = "per-session"`.
+//!   could be meant it is answered with an error that names `sharing = "per-session"`. A request that its client cancelled
+//!   makes its session no candidate. A question that is not answered within the request timeout is given up.
 //! - One lock guards the tables; it is held for no `await` and for no call outside.
 //!
 //! It must not know HTTP, the breaker, or why a process lives: the proxy calls it, the app opens and drops it.
@@ -44,6 +46,7 @@ mod lines;
 mod outbound;
 mod own;
 mod protocol;
+mod questions;
 mod reply;
 mod sessions;
 mod state;

@@ -32,6 +32,9 @@ const COMMON_METHODS: [&str; 14] = [
     "tasks/result",
 ];
 
+/// Longest resource that can be subscribed to: what common servers take as a URL. It is remembered for the session's life.
+const URI_BYTES_MAX: usize = 8 * 1024;
+
 /// A request as it is about to be sent.
 struct Outgoing<'a> {
     session: SessionKey,
@@ -95,13 +98,14 @@ impl Upstream {
                     message: message.concat().into(),
                     error_code: None,
                     is_tool_error: false,
+                    is_own: true,
                 });
                 return Ok(());
             }
         };
         self.enqueue(&mut state, outgoing, origin, token, reply);
         drop(state);
-        self.has_calls.notify_one();
+        self.has_deadlines.notify_one();
         self.wake_writer();
         Ok(())
     }
@@ -135,7 +139,7 @@ impl Upstream {
             }
         }
         self.stamp(&self.used_ms);
-        self.has_calls.notify_one();
+        self.has_deadlines.notify_one();
         self.wake_writer();
         Ok(())
     }
@@ -171,7 +175,7 @@ impl Upstream {
     }
 
     /// A queue that is empty takes any message that the proxy's bound on bodies let through.
-    fn check_room(&self, state: &State, bytes: usize) -> Result<(), NotTaken> {
+    pub(crate) fn check_room(&self, state: &State, bytes: usize) -> Result<(), NotTaken> {
         let is_full =
             !state.out.is_empty() && state.out.len() + bytes > self.config.limits.queue_bytes_max;
         if is_full { Err(NotTaken::Busy) } else { Ok(()) }
@@ -187,7 +191,7 @@ impl Upstream {
         }
         let entry = state.sessions.get(&session).ok_or(CallError::NotAttached)?;
         let busy = |what| Err(CallError::Busy { what });
-        if entry.in_flight.len() >= limits.in_flight_per_session_max {
+        if entry.in_flight.len() + entry.cancelled.len() >= limits.in_flight_per_session_max {
             return busy("this session has too many requests in flight");
         }
         if state.client_calls >= limits.in_flight_max {
@@ -235,6 +239,11 @@ impl Upstream {
             }
             "resources/subscribe" => {
                 if let Some(uri) = param("uri").and_then(string_of) {
+                    if uri.len() > URI_BYTES_MAX {
+                        return Err(bad(&format!(
+                            "its uri is longer than {URI_BYTES_MAX} bytes"
+                        )));
+                    }
                     if self.joins_subscribers(state, session, &uri)? {
                         return Ok(Plan::Answer(Cow::Borrowed("{}")));
                     }
@@ -384,12 +393,7 @@ impl Upstream {
         let Some(n) = entry.in_flight.iter().rev().find(is_meant).copied() else {
             return;
         };
-        if let Some(pending) = state.pending.get_mut(&n) {
-            pending.is_cancelled = true;
-            pending.deadline = pending
-                .deadline
-                .min(Instant::now() + self.config.limits.cancel_grace);
-        }
+        state.set_cancelled(n, Instant::now() + self.config.limits.cancel_grace);
         splice(
             &mut state.out,
             text,

@@ -251,7 +251,7 @@ impl Upstream {
                 reply,
             },
         );
-        self.has_calls.notify_one();
+        self.has_deadlines.notify_one();
         n
     }
 

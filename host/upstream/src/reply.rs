@@ -20,7 +20,7 @@ pub trait ReplySink: Send + Sync {
 /// How a request ended.
 #[derive(Debug, Clone)]
 pub enum Reply {
-    /// The instance (or its cache) answered.
+    /// There is an answer.
     Answer {
         /// The whole message, one line of JSON, with the client's id.
         message: Bytes,
@@ -28,6 +28,9 @@ pub enum Reply {
         error_code: Option<i64>,
         /// Whether it is the result of a tool that says `isError`: an answer all the same.
         is_tool_error: bool,
+        /// Whether the router gave it by itself (a list from memory, a subscription that others hold): it says nothing about
+        /// the instance, which was not asked.
+        is_own: bool,
     },
     /// There is no answer.
     Failed(CallError),
@@ -106,6 +109,9 @@ pub enum Closed {
     /// Writing failed.
     #[error("writing to it failed")]
     Write(#[source] io::Error),
+    /// [`crate::Upstream::close_died`] was called: the process has ended, whoever holds its output open.
+    #[error("its process ended")]
+    Died,
     /// [`crate::Upstream::close`] was called.
     #[error("the router closed the connection")]
     Requested,

@@ -173,8 +173,10 @@ pub(crate) struct SessionEntry {
     pub(crate) is_inherited: bool,
     pub(crate) memory: Arc<SessionMemory>,
     pub(crate) sink: Arc<dyn SessionSink>,
-    /// Its waiting requests, oldest first.
+    /// The requests that its client waits for, oldest first.
     pub(crate) in_flight: Vec<u64>,
+    /// Those that it cancelled, and that the instance may still answer.
+    pub(crate) cancelled: Vec<u64>,
 }
 
 impl Upstream {
@@ -203,6 +205,7 @@ impl Upstream {
                     memory: spec.memory,
                     sink: spec.sink,
                     in_flight: Vec::new(),
+                    cancelled: Vec::new(),
                 },
             );
             for uri in subscriptions {
@@ -228,7 +231,11 @@ impl Upstream {
             let Some(entry) = state.sessions.get_mut(&key) else {
                 return;
             };
-            for n in std::mem::take(&mut entry.in_flight) {
+            let in_flight = std::mem::take(&mut entry.in_flight);
+            for n in std::mem::take(&mut entry.cancelled) {
+                ended.extend(state.take_pending(n));
+            }
+            for n in in_flight {
                 ended.extend(self.cancel(&mut state, n, "its session ended"));
             }
             state.sessions_busy = state
@@ -271,12 +278,7 @@ impl Upstream {
     /// Takes a request out and tells the instance that nobody waits for it any more.
     pub(crate) fn cancel(&self, state: &mut State, n: u64, reason: &str) -> Option<Pending> {
         let pending = state.take_pending(n)?;
-        let id = self.ids.raw(n);
-        let id = String::from_utf8_lossy(&id);
-        let reason = quoted(reason);
-        state.send_line(&format!(
-            r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id},"reason":{reason}}}}}"#
-        ));
+        state.send_line(&cancellation(&self.ids.raw(n), reason));
         Some(pending)
     }
 
@@ -322,6 +324,14 @@ pub(crate) fn lowest_level(sessions: &Table<SessionKey, SessionEntry>) -> Option
         .values()
         .filter_map(|entry| entry.memory.level())
         .min()
+}
+
+/// Tells the other side that nobody waits for an answer any more. `id` is raw JSON.
+pub(crate) fn cancellation(id: &[u8], reason: &str) -> String {
+    let (id, reason) = (String::from_utf8_lossy(id), quoted(reason));
+    format!(
+        r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id},"reason":{reason}}}}}"#
+    )
 }
 
 fn uri_params(uri: &str) -> String {

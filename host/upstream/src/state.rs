@@ -4,7 +4,6 @@
 
 use std::{borrow::Cow, collections::HashMap, ops::Range, sync::Arc};
 
-use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::{
@@ -39,7 +38,7 @@ pub(crate) struct State {
     /// Requests of clients among `pending`.
     pub(crate) client_calls: usize,
     pub(crate) sessions: Table<SessionKey, SessionEntry>,
-    /// Sessions with a request in flight.
+    /// Sessions with a request that their client waits for.
     pub(crate) sessions_busy: usize,
     /// Questions of the instance that wait for a client.
     pub(crate) asks: Table<u64, Ask>,
@@ -64,9 +63,10 @@ pub(crate) struct Pending {
     pub(crate) reply: Arc<dyn ReplySink>,
 }
 
-/// What a client's request said that its answer must say again.
+/// What a client's request said that its answer must say again. A copy: a slice would keep all that was received with the
+/// request for as long as it waits, a batch of many megabytes say.
 pub(crate) struct Origin {
-    text: Bytes,
+    text: Box<[u8]>,
     id: Range<usize>,
     progress: Option<Range<usize>>,
 }
@@ -84,14 +84,16 @@ pub(crate) struct Ask {
     pub(crate) session: SessionKey,
     /// The instance's id for it, as raw JSON.
     pub(crate) instance_id: Box<str>,
+    /// When it is given up.
+    pub(crate) deadline: Instant,
 }
 
 impl Origin {
     /// Remembers where a request's id and progress token stand.
-    pub(crate) fn new(source: &Bytes, id: Range<usize>, progress: Option<Range<usize>>) -> Self {
+    pub(crate) fn new(source: &[u8], id: Range<usize>, progress: Option<Range<usize>>) -> Self {
         if source.len() <= KEEP_WHOLE_BYTES_MAX {
             return Self {
-                text: source.clone(),
+                text: source.into(),
                 id,
                 progress,
             };
@@ -113,7 +115,7 @@ impl Origin {
     /// For a request of the router's own.
     pub(crate) fn own() -> Self {
         Self {
-            text: Bytes::from_static(b"0"),
+            text: (*b"0").into(),
             id: 0..1,
             progress: None,
         }
@@ -147,16 +149,43 @@ impl State {
         let pending = self.pending.remove(&n)?;
         if let Some(session) = pending.session {
             self.client_calls -= 1;
-            if let Some(entry) = self.sessions.get_mut(&session)
-                && let Some(at) = entry.in_flight.iter().position(|other| *other == n)
-            {
-                entry.in_flight.remove(at);
-                if entry.in_flight.is_empty() {
-                    self.sessions_busy -= 1;
-                }
+            self.wait_no_more(session, n);
+            if let Some(entry) = self.sessions.get_mut(&session) {
+                entry.cancelled.retain(|other| *other != n);
             }
         }
         Some(pending)
+    }
+
+    /// Its client no longer waits for a request, which the instance may answer all the same until `until`. The session is
+    /// not at work for its sake.
+    pub(crate) fn set_cancelled(&mut self, n: u64, until: Instant) {
+        let Some(pending) = self.pending.get_mut(&n) else {
+            return;
+        };
+        pending.is_cancelled = true;
+        pending.deadline = pending.deadline.min(until);
+        if let Some(session) = pending.session
+            && self.wait_no_more(session, n)
+            && let Some(entry) = self.sessions.get_mut(&session)
+        {
+            entry.cancelled.push(n);
+        }
+    }
+
+    /// Takes a request from those that a session waits for. True where it was among them.
+    fn wait_no_more(&mut self, session: SessionKey, n: u64) -> bool {
+        let Some(entry) = self.sessions.get_mut(&session) else {
+            return false;
+        };
+        let Some(at) = entry.in_flight.iter().position(|other| *other == n) else {
+            return false;
+        };
+        entry.in_flight.remove(at);
+        if entry.in_flight.is_empty() {
+            self.sessions_busy -= 1;
+        }
+        true
     }
 
     /// Puts a request into every table.

@@ -1,5 +1,5 @@
-//! Deadlines of waiting requests. One timer for all of them, armed only while something waits, so that a request costs
-//! no timer of its own.
+//! Deadlines of waiting requests, and of the instance's questions. One timer for all of them, armed only while something
+//! waits, so that a request costs no timer of its own.
 
 use std::time::Duration;
 
@@ -18,14 +18,21 @@ impl Upstream {
     /// Never returns.
     pub(crate) async fn watch_deadlines(&self) {
         loop {
-            if self.state.lock().pending.is_empty() {
-                self.has_calls.notified().await;
+            if self.has_nothing_due() {
+                self.has_deadlines.notified().await;
             }
             let tick = (self.request_timeout() / 20).clamp(TICK_MIN, TICK_MAX);
             let tick = tick.min(self.config.limits.waiting_after).max(TICK_MIN);
             sleep_until(Instant::now() + tick).await;
-            self.look_at_deadlines(Instant::now());
+            let now = Instant::now();
+            self.look_at_deadlines(now);
+            self.give_up_questions(now);
         }
+    }
+
+    fn has_nothing_due(&self) -> bool {
+        let state = self.state.lock();
+        state.pending.is_empty() && state.asks.is_empty()
     }
 
     fn look_at_deadlines(&self, now: Instant) {

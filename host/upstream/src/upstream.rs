@@ -143,8 +143,10 @@ pub struct Upstream {
     cache_ttl_ms: AtomicU64,
     /// The first line after an adoption may be the end of one that the earlier router began to read.
     pub(crate) forgives_first_line: AtomicBool,
+    /// Its owner knows that the process has ended.
+    has_died: AtomicBool,
     pub(crate) has_work: Notify,
-    pub(crate) has_calls: Notify,
+    pub(crate) has_deadlines: Notify,
     pub(crate) close_requested: Notify,
     pub(crate) became_idle: Notify,
 }
@@ -175,8 +177,9 @@ impl Upstream {
             request_timeout_ms: AtomicU64::new(millis(config.request_timeout.min(WAIT_MAX))),
             cache_ttl_ms: AtomicU64::new(millis(config.cache_ttl.min(WAIT_MAX))),
             forgives_first_line: AtomicBool::new(false),
+            has_died: AtomicBool::new(false),
             has_work: Notify::new(),
-            has_calls: Notify::new(),
+            has_deadlines: Notify::new(),
             close_requested: Notify::new(),
             became_idle: Notify::new(),
             config,
@@ -354,6 +357,24 @@ impl Upstream {
     /// Ends the connection: its future resolves to [`Closed::Requested`], and whoever waits is told.
     pub fn close(&self) {
         self.close_requested.notify_one();
+    }
+
+    /// Ends the connection to a process that has ended, where nobody may see the end of its output: a descendant can hold it
+    /// open. No more requests are taken, its last words are heard, and whoever still waits is told that it died; the future
+    /// resolves to [`Closed::Died`].
+    pub fn close_died(&self) {
+        self.state.lock().is_draining = true;
+        self.has_died.store(true, Ordering::Relaxed);
+        self.close();
+    }
+
+    /// How a connection ends that its owner ends.
+    pub(crate) fn closed_by_owner(&self) -> Closed {
+        if self.has_died.load(Ordering::Relaxed) {
+            Closed::Died
+        } else {
+            Closed::Requested
+        }
     }
 
     pub(crate) fn request_timeout(&self) -> Duration {

@@ -1,14 +1,17 @@
 //! Instances that start, die, drain and come back while clients wait.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use router_core::{
-    ErrorKind,
+    ErrorKind, InstanceId, SlotKey,
     event::Event,
     permit::Class,
     route::{Route, UnavailableKind},
 };
-use router_proxy::ProxyLimits;
+use router_proxy::{Entry, ProxyLimits};
 use serde_json::json;
 
 use crate::{
@@ -78,7 +81,7 @@ async fn so_many_wait_for_a_start_and_no_more() {
         waiting_max: 1,
         ..ProxyLimits::default()
     };
-    let mut world = World::with(limits, std::sync::Arc::default(), "e1").await;
+    let mut world = World::with(limits, Arc::default(), "e1").await;
     world.route(Route::Startable { wait_ms: 10_000 });
     let initialize = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": "2025-11-25"}});
     let first = tokio::spawn({
@@ -101,7 +104,7 @@ async fn who_hangs_up_while_an_instance_starts_waits_no_more() {
         waiting_max: 1,
         ..ProxyLimits::default()
     };
-    let mut world = World::with(limits, std::sync::Arc::default(), "e1").await;
+    let mut world = World::with(limits, Arc::default(), "e1").await;
     world.route(Route::Startable { wait_ms: 60_000 });
     let initialize = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": "2025-11-25"}});
     for _ in 0..3 {
@@ -163,7 +166,7 @@ async fn an_instance_that_dies_answers_all_at_once_with_what_comes_next() {
     let begun = Instant::now();
     instance.die();
     instance.connection.await.unwrap();
-    world.unavailable(UnavailableKind::Backoff, "exited with code 1", Some(1_500));
+    world.unavailable(UnavailableKind::Backoff, "exited with code 1", Some(60_000));
     for (id, client) in waiting.into_iter().enumerate() {
         let answer = client.await.unwrap();
         assert_eq!(
@@ -216,6 +219,85 @@ async fn an_instance_that_dies_answers_all_at_once_with_what_comes_next() {
     assert_eq!(streaming.work_json(2, json!({})).await.status, 200);
 }
 
+/// A client whose request has become a stream, and one with a batch: both hold.
+async fn streaming_and_batch(world: &World, instance: &Instance) -> (Events, Events) {
+    let (streaming, batching) = (world.client().await, world.client_of("2025-03-26").await);
+    let params = json!({"name": "work", "_meta": {"progressToken": 1}, "arguments": {"do": "progress", "then": "hold"}});
+    let mut stream = Events::of(streaming.request(1, "tools/call", params).await);
+    assert_eq!(stream.message().await["params"]["progress"], 1);
+    let hold = |id| json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {"name": "work", "arguments": {"do": "hold"}}});
+    let batch = Events::of(batching.post(&json!([hold(1), hold(2)])).await);
+    while instance.upstream.in_flight() < 3 {
+        tokio::task::yield_now().await;
+    }
+    (stream, batch)
+}
+
+/// What the three requests of [`streaming_and_batch`] are told in the end.
+async fn told((stream, batch): (Events, Events)) -> Vec<String> {
+    let mut words = Vec::new();
+    for events in [stream, batch] {
+        let errors = events.rest().await;
+        let errors = errors.iter().filter(|event| !event.message.is_null());
+        words.extend(errors.map(|event| {
+            let message = event.message["error"]["message"].as_str();
+            message.unwrap_or_else(|| panic!("{event:?}")).to_owned()
+        }));
+    }
+    assert_eq!(words.len(), 3, "{words:?}");
+    words
+}
+
+#[tokio::test]
+async fn streams_and_batches_learn_what_comes_next_from_the_driver() {
+    let world = World::new().await;
+    world.stop_clock();
+    let cases = [
+        (
+            UnavailableKind::Backoff,
+            Some(60_000),
+            "It is being restarted. Retry in 60000ms",
+        ),
+        (
+            UnavailableKind::CrashLoop,
+            Some(600_000),
+            "It is tried again in 600000 ms, or at once with POST",
+        ),
+        (UnavailableKind::Stopped, None, "It stays so until"),
+    ];
+    for (run, (kind, retry_after_ms, next)) in (1..).zip(cases) {
+        let instance = world.start_run(run).await;
+        let waiting = streaming_and_batch(&world, &instance).await;
+        instance.die();
+        // The driver decides a moment after everybody has been told of the loss.
+        instance.connection.await.unwrap();
+        tokio::task::yield_now().await;
+        world.unavailable(kind, "exited with code 1", retry_after_ms);
+        for words in told(waiting).await {
+            assert!(words.starts_with("Instance demo: the instance went away"));
+            assert!(words.contains(next), "{kind:?}: {words}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn where_no_word_comes_streams_end_all_the_same() {
+    let (world, instance) = World::ready().await;
+    let waiting = streaming_and_batch(&world, &instance).await;
+    instance.die();
+    for words in told(waiting).await {
+        assert!(words.contains("It is being restarted"), "{words}");
+    }
+    // Another run that serves already is the best of news.
+    let instance = world.start_run(2).await;
+    let waiting = streaming_and_batch(&world, &instance).await;
+    let _next = world.start_run(3).await;
+    instance.die();
+    for words in told(waiting).await {
+        assert!(words.contains("It is running again"), "{words}");
+    }
+}
+
 #[tokio::test]
 async fn a_request_that_was_not_sent_yet_goes_to_the_next_run() {
     let (world, instance) = World::ready().await;
@@ -233,10 +315,22 @@ async fn a_request_that_was_not_sent_yet_goes_to_the_next_run() {
         waiting.await.unwrap().body["result"],
         json!({"echo": {"x": 1}})
     );
-    // Where no word comes, it is not waited for.
+    // Where no word comes, it is not waited for, however often the routes of others change.
     next.die();
     next.connection.await.unwrap();
-    let answer = client.work_json(2, json!({})).await;
+    let other = SlotKey::first(InstanceId::parse("other").unwrap());
+    let others_change = async {
+        loop {
+            let route = Route::Startable { wait_ms: 1 };
+            let entry = Entry::new(other.clone(), route, None, Arc::default());
+            world.table.set(entry);
+            tokio::task::yield_now().await;
+        }
+    };
+    let answer = tokio::select! {
+        answer = client.work_json(2, json!({})) => answer,
+        () = others_change => unreachable!(),
+    };
     assert!(answer.message().contains("went away"), "{answer:?}");
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use reqwest::Method;
-use router_core::ErrorKind;
+use router_core::{ErrorKind, route::Route};
 use router_proxy::ProxyLimits;
 use serde_json::{Value, json};
 use tokio::{
@@ -239,6 +239,79 @@ async fn a_body_past_the_bound_is_refused_before_it_is_received() {
 }
 
 #[tokio::test]
+async fn bodies_are_counted_for_as_long_as_they_are_kept() {
+    let limits = ProxyLimits {
+        bodies_bytes_max: 1_000_000,
+        ..ProxyLimits::default()
+    };
+    let world = World::with(limits, std::sync::Arc::default(), "e1").await;
+    let _first = world.start_run(1).await;
+    let client = world.client().await;
+    let large = json!({"pad": "x".repeat(300_000)});
+    world.route(Route::Startable { wait_ms: 20_000 });
+    let mut waiting = Vec::new();
+    for id in 0..3 {
+        let (client, large) = (client.clone(), large.clone());
+        waiting.push(tokio::spawn(
+            async move { client.work_json(id, large).await },
+        ));
+    }
+    soon("three of them to wait for the start", async {
+        while world.proxy.waiting_count() < 3 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let refused = client.work_json(3, large.clone()).await;
+    assert_eq!(refused.status, 503);
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert!(refused.message().contains("bodies"), "{refused:?}");
+    // What is small takes nothing of that, and is let through.
+    let small = tokio::spawn({
+        let client = client.clone();
+        async move { client.work_json(4, json!({})).await }
+    });
+    soon("a small one to wait too", async {
+        while world.proxy.waiting_count() < 4 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let instance = world.start_run(2).await;
+    for answer in waiting.into_iter().chain([small]) {
+        assert!(answer.await.unwrap().body["result"].is_object());
+    }
+    // A request that was sent keeps no body, however long its answer takes.
+    let mut held = Vec::new();
+    for id in 0..6 {
+        let (client, mut large) = (client.clone(), large.clone());
+        large["do"] = json!("hold");
+        held.push(tokio::spawn(
+            async move { client.work_json(id, large).await },
+        ));
+        soon("it to be sent", async {
+            while instance.upstream.in_flight() <= id {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+    soon("all of them to be held", async {
+        while instance.count("tools/call") < 10 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    instance.release();
+    for answer in held {
+        assert_eq!(
+            answer.await.unwrap().body["result"],
+            json!({"released": true})
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_body_of_unknown_length_is_cut_off_at_the_bound() {
     let limits = ProxyLimits {
         body_bytes_max: 100_000,
@@ -280,6 +353,14 @@ async fn instances_that_do_not_exist_are_not_found() {
         client.url = format!("http://{}/mcp/{name}", world.address);
         let answer = client.work(1, json!({})).await;
         assert_eq!(answer.status(), 404, "{name}");
+    }
+    // Without an instance the path is still MCP's: its errors are JSON-RPC errors, and say what to write instead.
+    for path in ["/mcp", "/mcp/"] {
+        client.url = format!("http://{}{path}", world.address);
+        let answer = whole(client.work(1, json!({})).await).await;
+        assert_eq!(answer.status, 404, "{path}");
+        let message = answer.body["error"]["message"].as_str().unwrap();
+        assert!(message.contains("/mcp/{versionId}"), "{path}: {message}");
     }
     // No series is ever made up for them.
     let finished = world.notes.finished.lock();

@@ -349,6 +349,65 @@ async fn lists_come_from_memory_where_the_operator_wants_it() {
 }
 
 #[tokio::test]
+async fn what_the_router_answers_by_itself_says_nothing_about_the_instance() {
+    let mut world = World::new().await;
+    let instance = world
+        .start_run_with(1, |config| {
+            config.cache_ttl = std::time::Duration::from_secs(60);
+        })
+        .await;
+    let (first, second) = (world.client().await, world.client().await);
+    let uri = json!({"uri": "x:1"});
+    first.request(1, "tools/list", json!({})).await;
+    first.request(2, "resources/subscribe", uri.clone()).await;
+    let asked = (
+        instance.count("tools/list"),
+        instance.count("resources/subscribe"),
+    );
+    let before = world.breaker.totals();
+    world.set_breaker(BreakerSetting {
+        state: BreakerState::HalfOpen,
+        generation: 3,
+        permits: 1,
+        probe_ms: 60_000,
+        ..BreakerSetting::default()
+    });
+    for (method, params) in [
+        ("tools/list", json!({})),
+        ("tools/list", json!({})),
+        ("resources/subscribe", uri.clone()),
+        ("resources/unsubscribe", uri),
+    ] {
+        // Each gives its permit back: there is one.
+        let answer = whole(second.request(1, method, params).await).await;
+        assert!(answer.body["result"].is_object(), "{method}: {answer:?}");
+    }
+    assert_eq!(
+        asked,
+        (
+            instance.count("tools/list"),
+            instance.count("resources/subscribe")
+        )
+    );
+    assert_eq!(instance.count("resources/unsubscribe"), 0);
+    assert_eq!(world.breaker.totals(), before);
+    // Requests they are all the same, and the first verdict is that of one that was sent.
+    assert_eq!(world.notes.errors(), []);
+    second.work_json(2, json!({"do": "fail"})).await;
+    loop {
+        match world.next_event().await {
+            Event::Outcome { report, .. } => {
+                assert_eq!((report.generation, report.class), (3, Class::Success));
+                break;
+            }
+            Event::Used(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(world.events.try_recv().is_err());
+}
+
+#[tokio::test]
 async fn long_answers_and_requests_pass_whole() {
     let (world, _instance) = World::ready().await;
     let client = world.client().await;

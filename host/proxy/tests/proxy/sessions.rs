@@ -70,6 +70,31 @@ async fn a_session_goes_on_with_the_next_router() {
 }
 
 #[tokio::test]
+async fn a_session_that_was_ended_is_not_found_by_the_next_router_either() {
+    let seals = Arc::new(Seals::default());
+    let first = World::with(ProxyLimits::default(), seals.clone(), "e1").await;
+    let _instance = first.start_run(1).await;
+    let (mut ended, mut kept) = (first.client().await, first.client().await);
+    assert_eq!(ended.delete().await, 204);
+    assert_eq!(ended.delete().await, 404);
+    assert_eq!(seals.ended.lock().len(), 1, "told once");
+    drop(first);
+
+    let second = World::with(ProxyLimits::default(), seals.clone(), "e2").await;
+    let _instance = second.start_run(1).await;
+    for client in [&mut ended, &mut kept] {
+        client.url = second.raw_client().url;
+    }
+    assert_eq!(ended.work_json(1, json!({})).await.status, 404);
+    assert_eq!(ended.get_raw(None).await.status(), 404);
+    assert_eq!(ended.delete().await, 404);
+    assert_eq!(second.notes.count(Count::SessionRevived), 0);
+    assert_eq!(kept.work_json(1, json!({})).await.status, 200);
+    assert_eq!(kept.delete().await, 204);
+    assert_eq!(seals.ended.lock().len(), 2);
+}
+
+#[tokio::test]
 async fn an_id_that_is_none_or_someone_elses_is_not_found() {
     let seals = Arc::new(Seals::default());
     let claims = SessionClaims {

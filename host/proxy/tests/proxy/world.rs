@@ -18,8 +18,8 @@ use router_core::{
     route::{Route, Unavailable, UnavailableKind},
 };
 use router_proxy::{
-    Count, Entry, Finished, Proxy, ProxyLimits, ProxyObserver, ProxyParts, RoutingTable,
-    SessionClaims, SessionSeal, router,
+    Count, EndedSession, EndedSessions, Entry, Finished, Proxy, ProxyLimits, ProxyObserver,
+    ProxyParts, RoutingTable, SessionClaims, SessionSeal, router,
 };
 use router_upstream::UpstreamConfig;
 use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
@@ -85,9 +85,22 @@ impl ProxyObserver for Notes {
     }
 }
 
-/// Seals that live as long as this value: two routers that share it share their sessions.
+/// What outlives a router: two that share this value share their sessions, and know which of them were ended.
 #[derive(Default)]
-pub(crate) struct Seals(Mutex<HashMap<String, SessionClaims>>);
+pub(crate) struct Seals {
+    claims: Mutex<HashMap<String, SessionClaims>>,
+    pub(crate) ended: Mutex<Vec<EndedSession>>,
+}
+
+impl EndedSessions for Seals {
+    fn load(&self) -> Vec<EndedSession> {
+        self.ended.lock().clone()
+    }
+
+    fn ended(&self, session: EndedSession) {
+        self.ended.lock().push(session);
+    }
+}
 
 impl SessionSeal for Seals {
     fn seal(&self, claims: &SessionClaims) -> String {
@@ -96,12 +109,12 @@ impl SessionSeal for Seals {
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect::<String>();
-        self.0.lock().insert(token.clone(), claims.clone());
+        self.claims.lock().insert(token.clone(), claims.clone());
         token
     }
 
     fn open(&self, token: &str) -> Option<SessionClaims> {
-        self.0.lock().get(token).cloned()
+        self.claims.lock().get(token).cloned()
     }
 }
 
@@ -119,9 +132,9 @@ impl World {
         let is_clock_stopped = Arc::new(AtomicBool::new(false));
         let (begun, base) = (Instant::now(), clock.clone());
         let is_stopped = is_clock_stopped.clone();
-        let proxy = Proxy::new(ProxyParts {
+        let parts = ProxyParts {
             table: table.clone(),
-            seal: seals,
+            seal: seals.clone(),
             observer: notes.clone(),
             events: sender,
             clock: Arc::new(move || {
@@ -133,7 +146,8 @@ impl World {
             }),
             epoch: epoch.to_owned(),
             limits,
-        });
+        };
+        let proxy = Proxy::with_ended(parts, seals);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let app = router(proxy.clone());

@@ -2,8 +2,8 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::{
-    DEPTH_MAX, Envelope, EnvelopeError, Shape, is_deeper_than, member, progress_token, range_in,
-    splice, split_batch, string_of,
+    DEPTH_MAX, Envelope, EnvelopeError, NAME_BYTES_MAX, Shape, is_deeper_than, member,
+    progress_token, range_in, splice, split_batch, string_of,
 };
 
 fn parse(text: &str) -> Result<Envelope<'_>, EnvelopeError> {
@@ -27,6 +27,22 @@ fn ids_keep_their_type_and_spelling() {
         let envelope = parse(&text).unwrap();
         assert_eq!(envelope.id, Some(id));
         assert_eq!(envelope.shape(), Shape::Request);
+    }
+}
+
+#[test]
+fn what_is_kept_of_a_request_is_short() {
+    for (length, is_kept) in [(NAME_BYTES_MAX - 2, true), (NAME_BYTES_MAX - 1, false)] {
+        let name = "x".repeat(length);
+        let texts = [
+            format!(r#"{{"jsonrpc":"2.0","id":"{name}","method":"ping"}}"#),
+            format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{name}12"}}"#),
+        ];
+        for text in texts {
+            assert_eq!(parse(&text).is_ok(), is_kept, "{length}");
+        }
+        let params = format!(r#"{{"_meta":{{"progressToken":"{name}"}}}}"#);
+        assert_eq!(progress_token(&params).is_ok(), is_kept, "{length}");
     }
 }
 

@@ -187,3 +187,34 @@ async fn a_flood_of_notifications_does_not_starve_answers() {
     }
     assert_eq!(heard, 20_000);
 }
+
+#[tokio::test]
+async fn questions_of_an_instance_that_does_not_read_are_not_heaped_up() {
+    let mut config = config();
+    config.limits.queue_bytes_max = 100_000;
+    let (upstream, _connection, mut peer) = ready(config);
+    // More than the queue and the pipe hold answers to.
+    let count = 20_000;
+    let pings: String = (0..count)
+        .map(|id| {
+            format!(
+                "{}\n",
+                json!({"jsonrpc": "2.0", "id": id, "method": "ping"})
+            )
+        })
+        .collect();
+    peer.send_raw(pings.as_bytes()).await;
+    crate::peer::soon("the queue to be full", async {
+        while upstream.counters().refused_asks < count / 2 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    // Each was answered or counted, and what is read makes room again.
+    let mut answers = 0;
+    while upstream.counters().refused_asks + answers < count {
+        assert_eq!(peer.next().await["result"], json!({}));
+        answers += 1;
+    }
+    peer.expect_nothing().await;
+}

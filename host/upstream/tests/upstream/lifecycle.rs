@@ -192,6 +192,24 @@ async fn closing_and_dropping_end_a_connection_alike() {
     }
 }
 
+#[tokio::test]
+async fn the_end_of_a_process_is_told_also_where_its_output_stays_open() {
+    let (upstream, connection, mut peer) = ready(config());
+    let mut client = Client::attach(&upstream);
+    client.request(1, "tools/call", json!({}));
+    client.request(2, "tools/call", json!({}));
+    let request = peer.next().await;
+    // Its last words are heard, and nothing is sent to it any more.
+    peer.answer(&request, json!({"last": true})).await;
+    upstream.close_died();
+    let refused = client.call(json!({"jsonrpc": "2.0", "id": 3, "method": "ping"}));
+    assert!(refused.unwrap_err().to_string().contains("draining"));
+    assert_eq!(client.answer().await["result"], json!({"last": true}));
+    assert!(client.failure().await.contains("its process ended"));
+    let closed = soon("the end", connection).await.unwrap();
+    assert!(matches!(*closed, Closed::Died), "{closed}");
+}
+
 /// Answers every request, in `sed`: a real process with real pipes.
 fn echoing_process() -> std::process::Child {
     Command::new("sed")

@@ -1,6 +1,6 @@
 //! What the instance asks its clients.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use router_upstream::ClientCapabilities;
 use serde_json::{Value, json};
@@ -158,4 +158,76 @@ async fn the_first_client_with_roots_makes_the_instance_ask_again() {
     peer.expect_nothing().await;
     b.notify("notifications/roots/list_changed", json!({}));
     peer.expect("notifications/roots/list_changed").await;
+}
+
+#[tokio::test]
+async fn a_question_that_nobody_answers_is_given_up() {
+    let mut config = config();
+    config.request_timeout = Duration::from_millis(60);
+    config.limits.asks_max = 1;
+    let (upstream, _connection, mut peer) = ready(config);
+    let mut client = Client::attach(&upstream);
+    // Each takes the only place there is.
+    for id in ["q", "r"] {
+        peer.send(question(id, "elicitation/create")).await;
+        let Got::Session(asked) = client.next().await else {
+            panic!("not through the session");
+        };
+        assert_eq!(asked["method"], "elicitation/create");
+        let given_up = peer.next().await;
+        assert_eq!(
+            (&given_up["id"], &given_up["error"]["code"]),
+            (&json!(id), &json!(-32001))
+        );
+        let Got::Session(withdrawn) = client.next().await else {
+            panic!("not withdrawn");
+        };
+        assert_eq!(withdrawn["method"], "notifications/cancelled");
+        assert_eq!(withdrawn["params"]["requestId"], asked["id"]);
+        let late = json!({"jsonrpc": "2.0", "id": asked["id"], "result": {}});
+        assert!(!client.respond(late));
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_was_cancelled_makes_nobody_ambiguous() {
+    let mut config = config();
+    config.limits.in_flight_per_session_max = 3;
+    let (upstream, _connection, mut peer) = ready(config);
+    let (mut a, mut b) = (Client::attach(&upstream), Client::attach(&upstream));
+    a.request(1, "tools/call", json!({}));
+    a.request(2, "tools/call", json!({}));
+    peer.next().await;
+    peer.next().await;
+    a.notify("notifications/cancelled", json!({"requestId": 2}));
+    a.notify("notifications/cancelled", json!({"requestId": 2}));
+    peer.expect("notifications/cancelled").await;
+    peer.expect_nothing().await;
+    // What is said goes through the request that is still wanted.
+    peer.send(question("q", "sampling/createMessage")).await;
+    assert!(matches!(a.next().await, Got::Through(id, _) if id == "1"));
+    // It still takes room: an instance that ignores cancellations cannot be flooded.
+    a.request(3, "tools/call", json!({}));
+    peer.next().await;
+    assert!(
+        a.call(json!({"jsonrpc": "2.0", "id": 4, "method": "ping"}))
+            .is_err()
+    );
+    for id in [1, 3] {
+        a.notify("notifications/cancelled", json!({"requestId": id}));
+        peer.expect("notifications/cancelled").await;
+    }
+    b.request(1, "tools/call", json!({}));
+    peer.next().await;
+    peer.send(question("r", "sampling/createMessage")).await;
+    assert!(matches!(b.next().await, Got::Through(id, _) if id == "1"));
+    // The end of the session ends them too, and the instance is not told twice.
+    upstream.detach(a.key);
+    let refused = peer.next().await;
+    assert_eq!(refused["id"], "q");
+    peer.expect_nothing().await;
+    for _ in 0..3 {
+        assert!(a.failure().await.contains("session ended"));
+    }
+    assert_eq!(upstream.in_flight(), 1);
 }

@@ -164,6 +164,18 @@ async fn a_refused_subscription_is_none() {
 }
 
 #[tokio::test]
+async fn a_resource_that_is_too_long_to_be_remembered_is_refused() {
+    let (upstream, _connection, mut peer) = ready(config());
+    let client = Client::attach(&upstream);
+    let uri = "x".repeat(10_000);
+    let request =
+        json!({"jsonrpc": "2.0", "id": 1, "method": "resources/subscribe", "params": {"uri": uri}});
+    let refused = client.call(request).unwrap_err();
+    assert!(refused.to_string().contains("longer than 8192 bytes"));
+    peer.expect_nothing().await;
+}
+
+#[tokio::test]
 async fn what_a_session_asked_for_is_told_to_the_next_run() {
     let memory = Arc::new(SessionMemory::default());
     let uri = json!({"uri": "file:///x"});
