@@ -49,18 +49,6 @@ pub enum Via {
     Open,
 }
 
-impl Via {
-    /// The word shown in the audit.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Token => "token",
-            Self::Loopback => "loopback",
-            Self::Open => "open",
-        }
-    }
-}
-
 impl Access {
     /// Access by these settings.
     ///
@@ -98,6 +86,17 @@ impl Access {
         }
     }
 
+    /// The request's `Origin`, where its pages may call: what an answer names in `Access-Control-Allow-Origin`. The same rule
+    /// by which [`Access::authorize`] lets an origin pass, whoever the caller is; a preflight has no other.
+    #[must_use]
+    pub fn allowed_origin<'a>(&self, request: &Request<'a>) -> Option<&'a str> {
+        let host = request.host.and_then(|host| Authority::parse(host).ok());
+        let rules = self.rules.load();
+        request
+            .origin
+            .filter(|text| is_allowed_origin(&rules, text, host.as_ref()))
+    }
+
     fn nobody(&self) -> Principal {
         Principal {
             name: Arc::clone(&self.anonymous),
@@ -114,7 +113,7 @@ impl Access {
     ) -> Result<Principal, Refusal> {
         if let Some(header) = request.authorization {
             let token = find_token(&rules.tokens, header)?;
-            check_role(token.roles, role, &token.name)?;
+            check_role(token, role)?;
             if role == Role::Client {
                 check_instance(token, request)?;
             }
@@ -155,10 +154,7 @@ fn check_names(rules: &Rules, request: &Request<'_>) -> Result<(), Refusal> {
     let Some(text) = request.origin else {
         return Ok(());
     };
-    let host = host.and_then(Result::ok);
-    let allowed =
-        Origin::parse(text).is_ok_and(|origin| rules.is_allowed_origin(&origin, host.as_ref()));
-    if allowed {
+    if is_allowed_origin(rules, text, host.and_then(Result::ok).as_ref()) {
         return Ok(());
     }
     let shown: String = text.chars().take(80).collect();
@@ -166,6 +162,10 @@ fn check_names(rules: &Rules, request: &Request<'_>) -> Result<(), Refusal> {
         "Origin {shown:?} is not allowed. Add it to allowed_origins if its pages may call the router."
     );
     Err(Refusal::new(RefusalKind::Origin, reason))
+}
+
+fn is_allowed_origin(rules: &Rules, text: &str, host: Option<&Authority>) -> bool {
+    Origin::parse(text).is_ok_and(|origin| rules.is_allowed_origin(&origin, host))
 }
 
 /// Compares with every token, found or not, so that the time taken tells nothing about which one it was.
@@ -188,13 +188,15 @@ fn find_token<'a>(tokens: &'a [TokenRule], header: &str) -> Result<&'a TokenRule
         .ok_or_else(|| refuse("The token is unknown. If it was replaced, use the new one."))
 }
 
-fn check_role(held: Roles, needed: Role, name: &str) -> Result<(), Refusal> {
-    if held.contains(needed) {
+fn check_role(token: &TokenRule, needed: Role) -> Result<(), Refusal> {
+    if token.roles.contains(needed) {
         return Ok(());
     }
+    let (name, held) = (&token.name, token.roles);
     let reason = format!("Token {name:?} lacks the role {needed}; it has {held}.");
     let scope = format!(", error=\"insufficient_scope\", scope=\"{needed}\"");
-    Err(Refusal::new(RefusalKind::Role, reason).challenged(&scope))
+    let refusal = Refusal::new(RefusalKind::Role, reason).of(name);
+    Err(refusal.challenged(&scope))
 }
 
 /// A token that is limited to some instances is a client of those only, and not of the fleet.
@@ -208,8 +210,8 @@ fn check_instance(token: &TokenRule, request: &Request<'_>) -> Result<(), Refusa
         None => "the whole fleet".into(),
     };
     let reason = format!("Token {:?} is no client of {what}.", &*token.name);
-    Err(Refusal::new(RefusalKind::Instance, reason)
-        .challenged(", error=\"insufficient_scope\", scope=\"client\""))
+    let refusal = Refusal::new(RefusalKind::Instance, reason).of(&token.name);
+    Err(refusal.challenged(", error=\"insufficient_scope\", scope=\"client\""))
 }
 
 fn token_missing(role: Role, local: bool) -> Refusal {

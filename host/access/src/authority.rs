@@ -69,10 +69,11 @@ impl Authority {
     }
 }
 
-/// `u16::from_str` takes a sign; a port has none.
+/// `u16::from_str` takes a sign; a port has none, and nobody is reached at 0.
 fn parse_port(digits: &str) -> Option<u16> {
     let plain = (1..=5).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
-    plain.then(|| digits.parse().ok()).flatten()
+    let port = plain.then(|| digits.parse().ok()).flatten();
+    port.filter(|port| *port != 0)
 }
 
 impl OriginHost {

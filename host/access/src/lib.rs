@@ -22,4 +22,4 @@ pub use request::{Needed, Request};
 pub use role::Roles;
 pub use rules::{AccessError, AccessSettings, TokenSettings};
 pub use session::{OpenError, SealError, SessionClaims, SessionSealer};
-pub use token::{InvalidTokenHash, RandomnessError, TokenHash, new_token};
+pub use token::{RandomnessError, TokenHash, new_token};

@@ -1,6 +1,6 @@
 //! Why a request is not served: what the client is told.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 /// A refused request. `reason` may be shown to the client: it names no secret and no instance that the caller did not name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub struct Refusal {
     pub reason: String,
     /// The value of `WWW-Authenticate` (RFC 6750 §3), where there is one.
     pub www_authenticate: Option<String>,
+    /// Whose token was shown, where it is one of ours: for the audit. The role or the instance was refused then.
+    pub name: Option<Arc<str>>,
 }
 
 /// What was refused. Closed.
@@ -72,6 +74,15 @@ impl Refusal {
             kind,
             reason: reason.into(),
             www_authenticate: None,
+            name: None,
+        }
+    }
+
+    /// Of a caller who is known.
+    pub(crate) fn of(self, name: &Arc<str>) -> Self {
+        Self {
+            name: Some(Arc::clone(name)),
+            ..self
         }
     }
 

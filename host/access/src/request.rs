@@ -19,7 +19,8 @@ pub enum Needed {
 }
 
 /// Headers that a proxy in front adds. A connection from loopback that carries one speaks for somebody else, so it is not
-/// trusted as loopback: a TLS terminator on the same machine must not make operators of the whole network.
+/// trusted as loopback. A proxy that adds none of them (one that only ends TLS and passes bytes on) cannot be told from a
+/// caller on this machine: behind one, `loopback_roles` says what everybody may do.
 const FORWARDED_HEADERS: [HeaderName; 6] = [
     header::FORWARDED,
     header::VIA,

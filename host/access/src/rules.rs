@@ -17,9 +17,6 @@ use crate::{
 /// Most tokens: every request with a token is compared with all of them, some 10 ns each.
 const TOKENS_MAX: usize = 256;
 
-/// Longest name of a token: it stands in log lines and audit rows.
-const TOKEN_NAME_BYTES_MAX: usize = 64;
-
 /// The settings, as the configuration holds them.
 #[derive(Debug, Clone)]
 pub struct AccessSettings {
@@ -82,7 +79,9 @@ pub enum AccessError {
         count: usize,
     },
     /// A name that could break a log line, or none.
-    #[error("token name {name:?}: use 1 to {TOKEN_NAME_BYTES_MAX} letters, digits and . _ @ -")]
+    #[error(
+        "token name {name:?}: use 1 to 64 letters, digits and . _ @ -, a letter or digit first"
+    )]
     TokenName {
         /// The name.
         name: String,
@@ -240,9 +239,8 @@ fn token_faults(tokens: &[TokenSettings]) -> Vec<AccessError> {
     }
     for (at, token) in tokens.iter().enumerate() {
         let name = || token.name.clone();
-        let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"._@-".contains(&b);
-        let length_is_fine = (1..=TOKEN_NAME_BYTES_MAX).contains(&token.name.len());
-        if !length_is_fine || !token.name.bytes().all(is_plain) {
+        // It stands in log lines and audit rows, as the ids of instances do.
+        if InstanceId::parse(&token.name).is_err() {
             faults.push(AccessError::TokenName { name: name() });
         }
         if token.roles.is_empty() {

@@ -8,11 +8,10 @@ use std::fmt;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
-use rand::{TryRngCore, rngs::OsRng};
 use router_core::InstanceId;
 use sha2::Sha256;
 
-use crate::{key::SessionKey, token::RandomnessError};
+use crate::key::SessionKey;
 
 /// The first byte. Another layout gets another number.
 const FORMAT: u8 = 1;
@@ -73,12 +72,6 @@ pub enum OpenError {
     /// Not signed by a key that we hold, or changed since.
     #[error("the session id was not made with a key of this router")]
     Signature,
-    /// Valid once.
-    #[error("the session has expired")]
-    Expired,
-    /// Of a session with another instance.
-    #[error("the session belongs to another instance")]
-    OtherInstance,
 }
 
 /// Makes and opens session ids.
@@ -96,16 +89,6 @@ impl SessionSealer {
         Self {
             keyed: keys.map(keyed).collect(),
         }
-    }
-
-    /// A random nonce for [`SessionClaims`].
-    ///
-    /// # Errors
-    /// The operating system gave no random bytes.
-    pub fn nonce() -> Result<[u8; 16], RandomnessError> {
-        let mut nonce = [0; 16];
-        OsRng.try_fill_bytes(&mut nonce)?;
-        Ok(nonce)
     }
 
     /// The id for these claims: visible ASCII, at most 256 bytes, some 115 as a rule.
@@ -164,26 +147,6 @@ impl SessionSealer {
             return Err(OpenError::Signature);
         }
         read_claims(body).ok_or(OpenError::Malformed)
-    }
-
-    /// What an id says, if it is of a session with `instance` that has not expired at `now_unix_s`.
-    ///
-    /// # Errors
-    /// Any [`OpenError`].
-    pub fn open_for(
-        &self,
-        token: &str,
-        instance: &InstanceId,
-        now_unix_s: u64,
-    ) -> Result<SessionClaims, OpenError> {
-        let claims = self.open(token)?;
-        if claims.instance != *instance {
-            Err(OpenError::OtherInstance)
-        } else if claims.expires_unix_s <= now_unix_s {
-            Err(OpenError::Expired)
-        } else {
-            Ok(claims)
-        }
     }
 }
 

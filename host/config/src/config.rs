@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde_json::error::Category;
+
 use crate::{
     Audit, Breaker, Environment, Fault, Faults, Health, InstanceConfig, Instances, Logging, Place,
     Plugins, Policies, Server, Setting, Storage, Template, TemplateName, Token,
@@ -139,7 +141,6 @@ pub fn parse_instance_json(text: &str, config: &Config) -> Result<InstanceConfig
             key: String::new(),
             what,
             remedy: remedy.to_owned(),
-            excerpt: None,
         };
         Faults::new(None, vec![fault])
     };
@@ -151,14 +152,27 @@ pub fn parse_instance_json(text: &str, config: &Config) -> Result<InstanceConfig
             REMEDY,
         ));
     }
-    let value: serde_json::Value = serde_json::from_str(text)
-        .map_err(|error| refused(format!("this is not JSON: {error}"), REMEDY))?;
-    let Raw::Table(table) = node::from_json(&value).raw else {
+    let (node, doubled) = node::from_json(text).map_err(|error| {
+        let what = match error.classify() {
+            Category::Data => error.to_string(),
+            _ => format!("this is not JSON: {error}"),
+        };
+        refused(what, REMEDY)
+    })?;
+    let Raw::Table(table) = node.raw else {
         return Err(refused("this is not a JSON object".to_owned(), REMEDY));
     };
     // Nothing of an instance comes from the environment.
     let environment = Environment::new(&config.working_dir, [("", ""); 0]);
     let reader = Reader::new(&environment, None);
+    for path in doubled {
+        reader.fault(
+            Place::Body,
+            path,
+            "this name was given before",
+            "keep one of the two",
+        );
+    }
     let section = reader.root(&table);
     let instance = InstanceConfig::read(&section, config, (&Faulty::new(), &mut BTreeSet::new()));
     section.close();
@@ -203,7 +217,8 @@ impl Config {
 
     /// What is wrong between sections.
     fn check(&self, reader: &Reader<'_>) {
-        if !self.server.listen.ip().is_loopback() && !reader.is_set("token[1]") {
+        let has_tokens = reader.is_set("token[1]");
+        if !self.server.listen.ip().to_canonical().is_loopback() && !has_tokens {
             let what = format!(
                 "{} can be reached from elsewhere, and there is no token",
                 self.server.listen
@@ -211,6 +226,11 @@ impl Config {
             let remedy =
                 "add a [[token]] (`godot-mcp-router token new` prints one), or listen on 127.0.0.1";
             reader.fault_at("server.listen", what, remedy);
+        }
+        if has_tokens && !reader.is_set("server.loopback_roles") {
+            let what = "whoever connects from this machine is client and operator without a token; so is everybody behind a \
+                        proxy on this machine that adds no header such as X-Forwarded-For. Say what such callers may do";
+            reader.notice("server.loopback_roles", what);
         }
         if self.instance.len() > self.instances.max_instances {
             let what = format!("there are {} [[instance]] sections", self.instance.len());

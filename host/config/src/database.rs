@@ -77,6 +77,18 @@ impl DatabaseUrl {
             None => (rest, None),
         };
         let path = path.strip_prefix("//").unwrap_or(path);
+        let known = |pair: &str| match pair.split_once('=') {
+            Some(("mode", mode)) => ["ro", "rw", "rwc"].contains(&mode),
+            Some(("cache", cache)) => ["private", "shared"].contains(&cache),
+            Some(("immutable", flag)) => ["true", "false", "1", "0"].contains(&flag),
+            Some(("vfs", _)) => true,
+            _ => false,
+        };
+        if !options.is_none_or(|options| options.split('&').all(known)) {
+            return Err(
+                "behind the ? stands no option of SQLite's (mode=rwc, cache=private and the like)",
+            );
+        }
         if path.is_empty() {
             return Err("it names no file");
         }
@@ -106,6 +118,12 @@ impl DatabaseUrl {
             Some(at) => rest.split_at(at),
             None => (rest, ""),
         };
+        // A password with a / or ? in it would end up there, where it is shown.
+        if tail.contains('@') {
+            return Err(
+                "it has an @ behind its host (write what is special in a user or password as %40 and the like)",
+            );
+        }
         let (login, server) = match address.rsplit_once('@') {
             Some((login, server)) => (Some(login), server),
             None => (None, address),
@@ -115,6 +133,12 @@ impl DatabaseUrl {
             let mut pairs = options.split('&').filter_map(|pair| pair.split_once('='));
             pairs.any(|(key, value)| key == name && !value.is_empty())
         };
+        let mut pairs = options.split('&').filter_map(|pair| pair.split_once('='));
+        if pairs.any(|(key, value)| ["sslmode", "ssl-mode"].contains(&key) && !is_ssl_mode(value)) {
+            return Err(
+                "its sslmode is none of disable, allow, prefer, require, verify-ca, verify-full",
+            );
+        }
         // A socket's directory stands in the options, or percent-encoded as the host.
         let (host, _) = split_port(server).ok_or("its port is not a number from 1 to 65535")?;
         let socket = host.starts_with("%2F") || host.starts_with("%2f");
@@ -143,6 +167,19 @@ impl DatabaseUrl {
             has_password: in_login || option("password"),
         })
     }
+}
+
+/// Whether a text says how a connection to Postgres is protected.
+fn is_ssl_mode(text: &str) -> bool {
+    const MODES: [&str; 6] = [
+        "disable",
+        "allow",
+        "prefer",
+        "require",
+        "verify-ca",
+        "verify-full",
+    ];
+    MODES.contains(&text.to_ascii_lowercase().as_str())
 }
 
 /// Without the password.
@@ -241,6 +278,12 @@ mod tests {
             "sqlite://",
             "sqlite::memory:",
             "sqlite://:memory:",
+            "sqlite://x?mode=memory",
+            "sqlite://x?mod=rwc",
+            "sqlite://x?",
+            "postgres://db/x?sslmode=on",
+            "postgres://app:12?3@db/x",
+            "postgres://app:12/3@db/x",
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }

@@ -86,13 +86,14 @@ impl Environment {
 }
 
 fn read_secret(path: &Path) -> io::Result<String> {
-    let file = File::open(path)?;
-    // A fifo or a device would be read for ever; a directory cannot be read at all.
-    if !file.metadata()?.is_file() {
+    // A fifo would be waited for, already where it is opened, and a device read for ever; a directory cannot be read at all.
+    if !std::fs::metadata(path)?.is_file() {
         return Err(io::Error::other("not a regular file"));
     }
     let mut text = String::new();
-    file.take(SECRET_BYTES_MAX + 1).read_to_string(&mut text)?;
+    File::open(path)?
+        .take(SECRET_BYTES_MAX + 1)
+        .read_to_string(&mut text)?;
     if text.len() as u64 > SECRET_BYTES_MAX {
         return Err(io::Error::other(format!(
             "longer than {SECRET_BYTES_MAX} bytes"

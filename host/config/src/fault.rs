@@ -35,8 +35,6 @@ pub struct Fault {
     pub what: String,
     /// What to do about it.
     pub remedy: String,
-    /// The line with a mark under the place, where the text is no TOML.
-    pub excerpt: Option<String>,
 }
 
 /// Everything that is wrong with a configuration, in the order of its places. Never empty.
@@ -56,7 +54,6 @@ impl Faults {
             key: String::new(),
             what,
             remedy: remedy.to_owned(),
-            excerpt: None,
         };
         Self::new(Some(file.to_owned()), vec![fault])
     }
@@ -100,12 +97,6 @@ impl fmt::Display for Fault {
         if !self.key.is_empty() {
             write!(f, "{}: ", self.key)?;
         }
-        f.write_str(&self.what)?;
-        if let Some(excerpt) = &self.excerpt {
-            for line in excerpt.lines() {
-                write!(f, "\n    {line}")?;
-            }
-        }
-        write!(f, "\n    remedy: {}", self.remedy)
+        write!(f, "{}\n    remedy: {}", self.what, self.remedy)
     }
 }

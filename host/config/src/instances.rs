@@ -87,6 +87,11 @@ pub struct InstanceLogs {
     pub max_files: u32,
 }
 
+/// Shortest idle time: sooner, an instance would be stopped between two calls of one client.
+pub(crate) const IDLE_MIN: Duration = Duration::from_secs(1);
+/// Longer is `off`, said in a way that nobody understands.
+pub(crate) const LONG: Duration = Duration::from_secs(365 * 86_400);
+
 impl Instances {
     pub(crate) fn read(root: &Section<'_, '_>) -> Self {
         let section = root.child("instances");
@@ -104,6 +109,7 @@ impl Instances {
             idle_timeout: section
                 .key("idle_timeout")
                 .variable("MCP_IDLE_TIMEOUT")
+                .within_or_off(IDLE_MIN, LONG)
                 .or(Switchable(Some(seconds(1_800))))
                 .0,
             spawn_timeout: section
@@ -196,6 +202,8 @@ impl CrashLoop {
             same_signature: section.key("same_signature").within(1, 1_000).or(3),
             slow_retry: section
                 .key("slow_retry")
+                // Sooner, it would be the loop that it is to end.
+                .within_or_off(seconds(1), LONG)
                 .or(Switchable(Some(seconds(600))))
                 .0,
         };

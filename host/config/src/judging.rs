@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use router_core::permit::PERMITS_MAX;
 
-use crate::{PolicyName, reader::Section};
+use crate::{PolicyName, Switchable, reader::Section};
 
 /// `[breaker]`: when a breaker trips and how it recovers. `[template.NAME.breaker]` replaces single keys of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +17,8 @@ pub struct Breaker {
     pub min_samples: u64,
     /// Share of failed calls that opens it; above 1: never.
     pub failure_share: f64,
+    /// A call that is answered after so long is slow; `None`: none is, since a tool call may rightly take minutes.
+    pub slow: Option<Duration>,
     /// Share of slow calls that opens it; above 1: never.
     pub slow_share: f64,
     /// How long the first OPEN lasts, before jitter.
@@ -65,6 +67,7 @@ impl Default for Breaker {
             window: seconds(60),
             min_samples: 20,
             failure_share: 0.5,
+            slow: None,
             slow_share: 0.8,
             open: seconds(30),
             open_max: seconds(300),
@@ -100,6 +103,7 @@ impl Breaker {
                 .key("failure_share")
                 .within(0.01, SHARE_MAX)
                 .or(base.failure_share),
+            slow: section.key("slow").or(Switchable(base.slow)).0,
             slow_share: section
                 .key("slow_share")
                 .within(0.01, SHARE_MAX)
@@ -131,6 +135,12 @@ impl Breaker {
                 "is shorter than open",
                 remedy,
             );
+        }
+        let slow_share = section.key_path("slow_share");
+        let is_meant = breaker.slow_share <= 1.0 && breaker.slow_share != base.slow_share;
+        if breaker.slow.is_none() && is_meant && section.reader.is_set(&slow_share) {
+            let what = "counts for nothing while slow is \"off\": say from when on a call is slow";
+            section.reader.notice(slow_share, what);
         }
         section.close();
         breaker

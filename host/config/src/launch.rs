@@ -22,6 +22,8 @@ pub struct Definition {
     pub launch: LaunchPlan,
     /// How long it may take for what.
     pub waits: Waits,
+    /// A call that is answered after so long counts as slow for its breaker; `None`: none does.
+    pub slow: Option<Duration>,
 }
 
 /// How one slot is launched.
@@ -49,6 +51,9 @@ pub struct LaunchPlan {
     pub max_open_files: Option<u64>,
     /// Resident memory of the tree at which it is killed, in bytes.
     pub max_memory_bytes: Option<u64>,
+    /// Processes of the tree, over which it is killed. They are counted by the router, so that another number counts for
+    /// a running process too: it is no part of the digest.
+    pub max_processes: Option<u32>,
     /// What becomes of it when the router ends.
     pub on_router_exit: OnRouterExit,
     /// Between SIGTERM and SIGKILL when the shim stops by itself.
@@ -71,6 +76,13 @@ pub struct Waits {
 /// Longest path of a unix socket: `sun_path` has 108 bytes, the last of which is zero.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
+/// Longest argument, and longest variable with its name: Linux' `MAX_ARG_STRLEN`, whose last byte is zero.
+const ARG_BYTES_MAX: usize = 128 * 1024 - 1;
+
+/// Bytes of all arguments and variables. Linux takes a quarter of the stack's limit, 2 MiB as a rule; the other half is for
+/// what the router passes on of its own.
+const ARGS_BYTES_MAX: usize = 1024 * 1024;
+
 /// Placeholders that every instance has.
 const OWN_PLACEHOLDERS: [&str; 2] = ["id", "socket_path"];
 
@@ -85,8 +97,8 @@ impl Config {
     /// Fills in the template of an instance.
     ///
     /// # Errors
-    /// The template is gone, a placeholder has no value, a value has no placeholder, or the socket's path is too long. Never
-    /// for the instances of this configuration itself.
+    /// The template is gone, a placeholder has no value, a value has no placeholder, or an argument, a variable or the socket's
+    /// path is too long. Never for the instances of this configuration itself.
     pub fn define(&self, instance: &InstanceConfig, source: Source) -> Result<Definition, Faults> {
         let misfits = self.misfits(instance);
         let template = self
@@ -99,7 +111,6 @@ impl Config {
                 key: misfit.key,
                 what: misfit.what,
                 remedy: misfit.remedy,
-                excerpt: None,
             });
             return Err(Faults::new(None, faults.collect()));
         };
@@ -118,6 +129,7 @@ impl Config {
             ),
             drain_ms: milliseconds(own.drain.or(kind.drain).unwrap_or(all.stop.drain)),
             max_memory_bytes: launch.max_memory_bytes,
+            max_processes: launch.max_processes,
             permanent_exit_codes: own
                 .permanent_exit_codes
                 .as_ref()
@@ -141,10 +153,12 @@ impl Config {
                 .unwrap_or(all.request_timeout),
             cache_ttl: switched(own.cache_ttl, kind.cache_ttl, all.cache_ttl).unwrap_or_default(),
         };
+        let breaker = template.breaker.as_ref().unwrap_or(&self.breaker);
         Ok(Definition {
             spec,
             launch,
             waits,
+            slow: breaker.slow,
         })
     }
 
@@ -210,7 +224,58 @@ impl Config {
                     .to_owned(),
             );
         }
+        misfits.extend(self.too_long(instance, template));
         misfits
+    }
+
+    /// Arguments and variables that no process can be started with, their placeholders filled in.
+    fn too_long(&self, instance: &InstanceConfig, template: &Template) -> Vec<Misfit> {
+        let socket_text = self.socket_text(instance, template);
+        let value = value_of(instance, &socket_text);
+        let bytes = |text: &str| pattern::filled_bytes(text, &value);
+        let program = std::iter::once(&template.command).chain(&template.args);
+        let program = program.enumerate().map(|(number, text)| {
+            let which = match number {
+                0 => "the command".to_owned(),
+                _ => format!("argument {number}"),
+            };
+            ("template".to_owned(), which, bytes(text))
+        });
+        let variables = env_of(instance, template).map(|(name, text)| {
+            let key = match instance.env.contains_key(name) {
+                true => format!("env.{name}"),
+                false => "template".to_owned(),
+            };
+            let which = format!("the variable {name}");
+            (
+                key,
+                which,
+                bytes(text.expose()).saturating_add(name.len() + 1),
+            )
+        });
+        const REMEDY: &str = "put it into a file, and pass the file's path";
+        let (mut misfits, mut total) = (Vec::new(), 0_usize);
+        for (key, which, bytes) in program.chain(variables) {
+            total = total.saturating_add(bytes);
+            if bytes > ARG_BYTES_MAX {
+                let what = format!("{which} has {bytes} bytes, and Linux allows {ARG_BYTES_MAX}");
+                let remedy = REMEDY.to_owned();
+                misfits.push(Misfit { key, what, remedy });
+            }
+        }
+        if misfits.is_empty() && total > ARGS_BYTES_MAX {
+            let what = format!(
+                "its arguments and variables have {total} bytes together, allowed are {ARGS_BYTES_MAX}"
+            );
+            let (key, remedy) = ("template".to_owned(), REMEDY.to_owned());
+            misfits.push(Misfit { key, what, remedy });
+        }
+        misfits
+    }
+
+    fn socket_text(&self, instance: &InstanceConfig, template: &Template) -> String {
+        let path = self.socket_path(instance.id.as_str(), template.transport, false);
+        path.display().to_string()
     }
 
     /// Where slot 0 is reached, or with `longest` the longest socket path that the slot needs.
@@ -227,20 +292,11 @@ impl Config {
 
     fn plan(&self, instance: &InstanceConfig, template: &Template) -> LaunchPlan {
         let socket_path = self.socket_path(instance.id.as_str(), template.transport, false);
-        let socket_text = socket_path.display().to_string();
-        let value = |name: &str| match name {
-            "id" => Some(instance.id.as_str()),
-            "socket_path" => Some(socket_text.as_str()),
-            other => instance.vars.get(other).map(String::as_str),
-        };
-        let fill = |text: &str| pattern::fill(text, value);
+        let socket_text = self.socket_text(instance, template);
+        let value = value_of(instance, &socket_text);
+        let fill = |text: &str| pattern::fill(text, &value);
         let command = fill(&template.command);
-        let env = template
-            .env
-            .iter()
-            .filter(|(name, _)| !instance.env.contains_key(*name));
-        let mut env: Vec<(String, Secret)> = env
-            .chain(&instance.env)
+        let mut env: Vec<(String, Secret)> = env_of(instance, template)
             .map(|(name, text)| (name.clone(), Secret::new(fill(text.expose()))))
             .collect();
         env.sort_by(|a, b| a.0.cmp(&b.0));
@@ -265,6 +321,7 @@ impl Config {
             socket_path,
             max_open_files: own.max_open_files.or(kind.max_open_files),
             max_memory_bytes: own.max_memory_mb.or(kind.max_memory_mb).map(|mb| mb << 20),
+            max_processes: own.max_processes.or(kind.max_processes),
             on_router_exit: own
                 .on_router_exit
                 .or(kind.on_router_exit)
@@ -341,14 +398,33 @@ fn texts<'t>(
     instance: &'t InstanceConfig,
     template: &'t Template,
 ) -> impl Iterator<Item = &'t str> {
-    let env = template
-        .env
-        .iter()
-        .filter(|(name, _)| !instance.env.contains_key(*name));
     std::iter::once(template.command.as_str())
         .chain(template.args.iter().map(String::as_str))
         .chain(template.cwd.as_deref())
-        .chain(env.chain(&instance.env).map(|(_, text)| text.expose()))
+        .chain(env_of(instance, template).map(|(_, text)| text.expose()))
+}
+
+/// The template's environment with the instance's over it.
+fn env_of<'t>(
+    instance: &'t InstanceConfig,
+    template: &'t Template,
+) -> impl Iterator<Item = (&'t String, &'t Secret)> {
+    let of_template = template.env.iter();
+    of_template
+        .filter(|(name, _)| !instance.env.contains_key(*name))
+        .chain(&instance.env)
+}
+
+/// What a placeholder of an instance stands for.
+fn value_of<'i>(
+    instance: &'i InstanceConfig,
+    socket_text: &'i str,
+) -> impl Fn(&str) -> Option<&'i str> {
+    move |name| match name {
+        "id" => Some(instance.id.as_str()),
+        "socket_path" => Some(socket_text),
+        other => instance.vars.get(other).map(String::as_str),
+    }
 }
 
 /// FNV-1a over everything that a running process depends on, each part with its length before it. It is kept by shims over

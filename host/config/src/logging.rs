@@ -2,7 +2,10 @@
 
 use std::{fmt, path::PathBuf};
 
-use crate::{reader::Section, value::PathText};
+use crate::{
+    reader::Section,
+    value::{PathText, quoted},
+};
 
 /// `[logging]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +44,10 @@ impl LogFormat {
     }
 }
 
-/// A level, or several by target: `info`, `info,router_proxy=debug`. Lower case.
+/// The levels, the one with two spellings last.
+const LEVELS: [&str; 7] = ["off", "error", "warn", "info", "debug", "trace", "warning"];
+
+/// A level, or several by target: `info`, `info,router_proxy=debug`. Levels are lower case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogFilter(pub(crate) String);
 
@@ -52,32 +58,35 @@ impl LogFilter {
         &self.0
     }
 
-    /// Parses a filter.
+    /// Parses a filter, as the room of telemetry does: at most one level without a target.
     ///
     /// # Errors
     /// What is wrong with it, in words.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let lower = text.to_ascii_lowercase();
-        for part in lower.split(',') {
+        let (mut parts, mut has_default) = (Vec::new(), false);
+        for part in text.split(',') {
             let (target, level) = match part.split_once('=') {
-                Some((target, level)) => (Some(target.trim()), level.trim()),
-                None => (None, part.trim()),
+                Some((target, level)) => (Some(target.trim()), level),
+                None => (None, part),
             };
-            if !["off", "error", "warn", "info", "debug", "trace"].contains(&level) {
-                return Err(format!("{level:?} is not a level"));
+            let level = level.trim().to_ascii_lowercase();
+            if !LEVELS.contains(&level.as_str()) {
+                return Err(format!("{} is not a level", quoted(&level)));
             }
+            let Some(target) = target else {
+                if std::mem::replace(&mut has_default, true) {
+                    return Err(format!("{} has two levels for everything", quoted(text)));
+                }
+                parts.push(level);
+                continue;
+            };
             let module = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
-            if target.is_some_and(|target| target.is_empty() || !target.chars().all(module)) {
-                return Err(format!("{part:?} has no target before ="));
+            if target.is_empty() || !target.chars().all(module) {
+                return Err(format!("{} has no target before =", quoted(part)));
             }
+            parts.push(format!("{target}={level}"));
         }
-        Ok(Self(
-            lower
-                .split(',')
-                .map(str::trim)
-                .collect::<Vec<_>>()
-                .join(","),
-        ))
+        Ok(Self(parts.join(",")))
     }
 }
 
@@ -136,4 +145,44 @@ impl Logging {
 /// Sizes are written in MiB, and counted in bytes.
 pub(crate) fn mebibytes(count: u64) -> u64 {
     count.saturating_mul(1024 * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::LogFilter;
+
+    /// The same texts stand in a test of the daemon, which asks the room of telemetry about them.
+    #[test]
+    fn filters_are_what_the_room_of_telemetry_takes() {
+        for (text, kept) in [
+            ("info", Some("info")),
+            (" WARN ", Some("warn")),
+            ("warning", Some("warning")),
+            ("off", Some("off")),
+            ("router_proxy=debug", Some("router_proxy=debug")),
+            ("info,router_proxy=TRACE", Some("info,router_proxy=trace")),
+            (
+                "router_Proxy::Post = debug , info",
+                Some("router_Proxy::Post=debug,info"),
+            ),
+            ("a=info,a=debug", Some("a=info,a=debug")),
+            ("", None),
+            ("inof", None),
+            ("info,", None),
+            (",info", None),
+            ("info,debug", None),
+            ("info;debug", None),
+            ("=debug", None),
+            ("a=", None),
+            ("a=loud", None),
+            ("a=b=info", None),
+            ("a b=info", None),
+            ("a-b=info", None),
+            ("[span]=info", None),
+            ("5", None),
+        ] {
+            let parsed = LogFilter::parse(text).ok();
+            assert_eq!(parsed.as_ref().map(LogFilter::as_str), kept, "{text:?}");
+        }
+    }
 }

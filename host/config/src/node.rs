@@ -1,13 +1,14 @@
 //! A document as a tree of values with places, the same from TOML and from JSON. The only file that knows either format.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
 };
 
-use crate::{Fault, Place};
+use crate::{Fault, Place, value::cut};
 
 /// Longest text that is read. A thousand instances take some 200 kB.
 pub(crate) const TEXT_BYTES_MAX: usize = 1024 * 1024;
@@ -26,8 +27,8 @@ pub(crate) struct Node {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Raw {
     Text(String),
-    Integer(i64),
-    /// An integer that no key can hold.
+    Integer(i128),
+    /// An integer that no key can hold, or that was rounded on its way here.
     Huge(String),
     Float(f64),
     Boolean(bool),
@@ -84,33 +85,12 @@ impl<'t> Lines<'t> {
 
     /// The place of a byte.
     pub(crate) fn place(&self, at: usize) -> Place {
-        let (line, column) = self.position(at);
-        Place::Line { line, column }
-    }
-
-    fn position(&self, at: usize) -> (usize, usize) {
         let line = self.starts.partition_point(|start| *start <= at).max(1);
         let before = self.text.get(self.starts[line - 1]..at).unwrap_or("");
-        (line, before.chars().count() + 1)
-    }
-
-    /// The line of a byte with a mark under it.
-    fn excerpt(&self, at: usize) -> String {
-        /// Wider than any terminal; a minified file has one line.
-        const WIDTH_MAX: usize = 120;
-        let (line, column) = self.position(at);
-        let whole = self.text.get(self.starts[line - 1]..).unwrap_or("");
-        let whole = whole.lines().next().unwrap_or("");
-        let skipped = (column - 1).saturating_sub(WIDTH_MAX / 2);
-        let shown: String = whole
-            .chars()
-            .skip(skipped)
-            .take(WIDTH_MAX)
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect();
-        let number = line.to_string();
-        let (gutter, indent) = (" ".repeat(number.len()), " ".repeat(column - 1 - skipped));
-        format!("{number} | {shown}\n{gutter} | {indent}^")
+        Place::Line {
+            line,
+            column: before.chars().count() + 1,
+        }
     }
 }
 
@@ -146,9 +126,15 @@ pub(crate) fn from_toml(text: &str) -> (Table, Vec<Fault>, bool) {
         .iter()
         .all(|error| error.message() == "duplicate key");
     let fault = |error: &toml::de::Error| {
-        let at = error.span().map_or(0, |span| span.start);
+        let span = error.span().unwrap_or(0..0);
+        let at = span.start;
         let (what, remedy) = if error.message() == "duplicate key" {
-            let what = "this name was given before".to_owned();
+            // In a text that is torn, a line of somebody's secret may look like a name.
+            let name = text.get(span).filter(|_| duplicates_only);
+            let what = name.map_or_else(
+                || "this name was given before".to_owned(),
+                |name| format!("the name {} was given before", cut(name)),
+            );
             (what, "keep one of the two".to_owned())
         } else {
             let what = format!("this is not TOML: {}", error.message());
@@ -214,13 +200,13 @@ fn text_length(text: &str) -> usize {
     text.len()
 }
 
+/// Says where, and shows nothing of the text: in one that is no TOML nobody can tell a secret from what stands around it.
 fn syntax_fault(lines: &Lines<'_>, at: usize, what: String, remedy: String) -> Fault {
     Fault {
         place: lines.place(at),
         key: String::new(),
         what,
         remedy,
-        excerpt: Some(lines.excerpt(at)),
     }
 }
 
@@ -240,7 +226,7 @@ fn table_of(table: &DeTable<'_>) -> Table {
 fn node_of(value: &Spanned<DeValue<'_>>) -> Node {
     let raw = match value.get_ref() {
         DeValue::String(text) => Raw::Text(text.to_string()),
-        DeValue::Integer(digits) => i64::from_str_radix(digits.as_str(), digits.radix())
+        DeValue::Integer(digits) => i128::from_str_radix(digits.as_str(), digits.radix())
             .map_or_else(|_| Raw::Huge(digits.to_string()), Raw::Integer),
         DeValue::Float(digits) => digits
             .as_str()
@@ -257,33 +243,111 @@ fn node_of(value: &Spanned<DeValue<'_>>) -> Node {
     }
 }
 
-/// Takes JSON in.
-pub(crate) fn from_json(value: &serde_json::Value) -> Node {
-    use serde_json::Value;
-    let raw = match value {
-        Value::Null => Raw::Null,
-        Value::Bool(boolean) => Raw::Boolean(*boolean),
-        Value::String(text) => Raw::Text(text.clone()),
-        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
-            (Some(integer), _) => Raw::Integer(integer),
-            (None, Some(float)) if !number.is_u64() => Raw::Float(float),
-            _ => Raw::Huge(number.to_string()),
-        },
-        Value::Array(items) => Raw::List(items.iter().map(from_json).collect()),
-        Value::Object(members) => {
-            let entry = |value| Entry {
-                at: None,
-                node: from_json(value),
-            };
-            let entries = members
-                .iter()
-                .map(|(name, value)| (name.clone(), entry(value)));
-            Raw::Table(Table {
-                entries: entries.collect(),
-            })
-        }
+/// Reads JSON, with the paths of names that were given twice: of those the last counts here, and another program may
+/// take the first.
+///
+/// # Errors
+/// The text is no JSON, or (an error of the data) deeper than any definition.
+pub(crate) fn from_json(text: &str) -> Result<(Node, Vec<String>), serde_json::Error> {
+    let mut doubled = Vec::new();
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let tree = Tree {
+        path: String::new(),
+        depth: 0,
+        doubled: &mut doubled,
     };
-    Node { at: None, raw }
+    let node = tree.deserialize(&mut reader)?;
+    reader.end()?;
+    Ok((node, doubled))
+}
+
+/// Reads one value of JSON and what is in it.
+struct Tree<'d> {
+    path: String,
+    depth: usize,
+    doubled: &'d mut Vec<String>,
+}
+
+impl Tree<'_> {
+    fn inner(&mut self, path: String) -> Tree<'_> {
+        Tree {
+            path,
+            depth: self.depth + 1,
+            doubled: self.doubled,
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Tree<'_> {
+    type Value = Node;
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Node, D::Error> {
+        if self.depth > DEPTH_MAX {
+            return Err(D::Error::custom(format!(
+                "this is nested deeper than {DEPTH_MAX} levels"
+            )));
+        }
+        let raw = from.deserialize_any(self)?;
+        Ok(Node { at: None, raw })
+    }
+}
+
+impl<'de> Visitor<'de> for Tree<'_> {
+    type Value = Raw;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+    fn visit_unit<E>(self) -> Result<Raw, E> {
+        Ok(Raw::Null)
+    }
+    fn visit_bool<E>(self, boolean: bool) -> Result<Raw, E> {
+        Ok(Raw::Boolean(boolean))
+    }
+    fn visit_str<E>(self, text: &str) -> Result<Raw, E> {
+        Ok(Raw::Text(text.to_owned()))
+    }
+    fn visit_i64<E>(self, integer: i64) -> Result<Raw, E> {
+        Ok(Raw::Integer(integer.into()))
+    }
+    fn visit_u64<E>(self, integer: u64) -> Result<Raw, E> {
+        Ok(Raw::Integer(integer.into()))
+    }
+    /// Integers past 64 bits arrive here, rounded. A float as large has no fraction either.
+    fn visit_f64<E>(self, float: f64) -> Result<Raw, E> {
+        const PAST_64_BITS: f64 = 9_223_372_036_854_775_808.0;
+        Ok(if float.abs() >= PAST_64_BITS {
+            Raw::Huge(format!("{float:e}"))
+        } else {
+            Raw::Float(float)
+        })
+    }
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut from: A) -> Result<Raw, A::Error> {
+        let mut items = Vec::new();
+        let path = self.path.clone();
+        while let Some(item) =
+            from.next_element_seed(self.inner(format!("{path}[{}]", items.len() + 1)))?
+        {
+            items.push(item);
+        }
+        Ok(Raw::List(items))
+    }
+    fn visit_map<A: MapAccess<'de>>(mut self, mut from: A) -> Result<Raw, A::Error> {
+        let mut table = Table::default();
+        while let Some(name) = from.next_key::<String>()? {
+            let path = match self.path.as_str() {
+                "" => name.clone(),
+                outer => format!("{outer}.{name}"),
+            };
+            let node = from.next_value_seed(self.inner(path.clone()))?;
+            if table
+                .entries
+                .insert(name, Entry { at: None, node })
+                .is_some()
+            {
+                self.doubled.push(path);
+            }
+        }
+        Ok(Raw::Table(table))
+    }
 }
 
 /// Gives a table back as TOML, for those who read it on their own. Dates and numbers that are none have no words in the
@@ -301,7 +365,10 @@ fn value_to_toml(node: &Node) -> Result<toml::Value, (Option<usize>, &'static st
     let refused = |what| Err((node.at, what));
     Ok(match &node.raw {
         Raw::Text(text) => toml::Value::String(text.clone()),
-        Raw::Integer(integer) => toml::Value::Integer(*integer),
+        Raw::Integer(integer) => match i64::try_from(*integer) {
+            Ok(integer) => toml::Value::Integer(integer),
+            Err(_) => return refused("a plugin cannot be told such a number"),
+        },
         Raw::Float(float) if float.is_finite() => toml::Value::Float(*float),
         Raw::Float(_) | Raw::Huge(_) => {
             return refused("a plugin cannot be told such a number");

@@ -67,9 +67,19 @@ pub(crate) fn fill<'v>(text: &str, value: impl Fn(&str) -> Option<&'v str>) -> S
     shown.collect()
 }
 
+/// How long [`fill`]'s text is, in bytes. It may be far longer than what it is made from.
+pub(crate) fn filled_bytes<'v>(text: &str, value: impl Fn(&str) -> Option<&'v str>) -> usize {
+    let pieces = parse(text).unwrap_or_default();
+    let lengths = pieces.into_iter().map(|piece| match piece {
+        Piece::Plain(plain) => plain.len(),
+        Piece::Placeholder(name) => value(name).map_or(0, str::len),
+    });
+    lengths.fold(0, usize::saturating_add)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{fill, names, parse};
+    use super::{fill, filled_bytes, names, parse};
 
     #[test]
     fn placeholders_are_filled_once_and_signs_are_kept() {
@@ -89,6 +99,7 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(fill(text, value), filled, "{text}");
+            assert_eq!(filled_bytes(text, value), filled.len(), "{text}");
         }
         assert_eq!(names("{a}{{x}}{b}{a}").collect::<Vec<_>>(), ["a", "b", "a"]);
     }

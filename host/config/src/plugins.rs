@@ -90,7 +90,8 @@ impl PluginLimits {
             log_bytes: section.key("max_log_kb").within(0, 65_536).or(64_u64) << 10,
             store_bytes: section
                 .key("max_store_kb")
-                .within(0, 1_048_576)
+                // As much as the database keeps of one plugin.
+                .within(0, 4_096)
                 .or(4_096_u64)
                 << 10,
             file_bytes: section.key("max_file_mb").within(1, 1_024).or(64_u64) << 20,

@@ -87,7 +87,6 @@ impl<'a> Reader<'a> {
             key: cut(&key.into()),
             what: what.into(),
             remedy: remedy.into(),
-            excerpt: None,
         });
     }
 

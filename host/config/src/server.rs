@@ -5,9 +5,9 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use router_core::{InstanceId, Role};
 
 use crate::{
-    Applies, Origin, Secret,
+    Applies, Secret,
     reader::{SecretKey, Section},
-    value::{HostText, Label, PathText, Refusal, TokenHash},
+    value::{HostText, Label, PageOrigin, PathText, Refusal, TokenHash},
 };
 
 /// `[server]`.
@@ -15,10 +15,10 @@ use crate::{
 pub struct Server {
     /// Where the router listens. Port 0 lets the system choose.
     pub listen: SocketAddr,
-    /// Names besides loopback and the own addresses that `Host` may hold. Lower case, without a port.
+    /// Names besides loopback and the own addresses that `Host` may hold. Lower case; with a port, only that one counts.
     pub allowed_hosts: Vec<String>,
-    /// Pages of these origins may call.
-    pub allowed_origins: Vec<Origin>,
+    /// Pages of these origins may call: `scheme://host[:port]`, lower case.
+    pub allowed_origins: Vec<String>,
     /// What callers from this machine may do without a token.
     pub loopback_roles: Vec<Role>,
     /// Whether metrics may be read by anybody, also from elsewhere.
@@ -60,6 +60,17 @@ pub struct Token {
 
 /// Shortest session key, in bytes: below, an HMAC can be searched for.
 const SESSION_KEY_BYTES_MIN: usize = 32;
+/// Longest: what is longer is not a key but some other file.
+const SESSION_KEY_BYTES_MAX: usize = 4_096;
+
+/// Most tokens: each request with a token is compared with all of them.
+const TOKENS_MAX: usize = 256;
+
+/// Most MiB of one body: as much as all bodies that are being received may have together.
+const BODY_MB_MAX: usize = 256;
+
+/// Most sessions of one instance: as many as one connection to it can tell apart.
+const SESSIONS_MAX: usize = 10_000;
 
 impl Server {
     pub(crate) fn read(root: &Section<'_, '_>) -> Self {
@@ -71,6 +82,7 @@ impl Server {
             key.within(seconds(1), seconds(3_600)).or(seconds(default))
         };
         let hosts: Vec<HostText> = section.key("allowed_hosts").or(Vec::new());
+        let origins: Vec<PageOrigin> = section.key("allowed_origins").or(Vec::new());
         let server = Self {
             listen: section
                 .key("listen")
@@ -78,7 +90,7 @@ impl Server {
                 .restart()
                 .or(SocketAddr::from(([127, 0, 0, 1], 3002))),
             allowed_hosts: hosts.into_iter().map(|host| host.0).collect(),
-            allowed_origins: section.key("allowed_origins").or(Vec::new()),
+            allowed_origins: origins.into_iter().map(|origin| origin.0).collect(),
             loopback_roles: section
                 .key("loopback_roles")
                 .or(vec![Role::Client, Role::Operator]),
@@ -110,7 +122,7 @@ impl Server {
             max_sessions: section
                 .key("max_sessions")
                 .restart()
-                .within(1, 1_000_000)
+                .within(1, SESSIONS_MAX)
                 .or(10_000),
             max_connections: section
                 .key("max_connections")
@@ -121,7 +133,7 @@ impl Server {
                 section
                     .key("max_body_mb")
                     .restart()
-                    .within(1, 1_024)
+                    .within(1, BODY_MB_MAX)
                     .or(16_usize),
             ),
             // Longer than the pools of common clients keep an idle connection, so that it is the client who closes.
@@ -145,8 +157,7 @@ fn session_key(section: &Section<'_, '_>) -> Option<Secret> {
         default: None,
         applies: Applies::Restart,
     })?;
-    if found.secret.expose().len() < SESSION_KEY_BYTES_MIN {
-        let what = format!("has fewer than {SESSION_KEY_BYTES_MIN} characters");
+    if let Some(what) = session_key_fault(found.secret.expose()) {
         let remedy = "make one with `openssl rand -hex 32`, or leave it out: the router then makes and keeps its own";
         section
             .reader
@@ -155,12 +166,40 @@ fn session_key(section: &Section<'_, '_>) -> Option<Secret> {
     Some(found.secret)
 }
 
+/// What is wrong with a session key, in words that repeat nothing of it. The room of access refuses the same texts.
+fn session_key_fault(text: &str) -> Option<String> {
+    let key = text.trim();
+    if key.len() < SESSION_KEY_BYTES_MIN {
+        return Some(format!("has fewer than {SESSION_KEY_BYTES_MIN} characters"));
+    }
+    if key.len() > SESSION_KEY_BYTES_MAX {
+        return Some(format!("has more than {SESSION_KEY_BYTES_MAX} characters"));
+    }
+    if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Some("holds a space, or another sign that is not visible ASCII".to_owned());
+    }
+    let first = key.bytes().next();
+    key.bytes()
+        .all(|byte| Some(byte) == first)
+        .then(|| "is one sign again and again".to_owned())
+}
+
 impl Token {
     pub(crate) fn read_all(root: &Section<'_, '_>) -> Vec<Self> {
         const HOW: &str =
             "make a token with `godot-mcp-router token new`, and copy the lines that it prints";
         let mut tokens: Vec<Self> = Vec::new();
-        for section in root.items("token") {
+        let sections = root.items("token");
+        if let Some(first_past) = sections.get(TOKENS_MAX) {
+            let what = format!(
+                "there are {} [[token]] sections, allowed are {TOKENS_MAX}",
+                sections.len()
+            );
+            let remedy = "remove those that nobody uses";
+            root.reader
+                .fault(first_past.place(), first_past.path(), what, remedy);
+        }
+        for section in sections {
             let name: Option<Label> = section
                 .key("name")
                 .required("say who uses it: name = \"grafana\"");
@@ -221,5 +260,30 @@ impl Token {
             section.close();
         }
         tokens
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::session_key_fault;
+
+    /// The same texts stand in a test of the daemon, which asks the room of access about them.
+    #[test]
+    fn session_keys_are_what_the_room_of_access_takes() {
+        for (text, taken) in [
+            ("0123456789abcdef0123456789abcdef", true),
+            ("  0123456789abcdef0123456789abcdef\n", true),
+            ("hunter2hunter2hunter2hunter2hunter2", true),
+            (&"ab".repeat(2_048), true),
+            ("", false),
+            ("0123456789abcdef0123456789abcde", false),
+            (&"ab".repeat(2_049), false),
+            (&"0".repeat(64), false),
+            ("two words and some more of them here", false),
+            ("0123456789abcdef\t0123456789abcdef", false),
+            ("ä0123456789abcdef0123456789abcdef", false),
+        ] {
+            assert_eq!(session_key_fault(text).is_none(), taken, "{text:?}");
+        }
     }
 }

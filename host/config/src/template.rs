@@ -7,6 +7,7 @@ use std::{
 
 use crate::{
     Breaker, PolicyName, Secret, TemplateName,
+    instances::{IDLE_MIN, LONG},
     reader::Section,
     value::{Pattern, Refusal, Value as _, VariableName, is_variable},
 };
@@ -57,6 +58,8 @@ pub struct Tuning {
     pub drain: Option<Duration>,
     /// Resident memory of the whole tree, in MiB, at which a slot is killed. Without one: unlimited.
     pub max_memory_mb: Option<u64>,
+    /// Processes of the whole tree, over which a slot is killed. Without one: unlimited.
+    pub max_processes: Option<u32>,
     /// Soft and hard limit on open files. Without one: the router's own.
     pub max_open_files: Option<u64>,
     /// Whether instances outlive the router.
@@ -226,7 +229,10 @@ impl Tuning {
         policy.close();
         Self {
             autostart: section.key("autostart").optional(),
-            idle_timeout: section.key("idle_timeout").optional(),
+            idle_timeout: section
+                .key("idle_timeout")
+                .within_or_off(IDLE_MIN, LONG)
+                .optional(),
             spawn_timeout: section
                 .key("spawn_timeout")
                 .within(ms(100), seconds(3_600))
@@ -246,6 +252,8 @@ impl Tuning {
                 .optional(),
             // Below, no interpreter starts.
             max_memory_mb: section.key("max_memory_mb").within(8, 1_048_576).optional(),
+            // Linux has no more (PID_MAX_LIMIT).
+            max_processes: section.key("max_processes").within(1, 4_194_304).optional(),
             max_open_files: section
                 .key("max_open_files")
                 .within(16, 1_048_576)

@@ -12,7 +12,9 @@ use crate::{
 mod texts;
 mod words;
 
-pub(crate) use texts::{HostText, Label, PathText, TokenHash, VariableName, is_variable};
+pub(crate) use texts::{
+    HostText, Label, PageOrigin, PathText, TokenHash, VariableName, is_variable,
+};
 
 /// Why a value is not taken.
 #[derive(Debug)]
@@ -140,13 +142,12 @@ macro_rules! integers {
             fn read(raw: &Raw) -> Result<Self, Vec<Refusal>> {
                 match raw {
                     Raw::Integer(integer) => Self::try_from(*integer).map_err(|_| {
-                        vec![Refusal::new(
-                            format!("{integer} is out of range"),
-                            match i32::try_from(Self::MAX) {
-                                Ok(most) => format!("write a number from {} to {most}", Self::MIN),
-                                Err(_) => format!("write a number that is not below {}", Self::MIN),
-                            },
-                        )]
+                        let remedy = match i32::try_from(Self::MAX) {
+                            Ok(most) => format!("write a number from {} to {most}", Self::MIN),
+                            Err(_) if *integer < 0 => format!("write a number that is not below {}", Self::MIN),
+                            Err(_) => "write a smaller number".to_owned(),
+                        };
+                        vec![Refusal::new(format!("{integer} is out of range"), remedy)]
                     }),
                     Raw::Huge(digits) => Err(vec![Refusal::new(format!("{digits} is out of range"), "write a smaller number")]),
                     other => wrong_kind(other, "an integer", "write a whole number, without quotes"),

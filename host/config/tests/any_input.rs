@@ -8,6 +8,29 @@ use router_config::{Environment, Place, load, load_file, parse_instance_json};
 
 const SHIPPED: &str = include_str!("../../../config/router.toml");
 
+/// Secrets in every form that TOML has for them.
+const SECRETS: &str = r#"
+[server]
+session_key = """
+hunter2hunter2hunter2==
+hunter2+hunter2"""
+[storage]
+url = "postgres://app:hunter2@db/games"
+[template.t]
+command = "c"
+env = { A = "hunter2", B = 'hunter2' }
+[[instance]]
+id = "a"
+template = "t"
+[instance.env]
+C = "hunter2"
+[plugins.config.slack]
+keys = [
+  "hunter2",
+  'hunter2==',
+]
+"#;
+
 fn environment(variables: Vec<(String, String)>) -> Environment {
     Environment::new("/srv", variables)
 }
@@ -88,6 +111,16 @@ proptest! {
     fn the_shipped_file_cut_anywhere_is_read_or_refused(at in 0..SHIPPED.len(), more in any::<String>()) {
         let at = (0..=at).rev().find(|at| SHIPPED.is_char_boundary(*at)).unwrap();
         survives(&format!("{}{more}", &SHIPPED[..at]), Vec::new());
+    }
+
+    /// Whatever a slip of the fingers does to a document with secrets in it: they are in no message.
+    #[test]
+    fn no_slip_makes_a_message_show_a_secret(at in 0..SECRETS.len(), length in 0_usize..3, typed in "[\"'=\\[\\]{},\n# a]{0,3}") {
+        let slipped = format!("{}{typed}{}", &SECRETS[..at], &SECRETS[(at + length).min(SECRETS.len())..]);
+        if let Err(faults) = load(&slipped, Path::new("router.toml"), &environment(Vec::new())) {
+            let said = format!("{faults} {faults:?}");
+            prop_assert!(!said.contains("hunter2"), "{slipped}\n{said}");
+        }
     }
 
     #[test]

@@ -48,7 +48,6 @@ CREATE TABLE godot_mcp_router.instance_state (
     instance text PRIMARY KEY,
     -- Stopped by an operator: starts only by one.
     stopped boolean NOT NULL,
-    tally text,
     at_ms bigint NOT NULL,
     -- Which router owns the instance, in which of its lives.
     router_id text NOT NULL,

@@ -49,7 +49,6 @@ CREATE TABLE instance_state (
     instance TEXT PRIMARY KEY,
     -- Stopped by an operator: starts only by one.
     stopped BOOLEAN NOT NULL,
-    tally TEXT,
     at_ms INTEGER NOT NULL,
     -- Which router owns the instance, in which of its lives.
     router_id TEXT NOT NULL,

@@ -44,9 +44,9 @@ pub(crate) struct Database {
     pub(crate) state: watch::Sender<DatabaseState>,
     /// Tells the keeper that something went wrong with the connection.
     pub(crate) doubt: Notify,
-    /// Statements that were answered: what tells a busy pool from a hanging one.
     /// When this life began, in milliseconds since 1970.
     pub(crate) started_ms: i64,
+    /// Statements that were answered: what tells a busy pool from a hanging one.
     answered: AtomicU64,
     current: Mutex<Option<Arc<Pools>>>,
 }

@@ -71,7 +71,7 @@ async fn put(database: &Database, spool: &Spool, batch: Batch) {
             (vec![audit_insert(&rows)], rows.len())
         };
         let (now, later) = rest.split_at(count);
-        if persist(database, calls).await.is_err() {
+        if persist(database, calls, count as u64).await.is_err() {
             one_by_one(database, spool, now).await;
         }
         rest = later;
@@ -89,25 +89,21 @@ fn audit_row(fact: &Fact) -> Option<&AuditFact> {
 /// One of these facts is poison: the others are kept, it is put aside.
 async fn one_by_one(database: &Database, spool: &Spool, facts: &[Fact]) {
     for fact in facts {
-        if let Err(reason) = persist(database, fact.calls()).await {
+        if let Err(reason) = persist(database, fact.calls(), 1).await {
             spool.reject(fact.clone(), reason).await;
         }
     }
 }
 
-/// Runs statements until the database takes them; an error only where it never will, because of their data.
-async fn persist(database: &Database, calls: Vec<Call>) -> Result<(), String> {
-    let count = calls.len();
+/// Runs the statements of some facts until the database takes them; an error only where it never will, because of their data.
+async fn persist(database: &Database, calls: Vec<Call>, facts: u64) -> Result<(), String> {
     let mut pause = PAUSE_FIRST;
     loop {
         match database.changes(calls.clone()).await {
             Ok(changed) => {
-                debug_assert_eq!(changed.len(), count);
-                // Rows that were there already are not counted: a former life counted them.
-                Counted::add(
-                    &database.counted.drained,
-                    changed.first().copied().unwrap_or(0),
-                );
+                // Rows that were there already are not counted: a former life counted them. One fact may delete many rows.
+                let rows = changed.first().copied().unwrap_or(0);
+                Counted::add(&database.counted.drained, rows.min(facts));
                 return Ok(());
             }
             Err(Failed {

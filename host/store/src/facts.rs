@@ -10,7 +10,7 @@ use crate::{
     AuditRow,
     database::now_ms,
     sql::{Call, args},
-    statements::{AUDIT_INSERT, CRASH_INSERT, CRASH_TRIM, INTENTION_SET, TALLY_SET},
+    statements::{AUDIT_INSERT, CRASH_CLEAR, CRASH_INSERT, CRASH_TRIM, INTENTION_SET},
 };
 
 /// Longest name in a row: actor, role, action, target, result. An address or an id is far shorter.
@@ -41,11 +41,15 @@ impl Writer {
         }
     }
 
-    /// Now, but never before a moment given out earlier: a clock that is set back must not make a decision older than the
-    /// one before it.
+    /// Now, but after every moment given out earlier: neither a clock that is set back nor two facts in one millisecond may
+    /// make a decision older than the one before it.
     fn ordered_ms(&self) -> i64 {
         let now_ms = now_ms();
-        self.latest_ms.fetch_max(now_ms, Relaxed).max(now_ms)
+        let later = |latest_ms: i64| now_ms.max(latest_ms.saturating_add(1));
+        let before = self
+            .latest_ms
+            .fetch_update(Relaxed, Relaxed, |latest_ms| Some(later(latest_ms)));
+        later(before.unwrap_or_else(|latest_ms| latest_ms))
     }
 }
 
@@ -69,9 +73,9 @@ pub(crate) enum Fact {
         router_id: String,
         epoch: i64,
     },
-    Tally {
+    /// What is kept about the failures of an instance was cleared, up to this moment.
+    Cleared {
         instance: String,
-        tally: Option<String>,
         at_ms: i64,
         router_id: String,
         epoch: i64,
@@ -108,6 +112,14 @@ impl AuditFact {
         Self::new(row, &writer)
     }
 
+    /// The instance that it is about, where it is about one.
+    pub(crate) fn instance(&self) -> Option<&str> {
+        let is_about_one = ["instance.", "breaker."]
+            .iter()
+            .any(|kind| self.action.starts_with(kind));
+        (is_about_one && !self.target.is_empty()).then_some(self.target.as_str())
+    }
+
     /// Stamps a row.
     pub(crate) fn new(row: AuditRow, writer: &Writer) -> Self {
         Self {
@@ -137,7 +149,7 @@ impl Fact {
         Self::Crash {
             id: fresh_id(),
             instance: instance.to_owned(),
-            at_ms: now_ms(),
+            at_ms: writer.ordered_ms(),
             evidence: text,
             router_id: writer.router_id.clone(),
             epoch: writer.epoch,
@@ -155,11 +167,10 @@ impl Fact {
         }
     }
 
-    /// A restart tally.
-    pub(crate) fn tally(instance: &str, tally: Option<&Value>, writer: &Writer) -> Self {
-        Self::Tally {
+    /// An operator's order to forget the failures of an instance.
+    pub(crate) fn cleared(instance: &str, writer: &Writer) -> Self {
+        Self::Cleared {
             instance: instance.to_owned(),
-            tally: tally.map(Value::to_string),
             at_ms: writer.ordered_ms(),
             router_id: writer.router_id.clone(),
             epoch: writer.epoch,
@@ -210,21 +221,15 @@ impl Fact {
                     *epoch
                 ],
             )],
-            Self::Tally {
+            // Evidence written before it went the same way before it.
+            Self::Cleared {
                 instance,
-                tally,
                 at_ms,
                 router_id,
                 epoch,
             } => vec![Call::new(
-                TALLY_SET,
-                args![
-                    instance.as_str(),
-                    tally.clone(),
-                    *at_ms,
-                    router_id.as_str(),
-                    *epoch
-                ],
+                CRASH_CLEAR,
+                args![instance.as_str(), *at_ms, router_id.as_str(), *epoch],
             )],
         }
     }
@@ -239,8 +244,7 @@ impl Fact {
                 texts.into_iter().map(String::len).sum()
             }
             Self::Crash { evidence, .. } => evidence.len(),
-            Self::Intention { .. } => 0,
-            Self::Tally { tally, .. } => tally.as_ref().map_or(0, String::len),
+            Self::Intention { .. } | Self::Cleared { .. } => 0,
         }
     }
 
@@ -304,7 +308,7 @@ mod tests {
             Fact::Audit(AuditFact::new(row, &writer())),
             Fact::crash("demo", &json!({"stderr": ["x\u{0}"]}), &writer()),
             Fact::intention("demo", true, &writer()),
-            Fact::tally("demo", None, &writer()),
+            Fact::cleared("demo", &writer()),
         ];
         for fact in facts {
             let mut line = Vec::new();
@@ -312,6 +316,13 @@ mod tests {
             assert_eq!(line.iter().filter(|b| **b == b'\n').count(), 1);
             assert_eq!(serde_json::from_slice::<Fact>(&line).unwrap(), fact);
         }
+    }
+
+    #[test]
+    fn no_two_moments_of_a_life_are_one() {
+        let writer = writer();
+        let moments: Vec<i64> = (0..1_000).map(|_| writer.ordered_ms()).collect();
+        assert!(moments.windows(2).all(|pair| pair[0] < pair[1]));
     }
 
     #[test]

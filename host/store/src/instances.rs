@@ -1,4 +1,4 @@
-//! What is kept about instances: definitions registered by API, decisions of operators, restart tallies, crash evidence.
+//! What is kept about instances: definitions registered by API, decisions of operators, crash evidence.
 
 use router_core::InstanceId;
 use serde::Serialize;
@@ -11,7 +11,7 @@ use crate::{
     sql::{Call, args},
     statements::{
         CRASH_DELETE, CRASHES, INTENTIONS, REGISTERED_ALL, REGISTERED_DELETE, REGISTERED_INSERT,
-        REGISTERED_ONE, STATE_DELETE, TALLY_CLEAR,
+        REGISTERED_ONE, STATE_DELETE,
     },
 };
 
@@ -31,16 +31,14 @@ pub struct Registered {
     pub at_ms: i64,
 }
 
-/// What an operator wants of an instance, and how its restarts went, to survive the router.
+/// What an operator wants of an instance, to survive the router.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Intention {
     /// Which instance.
     pub id: InstanceId,
     /// An operator stopped it: only an operator starts it again.
     pub stopped: bool,
-    /// The restart tally, in whatever shape it was given.
-    pub tally: Option<Value>,
-    /// When either was last changed, in milliseconds since 1970.
+    /// When that was decided, in milliseconds since 1970.
     pub at_ms: i64,
 }
 
@@ -144,14 +142,13 @@ pub(crate) async fn unregister(database: &Database, id: &InstanceId) -> Result<b
 }
 
 pub(crate) async fn intentions(database: &Database) -> Result<Vec<Intention>, StoreError> {
-    let rows: Vec<(String, bool, Option<String>, i64)> = database
+    let rows: Vec<(String, bool, i64)> = database
         .rows(Call::new(INTENTIONS, args![INSTANCES_MAX]))
         .await?;
-    let read = |(id, stopped, tally, at_ms): (String, bool, Option<String>, i64)| {
+    let read = |(id, stopped, at_ms): (String, bool, i64)| {
         Some(Intention {
             id: read_id(&id)?,
             stopped,
-            tally: tally.and_then(|tally| serde_json::from_str(&tally).ok()),
             at_ms,
         })
     };
@@ -174,12 +171,4 @@ pub(crate) async fn crashes(
         router_id,
     };
     Ok(rows.into_iter().map(read).collect())
-}
-
-pub(crate) async fn delete_state(database: &Database, id: &InstanceId) -> Result<(), StoreError> {
-    let of = |sql| Call::new(sql, args![id.as_str()]);
-    database
-        .changes(vec![of(TALLY_CLEAR), of(CRASH_DELETE)])
-        .await?;
-    Ok(())
 }

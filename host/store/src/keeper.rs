@@ -21,7 +21,7 @@ use crate::{
     sql::{Call, args},
     statements::{ROUTER_SEEN, SCHEMA_READ},
     target::{Direct, Target},
-    versions::VersionsTable,
+    versions::{DEFAULT_NAME, VersionsTable},
 };
 
 /// A connection that nobody complains about is looked at this often. A frozen server is found within two probes.
@@ -141,7 +141,7 @@ async fn probe(database: &Database, doubted: bool) -> Option<Seen> {
     };
     let started = Instant::now();
     let found = database.run(&probe, PROBE_MAX).await.ok()?;
-    Some(match usable(found, &database.target) {
+    Some(match migrate::usable(found, &database.target) {
         Ok(()) => Seen::Fine(started.elapsed()),
         Err(error) => Seen::Lost(error),
     })
@@ -164,7 +164,7 @@ async fn establish(database: &Database) -> Result<(Pools, Duration), StoreError>
             .await
             .map_err(|error| away(&error))?;
         let latency = started.elapsed();
-        usable(found, &database.target)?;
+        migrate::usable(found, &database.target)?;
         direct
             .link()
             .change(&seen(database))
@@ -174,19 +174,20 @@ async fn establish(database: &Database) -> Result<(Pools, Duration), StoreError>
         direct.close().await;
         Ok((versions, latency))
     };
-    match timeout(CONNECT_MAX, attempt).await {
-        Ok(Ok((versions, latency))) => {
+    let attempted = timeout(CONNECT_MAX, attempt).await.unwrap_or_else(|_| {
+        let (database, ms) = (database.target.shown(), CONNECT_MAX.as_millis());
+        let reason = format!("{database} did not answer within {ms} ms");
+        Err(StoreError::Disconnected { reason })
+    });
+    match attempted {
+        Ok((versions, latency)) => {
             let pools = Pools::new(&database.target, &database.options, versions);
             Ok((pools, latency))
         }
-        Ok(Err(error)) => Err(error),
-        Err(_) => Err(StoreError::Disconnected {
-            reason: format!(
-                "{} did not answer within {} ms",
-                database.target.shown(),
-                CONNECT_MAX.as_millis()
-            ),
-        }),
+        Err(error) => {
+            Counted::add(&database.counted.errors, 1);
+            Err(error)
+        }
     }
 }
 
@@ -195,7 +196,8 @@ async fn versions(database: &Database, direct: &mut Direct) -> Option<VersionsTa
     match VersionsTable::find(&mut direct.link(), wanted).await {
         Ok(Some(table)) => Some(table),
         Ok(None) => {
-            if let Some(wanted) = wanted {
+            // Most have none, and never named it.
+            if let Some(wanted) = wanted.filter(|wanted| *wanted != DEFAULT_NAME) {
                 tracing::warn!(table = wanted, "the table of versions was not found");
             }
             None
@@ -229,11 +231,8 @@ fn seen(database: &Database) -> Call {
     )
 }
 
-fn usable(found: Option<Found>, target: &Target) -> Result<(), StoreError> {
-    migrate::usable(found, target)
-}
-
-fn away(error: &Error) -> StoreError {
+/// Why a database cannot be used now, and what to do about it where that is known.
+pub(crate) fn away(error: &Error) -> StoreError {
     let reason = told(error);
     let refused =
         matches!(error, Error::Database(error) if error.code().as_deref() == Some("42501"));

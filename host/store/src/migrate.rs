@@ -317,7 +317,7 @@ fn away(error: &Error) -> StoreError {
 }
 
 /// Versions are small; a column that holds nonsense reads as a schema from the far future.
-fn narrow(version: i64) -> u32 {
+pub(crate) fn narrow(version: i64) -> u32 {
     u32::try_from(version).unwrap_or(u32::MAX)
 }
 

@@ -46,8 +46,8 @@ pub struct StoreOptions {
     pub router_id: String,
     /// This life of the router, written to every row. Grows with every start.
     pub epoch: u64,
-    /// `storage.versions_table`: the users' table; `None` looks for `godot_versions` on the search path, then for
-    /// `content.godot_versions`.
+    /// `storage.versions_table`: the users' table; `None`: `godot_versions`. Without a schema it is looked for on the search
+    /// path, then in the schema `content`.
     pub versions_table: Option<String>,
     /// Audit rows and crash evidence are kept for so many days (400); 0 keeps them for ever.
     pub audit_retention_days: u32,

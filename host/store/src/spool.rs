@@ -57,6 +57,8 @@ pub(crate) struct Progress {
     pub(crate) waiting: u64,
     /// There is something to take (a file of an earlier life may hold no whole fact).
     pub(crate) pending: bool,
+    /// Facts of earlier lives are among them.
+    pub(crate) earlier: bool,
     /// Facts of this life that have left it: into the database, the rejects, or the log.
     pub(crate) settled: u64,
 }

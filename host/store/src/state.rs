@@ -65,7 +65,7 @@ pub struct Counters {
     pub rejected: u64,
     /// Half-written lines of earlier lives that were skipped.
     pub torn: u64,
-    /// Statements that failed, time-outs included.
+    /// Statements and attempts to connect that failed, time-outs and exhausted waits included.
     pub errors: u64,
     /// Statements that the database did not answer in time.
     pub timeouts: u64,

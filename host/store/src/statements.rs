@@ -84,27 +84,12 @@ pub(crate) const INTENTION_SET: Sql = sql!(
          OR (excluded.epoch = kept.epoch AND excluded.at_ms >= kept.at_ms)"
 );
 
-/// The restart tally.
-pub(crate) const TALLY_SET: Sql = sql!(
-    "INSERT INTO " instance_state " AS kept (instance, stopped, tally, at_ms, router_id, epoch)
-     VALUES ($1, FALSE, $2, $3, $4, $5)
-     ON CONFLICT (instance) DO UPDATE SET tally = excluded.tally, at_ms = excluded.at_ms,
-         router_id = excluded.router_id, epoch = excluded.epoch
-     WHERE excluded.router_id <> kept.router_id OR excluded.epoch > kept.epoch
-         OR (excluded.epoch = kept.epoch AND excluded.at_ms >= kept.at_ms)"
-);
-
-/// Forgets the restart tally.
-pub(crate) const TALLY_CLEAR: Sql =
-    sql!("UPDATE " instance_state " SET tally = NULL WHERE instance = $1");
-
-/// Every intention and tally.
+/// Every instance that an operator stopped.
 pub(crate) const INTENTIONS: Sql = sql!(
-    "SELECT instance, stopped, tally, at_ms FROM " instance_state
-    " WHERE stopped OR tally IS NOT NULL ORDER BY instance LIMIT $1"
+    "SELECT instance, stopped, at_ms FROM " instance_state " WHERE stopped ORDER BY instance LIMIT $1"
 );
 
-/// Forgets intention and tally.
+/// Forgets an intention.
 pub(crate) const STATE_DELETE: Sql = sql!("DELETE FROM " instance_state " WHERE instance = $1");
 
 /// Crash evidence.
@@ -123,6 +108,13 @@ pub(crate) const CRASH_TRIM: Sql = sql!(
 pub(crate) const CRASHES: Sql = sql!(
     "SELECT seq, at_ms, evidence, router_id FROM " crash
     " WHERE instance = $1 ORDER BY at_ms DESC, seq DESC LIMIT $2"
+);
+
+/// Forgets the evidence of an instance up to a moment. Harmless to repeat: what came later stays, where lives of one router are
+/// ordered by their epoch and everything else by its time.
+pub(crate) const CRASH_CLEAR: Sql = sql!(
+    "DELETE FROM " crash " WHERE instance = $1
+        AND CASE WHEN router_id = $3 AND epoch <> $4 THEN epoch < $4 ELSE at_ms <= $2 END"
 );
 
 /// Forgets the evidence of an instance.
@@ -178,13 +170,12 @@ pub(crate) const ALL: &[Sql] = &[
     REGISTERED_ALL,
     REGISTERED_DELETE,
     INTENTION_SET,
-    TALLY_SET,
-    TALLY_CLEAR,
     INTENTIONS,
     STATE_DELETE,
     CRASH_INSERT,
     CRASH_TRIM,
     CRASHES,
+    CRASH_CLEAR,
     CRASH_DELETE,
     CRASH_PURGE,
     VALUE_GET,

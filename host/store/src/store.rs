@@ -23,6 +23,8 @@ use crate::{
 /// A read waits so long for facts that were given before it, so that it sees them. They take milliseconds where nothing is
 /// wrong.
 const SETTLE_MAX: Duration = Duration::from_millis(500);
+/// A deletion is waited for so long. It happens later otherwise.
+const CLEAR_MAX: Duration = Duration::from_secs(5);
 /// At the end, facts are given so long to reach the database. The spool keeps the rest.
 const CLOSE_DRAIN_MAX: Duration = Duration::from_secs(5);
 /// At the end, tasks are given so long to notice.
@@ -108,7 +110,10 @@ impl Store {
     pub fn audit(&self, row: AuditRow) {
         let row = AuditFact::new(row, &self.inner.writer);
         if self.inner.audit_log {
+            // A target of its own: no level of the log switches it off, `audit_log` does.
             tracing::info!(
+                target: "audit",
+                instance = row.instance(),
                 actor = row.actor,
                 role = row.role,
                 action = row.action,
@@ -147,7 +152,7 @@ impl Store {
         instances::register(&self.inner.database, &self.inner.writer, id, definition).await
     }
 
-    /// Forgets a registered instance with its intention, tally and crash evidence. Whether there was one.
+    /// Forgets a registered instance with its intention and crash evidence. Whether there was one.
     ///
     /// # Errors
     /// Disconnected, or the statement failed.
@@ -163,13 +168,8 @@ impl Store {
         self.inner.spool.keep(fact);
     }
 
-    /// Keeps the restart tally of an instance. A fact: never blocks, spooled while the database is away.
-    pub fn set_tally(&self, id: &InstanceId, tally: Option<&Value>) {
-        let fact = Fact::tally(id.as_str(), tally, &self.inner.writer);
-        self.inner.spool.keep(fact);
-    }
-
-    /// What is kept by the two above. Facts given before the call are seen by it.
+    /// Every instance that an operator stopped. Facts given before the call are seen by it, as far as they reach the database
+    /// within 500 ms: where it must be all of them, wait for [`Store::flush`] first.
     ///
     /// # Errors
     /// Disconnected, or the statement failed.
@@ -193,14 +193,35 @@ impl Store {
         instances::crashes(&self.inner.database, id, limit).await
     }
 
-    /// Forgets tally and crash evidence of an instance. What an operator decided about it stays.
+    /// Forgets the crash evidence of an instance that was recorded before the call. What an operator decided about it stays.
+    /// A fact: never blocks, spooled while the database is away, always behind the evidence that it is about.
+    pub fn clear_state(&self, id: &InstanceId) {
+        let fact = Fact::cleared(id.as_str(), &self.inner.writer);
+        self.inner.spool.keep(fact);
+    }
+
+    /// As [`Store::clear_state`], and waits until it is done.
     ///
     /// # Errors
-    /// Disconnected, or the statement failed.
+    /// It is not done yet: the database is away or slow. It will be done.
     pub async fn delete_state(&self, id: &InstanceId) -> Result<(), StoreError> {
-        // Evidence that is still on its way would come back after its deletion.
-        self.settle().await;
-        instances::delete_state(&self.inner.database, id).await
+        self.clear_state(id);
+        let reason = match &*self.inner.database.state.borrow() {
+            DatabaseState::Closed => return Err(StoreError::Closed),
+            DatabaseState::Connected { .. } => None,
+            DatabaseState::Disconnected { reason, .. } | DatabaseState::Unusable { reason, .. } => {
+                Some(reason.clone())
+            }
+        };
+        if let Some(reason) = reason {
+            return Err(StoreError::Disconnected { reason });
+        }
+        if self.flush(CLEAR_MAX).await {
+            return Ok(());
+        }
+        Err(StoreError::TimedOut {
+            waited_ms: u64::try_from(CLEAR_MAX.as_millis()).unwrap_or(u64::MAX),
+        })
     }
 
     /// A value of a plugin.
@@ -260,11 +281,13 @@ impl Store {
         self.inner.database.counted.snapshot(waiting)
     }
 
-    /// Waits until every fact given before this call is in the database. False when it is not within the deadline.
+    /// Waits until every fact given before this call, in this life or an earlier one, is in the database. False when it is not
+    /// within the deadline: reads then miss what waits in the spool.
     pub async fn flush(&self, deadline: Duration) -> bool {
         let accepted = self.inner.spool.accepted();
         let mut progress = self.inner.spool.progress();
-        let settled = progress.wait_for(|progress| progress.settled >= accepted);
+        let settled =
+            progress.wait_for(|progress| !progress.earlier && progress.settled >= accepted);
         matches!(timeout(deadline, settled).await, Ok(Ok(_)))
     }
 
@@ -272,16 +295,9 @@ impl Store {
     /// otherwise; then tasks and connections end. Other handles answer [`StoreError::Closed`] afterwards.
     pub async fn close(&self) {
         let inner = &self.inner;
-        if inner.database.state.borrow().is_connected() {
-            let drained = async {
-                self.flush(CLOSE_DRAIN_MAX).await;
-                // What earlier lives left, too.
-                let mut progress = inner.spool.progress();
-                let _ = progress.wait_for(|progress| !progress.pending).await;
-            };
-            if timeout(CLOSE_DRAIN_MAX, drained).await.is_err() {
-                tracing::warn!("facts are left in the spool for the next start");
-            }
+        let is_connected = inner.database.state.borrow().is_connected();
+        if is_connected && !self.flush(CLOSE_DRAIN_MAX).await {
+            tracing::warn!("facts are left in the spool for the next start");
         }
         inner.stop.cancel();
         inner.tasks.close();

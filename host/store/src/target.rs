@@ -158,6 +158,33 @@ impl Target {
             }
         }
     }
+
+    /// Opens one connection that cannot write; `None` where there is no file. Unbounded in time, as [`Target::connect`].
+    pub(crate) async fn connect_to_look(&self) -> Result<Option<Direct>, sqlx::Error> {
+        match self {
+            Self::Postgres(_) => {
+                let mut direct = self.connect().await?;
+                let read_only = "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY";
+                direct.link().script(read_only).await?;
+                Ok(Some(direct))
+            }
+            Self::Sqlite(_, path) => {
+                if !path.try_exists().map_err(sqlx::Error::Io)? {
+                    return Ok(None);
+                }
+                let mut wal = path.clone().into_os_string();
+                wal.push("-wal");
+                let options = SqliteConnectOptions::new()
+                    .filename(path)
+                    .read_only(true)
+                    // A file that nobody has open has nothing beside it, and reading it would otherwise leave something there.
+                    .immutable(!Path::new(&wal).try_exists().map_err(sqlx::Error::Io)?)
+                    .busy_timeout(SQLITE_BUSY)
+                    .disable_statement_logging();
+                Ok(Some(Direct::Sqlite(Box::new(options.connect().await?))))
+            }
+        }
+    }
 }
 
 /// Parameters of a Postgres URL that are understood, as sqlx 0.9 documents them.

@@ -45,21 +45,24 @@ pub(crate) struct VersionsTable {
     update: Option<Arc<str>>,
 }
 
-/// The columns of the table: its quoted name, the column, its type, and whether we may update it. `$1` is what the
-/// configuration names; the standard places are looked at when it is empty.
+/// The table where none is named.
+pub(crate) const DEFAULT_NAME: &str = "godot_versions";
+
+/// The columns of the table: its quoted name, the column, its type, and whether we may update it. `$1` is its name; one
+/// without a schema is looked for on the search path, then in the schema `content`. With two dots it would be an error there.
 const COLUMNS: Sql = Sql {
     postgres: "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname), CAST(a.attname AS text),
             format_type(a.atttypid, a.atttypmod), has_column_privilege(c.oid, a.attnum, 'UPDATE')
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid
-        WHERE c.oid = CASE WHEN $1 <> '' THEN to_regclass($1)
-                ELSE coalesce(to_regclass('godot_versions'), to_regclass('content.godot_versions')) END
+        WHERE c.oid = CASE WHEN strpos($1, '.') > 0 THEN to_regclass($1)
+                ELSE coalesce(to_regclass($1), to_regclass('content.' || $1)) END
             AND a.attnum > 0 AND NOT a.attisdropped
             AND a.attname IN ('id', 'instance_status', 'instance_last_heartbeat', 'instance_pid',
                 'instance_socket_path', 'instance_error_message')
         ORDER BY a.attnum",
     sqlite: "SELECT '\"' || replace(m.name, '\"', '\"\"') || '\"', c.name, lower(c.type), TRUE
         FROM sqlite_master m JOIN pragma_table_info(m.name) c
-        WHERE m.type = 'table' AND m.name = CASE WHEN $1 <> '' THEN $1 ELSE 'godot_versions' END
+        WHERE m.type = 'table' AND m.name = $1
             AND c.name IN ('id', 'instance_status', 'instance_last_heartbeat', 'instance_pid',
                 'instance_socket_path', 'instance_error_message')
         ORDER BY c.cid",
@@ -69,12 +72,12 @@ const COLUMNS: Sql = Sql {
 const LIMITS: &str = "SELECT set_config('lock_timeout', '2000', true), set_config('statement_timeout', '4000', true)";
 
 impl VersionsTable {
-    /// Finds the table.
+    /// Finds the table; `None` stands for [`DEFAULT_NAME`].
     pub(crate) async fn find(
         link: &mut Link<'_>,
         wanted: Option<&str>,
     ) -> Result<Option<Self>, Error> {
-        let wanted = wanted.unwrap_or("");
+        let wanted = wanted.unwrap_or(DEFAULT_NAME);
         let columns: Vec<(String, String, String, bool)> =
             link.rows(&Call::new(COLUMNS, args![wanted])).await?;
         let Some((name, ..)) = columns.first() else {

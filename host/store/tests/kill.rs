@@ -32,7 +32,7 @@ fn main() {
         .skip(1)
         .filter(|arg| !arg.starts_with('-'))
         .collect();
-    let scenarios: [(&str, fn()); 7] = [
+    let scenarios: [(&str, fn()); 8] = [
         ("killed_while_writing_the_spool_on_sqlite", || {
             killed_while_writing(false);
         }),
@@ -46,6 +46,10 @@ fn main() {
             killed_while_draining(true);
         }),
         ("a_full_disk_costs_no_row", a_full_disk),
+        (
+            "a_disk_without_any_room_collects_no_files",
+            a_disk_without_room,
+        ),
         (
             "a_killed_test_leaves_no_server",
             a_killed_test_leaves_no_server,
@@ -389,19 +393,7 @@ fn count(place: &Place) -> u64 {
 fn a_full_disk() {
     const ROWS: u64 = 4_000;
     let place = Place::new(false);
-    let plain = place.command("fill");
-    let mut limited = Command::new("sh");
-    limited
-        .args(["-c", "trap '' XFSZ; ulimit -f 600; exec \"$0\""])
-        .arg(plain.get_program())
-        .env("GMR_ROWS", ROWS.to_string())
-        .stdout(Stdio::piped());
-    for (name, value) in plain.get_envs() {
-        limited.env(name, value.unwrap());
-    }
-    let output = limited.output().unwrap();
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{told}");
+    let told = fill_limited(&place, 600, ROWS);
     assert!(told.contains("lost 0 waiting "), "{told}");
     assert!(
         !told.contains("waiting 0\n"),
@@ -410,6 +402,34 @@ fn a_full_disk() {
     place.drain();
     let kept = place.kept();
     check_life("fill", &kept["fill"], ROWS);
+}
+
+/// Not a byte can be written: nothing is kept but in the log, and attempts leave nothing behind.
+fn a_disk_without_room() {
+    const ROWS: u64 = 1_000;
+    let place = Place::new(false);
+    let told = fill_limited(&place, 0, ROWS);
+    assert!(told.contains(&format!("lost {ROWS} ")), "{told}");
+    assert_eq!(spool_files(&place.data()), Vec::<PathBuf>::new());
+}
+
+/// A life that fills the spool while no file may grow past so many blocks of 512 bytes. What it said.
+fn fill_limited(place: &Place, blocks: u32, rows: u64) -> String {
+    let plain = place.command("fill");
+    let mut limited = Command::new("sh");
+    limited
+        .arg("-c")
+        .arg(format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\""))
+        .arg(plain.get_program())
+        .env("GMR_ROWS", rows.to_string())
+        .stdout(Stdio::piped());
+    for (name, value) in plain.get_envs() {
+        limited.env(name, value.unwrap());
+    }
+    let output = limited.output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{told}");
+    told
 }
 
 /// A test that is killed with a server running, as root (then the server is `postgres`'s) and as somebody else.

@@ -11,6 +11,8 @@ mod facts;
 mod files;
 #[path = "store/instances.rs"]
 mod instances;
+#[path = "store/look.rs"]
+mod look;
 #[path = "store/migration.rs"]
 mod migration;
 #[path = "store/outage.rs"]

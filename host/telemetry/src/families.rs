@@ -29,7 +29,7 @@ pub(crate) fn all(metrics: &Metrics, now: Now) -> Vec<MetricFamily> {
     let told = metrics.told.lock().clone();
     let mut families = Vec::with_capacity(80);
     families.extend(fleet(told.fleet.as_deref()));
-    families.extend(errors(metrics));
+    families.extend(errors(metrics, &told));
     families.extend(metrics.fleet.duration.collect());
     families.extend(requests(metrics, now));
     families.extend(router(metrics, &told));
@@ -81,12 +81,10 @@ fn fleet(view: Option<&FleetView>) -> impl Iterator<Item = MetricFamily> {
     ])
 }
 
-fn errors(metrics: &Metrics) -> impl Iterator<Item = MetricFamily> {
+fn errors(metrics: &Metrics, told: &Told) -> impl Iterator<Item = MetricFamily> {
     let counts = ErrorKind::ALL.map(|kind| {
-        (
-            kind,
-            metrics.fleet.errors[kind as usize].load(Relaxed) as f64,
-        )
+        let counted = metrics.fleet.errors[kind as usize].load(Relaxed);
+        (kind, (counted + told.errors[kind as usize]) as f64)
     });
     let mut by_kind = Family::counter("mcp_errors_total", "Errors by kind.");
     for (kind, count) in counts {

@@ -5,7 +5,7 @@
 //!
 //! What the operator greps for: the level in capitals; `version_id: X` on every line about an instance (from the field `instance` or
 //! `version_id`); and by the field `kind`, where the message does not hold it already, `TIMEOUT`, `VALIDATION`, `AUDIT` and
-//! `circuit breaker`.
+//! `circuit breaker`. Lines of the target `audit` are written at every level, `off` included.
 
 mod escape;
 mod file;

@@ -25,9 +25,6 @@ use crate::{
     window::Figures,
 };
 
-/// The `Content-Type` of [`Metrics::encode`]'s text.
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-
 /// Boundaries of `mcp_request_duration_seconds`. The fast end resolves a router in front of a fast tool, the slow end the
 /// `REQUEST_TIMEOUT` of five minutes; 0.5 is the runbook's.
 const DURATION_BOUNDARIES_S: [f64; 17] = [
@@ -57,6 +54,7 @@ pub(crate) struct Told {
     pub(crate) fleet: Option<Arc<FleetView>>,
     pub(crate) plugins: Vec<PluginFigures>,
     pub(crate) database: Option<DatabaseFigures>,
+    pub(crate) errors: [u64; ErrorKind::ALL.len()],
     pub(crate) spool: SpoolFigures,
     pub(crate) sessions_open: u64,
     pub(crate) streams_open: u64,
@@ -182,6 +180,12 @@ impl Metrics {
     /// Takes the state of the database.
     pub fn set_database(&self, database: DatabaseFigures) {
         self.told.lock().database = Some(database);
+    }
+
+    /// Takes how many errors of a kind another room has counted since the start. They are added to those counted here: no error
+    /// may be in both.
+    pub fn set_errors(&self, kind: ErrorKind, total: u64) {
+        self.told.lock().errors[kind as usize] = total;
     }
 
     /// Takes what waits in the spool.

@@ -193,6 +193,18 @@ fn tokens_give_their_roles_and_no_others() {
             assert_eq!(kind(&request), expected, "{authorization} as {role}");
         }
     }
+    // Whoever shows a token of ours is known, also when it is refused.
+    let named = |authorization, needed| {
+        let request = Request {
+            needed: Needed::Role(needed),
+            authorization: Some(authorization),
+            ..remote()
+        };
+        decide(&request).unwrap_err().name
+    };
+    assert_eq!(named(ALICE, Role::Operator).as_deref(), Some("alice"));
+    assert_eq!(named(BOT, Role::Client).as_deref(), Some("bot"));
+    assert_eq!(named("Bearer wrong", Role::Viewer), None);
     let refusal = decide(&Request {
         needed: Needed::Role(Role::Operator),
         authorization: Some(ALICE),
@@ -381,6 +393,8 @@ fn only_own_and_listed_origins_may_call() {
         };
         let expected = (!served).then_some(RefusalKind::Origin);
         assert_eq!(kind(&request), expected, "{origin} at {host}");
+        let told = Access::new(&settings()).unwrap().allowed_origin(&request);
+        assert_eq!(told, served.then_some(origin), "{origin} at {host}");
         let with_token = Request {
             authorization: Some("Bearer wrong"),
             ..request

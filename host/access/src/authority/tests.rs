@@ -37,6 +37,7 @@ fn whatever_is_not_plainly_a_host_is_refused() {
         ".",
         ":3002",
         "localhost:",
+        "localhost:0",
         "localhost:+80",
         "localhost:65536",
         "localhost:000080",

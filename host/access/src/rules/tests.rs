@@ -69,6 +69,7 @@ fn every_fault_is_named_at_once() {
             token("b", "1", &[Role::Viewer]),
             token("c", "3", &[]),
             token("two words", "4", &[Role::Admin]),
+            token(".hidden", "5", &[Role::Admin]),
             limited,
         ],
         ..AccessSettings::default()
@@ -79,6 +80,7 @@ fn every_fault_is_named_at_once() {
         "tokens \"a\" and \"b\" have the same hash",
         "token \"c\" has no roles",
         "token name \"two words\"",
+        "token name \".hidden\"",
         "token \"limited\" names instances",
         "allowed_hosts: \"http://router.example\"",
         "allowed_origins: \"*\"",

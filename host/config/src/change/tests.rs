@@ -121,6 +121,12 @@ fn a_default_that_changes_adjusts_all_who_follow_it() {
     assert_eq!(found.live, ["instances.idle_timeout"]);
     assert_eq!(words(&found.adjusted), ["a", "b"]);
     assert!(found.instances.changed.is_empty());
+    let found = change(&[(
+        "[template.idle]",
+        "[breaker]\nslow = \"10s\"\n[template.idle]",
+    )]);
+    assert_eq!(found.live, ["breaker.slow"]);
+    assert_eq!(words(&found.adjusted), ["a", "b"]);
 }
 
 #[test]
@@ -176,7 +182,7 @@ fn every_key_marked_for_a_restart_is_kept() {
 listen = "127.0.0.1:1"
 data_dir = "x"
 router_id = "x"
-session_key = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+session_key = "0123456789abcdef0123456789abcdef"
 session_ttl = "1h"
 session_idle_timeout = "1h"
 max_sessions = 1

@@ -175,6 +175,8 @@ fn the_file_with_everything_switched_on_is_valid_but_for_what_excludes_another()
         .map(|fault| fault.key.as_str())
         .collect();
     let excluded = [
+        // What stands there says how to make one.
+        "server.session_key",
         "server.session_key_file",
         "storage.password",
         "storage.password_file",
@@ -281,7 +283,7 @@ fn templates_can_be_reached_from_the_environment_and_off_switches_off() {
 }
 
 #[test]
-fn database_url_goes_before_postgres_url_and_secrets_may_stand_in_files() {
+fn database_url_and_postgres_url_are_one_and_secrets_may_stand_in_files() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("password");
     std::fs::write(&file, "hunter2\n").unwrap();
@@ -289,7 +291,7 @@ fn database_url_goes_before_postgres_url_and_secrets_may_stand_in_files() {
     let config = read(
         "",
         [
-            ("POSTGRES_URL", "postgres://b/x"),
+            ("POSTGRES_URL", "postgres://a/x"),
             ("DATABASE_URL", "postgres://a/x"),
             ("DATABASE_PASSWORD_FILE", file),
         ],
@@ -446,13 +448,162 @@ fn an_instance_in_json_is_judged_as_one_in_the_file() {
     );
 }
 
+/// What is wrong with a definition, as one text.
+fn refused(body: &str) -> String {
+    let config = good(SHIPPED);
+    parse_instance_json(body, &config).unwrap_err().to_string()
+}
+
 #[test]
 fn a_definition_that_is_nested_too_deep_is_refused_in_few_words() {
-    let config = good(SHIPPED);
     for depth in [100, 5_000] {
-        let (open, close) = ("[".repeat(depth), "]".repeat(depth));
-        let body = format!(r#"{{"id": "deep", "template": "godot", "args": {open}{close}}}"#);
-        let faults = parse_instance_json(&body, &config).unwrap_err().to_string();
-        assert!(faults.len() < 1_000, "{depth}: {faults}");
+        for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
+            let (open, close) = (open.repeat(depth), close.repeat(depth));
+            let body = format!(r#"{{"id": "deep", "template": "godot", "args": {open}1{close}}}"#);
+            let said = refused(&body);
+            assert!(
+                said.starts_with("this is nested deeper than 64 levels"),
+                "{depth}: {said}"
+            );
+            assert!(said.len() < 1_000, "{depth}: {said}");
+        }
     }
+}
+
+#[test]
+fn an_id_may_be_any_number_that_arrives_as_it_was_sent() {
+    let config = good(SHIPPED);
+    let body = |id: &str| {
+        format!(r#"{{"id": {id}, "template": "godot", "vars": {{"project_path": "/g"}}}}"#)
+    };
+    for id in ["0", "42", "9223372036854775808", "18446744073709551615"] {
+        let instance = parse_instance_json(&body(id), &config).unwrap();
+        assert_eq!(instance.id.as_str(), id);
+    }
+    // Rounded on its way here, as in any program that reads JSON numbers as such.
+    for id in [
+        "18446744073709551616",
+        "99999999999999999999999",
+        "-9223372036854775809",
+        "1e30",
+    ] {
+        let said = refused(&body(id));
+        assert!(
+            said.starts_with("id: this number is too large"),
+            "{id}: {said}"
+        );
+        assert!(said.contains("write it in double quotes"), "{id}: {said}");
+    }
+    let said = refused(&body("1.5"));
+    assert!(
+        said.starts_with("id: expected a string, found a float"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_name_that_is_given_twice_is_a_fault_wherever_it_stands() {
+    let said = refused(
+        r#"{"id": "a", "template": "godot", "id": "b", "vars": {"project_path": "/g", "project_path": "/h"}}"#,
+    );
+    assert_eq!(
+        said,
+        "id: this name was given before\n    remedy: keep one of the two\n\
+         vars.project_path: this name was given before\n    remedy: keep one of the two"
+    );
+}
+
+#[test]
+fn what_no_process_can_be_started_with_is_refused_before_it_is_tried() {
+    let config = good(
+        "[template.t]\ncommand = \"c\"\nargs = [\"{a}{a}\", \"{b}\"]\nenv = { T = \"{b}\" }\n",
+    );
+    let define = |a: usize, b: usize, value: usize| {
+        let (a, b, value) = ("a".repeat(a), "b".repeat(b), "v".repeat(value));
+        let body = format!(
+            r#"{{"id": "x", "template": "t", "vars": {{"a": "{a}", "b": "{b}"}}, "env": {{"E": "{value}"}}}}"#
+        );
+        parse_instance_json(&body, &config).map_err(|faults| faults.to_string())
+    };
+    const MOST: usize = 128 * 1024 - 1;
+    define(1, 1, MOST - "E=".len()).unwrap();
+    let said = define(1, 1, MOST - 1).unwrap_err();
+    assert!(
+        said.starts_with("env.E: the variable E has 131072 bytes"),
+        "{said}"
+    );
+    define(MOST / 2, MOST - 2, 1).unwrap();
+    let said = define(MOST / 2 + 1, 1, 1).unwrap_err();
+    assert!(
+        said.starts_with("template: argument 1 has 131072 bytes"),
+        "{said}"
+    );
+    let said = define(1, MOST, 1).unwrap_err();
+    assert!(
+        said.starts_with("template: the variable T has 131073 bytes"),
+        "{said}"
+    );
+    // However much a text is made to mean, it is counted and not made.
+    let many = format!(
+        r#"{{"id": "x", "template": "t", "vars": {{"a": "", "b": "{}"}}, "env": {{"E": "{}"}}}}"#,
+        "b".repeat(500_000),
+        "{b}".repeat(150_000)
+    );
+    let said = parse_instance_json(&many, &config).unwrap_err().to_string();
+    assert!(
+        said.contains("the variable E has 75000000002 bytes"),
+        "{said}"
+    );
+    let parts: Vec<String> = (0..10)
+        .map(|n| format!(r#""E{n}": "{}""#, "v".repeat(100_000)))
+        .collect();
+    let wide = format!(
+        r#"{{"id": "x", "template": "t", "vars": {{"a": "", "b": "{}"}}, "env": {{{}}}}}"#,
+        "b".repeat(30_000),
+        parts.join(", ")
+    );
+    let said = parse_instance_json(&wide, &config).unwrap_err().to_string();
+    assert!(
+        said.starts_with("template: its arguments and variables have"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_slow_call_and_the_most_processes_come_from_the_nearest_level() {
+    let config = good(
+        r#"
+[breaker]
+slow = "20s"
+slow_share = 0.5
+[template.plain]
+command = "c"
+[template.own]
+command = "c"
+max_processes = 64
+[template.own.breaker]
+slow = "1m"
+[template.off]
+command = "c"
+breaker = { slow = "off" }
+[[instance]]
+id = "plain"
+template = "plain"
+[[instance]]
+id = "own"
+template = "own"
+max_processes = 8
+[[instance]]
+id = "off"
+template = "off"
+"#,
+    );
+    let defined = |at: usize| config.define(&config.instance[at], Source::Config).unwrap();
+    assert_eq!(defined(0).slow, Some(Duration::from_secs(20)));
+    assert_eq!(defined(1).slow, Some(Duration::from_secs(60)));
+    assert_eq!(defined(2).slow, None);
+    assert_eq!(defined(0).launch.max_processes, None);
+    assert_eq!(defined(1).launch.max_processes, Some(8));
+    assert_eq!(defined(1).spec.max_processes, Some(8));
+    assert_eq!(good(SHIPPED).breaker.slow, None);
 }

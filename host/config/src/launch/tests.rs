@@ -47,6 +47,7 @@ fn a_template_is_filled_in_and_the_instance_goes_before_it() {
         spec,
         launch,
         waits,
+        slow: _,
     } = define(FILE);
     let socket = "/tmp/godot-mcp-maze@1.0.sock";
     assert_eq!(
@@ -112,6 +113,7 @@ fn what_a_process_does_not_depend_on_leaves_its_digest() {
     for (from, to) in [
         ("spawn_timeout = \"1s\"", "spawn_timeout = \"2s\""),
         ("cache_ttl = \"off\"", "autostart = true"),
+        ("cache_ttl = \"off\"", "max_processes = 9"),
         (
             "[instances]",
             "[instances.stop]\nterm = \"1s\"\n[instances]",

@@ -1,9 +1,9 @@
 //! One key: where its value comes from, whether it may have it, and what is remembered of it.
 
-use std::marker::PhantomData;
+use std::{marker::PhantomData, time::Duration};
 
 use crate::{
-    Applies, Place, Setting, SettingOrigin,
+    Applies, Place, Setting, SettingOrigin, Switchable,
     reader::{Section, upper, variable_node},
     value::{Refusal, Value},
 };
@@ -27,6 +27,21 @@ struct Found<T> {
     /// Whether there is anything, be it faulty.
     given: bool,
     origin: SettingOrigin,
+}
+
+impl<'s> Key<'s, '_, '_, Switchable<Duration>> {
+    /// The least and the greatest value where it is not switched off.
+    pub(crate) fn within_or_off(self, least: Duration, greatest: Duration) -> Self {
+        self.rule(move |value| match value.0 {
+            Some(duration) if !(least..=greatest).contains(&duration) => {
+                let what = format!("{} is out of range", duration.show());
+                let (least, greatest) = (least.show(), greatest.show());
+                let remedy = format!("write a value from {least} to {greatest}, or \"off\"");
+                Err(Refusal::new(what, remedy))
+            }
+            _ => Ok(()),
+        })
+    }
 }
 
 impl<'s, 'r, 'a, T: Value> Key<'s, 'r, 'a, T> {

@@ -16,7 +16,7 @@ pub(crate) struct FoundSecret {
 pub(crate) struct SecretKey {
     pub(crate) name: &'static str,
     pub(crate) file_name: &'static str,
-    /// Variables besides the general one; the first that is set counts.
+    /// Variables besides the general one. Those that are set must agree.
     pub(crate) variables: &'static [&'static str],
     /// As TOML, where there is one.
     pub(crate) default: Option<&'static str>,
@@ -196,9 +196,21 @@ impl Section<'_, '_> {
         // The body of a request has no variables.
         let general = general?;
         let names = key.variables.iter().copied().chain([general.as_str()]);
-        let mut found = None;
+        let path = self.key_path(key.name);
+        let mut found: Option<FoundSecret> = None;
         for name in names {
-            let here = self.reader.secret_variable(&self.key_path(key.name), name);
+            let here = self.reader.secret_variable(&path, name);
+            if let (Some(first), Some(here)) = (&found, &here)
+                && first.secret != here.secret
+            {
+                let what = format!("{name} gives this key another value");
+                self.reader.fault(
+                    first.place.clone(),
+                    path.as_str(),
+                    what,
+                    "unset one of the two",
+                );
+            }
             found = found.or(here);
         }
         found

@@ -7,7 +7,7 @@ use router_core::InstanceId;
 use crate::{
     LogFilter, Origin, PluginName, PolicyName, TableName, TemplateName,
     node::Raw,
-    origin::is_host,
+    origin::{is_authority, is_page_origin},
     value::{Refusal, Shape, Value, parsed, quoted},
 };
 
@@ -43,8 +43,12 @@ texts! {
         when(!text.is_empty(), text, "not a path")
     };
     /// What `Host` may hold.
-    HostText, "write a name or an address, without scheme and port: \"router.example.org\"", |text| {
-        when(is_host(text), text, "not a host").map(|text| text.to_ascii_lowercase())
+    HostText, "write a name or an address, with its port where only that one counts: \"router.example.org\"", |text| {
+        when(is_authority(text), text, "not a host").map(|text| text.to_ascii_lowercase())
+    };
+    /// What `Origin` may hold.
+    PageOrigin, "write scheme, host and, where it is not the usual one, port: \"https://console.example.org\"", |text| {
+        when(is_page_origin(text), text, "not an origin").map(|text| text.to_ascii_lowercase())
     };
     /// The name of an environment variable.
     VariableName, "a variable's name holds letters, digits and _, and does not start with a digit", |text| {
@@ -118,6 +122,10 @@ impl Value for InstanceId {
             "write 1 to 64 letters, digits and . _ @ -, and start with a letter or a digit";
         let number = match raw {
             Raw::Integer(number) if *number >= 0 => Some(Raw::Text(number.to_string())),
+            Raw::Huge(_) => {
+                let what = "this number is too large to be read digit by digit";
+                return Err(vec![Refusal::new(what, "write it in double quotes")]);
+            }
             _ => None,
         };
         parsed(number.as_ref().unwrap_or(raw), REMEDY, |text| {

@@ -58,6 +58,8 @@ pub(super) struct Clerk {
     /// Bytes of all files.
     bytes: u64,
     next_number: u64,
+    /// The first number that is of this life.
+    own_from: u64,
     /// The disk refused last time: said once, not per fact.
     refusing: bool,
     /// Bytes of facts in the queue.
@@ -85,6 +87,7 @@ impl Clerk {
             in_memory: 0,
             bytes: 0,
             next_number: 1,
+            own_from: 1,
             refusing: false,
             queued,
         }
@@ -94,7 +97,7 @@ impl Clerk {
     pub(super) fn recover(&mut self) {
         let files = segment::list(&self.dir).unwrap_or_else(|error| {
             let dir = self.dir.display().to_string();
-            tracing::error!(dir, error = %error, "the spool's directory cannot be read");
+            tracing::error!(dir, error = %error, "the spool's directory cannot be read: what earlier lives left there waits for the next start");
             Vec::new()
         });
         let mut waiting = 0;
@@ -115,10 +118,12 @@ impl Clerk {
         if waiting > 0 {
             tracing::info!(waiting, "facts of an earlier life wait in the spool");
         }
+        self.own_from = self.next_number;
         let pending = !self.sealed.is_empty();
         self.progress.send_modify(|progress| {
             progress.waiting = waiting;
             progress.pending = pending;
+            progress.earlier = pending;
         });
     }
 
@@ -217,11 +222,11 @@ impl Clerk {
                 self.open_facts += count;
                 self.open_mine += count;
                 self.bytes += lines.len() as u64;
-                Counted::add(&self.counted.spooled, count);
                 self.progress.send_modify(|progress| {
                     progress.waiting += count;
                     progress.pending = true;
                 });
+                Counted::add(&self.counted.spooled, count);
                 if self
                     .open
                     .as_ref()
@@ -235,15 +240,18 @@ impl Clerk {
     }
 
     fn append(&mut self, lines: &[u8]) -> io::Result<()> {
-        if self.open.is_none() {
-            let open = OpenSegment::create(&self.dir, self.next_number)?;
-            self.next_number += 1;
+        let mut open = match self.open.take() {
+            Some(open) => open,
+            None => OpenSegment::create(&self.dir, self.next_number)?,
+        };
+        self.next_number = open.number.saturating_add(1);
+        let appended = open.append(lines);
+        if open.bytes > 0 {
             self.open = Some(open);
+        } else {
+            open.discard();
         }
-        match &mut self.open {
-            Some(open) => open.append(lines),
-            None => Ok(()),
-        }
+        appended
     }
 
     /// The disk refuses: memory is what is left.
@@ -297,11 +305,12 @@ impl Clerk {
             for fact in facts {
                 fact.write_line(&mut lines);
             }
-            let written = OpenSegment::create(&self.dir, sealed.number)
-                .and_then(|mut segment| segment.append(&lines).map(|()| segment));
-            let Ok(segment) = written else {
+            let Ok(mut segment) = OpenSegment::create(&self.dir, sealed.number) else {
                 return;
             };
+            if segment.append(&lines).is_err() {
+                return segment.discard();
+            }
             self.in_memory -= size_of(facts);
             self.bytes += segment.bytes;
             Counted::add(&self.counted.spooled, sealed.facts);
@@ -380,9 +389,12 @@ impl Clerk {
             Place::Memory(facts) => self.in_memory -= size_of(&facts),
         }
         let pending = !self.sealed.is_empty() || self.open_facts > 0;
+        let next = self.sealed.front();
+        let earlier = next.is_some_and(|next| next.number < self.own_from);
         self.progress.send_modify(|progress| {
             progress.waiting = progress.waiting.saturating_sub(oldest.facts);
             progress.pending = pending;
+            progress.earlier = earlier;
             progress.settled += oldest.mine;
         });
     }

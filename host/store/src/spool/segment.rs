@@ -39,24 +39,45 @@ fn path_of(dir: &Path, number: u64) -> PathBuf {
 }
 
 impl OpenSegment {
-    /// A new, empty file whose existence is durable.
-    pub(super) fn create(dir: &Path, number: u64) -> io::Result<Self> {
+    /// A new, empty file whose existence is durable, under the first number from this one on that is free: where the
+    /// directory could not be listed, files of earlier lives may have any.
+    pub(super) fn create(dir: &Path, mut number: u64) -> io::Result<Self> {
         create_dir(dir)?;
-        let path = path_of(dir, number);
-        let file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(&path)?;
-        // An attempt that failed may have left something under this number.
-        file.set_len(0)?;
-        File::open(dir)?.sync_all()?;
-        Ok(Self {
+        let (path, file) = loop {
+            let path = path_of(dir, number);
+            let opened = OpenOptions::new()
+                .append(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&path);
+            match opened {
+                Ok(file) => break (path, file),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    let none_left = || io::Error::other("no number is left for a file");
+                    number = number.checked_add(1).ok_or_else(none_left)?;
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        let created = Self {
             number,
             path,
             bytes: 0,
             file,
-        })
+        };
+        match File::open(dir).and_then(|dir| dir.sync_all()) {
+            Ok(()) => Ok(created),
+            Err(error) => {
+                created.discard();
+                Err(error)
+            }
+        }
+    }
+
+    /// Removes a file that nothing could be written to: attempts at a disk that refuses must not pile up.
+    pub(super) fn discard(self) {
+        // Where it cannot be removed, the next life finds it empty, or torn, and removes it.
+        let _ = std::fs::remove_file(&self.path);
     }
 
     /// Appends whole lines and waits until they are on the disk. On an error the file is as it was before.

@@ -234,3 +234,32 @@ async fn a_rejected_fact_is_put_aside_with_its_words() {
     let counted: &Counted = &spool.counted;
     assert_eq!(counted.snapshot(0).rejected, 1);
 }
+
+#[tokio::test]
+async fn files_of_earlier_lives_that_could_not_be_listed_are_never_written_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let (spool_dir, aside) = (dir.path().join("spool"), dir.path().join("aside"));
+    for name in ["a", "b"] {
+        let spool = start(dir.path(), ROOMY);
+        spool.keep(fact(name));
+        spool.stop().await;
+    }
+    // Something else stands there while the next life begins: a volume that is mounted late.
+    std::fs::rename(&spool_dir, &aside).unwrap();
+    std::fs::write(&spool_dir, "").unwrap();
+    let spool = start(dir.path(), ROOMY);
+    spool.keep(fact("held in memory"));
+    progress(&spool, |progress| progress.waiting == 1).await;
+    std::fs::remove_file(&spool_dir).unwrap();
+    std::fs::rename(&aside, &spool_dir).unwrap();
+    spool.keep(fact("written"));
+    progress(&spool, |progress| progress.waiting == 2).await;
+    assert_eq!(spool.counted.snapshot(0).spooled, 2);
+    spool.stop().await;
+    let spool = start(dir.path(), ROOMY);
+    assert_eq!(
+        take_all(&spool).await,
+        ["a", "b", "held in memory", "written"]
+    );
+    spool.stop().await;
+}

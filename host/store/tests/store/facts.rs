@@ -1,10 +1,11 @@
 //! The audit: what is kept, how it is read, many rows, time's end.
 
-use std::time::Duration;
+use std::{io, sync::Arc, time::Duration};
 
-use router_store::{AuditQuery, Store};
+use parking_lot::Mutex;
+use router_store::{AuditQuery, AuditRow, Store};
 
-use crate::place::{all_rows, connected, flushed, on_both, row};
+use crate::place::{Place, all_rows, connected, flushed, on_both, row};
 
 on_both!(a_row_is_kept_with_everything_it_says, |place| {
     let store = place.connected().await;
@@ -32,6 +33,63 @@ on_both!(a_row_is_kept_with_everything_it_says, |place| {
     assert_eq!(json["routerId"], "router-under-test");
     store.close().await;
 });
+
+/// What one subscriber is told.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Told {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The line about a row, as somebody hears it who listens to the target `audit` alone.
+fn line_about(store: &Store, row: AuditRow) -> String {
+    let told = Told::default();
+    let writer = told.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter("off,audit=info")
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    tracing::subscriber::with_default(subscriber, || store.audit(row));
+    let bytes = told.0.lock().clone();
+    String::from_utf8(bytes).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_has_its_own_target_and_names_the_instance_that_it_is_about() {
+    let place = Place::sqlite();
+    let store = place.connected().await;
+    for (action, target, instance) in [
+        ("instance.restart", "demo", true),
+        ("instance.clear-state", "maze@1", true),
+        ("breaker.reset", "demo", true),
+        ("instance.register", "", false),
+        ("login", "POST /mcp/demo", false),
+        ("config.reload", "router.toml", false),
+    ] {
+        let mut row = row(target);
+        row.action = action.to_owned();
+        let line = line_about(&store, row);
+        assert!(line.contains("INFO audit: AUDIT "), "{line}");
+        assert!(line.contains(&format!("action=\"{action}\"")), "{line}");
+        let named = line.contains(&format!(" instance=\"{target}\""));
+        assert_eq!(named, instance, "{line}");
+    }
+    store.close().await;
+    let mut options = place.options();
+    options.audit_log = false;
+    let store = Store::open(options).await.unwrap();
+    assert_eq!(line_about(&store, row("demo")), "");
+    store.close().await;
+}
 
 on_both!(pages_are_filtered_and_follow_each_other, |place| {
     let store = place.connected().await;

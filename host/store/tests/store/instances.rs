@@ -1,10 +1,10 @@
-//! Registered instances, operators' decisions, tallies and crash evidence.
+//! Registered instances, operators' decisions and crash evidence.
 
 use router_core::InstanceId;
-use router_store::{CrashRecord, StoreError};
+use router_store::{CrashRecord, Store, StoreError};
 use serde_json::json;
 
-use crate::place::{flushed, on_both};
+use crate::place::{connected, flushed, on_both};
 
 fn id(text: &str) -> InstanceId {
     InstanceId::parse(text).unwrap()
@@ -47,20 +47,15 @@ on_both!(
             store.set_intention(&id("a"), stopped);
             store.set_intention(&id("b"), !stopped);
         }
-        store.set_tally(&id("b"), Some(&json!({"failures": 3})));
         store.close().await;
 
         let store = place.connected().await;
         let kept = store.intentions().await.unwrap();
-        assert_eq!(kept.len(), 2, "{kept:?}");
-        assert!(kept[0].id == id("a") && kept[0].stopped && kept[0].tally.is_none());
-        assert!(kept[1].id == id("b") && !kept[1].stopped);
-        assert_eq!(kept[1].tally, Some(json!({"failures": 3})));
+        assert_eq!(kept.len(), 1, "{kept:?}");
+        assert!(kept[0].id == id("a") && kept[0].stopped);
         store.delete_state(&id("a")).await.unwrap();
-        store.delete_state(&id("b")).await.unwrap();
         let kept = store.intentions().await.unwrap();
         assert_eq!(kept.len(), 1, "what an operator decided stays: {kept:?}");
-        assert!(kept[0].stopped);
         store.close().await;
     }
 );
@@ -93,8 +88,16 @@ on_both!(
             evidence: json!({}),
         });
         store.delete_state(&id("a")).await.unwrap();
-        flushed(&store).await;
         assert!(store.crashes(&id("a"), 100).await.unwrap().is_empty());
+        // What comes after it stays, however soon.
+        store.clear_state(&id("a"));
+        store.record_crash(&CrashRecord {
+            id: id("a"),
+            evidence: json!({"exitCode": 99}),
+        });
+        flushed(&store).await;
+        let kept = store.crashes(&id("a"), 100).await.unwrap();
+        assert_eq!((kept.len(), &kept[0].evidence["exitCode"]), (1, &json!(99)));
         assert_eq!(store.crashes(&id("b"), 100).await.unwrap().len(), 1);
         store.unregister(&id("b")).await.unwrap();
         assert!(store.crashes(&id("b"), 100).await.unwrap().is_empty());
@@ -119,3 +122,28 @@ on_both!(evidence_past_its_size_is_cut_and_kept, |place| {
     );
     store.close().await;
 });
+
+on_both!(
+    evidence_of_a_life_whose_clock_was_ahead_is_forgotten_too,
+    |place| {
+        let spool = place.dir.path().join("data/spool");
+        std::fs::create_dir_all(&spool).unwrap();
+        let line = |router: &str, epoch: u32| {
+            json!({
+                "kind": "crash", "id": format!("{router}{epoch}"), "instance": "a", "at_ms": 9_000_000_000_000_u64,
+                "evidence": "{}", "router_id": router, "epoch": epoch
+            })
+        };
+        let lines = format!("{}\n{}\n", line("router-under-test", 6), line("another", 6));
+        std::fs::write(spool.join("facts-00000000000000000001.jsonl"), lines).unwrap();
+        let mut options = place.options();
+        options.audit_retention_days = 0;
+        let store = Store::open(options).await.unwrap();
+        connected(&store).await;
+        store.delete_state(&id("a")).await.unwrap();
+        // Another router's moments are all that is known of it.
+        let kept = store.crashes(&id("a"), 20).await.unwrap();
+        assert_eq!((kept.len(), kept[0].router_id.as_str()), (1, "another"));
+        store.close().await;
+    }
+);

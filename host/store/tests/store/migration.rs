@@ -87,7 +87,6 @@ async fn a_role_without_ddl_may_serve_with_these_grants_and_nothing_more() {
     for _ in 0..2 {
         store.audit(row("x"));
         store.set_intention(&id, true);
-        store.set_tally(&id, Some(&value));
         let evidence = value.clone();
         store.record_crash(&router_store::CrashRecord {
             id: id.clone(),

@@ -117,13 +117,14 @@ async fn started_with_the_database_down_it_serves_and_connects_by_itself() {
         );
     }
     tell(&store, 0, 500);
+    // These, and the deletion that was asked for among all the calls.
     within("facts are on disk", async {
-        while store.counters().spooled < 502 {
+        while store.counters().spooled < 503 {
             tokio::task::yield_now().await;
         }
     })
     .await;
-    assert_eq!(store.counters().waiting, 502);
+    assert_eq!(store.counters().waiting, 503);
     place.cluster().start_again().unwrap();
     connected(&store).await;
     told(&store, 500).await;
@@ -150,6 +151,74 @@ async fn what_waited_over_a_restart_of_the_router_is_drained_by_the_next_life() 
     .await;
     told(&store, 300).await;
     assert_eq!(store.crashes(&demo(), 20).await.unwrap().len(), 3);
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_operator_decided_while_the_database_was_away_is_known_before_the_next_life_asks() {
+    use sqlx::{Connection as _, Executor as _};
+    let place = Place::own_postgres().await;
+    let store = place.connected().await;
+    store.set_intention(&demo(), true);
+    flushed(&store).await;
+    place.cluster().stop().unwrap();
+    lost(&store).await;
+    for number in 0..500 {
+        store.audit(row(number.to_string()));
+    }
+    store.set_intention(&demo(), false);
+    store.close().await;
+    place.cluster().start_again().unwrap();
+    // Rows that take their time hold up what is behind them.
+    let mut locker = sqlx::PgConnection::connect(&place.url).await.unwrap();
+    locker
+        .execute("BEGIN; LOCK TABLE godot_mcp_router.audit")
+        .await
+        .unwrap();
+    let store = place.connected().await;
+    assert!(!store.flush(Duration::from_millis(300)).await);
+    let stale = store.intentions().await.unwrap();
+    assert_eq!(stale.len(), 1, "which the caller was told");
+    locker.execute("ROLLBACK").await.unwrap();
+    flushed(&store).await;
+    assert_eq!(store.intentions().await.unwrap(), []);
+    told(&store, 500).await;
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn evidence_that_was_cleared_while_the_database_was_away_does_not_come_back() {
+    let place = Place::own_postgres().await;
+    let store = place.connected().await;
+    let crash = |store: &Store, number: u32| {
+        let evidence = json!({ "exitCode": number });
+        store.record_crash(&CrashRecord {
+            id: demo(),
+            evidence,
+        });
+    };
+    crash(&store, 1);
+    flushed(&store).await;
+    place.cluster().stop().unwrap();
+    lost(&store).await;
+    crash(&store, 2);
+    let started = Instant::now();
+    let refused = store.delete_state(&demo()).await.unwrap_err();
+    assert!(
+        matches!(refused, StoreError::Disconnected { .. }),
+        "{refused:?}"
+    );
+    assert!(
+        started.elapsed() < Duration::from_secs(1),
+        "it is told at once"
+    );
+    crash(&store, 3);
+    store.close().await;
+    place.cluster().start_again().unwrap();
+    let store = place.connected().await;
+    flushed(&store).await;
+    let kept = store.crashes(&demo(), 20).await.unwrap();
+    assert_eq!((kept.len(), &kept[0].evidence["exitCode"]), (1, &json!(3)));
     store.close().await;
 }
 

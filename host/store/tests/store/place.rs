@@ -222,7 +222,7 @@ impl io::Write for Captured {
 pub(crate) fn capture_logs() {
     static ONCE: OnceLock<()> = OnceLock::new();
     ONCE.get_or_init(|| {
-        let filter = tracing_subscriber::EnvFilter::new("trace,router_store::store=warn");
+        let filter = tracing_subscriber::EnvFilter::new("trace,audit=warn");
         tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_ansi(false)

@@ -73,18 +73,19 @@ async fn a_table_of_a_new_user_is_kept_up_to_date() {
 #[tokio::test(flavor = "multi_thread")]
 async fn tables_that_others_made_are_understood() {
     // What makes the table; what it is found by; the question; its answer.
-    let cases: &[(&str, Option<&str>, &str, &str)] = &[
+    let cases: &[(&str, &[Option<&str>], &str, &str)] = &[
         (
             "CREATE SCHEMA content; CREATE TABLE content.godot_versions (id serial PRIMARY KEY, instance_status varchar(5),
                 instance_last_heartbeat timestamp, other text); INSERT INTO content.godot_versions (other) VALUES ('x')",
-            None,
+            // The daemon gives the configured name, which is by default the second one.
+            &[None, Some("godot_versions")],
             "SELECT instance_status, instance_last_heartbeat, other FROM content.godot_versions",
             "healt|2026-01-01 00:00:00.123|x",
         ),
         (
             "CREATE TYPE state AS ENUM ('healthy', 'idle'); CREATE TABLE \"My Versions\" (id text, instance_status state,
                 instance_pid text, instance_last_heartbeat bigint); INSERT INTO \"My Versions\" (id) VALUES ('1')",
-            Some("public.\"My Versions\""),
+            &[Some("public.\"My Versions\"")],
             "SELECT instance_status, instance_pid, instance_last_heartbeat FROM \"My Versions\"",
             "healthy|4711|1767225600123",
         ),
@@ -92,21 +93,51 @@ async fn tables_that_others_made_are_understood() {
             "CREATE TABLE godot_versions (id bigint, instance_status text); INSERT INTO godot_versions VALUES (1, 'x');
              CREATE SCHEMA content; CREATE TABLE content.godot_versions (id bigint, instance_status text);
              INSERT INTO content.godot_versions VALUES (1, 'untouched')",
-            None,
+            &[Some("godot_versions")],
             "SELECT a.instance_status, b.instance_status FROM godot_versions a, content.godot_versions b",
             "healthy|untouched",
         ),
     ];
-    for (make, wanted_table, sql, answer) in cases {
-        let place = Place::postgres().await;
-        place.query(make);
+    for (make, names, sql, answer) in cases {
+        for name in *names {
+            let place = Place::postgres().await;
+            place.query(make);
+            let mut options = place.options();
+            options.versions_table = name.map(str::to_owned);
+            let store = Store::open(options).await.unwrap();
+            connected(&store).await;
+            beats_until(&place, &store, &[heartbeat("1", "healthy")], sql, answer).await;
+            store.close().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_not_there_is_missed_only_where_somebody_named_it() {
+    let place = Place::postgres().await;
+    for name in [
+        None,
+        Some("godot_versions"),
+        Some("nowhere_versions"),
+        Some("content.nowhere_versions"),
+        Some("one.two.three"),
+        Some("no name at all"),
+    ] {
         let mut options = place.options();
-        options.versions_table = wanted_table.map(str::to_owned);
+        options.versions_table = name.map(str::to_owned);
         let store = Store::open(options).await.unwrap();
         connected(&store).await;
-        beats_until(&place, &store, &[heartbeat("1", "healthy")], sql, answer).await;
+        store.heartbeat(vec![heartbeat("1", "healthy")]);
+        store.kv_put("p", "k", b"v").await.unwrap();
+        assert_eq!(store.counters().errors, 0, "{name:?}");
         store.close().await;
     }
+    let logged = crate::place::logs();
+    let missed = |name: &str| logged.contains(&format!("was not found table=\"{name}\""));
+    assert!(missed("nowhere_versions") && missed("content.nowhere_versions"));
+    assert!(!missed("godot_versions"));
+    // What no table can be called costs the heartbeat and nothing else.
+    assert!(logged.contains("the table of versions cannot be read"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -197,7 +228,10 @@ async fn on_sqlite_too() {
         .execute("INSERT INTO godot_versions (project_slug, version_tag, project_path) VALUES ('maze', '1', '/x')")
         .await
         .unwrap();
-    let store = place.connected().await;
+    let mut options = place.options();
+    options.versions_table = Some("godot_versions".to_owned());
+    let store = Store::open(options).await.unwrap();
+    connected(&store).await;
     store.heartbeat(vec![heartbeat("1", "healthy"), heartbeat("demo", "idle")]);
     within("the heartbeat is written", async {
         loop {

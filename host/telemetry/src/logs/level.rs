@@ -21,6 +21,9 @@ const QUIET: [&str; 12] = [
     "want",
 ];
 
+/// The target of `AUDIT` lines. They are a record, not diagnostics: `[audit] enabled` switches them, and no level does.
+const AUDIT: &str = "audit";
+
 /// Reads `LEVEL`, or `LEVEL,target=LEVEL,…`, in any case.
 pub(super) fn parse(text: &str) -> Result<Targets, LogError> {
     let refused = || LogError::Level {
@@ -48,7 +51,8 @@ pub(super) fn parse(text: &str) -> Result<Targets, LogError> {
     Ok(Targets::new()
         .with_default(default)
         .with_targets(quiet)
-        .with_targets(named))
+        .with_targets(named)
+        .with_target(AUDIT, LevelFilter::INFO))
 }
 
 fn level(word: &str) -> Option<LevelFilter> {
@@ -94,6 +98,11 @@ mod tests {
                 false,
             ),
             ("router_proxy=debug", "router_admin", Level::INFO, true),
+            ("warn", "audit", Level::INFO, true),
+            ("error", "audit", Level::INFO, true),
+            ("off", "audit", Level::INFO, true),
+            ("off,audit=off,a=off", "audit", Level::INFO, true),
+            ("off", "router_store::store", Level::ERROR, false),
         ];
         for (text, target, level, expected) in cases {
             let targets = parse(text).unwrap();

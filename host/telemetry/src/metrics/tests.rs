@@ -201,6 +201,22 @@ fn every_kind_of_error_is_there_from_the_start_in_both_families() {
 }
 
 #[test]
+fn errors_that_another_room_counted_are_added_once() {
+    let metrics = busy();
+    for total in [3, 5] {
+        metrics.set_errors(ErrorKind::Database, total);
+        let exposition = Exposition::parse(&metrics.encode(Now::at(1_000)));
+        for (family, labels) in [
+            ("mcp_errors_total", &[("kind", "database")][..]),
+            ("mcp_errors_database_total", &[]),
+        ] {
+            // One is counted here.
+            assert_eq!(exposition.value(family, labels), Some(total as f64 + 1.0));
+        }
+    }
+}
+
+#[test]
 fn names_that_scripts_grep_for_belong_to_one_family_each() {
     let exposition = Exposition::parse(&busy().encode(Now::at(1_000)));
     for name in [

@@ -348,6 +348,24 @@ fn the_level_changes_at_run_time_and_a_misspelt_one_does_not() {
 }
 
 #[test]
+fn audit_lines_are_written_at_every_level() {
+    for level in ["warn", "error", "off", "error,audit=off"] {
+        let bench = Bench::new(|options: &mut LogOptions| options.level = "info".into());
+        bench.log(|| {
+            bench.guard.control().set_level(level).unwrap();
+            tracing::info!(target: "audit", action = "instance.stop", instance = "demo", "AUDIT");
+            tracing::info!("AUDIT is only a word here");
+        });
+        let (stdout, _dir) = bench.finish();
+        assert!(
+            stdout.contains("INFO audit: AUDIT version_id: demo action=instance.stop"),
+            "{level}: {stdout}"
+        );
+        assert_eq!(stdout.lines().count(), 1, "{level}: {stdout}");
+    }
+}
+
+#[test]
 fn a_panic_is_in_the_log() {
     super::super::log_panics();
     let bench = Bench::new(|_| {});
