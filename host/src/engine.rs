@@ -1,34 +1,69 @@
 //! The plugin engine as the other rooms use it: its options, its answers, its events, and where plugins' values are kept.
 
-use std::{collections::BTreeMap, sync::Arc};
-
-use router_config::Config;
-use router_core::{event::NoAnswer, health::HealthFacts};
-use router_engine::{
-    Engine, EngineEvent, EngineOptions, FailureKind, Grants, Limits, Loaded, PluginSettings,
-    ValueKeeper,
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    sync::Arc,
 };
-use router_store::Store;
+
+use router_config::{Config, PluginName, PolicyName};
+use router_core::{event::NoAnswer, health::HealthFacts, spec::InstanceSpec};
+use router_engine::{
+    Engine, EngineEvent, EngineOptions, FailureKind, Grants, KeepError, Keeping, Kept, Limits,
+    Loading, PluginSettings, ValueKeeper,
+};
+use router_store::{Store, StoreError};
 use router_supervisor::DataDir;
 use router_telemetry::PluginFigures;
-use tokio::sync::mpsc;
+use tokio::runtime::Handle;
 
 use crate::{driver::Judgement, meters::Meters};
 
-/// The policy that is no plugin: the core's own rule answers.
-const BUILT_IN: &str = "builtin";
+/// What stands in metrics for files whose name cannot be a plugin's, nor a label: no plugin is called so.
+const UNNAMED: &str = "_";
 
-/// Changed values that may wait for the database. Past it they are kept in memory only, and that is said.
-const VALUES_MAX: usize = 1024;
-
-/// The engine's options. Must be called within a runtime, which writes the plugins' values.
+/// The engine's options. Must be called within a runtime, which reads and writes the plugins' values.
 pub(crate) fn options(config: &Config, store: &Store, data_dir: &DataDir) -> EngineOptions {
     EngineOptions {
         plugins_dir: config.plugins.dir.clone(),
         cache_dir: Some(data_dir.path().join("plugin-cache")),
         settings: settings(config),
-        values: Arc::new(StoredValues::new(store.clone())),
+        policies: Some(policies(config, &[])),
+        name_fault,
+        values: Arc::new(StoredValues {
+            store: store.clone(),
+            rooms: Handle::current(),
+        }),
+        reserve_address_space: true,
     }
+}
+
+/// The rule for a plugin's name is the configuration's, which speaks of plugins by it.
+fn name_fault(name: &str) -> Option<String> {
+    match PluginName::parse(name) {
+        Err(error) => Some(format!("its file's name cannot be used: {error}")),
+        Ok(_) if name == PolicyName::BUILTIN => Some(format!(
+            "its file's name cannot be used: the policy {name} is the router's own rule"
+        )),
+        Ok(_) => None,
+    }
+}
+
+/// The plugins that a policy names: of the router, of a template, or of an instance, also of a registered one.
+pub(crate) fn policies(config: &Config, registered: &[InstanceSpec]) -> BTreeSet<String> {
+    let templates = config.templates.values().map(|template| &template.tuning);
+    let instances = config.instance.iter().map(|instance| &instance.tuning);
+    let own = templates.chain(instances);
+    let own = own.filter_map(|tuning| tuning.health_policy.as_ref());
+    let in_file = own.chain([&config.policies.health]).map(PolicyName::as_str);
+    let registered = registered
+        .iter()
+        .filter_map(|spec| spec.health_policy.as_deref());
+    let named = in_file.chain(registered);
+    named
+        .filter(|policy| *policy != PolicyName::BUILTIN)
+        .map(str::to_owned)
+        .collect()
 }
 
 /// What a reload may change.
@@ -70,7 +105,7 @@ pub(crate) fn judge(
     facts: Box<HealthFacts>,
 ) -> Judgement {
     Box::pin(async move {
-        if &*policy == BUILT_IN {
+        if &*policy == PolicyName::BUILTIN {
             return Err(NoAnswer::Absent);
         }
         match engine.judge(&policy, *facts).await {
@@ -124,6 +159,16 @@ pub(crate) fn log(event: &EngineEvent) {
                 "a plugin answers again and was let out of quarantine"
             );
         }
+        EngineEvent::Lapsed { plugin } => {
+            tracing::info!(
+                plugin,
+                "nobody asks a plugin any more that was in quarantine"
+            );
+        }
+        EngineEvent::Missing { plugin } => tracing::warn!(
+            plugin,
+            "a policy names a plugin that is not there; the built-in default answers"
+        ),
         EngineEvent::Removed { plugin } => {
             tracing::warn!(plugin, "a plugin is gone; the built-in default answers");
         }
@@ -132,9 +177,14 @@ pub(crate) fn log(event: &EngineEvent) {
 
 /// What the metrics show of plugins.
 pub(crate) fn figures(engine: &Engine) -> Vec<PluginFigures> {
-    let views = engine.list().into_iter();
-    views
-        .map(|view| PluginFigures {
+    let mut unnamed = 0;
+    let mut all: Vec<PluginFigures> = Vec::new();
+    for view in engine.list() {
+        if PluginName::parse(&view.name).is_err() {
+            unnamed += 1;
+            continue;
+        }
+        all.push(PluginFigures {
             kind: view.world.to_owned(),
             generation: view.generation,
             quarantined: view.state == "quarantined",
@@ -144,8 +194,17 @@ pub(crate) fn figures(engine: &Engine) -> Vec<PluginFigures> {
             reloads: view.reloads,
             refusals: owned(view.refusals),
             name: view.name,
-        })
-        .collect()
+        });
+    }
+    if unnamed > 0 {
+        all.push(PluginFigures {
+            name: UNNAMED.to_owned(),
+            kind: router_engine::WORLD_SERVED.to_owned(),
+            refusals: vec![("bad_name".to_owned(), unnamed)],
+            ..PluginFigures::default()
+        });
+    }
+    all
 }
 
 fn owned(counts: BTreeMap<&'static str, u64>) -> Vec<(String, u64)> {
@@ -155,84 +214,124 @@ fn owned(counts: BTreeMap<&'static str, u64>) -> Vec<(String, u64)> {
         .collect()
 }
 
-/// Plugins' values in the store, written one after the other.
+/// Plugins' values in the store. Its connections belong to the rooms' runtime, and guests must not hold one up.
 struct StoredValues {
     store: Store,
-    changes: mpsc::Sender<Change>,
-}
-
-struct Change {
-    plugin: String,
-    key: String,
-    value: Option<Vec<u8>>,
+    rooms: Handle,
 }
 
 impl StoredValues {
-    fn new(store: Store) -> Self {
-        let (changes, mut waiting) = mpsc::channel::<Change>(VALUES_MAX);
-        let writer = store.clone();
-        // Ends when the engine, which holds the other end, does.
-        tokio::spawn(async move {
-            while let Some(Change { plugin, key, value }) = waiting.recv().await {
-                let written = match value {
-                    Some(value) => writer.kv_put(&plugin, &key, &value).await,
-                    None => writer.kv_delete(&plugin, &key).await.map(|_| ()),
-                };
-                if let Err(error) = written {
-                    tracing::warn!(plugin, error = %error, "a value of a plugin is kept in memory only");
-                }
-            }
-        });
-        Self { store, changes }
+    /// Does something with the store, unless that is away anyway: what only waits is no failed statement.
+    async fn run<T: Send + 'static>(
+        store: Store,
+        rooms: Handle,
+        work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, KeepError> {
+        if !store.state().borrow().is_connected() {
+            return Err(KeepError::Away("the database is not connected".to_owned()));
+        }
+        match rooms.spawn(work).await {
+            Ok(done) => done.map_err(not_kept),
+            Err(error) => Err(KeepError::Away(error.to_string())),
+        }
+    }
+}
+
+/// Only what the store will never take is given up.
+fn not_kept(error: StoreError) -> KeepError {
+    match error {
+        StoreError::Invalid(_) | StoreError::PluginFull { .. } => {
+            KeepError::Refused(error.to_string())
+        }
+        passing => KeepError::Away(passing.to_string()),
     }
 }
 
 impl ValueKeeper for StoredValues {
-    fn load(&self, plugin: &str) -> Loaded {
+    fn load(&self, plugin: &str) -> Loading {
         let (store, plugin) = (self.store.clone(), plugin.to_owned());
-        Box::pin(async move {
-            let mut values = BTreeMap::new();
-            let read = async {
+        let read = {
+            let store = store.clone();
+            async move {
+                let mut values = Kept::new();
                 for key in store.kv_list(&plugin, "").await? {
                     if let Some(value) = store.kv_get(&plugin, &key).await? {
                         values.insert(key, value);
                     }
                 }
-                Ok::<_, router_store::StoreError>(())
-            };
-            if let Err(error) = read.await {
-                tracing::warn!(plugin, error = %error, "what a plugin kept cannot be read");
+                Ok(values)
             }
-            values
-        })
+        };
+        Box::pin(Self::run(store, self.rooms.clone(), read))
     }
 
-    fn changed(&self, plugin: &str, key: &str, value: Option<Vec<u8>>) {
-        let change = Change {
-            plugin: plugin.to_owned(),
-            key: key.to_owned(),
-            value,
+    fn keep(&self, plugin: &str, key: &str, value: Option<Vec<u8>>) -> Keeping {
+        let store = self.store.clone();
+        let (plugin, key) = (plugin.to_owned(), key.to_owned());
+        let written = {
+            let store = store.clone();
+            async move {
+                match value {
+                    Some(value) => store.kv_put(&plugin, &key, &value).await,
+                    None => store.kv_delete(&plugin, &key).await.map(drop),
+                }
+            }
         };
-        if self.changes.try_send(change).is_err() {
-            tracing::warn!(
-                plugin,
-                "a value of a plugin is kept in memory only: too many wait"
-            );
-        }
+        Box::pin(Self::run(store, self.rooms.clone(), written))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use std::{collections::BTreeSet, path::Path};
 
-    use router_config::{Environment, load};
+    use router_config::{Config, Environment, load, parse_instance_json};
+    use router_core::spec::Source;
     use router_engine::Limits;
+
+    fn config(text: &str) -> Config {
+        let environment = Environment::new(Path::new("/"), [("", ""); 0]);
+        load(text, Path::new("router.toml"), &environment).unwrap()
+    }
 
     #[test]
     fn the_documented_bounds_are_those_of_the_engine() {
-        let environment = Environment::new(Path::new("/"), [("", ""); 0]);
-        let config = load("", Path::new("router.toml"), &environment).unwrap();
-        assert_eq!(super::settings(&config).limits, Limits::default());
+        assert_eq!(super::settings(&config("")).limits, Limits::default());
+    }
+
+    #[test]
+    fn a_policy_may_be_named_in_four_places() {
+        let config = config(
+            "[policy]\nhealth = 'global'\n\
+             [template.t]\ncommand = 'x'\npolicy = { health = 'of-template' }\n\
+             [template.u]\ncommand = 'x'\npolicy = { health = 'builtin' }\n\
+             [[instance]]\nid = 'a'\ntemplate = 't'\npolicy = { health = 'of-instance' }\n",
+        );
+        let body = r#"{"id": "b", "template": "u", "policy": {"health": "of-registered"}}"#;
+        let registered = parse_instance_json(body, &config).unwrap();
+        let registered = [config.define(&registered, Source::Api).unwrap().spec];
+        let names = ["global", "of-instance", "of-registered", "of-template"];
+        let names: BTreeSet<String> = names.iter().map(ToString::to_string).collect();
+        assert_eq!(super::policies(&config, &registered), names);
+    }
+
+    #[test]
+    fn a_file_is_called_as_the_configuration_can_call_it() {
+        for name in ["default-health", "a", "0_x", &"x".repeat(64)] {
+            assert_eq!(super::name_fault(name), None, "{name}");
+        }
+        for name in [
+            "builtin",
+            "Upper",
+            "-x",
+            "_",
+            "a b",
+            "",
+            "ä",
+            &"x".repeat(65),
+        ] {
+            let fault = super::name_fault(name).unwrap();
+            assert!(fault.contains("cannot be used"), "{fault}");
+        }
     }
 }

@@ -26,7 +26,10 @@ async fn main() {
         plugins_dir,
         cache_dir: None,
         settings: PluginSettings::default(),
+        policies: None,
+        name_fault: |_| None,
         values: Arc::new(NoValues),
+        reserve_address_space: true,
     })
     .unwrap();
     loop {

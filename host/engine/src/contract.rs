@@ -3,6 +3,8 @@
 
 use wasmtime::component::Component;
 
+use crate::guest::cut;
+
 /// The world that is served.
 pub const WORLD_SERVED: &str = "health-policy";
 
@@ -32,14 +34,27 @@ pub(crate) struct Misfit {
     pub(crate) words: String,
 }
 
+/// Longest words of a refusal: they may quote names from the file, and are shown and logged.
+const WORDS_BYTES_MAX: usize = 4096;
+
 impl Misfit {
     pub(crate) fn new(code: &'static str, words: impl Into<String>) -> Self {
-        Self {
-            code,
-            words: words.into(),
-        }
+        let mut words = words.into();
+        words.truncate(cut(&words, WORDS_BYTES_MAX).len());
+        Self { code, words }
+    }
+
+    /// Whether the same file may well be taken another time: it had too little time, or the router had a fault.
+    pub(crate) fn is_passing(&self) -> bool {
+        matches!(self.code, FAILED_AT_LOAD | INTERNAL)
     }
 }
+
+/// It did not answer what every plugin is asked before it is taken into service.
+pub(crate) const FAILED_AT_LOAD: &str = "failed_at_load";
+
+/// The fault is the router's.
+pub(crate) const INTERNAL: &str = "internal";
 
 /// Looks at a file before it is compiled.
 pub(crate) fn check_bytes(bytes: &[u8]) -> Result<(), Misfit> {
@@ -70,6 +85,18 @@ pub(crate) fn damaged(how: &str) -> Misfit {
             "it is cut off or damaged ({how}): copy it again; a copy that is still under way is looked at when it is complete"
         ),
     )
+}
+
+/// What wasmtime says against a file that looks like a component.
+pub(crate) fn not_compiled(error: &wasmtime::Error) -> Misfit {
+    const QUOTED_BYTES_MAX: usize = 256;
+    let text = format!("{error:#}");
+    let quoted = cut(text.lines().next().unwrap_or_default(), QUOTED_BYTES_MAX);
+    if text.contains("exceeds the") {
+        let words = format!("it is made of more than a plugin may be made of: {quoted}");
+        return Misfit::new("over_bound", words);
+    }
+    damaged(quoted)
 }
 
 /// Compares a component's imports and exports with what the router offers.

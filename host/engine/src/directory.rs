@@ -1,7 +1,7 @@
 //! The plugins directory: which files there are, and whether one of them is new. File events are only hints; this is what is true.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::{self, Read as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
@@ -14,8 +14,11 @@ use sha2::{Digest as _, Sha256};
 
 use crate::contract::Misfit;
 
-/// Most plugins: each keeps a store ahead.
+/// Most plugins: each keeps a store ahead. As many that are refused by their name are listed.
 pub(crate) const PLUGINS_MAX: usize = 64;
+
+/// Most files of the directory, which is listed every two seconds.
+const ENTRIES_MAX: usize = 10_000;
 
 /// Ten ticks of the slowest common kernel clock (100 Hz).
 const SETTLED_AFTER: Duration = Duration::from_millis(100);
@@ -70,45 +73,79 @@ impl Stamps {
 pub(crate) struct Files {
     pub(crate) stamps: Stamps,
     pub(crate) wasm: Vec<u8>,
+    /// Taken here, where it holds up no guest.
+    pub(crate) wasm_digest: String,
     pub(crate) manifest: String,
 }
 
-/// The plugins of a directory by name. One that is not there holds none.
-pub(crate) fn list(directory: &Path) -> io::Result<BTreeMap<String, (PathBuf, Stamps)>> {
+/// A plugin's file as it was listed.
+#[derive(Debug)]
+pub(crate) struct Listed {
+    pub(crate) path: PathBuf,
+    pub(crate) stamps: Stamps,
+}
+
+/// The `NAME.wasm` of a directory by name, and why some are not looked at. One that is not there holds none.
+///
+/// Where there are too many, those that are `known` stay, so that a new file never takes a plugin out of service.
+pub(crate) fn list(
+    directory: &Path,
+    known: &BTreeSet<String>,
+    name_fault: fn(&str) -> Option<String>,
+) -> io::Result<BTreeMap<String, Result<Listed, Misfit>>> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
         Err(error) => return Err(error),
     };
     let mut found = BTreeMap::new();
-    for entry in entries {
+    for (count, entry) in entries.enumerate() {
+        if count >= ENTRIES_MAX {
+            return Err(io::Error::other(format!(
+                "it holds more than {ENTRIES_MAX} files: it is for plugins only"
+            )));
+        }
         let path = entry?.path();
         let Some(name) = name_of(&path) else { continue };
-        if found.len() >= PLUGINS_MAX {
-            tracing::warn!(
-                plugin = name,
-                "a plugin is left out: there are {PLUGINS_MAX} already"
-            );
-            break;
-        }
-        // A file that vanished since it was listed is not there.
-        let Ok(stamps) = stamps(&path) else { continue };
-        found.insert(name, (path, stamps));
+        let listed = match name_fault(&name) {
+            Some(fault) => Err(Misfit::new("bad_name", fault)),
+            None => match stamps(&path) {
+                Ok(stamps) => Ok(Listed { path, stamps }),
+                // It vanished since it was listed.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => Err(unreadable(&error)),
+            },
+        };
+        found.insert(name, listed);
     }
+    let fits =
+        |(name, listed): (&String, &Result<Listed, Misfit>)| listed.is_ok().then(|| name.clone());
+    let mut fitting: Vec<String> = found.iter().filter_map(fits).collect();
+    fitting.sort_by_key(|name| !known.contains(name));
+    for name in fitting.into_iter().skip(PLUGINS_MAX) {
+        let words = format!("there are {PLUGINS_MAX} plugins already: take one away");
+        found.insert(name, Err(Misfit::new("too_many", words)));
+    }
+    let mut refused = 0;
+    found.retain(|_, listed| {
+        refused += usize::from(listed.is_err());
+        listed.is_ok() || refused <= PLUGINS_MAX
+    });
     Ok(found)
 }
 
-/// `NAME.wasm`, where the name can stand in a key of the configuration and in a label of a metric.
+/// `NAME.wasm`. Hidden files are those of programs that copy or edit one.
 fn name_of(path: &Path) -> Option<String> {
     if path.extension()? != "wasm" {
         return None;
     }
-    let name = path.file_stem()?.to_str()?;
-    let fits = (1..=64).contains(&name.len())
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-    fits.then(|| name.to_owned())
+    let name = path.file_stem()?.to_string_lossy();
+    let shown = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    (!name.starts_with('.')).then(|| name.chars().map(shown).collect())
+}
+
+fn unreadable(error: &io::Error) -> Misfit {
+    Misfit::new("unreadable", format!("it cannot be read: {error}"))
 }
 
 fn stamps(path: &Path) -> io::Result<Stamps> {
@@ -120,9 +157,7 @@ fn stamps(path: &Path) -> io::Result<Stamps> {
 
 /// Reads a plugin's files. They are read between two looks at their stamps: what is being written meanwhile is read again later.
 pub(crate) fn read(path: &Path, bytes_max: u64) -> Result<Files, Misfit> {
-    let unreadable =
-        |error: io::Error| Misfit::new("unreadable", format!("it cannot be read: {error}"));
-    let stamps = stamps(path).map_err(unreadable)?;
+    let stamps = stamps(path).map_err(|error| unreadable(&error))?;
     if stamps.wasm.bytes > bytes_max {
         return Err(Misfit::new(
             "too_large",
@@ -132,7 +167,7 @@ pub(crate) fn read(path: &Path, bytes_max: u64) -> Result<Files, Misfit> {
             ),
         ));
     }
-    let wasm = read_file(path, bytes_max).map_err(unreadable)?;
+    let wasm = read_file(path, bytes_max).map_err(|error| unreadable(&error))?;
     let manifest = match stamps.manifest {
         None => String::new(),
         Some(stamp) if stamp.bytes > MANIFEST_BYTES_MAX => {
@@ -143,7 +178,7 @@ pub(crate) fn read(path: &Path, bytes_max: u64) -> Result<Files, Misfit> {
         }
         Some(_) => {
             let bytes = read_file(&path.with_extension("toml"), MANIFEST_BYTES_MAX);
-            String::from_utf8(bytes.map_err(unreadable)?)
+            String::from_utf8(bytes.map_err(|error| unreadable(&error))?)
                 .map_err(|_| Misfit::new("manifest", "its manifest is not UTF-8"))?
         }
     };
@@ -154,6 +189,7 @@ pub(crate) fn read(path: &Path, bytes_max: u64) -> Result<Files, Misfit> {
         } else {
             Stamps::default()
         },
+        wasm_digest: digest(&[&wasm]),
         wasm,
         manifest,
     })
@@ -195,34 +231,93 @@ pub(crate) fn digest(parts: &[&[u8]]) -> String {
 #[cfg(test)]
 mod tests {
     use std::{
+        collections::BTreeSet,
         fs,
+        os::unix::ffi::OsStrExt as _,
         path::Path,
         time::{Duration, SystemTime},
     };
 
-    use super::{Stamps, digest, list, name_of, read, stamps};
+    use super::{ENTRIES_MAX, PLUGINS_MAX, Stamps, digest, list, read, stamps};
+
+    fn name_fault(name: &str) -> Option<String> {
+        let is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        (!name.bytes().all(is_plain)).then(|| format!("{name} is no name"))
+    }
+
+    fn listed(directory: &Path, known: &[&str]) -> Vec<(String, String)> {
+        let known: BTreeSet<String> = known.iter().map(ToString::to_string).collect();
+        let found = list(directory, &known, name_fault).unwrap().into_iter();
+        found
+            .map(|(name, listed)| {
+                let words = listed.map_or_else(|misfit| misfit.words, |_| String::new());
+                (name, words)
+            })
+            .collect()
+    }
+
+    fn put(directory: &Path, name: impl AsRef<std::ffi::OsStr>) {
+        fs::write(directory.join(name.as_ref()), b"").unwrap();
+    }
 
     #[test]
-    fn only_wasm_files_with_plain_names_are_plugins() {
-        let name = |path: &str| name_of(Path::new(path));
-        assert_eq!(
-            name("/p/default-health.wasm").as_deref(),
-            Some("default-health")
-        );
-        for path in [
-            "/p/a.wasm.part",
-            "/p/a b.wasm",
-            "/p/.wasm",
-            "/p/a.toml",
-            "/p/ä.wasm",
+    fn each_wasm_file_is_a_plugin_or_told_why_not() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in [
+            "a.wasm",
+            "a.toml",
+            "b.wasm.part",
+            ".c.wasm",
+            ".wasm",
+            "B b.wasm",
         ] {
-            assert_eq!(name(path), None, "{path}");
+            put(dir.path(), name);
         }
+        put(dir.path(), std::ffi::OsStr::from_bytes(b"\xff\n.wasm"));
+        // A link to what is gone.
+        std::os::unix::fs::symlink("/nowhere/at/all", dir.path().join("gone.wasm")).unwrap();
+        let told = |name: &str| (name.to_owned(), format!("{name} is no name"));
+        assert_eq!(
+            listed(dir.path(), &[]),
+            [
+                told("B b"),
+                ("a".to_owned(), String::new()),
+                told("\u{fffd}\u{fffd}")
+            ]
+        );
+    }
+
+    #[test]
+    fn where_there_are_too_many_a_known_one_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        for n in 0..=PLUGINS_MAX {
+            put(dir.path(), format!("p{n:03}.wasm"));
+        }
+        let left_out = |known: &[&str]| {
+            let listed = listed(dir.path(), known).into_iter();
+            let mut refused: Vec<String> = listed
+                .filter_map(|(name, words)| words.contains("already").then_some(name))
+                .collect();
+            assert_eq!(refused.len(), 1);
+            refused.remove(0)
+        };
+        assert_eq!(left_out(&[]), "p064");
+        assert_eq!(left_out(&["p064"]), "p063");
+    }
+
+    #[test]
+    fn a_directory_of_other_things_is_not_listed() {
+        let dir = tempfile::tempdir().unwrap();
+        for n in 0..=ENTRIES_MAX {
+            put(dir.path(), n.to_string());
+        }
+        let error = list(dir.path(), &BTreeSet::new(), name_fault).unwrap_err();
+        assert!(error.to_string().contains("for plugins only"), "{error}");
     }
 
     #[test]
     fn a_directory_that_is_not_there_holds_none() {
-        assert!(list(Path::new("/nowhere/at/all")).unwrap().is_empty());
+        assert!(listed(Path::new("/nowhere/at/all"), &[]).is_empty());
     }
 
     #[test]

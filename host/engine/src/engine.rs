@@ -1,13 +1,16 @@
 //! The engine's front: asking policies, looking at plugins, and the loop that keeps an eye on the directory.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::PathBuf,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use notify::Watcher as _;
+use notify::{
+    EventKind, Watcher as _,
+    event::{AccessKind, AccessMode},
+};
 use parking_lot::Mutex;
 use router_core::health::{HealthFacts, HealthVerdict};
 use serde::Serialize;
@@ -17,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     EngineOptions, PluginSettings,
     generation::{Failure, Judged},
-    machine::{Machine, MachineError},
+    loader::{Look, is_in_use},
+    machine::{Machine, MachineError, Stores},
     registry::{EngineEvent, Entry},
     values::Values,
     view::PluginView,
@@ -30,8 +34,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 const SETTLE: Duration = Duration::from_millis(100);
 const SETTLE_MAX: Duration = Duration::from_millis(500);
 
-/// Calls that may be under way at once, each with a store; past it the built-in default answers at once.
-pub(crate) const CALLS_MAX: usize = 64;
+/// Questions that may wait or be asked at once; past it the built-in default answers at once. There is one per slot at most, and
+/// `instances.max_instances` allows 100,000.
+const QUESTIONS_MAX: usize = 128 * 1024;
 
 /// Events that may wait to be told. What does not fit is in the listing all the same.
 const EVENTS_MAX: usize = 256;
@@ -47,10 +52,14 @@ pub struct ReloadReport {
     pub loaded: Vec<String>,
     /// Plugins as they were.
     pub unchanged: Vec<String>,
-    /// Candidates that were refused, each with its reason.
+    /// Candidates that were refused, at this look or before, each with its reason.
     pub refused: BTreeMap<String, String>,
     /// Plugins whose file is gone.
     pub removed: Vec<String>,
+    /// Plugins that a policy names and that are not there.
+    pub missing: BTreeSet<String>,
+    /// Why the directory could not be looked at.
+    pub fault: Option<String>,
 }
 
 /// Asks and shows plugins. Cheap to clone; may be used from any runtime.
@@ -64,13 +73,19 @@ pub struct Engine {
 pub(crate) struct Shared {
     pub(crate) machine: Arc<Machine>,
     pub(crate) plugins_dir: PathBuf,
+    pub(crate) name_fault: fn(&str) -> Option<String>,
     pub(crate) settings: Mutex<PluginSettings>,
+    pub(crate) policies: Mutex<Option<BTreeSet<String>>>,
     pub(crate) values: Values,
     pub(crate) plugins: Mutex<BTreeMap<String, Entry>>,
     /// What the operator said about each plugin when it was last looked at.
     pub(crate) applied: Mutex<HashMap<String, String>>,
+    /// Those of the policies that were not there at the last look, if there was one.
+    pub(crate) missing: Mutex<Option<BTreeSet<String>>>,
+    /// Why the directory could not be read at the last look.
+    pub(crate) fault: Mutex<Option<String>>,
     pub(crate) looking: tokio::sync::Mutex<()>,
-    calls: Semaphore,
+    questions: Arc<Semaphore>,
     events: mpsc::Sender<EngineEvent>,
 }
 
@@ -82,24 +97,20 @@ impl Shared {
         }
     }
 
-    /// One call, from its store to the next one's. Tells the answer as soon as it is there; without telling it ends where there
-    /// is no such policy, one in quarantine, or too many calls at once.
+    /// One call, from its store to the next one's. Tells the answer as soon as it is there, and says when that was; ends without
+    /// one where there is no such policy, one in quarantine, or nobody who waits any more.
     async fn judge(
         &self,
         policy: &str,
         facts: HealthFacts,
-        tell: impl FnOnce(Result<HealthVerdict, Failure>),
-    ) {
-        let Ok(_permit) = self.calls.try_acquire() else {
-            return;
-        };
-        let generation = {
-            let mut plugins = self.plugins.lock();
-            plugins.get_mut(policy).and_then(Entry::generation_for_call)
-        };
-        let Some(generation) = generation else {
-            return;
-        };
+        tell: oneshot::Sender<Result<HealthVerdict, Failure>>,
+    ) -> Option<Instant> {
+        let turn = Arc::clone(&self.plugins.lock().get(policy)?.turn);
+        let _its_turn = turn.lock().await;
+        if tell.is_closed() {
+            return None;
+        }
+        let generation = self.plugins.lock().get_mut(policy)?.generation_for_call()?;
         let Judged {
             answer,
             took,
@@ -113,11 +124,14 @@ impl Shared {
         if let Some(event) = event {
             self.tell(event);
         }
-        tell(answer);
+        // An answer that nobody waits for any more counts like any other.
+        let _ = tell.send(answer);
+        let told_at = Instant::now();
         // Clearing the store takes as long as the call did: whoever waits has the answer by now. But it is done before the next
         // call, so that there are never more stores than calls; and before the next store is made, which then gets warm memory.
         drop(spent);
         generation.refill().await;
+        Some(told_at)
     }
 }
 
@@ -130,22 +144,35 @@ impl Engine {
     pub fn start(
         options: EngineOptions,
     ) -> Result<(Self, mpsc::Receiver<EngineEvent>), EngineError> {
-        let machine = Machine::start(options.cache_dir.as_deref())?;
+        let stores = if options.reserve_address_space {
+            Stores::Reserved
+        } else {
+            Stores::OneByOne
+        };
+        let machine = Machine::start(options.cache_dir.as_deref(), stores)?;
         let (events, receiver) = mpsc::channel(EVENTS_MAX);
         let shared = Arc::new(Shared {
             machine: Arc::new(machine),
             plugins_dir: options.plugins_dir,
+            name_fault: options.name_fault,
             settings: Mutex::new(options.settings),
+            policies: Mutex::new(options.policies),
             values: Values::new(options.values),
             plugins: Mutex::default(),
             applied: Mutex::default(),
+            missing: Mutex::default(),
+            fault: Mutex::default(),
             looking: tokio::sync::Mutex::default(),
-            calls: Semaphore::new(CALLS_MAX),
+            questions: Arc::new(Semaphore::new(QUESTIONS_MAX)),
             events,
         });
         let ends = CancellationToken::new();
-        let watch = watch(Arc::clone(&shared), ends.clone());
-        shared.machine.runtime.spawn(watch);
+        let runtime = &shared.machine.runtime;
+        runtime.spawn(watch(Arc::clone(&shared), ends.clone()));
+        runtime.spawn({
+            let (shared, ends) = (Arc::clone(&shared), ends.clone());
+            async move { shared.values.keep_up(ends).await }
+        });
         Ok((Self { shared, ends }, receiver))
     }
 
@@ -159,12 +186,13 @@ impl Engine {
         facts: HealthFacts,
     ) -> Option<Result<HealthVerdict, Failure>> {
         let shared = Arc::clone(&self.shared);
+        let question = Arc::clone(&shared.questions).try_acquire_owned().ok()?;
         let policy = policy.to_owned();
         let (tell, told) = oneshot::channel();
-        // An answer that nobody waits for any more counts like any other.
-        let tell = |answer| drop(tell.send(answer));
-        let call = async move { shared.judge(&policy, facts, tell).await };
-        self.shared.machine.runtime.spawn(call);
+        self.shared.machine.runtime.spawn(async move {
+            shared.judge(&policy, facts, tell).await;
+            drop(question);
+        });
         told.await.ok()
     }
 
@@ -181,11 +209,11 @@ impl Engine {
             let mut micros = Vec::with_capacity(times);
             for _ in 0..times {
                 let facts = facts.clone();
-                let begun = std::time::Instant::now();
-                let mut took = None;
-                let tell = |answer: Result<_, _>| took = answer.ok().map(|_| begun.elapsed());
-                shared.judge(&policy, facts, tell).await;
-                micros.push(took?.as_secs_f64() * 1e6);
+                let begun = Instant::now();
+                let (tell, mut told) = oneshot::channel();
+                let at = shared.judge(&policy, facts, tell).await?;
+                told.try_recv().ok()?.ok()?;
+                micros.push(at.duration_since(begun).as_secs_f64() * 1e6);
             }
             Some(micros)
         };
@@ -198,7 +226,7 @@ impl Engine {
         let measure = async move {
             let mut micros = Vec::with_capacity(times);
             for _ in 0..times {
-                let begun = std::time::Instant::now();
+                let begun = Instant::now();
                 generation.make_one().await.ok()?;
                 micros.push(begun.elapsed().as_secs_f64() * 1e6);
             }
@@ -207,19 +235,33 @@ impl Engine {
         self.shared.machine.runtime.spawn(measure).await.ok()?
     }
 
-    /// Every plugin.
+    /// Every plugin, and those that a policy names and that are not there.
     #[must_use]
     pub fn list(&self) -> Vec<PluginView> {
-        let plugins = self.shared.plugins.lock();
-        let views = plugins.iter().map(|(name, entry)| entry.view(name, false));
-        views.collect()
+        let policies = self.shared.policies.lock().clone();
+        let mut views: Vec<PluginView> = {
+            let plugins = self.shared.plugins.lock();
+            let views = plugins.iter();
+            views
+                .map(|(name, entry)| entry.view(name, is_in_use(policies.as_ref(), name), false))
+                .collect()
+        };
+        for name in self.shared.missing.lock().iter().flatten() {
+            views.push(Entry::missing(name, &self.shared.plugins_dir));
+        }
+        views
     }
 
     /// One plugin, with its last decisions.
     #[must_use]
     pub fn show(&self, name: &str) -> Option<PluginView> {
-        let plugins = self.shared.plugins.lock();
-        Some(plugins.get(name)?.view(name, true))
+        let policies = self.shared.policies.lock().clone();
+        if let Some(entry) = self.shared.plugins.lock().get(name) {
+            return Some(entry.view(name, is_in_use(policies.as_ref(), name), true));
+        }
+        let missing = self.shared.missing.lock();
+        let is_missing = missing.as_ref()?.contains(name);
+        is_missing.then(|| Entry::missing(name, &self.shared.plugins_dir))
     }
 
     /// How many plugins are in quarantine.
@@ -232,14 +274,25 @@ impl Engine {
             .count()
     }
 
-    /// Looks at the directory now.
+    /// Says which plugins are named by a policy: of the router, of a template, or of an instance. One that is not there is told
+    /// once; the quarantine of one that is no longer named ends.
+    pub fn use_policies(&self, names: BTreeSet<String>) {
+        *self.shared.policies.lock() = Some(names);
+        self.shared.lapse();
+        // Before the first look nobody knows what is there.
+        if self.shared.missing.lock().is_some() {
+            self.shared.note_missing();
+        }
+    }
+
+    /// Looks at the directory now: reads every file, and tries every refused candidate again.
     pub async fn reload_now(&self) -> ReloadReport {
         let shared = Arc::clone(&self.shared);
         let look = self
             .shared
             .machine
             .runtime
-            .spawn(async move { shared.look().await });
+            .spawn(async move { shared.look(Look::Asked).await });
         look.await.unwrap_or_default()
     }
 
@@ -249,8 +302,9 @@ impl Engine {
         self.reload_now().await
     }
 
-    /// Ends the threads. A call in progress has no answer then.
+    /// Writes what plugins keep, and ends the threads. A call in progress has no answer then.
     pub async fn shutdown(&self) {
+        self.shared.values.finish().await;
         self.ends.cancel();
         let machine = Arc::clone(&self.shared.machine);
         // Joins threads: at most as long as one call may take.
@@ -265,7 +319,7 @@ async fn watch(shared: Arc<Shared>, ends: CancellationToken) {
     loop {
         // A directory that is not there yet, or was replaced, is watched as soon as it is there (again).
         watcher = watching(&shared, &hint, watcher);
-        shared.look().await;
+        shared.look(Look::Round).await;
         tokio::select! {
             () = hint.notified() => settle(&hint).await,
             () = tokio::time::sleep(LOOK_EVERY) => {}
@@ -294,7 +348,11 @@ fn watching(shared: &Shared, hint: &Arc<Notify>, before: Option<Watching>) -> Op
         return Some(before);
     }
     let hint = Arc::clone(hint);
-    let hear = move |_: notify::Result<notify::Event>| hint.notify_one();
+    let hear = move |event: notify::Result<notify::Event>| {
+        if event.map_or(true, |event| is_hint(event.kind)) {
+            hint.notify_one();
+        }
+    };
     let mut watcher = notify::recommended_watcher(hear).ok()?;
     match watcher.watch(directory, notify::RecursiveMode::NonRecursive) {
         Ok(()) => Some(Watching {
@@ -305,5 +363,46 @@ fn watching(shared: &Shared, hint: &Arc<Notify>, before: Option<Watching>) -> Op
             tracing::debug!(error = %error, "plugins are looked for every two seconds only");
             None
         }
+    }
+}
+
+/// Whether an event may be that of a file that changed. Looking at the directory is an event of its own, and no reason to look
+/// again.
+fn is_hint(kind: EventKind) -> bool {
+    match kind {
+        EventKind::Access(access) => access == AccessKind::Close(AccessMode::Write),
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, time::Duration};
+
+    use notify::Watcher as _;
+
+    use super::is_hint;
+
+    #[test]
+    fn a_look_is_no_hint_and_a_write_is_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("p.wasm");
+        fs::write(&file, "before").unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        let hear = move |event: notify::Result<notify::Event>| {
+            if is_hint(event.unwrap().kind) {
+                let _ = tell.send(());
+            }
+        };
+        let mut watcher = notify::recommended_watcher(hear).unwrap();
+        let mode = notify::RecursiveMode::NonRecursive;
+        watcher.watch(dir.path(), mode).unwrap();
+        for _ in 0..3 {
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+            fs::read(&file).unwrap();
+        }
+        assert!(told.recv_timeout(Duration::from_millis(300)).is_err());
+        fs::write(&file, "after").unwrap();
+        told.recv_timeout(Duration::from_secs(10)).unwrap();
     }
 }

@@ -2,6 +2,7 @@
 //! for itself only; whatever goes wrong in a store ends with it.
 
 use std::{
+    future::Future,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -9,10 +10,7 @@ use std::{
 use parking_lot::Mutex;
 use router_core::health::{Health, HealthFacts, HealthVerdict};
 use serde::Serialize;
-use wasmtime::{
-    Store, Trap, UpdateDeadline,
-    component::{Component, InstancePre},
-};
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline, component::Component};
 
 use crate::{
     Limits,
@@ -20,8 +18,8 @@ use crate::{
         Facts, HealthPolicy, HealthPolicyPre, Status, Verdict,
         types::{ConfigFault, Description, Setting},
     },
-    contract::{self, Misfit},
-    guest::{Bound, Guest, WAITING_FACTOR, cut},
+    contract::{self, FAILED_AT_LOAD, INTERNAL, Misfit},
+    guest::{Bound, Guest, Turns, WAITING_FACTOR, cut},
     machine::Machine,
     values::PluginValues,
 };
@@ -29,11 +27,12 @@ use crate::{
 /// Bytes that may cross in one host call or answer: the facts with all their strings are a tenth of it.
 const CROSSING_BYTES_MAX: usize = 1024 * 1024;
 
-/// Longest reason, as `wit/health-policy.wit` states it, and longest other text that is shown.
+/// Longest reason, name and other text of a guest, as `wit/` states them.
 const REASON_BYTES_MAX: usize = 1024;
+const NAME_BYTES_MAX: usize = 64;
 const WORD_BYTES_MAX: usize = 256;
 
-/// Most attributes of a verdict, and most faults of a configuration that are told.
+/// Most attributes, as `wit/types.wit` states it, and most faults of a configuration that are told.
 const ATTRIBUTES_MAX: usize = 64;
 const FAULTS_MAX: usize = 32;
 
@@ -61,7 +60,7 @@ pub enum FailureKind {
     Timeout,
     /// It trapped.
     Trap,
-    /// It ran into a bound: memory, host calls, log, bytes.
+    /// It ran into a bound: memory, tables, host calls, log, bytes.
     Limit,
     /// No store could be made for it.
     Start,
@@ -105,8 +104,15 @@ pub(crate) struct Generation {
     settings: Vec<Setting>,
     values: Arc<PluginValues>,
     machine: Arc<Machine>,
-    pre: HealthPolicyPre<Guest>,
+    compiled: Compiled,
     ahead: Mutex<Option<Ready>>,
+}
+
+/// A component, checked and linked, and the digest of its file: another generation of the same file need not compile it again.
+#[derive(Clone)]
+pub(crate) struct Compiled {
+    wasm_digest: String,
+    linked: HealthPolicyPre<Guest>,
 }
 
 /// What a generation is made from.
@@ -115,9 +121,12 @@ pub(crate) struct Candidate {
     pub(crate) number: u64,
     pub(crate) digest: String,
     pub(crate) wasm: Vec<u8>,
+    pub(crate) wasm_digest: String,
     pub(crate) settings: Vec<Setting>,
     pub(crate) limits: Limits,
     pub(crate) values: Arc<PluginValues>,
+    /// What the generation before was made of.
+    pub(crate) before: Option<Compiled>,
 }
 
 impl Generation {
@@ -129,14 +138,23 @@ impl Generation {
             number,
             digest,
             wasm,
+            wasm_digest,
             settings,
             limits,
             values,
+            before,
         } = candidate;
-        let pre = {
-            let machine = Arc::clone(&machine);
-            let compiled = tokio::task::spawn_blocking(move || compile(&machine, &wasm)).await;
-            compiled.map_err(|error| Misfit::new("internal", error.to_string()))??
+        let compiled = match before.filter(|before| before.wasm_digest == wasm_digest) {
+            Some(before) => before,
+            None => {
+                let machine = Arc::clone(&machine);
+                let linked = tokio::task::spawn_blocking(move || compile(&machine, &wasm)).await;
+                let linked = linked.map_err(|error| Misfit::new(INTERNAL, error.to_string()))??;
+                Compiled {
+                    wasm_digest,
+                    linked,
+                }
+            }
         };
         let mut generation = Self {
             plugin,
@@ -152,7 +170,7 @@ impl Generation {
             settings,
             values,
             machine,
-            pre: HealthPolicyPre::new(pre).map_err(|error| mismatch(&error))?,
+            compiled,
             ahead: Mutex::new(None),
         };
         generation.question().await?;
@@ -163,7 +181,7 @@ impl Generation {
     /// What it is, and whether it takes its configuration.
     async fn question(&mut self) -> Result<(), Misfit> {
         let failed = |what: &str, failure: Failure| {
-            Misfit::new("failed_at_load", format!("{what} failed: {failure}"))
+            Misfit::new(FAILED_AT_LOAD, format!("{what} failed: {failure}"))
         };
         let mut ready = self
             .instantiate()
@@ -176,14 +194,14 @@ impl Generation {
         .await;
         drop(ready);
         let mut description = described.map_err(|failure| failed("describe", failure))?;
-        for text in [
-            &mut description.name,
-            &mut description.version,
-            &mut description.summary,
+        for (text, bytes_max) in [
+            (&mut description.name, NAME_BYTES_MAX),
+            (&mut description.version, NAME_BYTES_MAX),
+            (&mut description.summary, WORD_BYTES_MAX),
         ] {
-            text.truncate(cut(text, WORD_BYTES_MAX).len());
+            text.truncate(cut(text, bytes_max).len());
         }
-        description.attributes.truncate(ATTRIBUTES_MAX);
+        bound(&mut description.attributes);
         self.description = description;
         let mut ready = self
             .instantiate()
@@ -200,6 +218,16 @@ impl Generation {
         drop(ready);
         let faults = checked.map_err(|failure| failed("validate-config", failure))?;
         refused(&self.plugin, &faults)
+    }
+
+    /// What it was compiled to.
+    pub(crate) fn compiled(&self) -> Compiled {
+        self.compiled.clone()
+    }
+
+    /// How many values of it are in memory only.
+    pub(crate) fn unwritten(&self) -> usize {
+        self.values.unwritten()
     }
 
     /// Judges one slot. Must run on the machine's runtime.
@@ -253,19 +281,18 @@ impl Generation {
         let plugin = Arc::clone(&self.plugin);
         let data = Guest::new(plugin, self.limits.clone(), Arc::clone(&self.values));
         let mut store = Store::new(&self.machine.engine, data);
-        store.limiter(|guest| &mut guest.store_limits);
+        store.limiter(|guest| &mut guest.space);
         store.set_hostcall_fuel(CROSSING_BYTES_MAX);
-        store.data_mut().begin(LOAD_CALL_WITHIN);
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|mut store| {
-            store.data_mut().check_time()?;
+        store.epoch_deadline_callback(|store| {
+            store.data().check()?;
             Ok(UpdateDeadline::YieldCustom(
                 1,
                 Box::pin(tokio::task::yield_now()),
             ))
         });
-        let begun = self.pre.instantiate_async(&mut store).await;
-        let guest = begun.map_err(|error| failure(&error, FailureKind::Start))?;
+        let turns = begin(&mut store, LOAD_CALL_WITHIN);
+        let made = self.compiled.linked.instantiate_async(&mut store);
+        let guest = bounded(&turns, LOAD_CALL_WITHIN, made, FailureKind::Start).await?;
         Ok(Ready { store, guest })
     }
 }
@@ -276,12 +303,26 @@ async fn call<T>(
     within: Duration,
     ask: impl AsyncFnOnce(&mut Ready) -> wasmtime::Result<T>,
 ) -> Result<T, Failure> {
-    ready.store.data_mut().begin(within);
-    ready.store.set_epoch_deadline(1);
-    let answer = tokio::time::timeout(within * WAITING_FACTOR + WALL_GRACE, ask(ready)).await;
-    match answer {
+    let turns = begin(&mut ready.store, within);
+    bounded(&turns, within, ask(ready), FailureKind::Trap).await
+}
+
+fn begin(store: &mut Store<Guest>, within: Duration) -> Arc<Turns> {
+    store.set_epoch_deadline(1);
+    store.data_mut().begin(within)
+}
+
+/// Whatever a guest does: ticks end what computes, and this ends what waits.
+async fn bounded<T>(
+    turns: &Turns,
+    within: Duration,
+    work: impl Future<Output = wasmtime::Result<T>>,
+    otherwise: FailureKind,
+) -> Result<T, Failure> {
+    let waits_for = within * WAITING_FACTOR + WALL_GRACE;
+    match tokio::time::timeout(waits_for, turns.measure(work)).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(failure(&error, FailureKind::Trap)),
+        Ok(Err(error)) => Err(failure(&error, otherwise)),
         Err(_) => Err(Failure {
             kind: FailureKind::Timeout,
             words: format!(
@@ -293,13 +334,12 @@ async fn call<T>(
 }
 
 /// Reads, checks and links a component. Takes tens of milliseconds, and seconds for an interpreted guest.
-fn compile(machine: &Machine, wasm: &[u8]) -> Result<InstancePre<Guest>, Misfit> {
-    let component = Component::from_binary(&machine.engine, wasm).map_err(|error| {
-        let text = format!("{error:#}");
-        contract::damaged(cut(text.lines().next().unwrap_or_default(), WORD_BYTES_MAX))
-    })?;
+fn compile(machine: &Machine, wasm: &[u8]) -> Result<HealthPolicyPre<Guest>, Misfit> {
+    let component = Component::from_binary(&machine.engine, wasm)
+        .map_err(|error| contract::not_compiled(&error))?;
     contract::check(&component)?;
     let linked = machine.linker.instantiate_pre(&component);
+    let linked = linked.and_then(HealthPolicyPre::new);
     linked.map_err(|error| mismatch(&error))
 }
 
@@ -338,7 +378,9 @@ fn failure(error: &wasmtime::Error, otherwise: FailureKind) -> Failure {
     if let Some(bound) = error.downcast_ref::<Bound>() {
         let kind = match bound {
             Bound::Time(_) => FailureKind::Timeout,
-            Bound::HostCalls(_) | Bound::Log(_) => FailureKind::Limit,
+            Bound::HostCalls(_) | Bound::Log(_) | Bound::Memory(_) | Bound::Tables(_) => {
+                FailureKind::Limit
+            }
         };
         return Failure {
             kind,
@@ -351,6 +393,9 @@ fn failure(error: &wasmtime::Error, otherwise: FailureKind) -> Failure {
             Trap::UnreachableCodeReached => {
                 "it panicked (or reached what should be unreachable)".to_owned()
             }
+            Trap::MemoryOutOfBounds => {
+                "it reached beyond its memory, as a stack does that overflows".to_owned()
+            }
             Trap::Interrupt => "it was interrupted".to_owned(),
             other => format!("it trapped: {other}"),
         };
@@ -360,9 +405,12 @@ fn failure(error: &wasmtime::Error, otherwise: FailureKind) -> Failure {
         };
     }
     let text = format!("{error:#}");
-    let is_bound = ["fuel", "memory", "limit", "grow"]
+    // The bounds that are wasmtime's own have no type: bytes that cross, and counts of memories, tables and instances. That there
+    // is no room for one more store is not the guest's doing.
+    let is_bound = ["fuel", "resource limit exceeded"]
         .iter()
-        .any(|word| text.contains(word));
+        .any(|words| text.contains(words))
+        && !error.is::<PoolConcurrencyLimitError>();
     Failure {
         kind: if is_bound {
             FailureKind::Limit
@@ -394,9 +442,18 @@ fn told(facts: &HealthFacts) -> Facts {
     }
 }
 
+/// Cuts attributes to what `wit/types.wit` states.
+fn bound(attributes: &mut Vec<(String, String)>) {
+    attributes.truncate(ATTRIBUTES_MAX);
+    for (name, value) in attributes {
+        name.truncate(cut(name, WORD_BYTES_MAX).len());
+        value.truncate(cut(value, WORD_BYTES_MAX).len());
+    }
+}
+
 fn heard(verdict: Verdict) -> HealthVerdict {
     let mut attributes = verdict.attributes;
-    attributes.truncate(ATTRIBUTES_MAX);
+    bound(&mut attributes);
     let health = match verdict.status {
         Status::Healthy => Health::Healthy,
         Status::Degraded => Health::Degraded,
@@ -412,5 +469,36 @@ fn heard(verdict: Verdict) -> HealthVerdict {
         reason,
         recycle: verdict.recycle,
         attributes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future, time::Duration};
+
+    use super::{ATTRIBUTES_MAX, FailureKind, Status, Turns, Verdict, bounded, heard};
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_without_end_is_ended() {
+        let waits = future::pending::<wasmtime::Result<()>>();
+        let within = Duration::from_millis(500);
+        let failure = bounded(&Turns::default(), within, waits, FailureKind::Start).await;
+        assert_eq!(failure.unwrap_err().kind, FailureKind::Timeout);
+    }
+
+    #[test]
+    fn a_verdict_is_cut_to_what_its_interface_states() {
+        let long = "é".repeat(10_000);
+        let verdict = heard(Verdict {
+            status: Status::Degraded,
+            reason: long.clone(),
+            recycle: true,
+            attributes: vec![(long.clone(), long); 100],
+        });
+        assert_eq!(verdict.reason.len(), 1024);
+        assert_eq!(verdict.attributes.len(), ATTRIBUTES_MAX);
+        for (name, value) in verdict.attributes {
+            assert_eq!((name.len(), value.len()), (256, 256));
+        }
     }
 }

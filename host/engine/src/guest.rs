@@ -1,29 +1,29 @@
 //! What stands behind one store: the guest's bounds for one call, its empty WASI, and the host's functions.
 
+mod space;
+mod turns;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use wasmtime::{
-    StoreLimits, StoreLimitsBuilder,
-    component::{HasSelf, Linker, ResourceTable},
-};
+use wasmtime::component::{HasSelf, Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::{
     Limits,
     bindings::host::{Host, LogLevel, StoreError, add_to_linker},
-    machine::TICK,
     values::PluginValues,
 };
+pub(crate) use space::{INSTANCES_MAX, MEMORIES_MAX, Space, TABLE_ELEMENTS_MAX, TABLES_MAX};
+pub(crate) use turns::Turns;
 
 /// Most handles that a guest may hold: an empty WASI gives it a handful.
 const HANDLES_MAX: usize = 64;
 
-/// Tables and instances of one component: its own, its adapter's and the glue between.
-const TABLES_MAX: usize = 32;
-const INSTANCES_MAX: usize = 64;
+/// Most random bytes of one call to WASI: a seed takes 32.
+const RANDOM_BYTES_MAX: u64 = 4096;
 
 /// Longest line of a log, as `wit/host.wit` states it.
 const LINE_BYTES_MAX: usize = 4096;
@@ -40,115 +40,106 @@ pub(crate) enum Bound {
     /// It logged too much.
     #[error("it logged more than the {0} bytes that a call may log")]
     Log(u64),
+    /// It wanted too much memory.
+    #[error("it wanted more than the {0} bytes of memory that a call may have")]
+    Memory(u64),
+    /// It wanted too large tables.
+    #[error("it wanted more than the {0} entries of tables that a call may have")]
+    Tables(usize),
 }
 
 /// A store's data.
 pub(crate) struct Guest {
     plugin: Arc<str>,
     limits: Limits,
-    pub(crate) store_limits: StoreLimits,
+    pub(crate) space: Space,
     values: Arc<PluginValues>,
     wasi: WasiCtx,
     table: ResourceTable,
     host_calls: u32,
     log_bytes: u64,
-    /// Until when the call in progress may run.
-    deadline: Option<Deadline>,
+    deadline: Deadline,
 }
 
 impl Guest {
     pub(crate) fn new(plugin: Arc<str>, limits: Limits, values: Arc<PluginValues>) -> Self {
-        let memory = usize::try_from(limits.memory_bytes).unwrap_or(usize::MAX);
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES_MAX);
         Self {
             plugin,
-            store_limits: StoreLimitsBuilder::new()
-                .memory_size(memory)
-                .memories(TABLES_MAX)
-                .tables(TABLES_MAX)
-                .instances(INSTANCES_MAX)
-                // A guest that asks for more is broken; one that is refused politely may go on asking.
-                .trap_on_grow_failure(true)
-                .build(),
+            space: Space::new(limits.memory_bytes),
             limits,
             values,
             // Nothing: no files, no network, no environment, no arguments.
-            wasi: WasiCtx::builder().build(),
+            wasi: WasiCtx::builder()
+                .allow_tcp(false)
+                .allow_udp(false)
+                .max_random_size(RANDOM_BYTES_MAX)
+                .build(),
             table,
             host_calls: 0,
             log_bytes: 0,
-            deadline: None,
+            deadline: Deadline::new(Duration::ZERO),
         }
     }
 
-    /// A call begins, and must be over within this.
-    pub(crate) fn begin(&mut self, within: Duration) {
-        self.deadline = Some(Deadline {
-            within,
-            begun: Instant::now(),
-            ran_before: None,
-        });
+    /// A call begins, and must be over within this. Its turns are what the deadline is held against.
+    pub(crate) fn begin(&mut self, within: Duration) -> Arc<Turns> {
+        self.deadline = Deadline::new(within);
+        Arc::clone(&self.deadline.turns)
     }
 
     /// Whether the call in progress may go on.
-    pub(crate) fn check_time(&mut self) -> Result<(), Bound> {
-        let Some(deadline) = &mut self.deadline else {
-            return Ok(());
-        };
-        if deadline.is_over() {
-            let within_ms = u64::try_from(deadline.within.as_millis()).unwrap_or(u64::MAX);
+    pub(crate) fn check(&self) -> Result<(), Bound> {
+        if self.deadline.is_over() {
+            let within_ms = u64::try_from(self.deadline.within.as_millis()).unwrap_or(u64::MAX);
             return Err(Bound::Time(within_ms));
         }
-        Ok(())
+        self.count()
     }
 
     fn called(&mut self) -> wasmtime::Result<()> {
-        self.host_calls += 1;
+        self.host_calls = self.host_calls.saturating_add(1);
+        Ok(self.count()?)
+    }
+
+    fn count(&self) -> Result<(), Bound> {
         if self.host_calls > self.limits.host_calls {
-            return Err(Bound::HostCalls(self.limits.host_calls).into());
+            return Err(Bound::HostCalls(self.limits.host_calls));
         }
         Ok(())
     }
 }
 
-/// On a machine that is busy with requests a guest waits for its turn. So its time is the time that its thread ran, and a
-/// multiple of it by the clock.
+/// On a machine that is busy with requests a guest waits for its turn. So its time is the time that it ran, and a multiple of
+/// that by the clock.
 struct Deadline {
     within: Duration,
     begun: Instant,
-    /// How long the thread had run when this was first looked at, a tick after the call began.
-    ran_before: Option<Duration>,
+    turns: Arc<Turns>,
 }
 
 /// How much longer than it may run a call may take by the clock.
 pub(crate) const WAITING_FACTOR: u32 = 10;
 
 impl Deadline {
-    fn is_over(&mut self) -> bool {
-        let elapsed = self.begun.elapsed();
-        if elapsed >= self.within * WAITING_FACTOR {
-            return true;
-        }
-        match ran() {
-            // The tick before this one is in neither figure.
-            Some(now) => {
-                now.saturating_sub(*self.ran_before.get_or_insert(now)) + TICK >= self.within
-            }
-            None => elapsed >= self.within,
+    fn new(within: Duration) -> Self {
+        Self {
+            within,
+            begun: Instant::now(),
+            turns: Arc::default(),
         }
     }
-}
 
-/// How long this thread has run so far (proc(5), `schedstat`).
-fn ran() -> Option<Duration> {
-    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-    let ran_ns = stat.split(' ').next()?.parse().ok()?;
-    Some(Duration::from_nanos(ran_ns))
+    fn is_over(&self) -> bool {
+        self.turns.ran() >= self.within || self.begun.elapsed() >= self.within * WAITING_FACTOR
+    }
 }
 
 impl WasiView for Guest {
     fn ctx(&mut self) -> WasiCtxView<'_> {
+        // Each call of WASI passes here, at least once. It cannot be refused here, but at the next tick.
+        self.host_calls = self.host_calls.saturating_add(1);
         WasiCtxView {
             ctx: &mut self.wasi,
             table: &mut self.table,
@@ -210,3 +201,6 @@ pub(crate) fn cut(text: &str, bytes_max: usize) -> &str {
     }
     &text[..end]
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,5 +22,5 @@ pub use engine::{Engine, EngineError, ReloadReport};
 pub use generation::{Failure, FailureKind};
 pub use options::{EngineOptions, Grants, Limits, PluginSettings};
 pub use registry::EngineEvent;
-pub use values::{Loaded, NoValues, ValueKeeper};
+pub use values::{KeepError, Keeping, Kept, Loading, NoValues, ValueKeeper};
 pub use view::{CallFigures, Decision, PluginView, Refusal};

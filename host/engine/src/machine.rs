@@ -19,16 +19,16 @@ use wasmtime::{
 
 use crate::{
     directory::PLUGINS_MAX,
-    engine::CALLS_MAX,
-    guest::{Guest, linker},
+    guest::{Guest, INSTANCES_MAX, MEMORIES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX, linker},
 };
 
 /// How often a running guest is interrupted: to look at its deadline, and to let others run.
-pub(crate) const TICK: Duration = Duration::from_millis(10);
+const TICK: Duration = Duration::from_millis(10);
 
-/// Stores that may exist at once: those of calls, one kept ahead per plugin, and one of each plugin's generation before or of its
-/// candidate. Each reserves address space, not memory.
-const STORES_MAX: u32 = (CALLS_MAX + 2 * PLUGINS_MAX) as u32;
+/// Stores that may exist at once. A plugin is asked one question at a time, so each of its generations has one at most: that of
+/// the call, or the one for the next. There are two generations while one replaces the other. One candidate is questioned at a
+/// time, and one store may be made to measure that.
+const STORES_MAX: u32 = 2 * PLUGINS_MAX as u32 + 2;
 
 /// What the pool lets a memory grow to: as far as 32 bits reach, which costs address space only. The bound that counts is the
 /// store's ([`crate::Limits`]), and a reload may change it.
@@ -58,6 +58,15 @@ pub enum MachineError {
     Thread(#[source] std::io::Error),
 }
 
+/// How stores are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stores {
+    /// In address space that is reserved at the start, two terabytes of it and no memory, for as many as there may be.
+    Reserved,
+    /// Each for itself, which costs microseconds.
+    OneByOne,
+}
+
 /// See the module.
 pub(crate) struct Machine {
     pub(crate) engine: Engine,
@@ -70,12 +79,15 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    pub(crate) fn start(cache_dir: Option<&Path>) -> Result<Self, MachineError> {
+    pub(crate) fn start(cache_dir: Option<&Path>, stores: Stores) -> Result<Self, MachineError> {
         let wasm = |error: wasmtime::Error| MachineError::Wasmtime(format!("{error:#}"));
         let cache = cache_dir.and_then(cache);
-        // Where address space is short the pool cannot be reserved; stores are then made one by one, which costs microseconds.
-        let engine = configured(cache.clone(), true)
-            .or_else(|_| configured(cache, false))
+        let engine = configured(cache.clone(), stores)
+            .or_else(|error| {
+                // Where address space is short.
+                tracing::info!(error = %format!("{error:#}"), "no address space is reserved for plugins");
+                configured(cache, Stores::OneByOne)
+            })
             .map_err(wasm)?;
         let linker = linker(&engine).map_err(wasm)?;
         let ends = CancellationToken::new();
@@ -128,7 +140,7 @@ fn cache(directory: &Path) -> Option<Cache> {
     }
 }
 
-fn configured(cache: Option<Cache>, is_pooled: bool) -> wasmtime::Result<Engine> {
+fn configured(cache: Option<Cache>, stores: Stores) -> wasmtime::Result<Engine> {
     let mut config = Config::new();
     config
         .wasm_component_model(true)
@@ -140,14 +152,21 @@ fn configured(cache: Option<Cache>, is_pooled: bool) -> wasmtime::Result<Engine>
         .max_wasm_stack(STACK_BYTES)
         .async_stack_size(2 * STACK_BYTES)
         .cache(cache);
-    if is_pooled {
+    if stores == Stores::Reserved {
         let mut pool = PoolingAllocationConfig::new();
+        // As much for each store as it may have at most: none can take what another one needs.
         pool.total_component_instances(STORES_MAX)
-            .total_core_instances(STORES_MAX * 4)
-            .total_memories(STORES_MAX)
-            .total_tables(STORES_MAX * 4)
+            .total_core_instances(STORES_MAX * INSTANCES_MAX)
+            .total_memories(STORES_MAX * MEMORIES_MAX)
+            .total_tables(STORES_MAX * TABLES_MAX)
             .total_stacks(STORES_MAX)
+            .max_core_instances_per_component(INSTANCES_MAX)
+            .max_memories_per_component(MEMORIES_MAX)
+            .max_tables_per_component(TABLES_MAX)
+            .max_memories_per_module(MEMORIES_MAX)
+            .max_tables_per_module(TABLES_MAX)
             .max_memory_size(MEMORY_BYTES_MAX)
+            .table_elements(TABLE_ELEMENTS_MAX)
             .linear_memory_keep_resident(KEEP_MEMORY_BYTES)
             .async_stack_keep_resident(KEEP_STACK_BYTES);
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));

@@ -1,6 +1,11 @@
 //! What an engine is started with, each bound with the reason for its default.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use serde::Serialize;
 
@@ -15,8 +20,15 @@ pub struct EngineOptions {
     pub cache_dir: Option<PathBuf>,
     /// What each plugin is told and granted, and the bounds of all.
     pub settings: PluginSettings,
+    /// The plugins that a policy names ([`crate::Engine::use_policies`]); `None`: any may be asked.
+    pub policies: Option<BTreeSet<String>>,
+    /// What is wrong with a file's name as the name of a plugin: the rule of the configuration, which speaks of it by that.
+    pub name_fault: fn(&str) -> Option<String>,
     /// Where the values that plugins keep outlive the router.
     pub values: Arc<dyn ValueKeeper>,
+    /// Whether address space for all stores is reserved at the start, two terabytes and no memory, which makes a store cheap.
+    /// Where the system does not give it, stores are made one by one all the same.
+    pub reserve_address_space: bool,
 }
 
 /// The part of the options that a reload may change.
@@ -46,9 +58,10 @@ pub struct Limits {
     /// Wall time of one call.
     #[serde(serialize_with = "as_millis", rename = "callTimeoutMs")]
     pub call_timeout: Duration,
-    /// Linear memory of one store.
+    /// Linear memory of one store, all its memories together. A plugin has two stores at most: that of the call in progress, and
+    /// one that is kept for the next.
     pub memory_bytes: u64,
-    /// Calls to the host within one call.
+    /// Calls to the host within one call, those to WASI included.
     pub host_calls: u32,
     /// Bytes that one call may log.
     pub log_bytes: u64,

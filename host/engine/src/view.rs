@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use router_core::health::HealthFacts;
+use router_core::health::{HealthFacts, HealthVerdict};
 use serde::{Serialize, ser::SerializeStruct as _};
 
 use crate::{Grants, Limits};
@@ -15,18 +15,27 @@ pub struct PluginView {
     pub name: String,
     /// The world that it is built for.
     pub world: &'static str,
-    /// `serving`, `quarantined` or `refused` (nothing serves).
+    /// `serving`; or `quarantined`, `refused` (nothing serves) or `missing` (a policy names it, and there is no such file): then
+    /// the built-in default answers.
     pub state: &'static str,
-    /// Which generation serves, counted from 1 over the life of the router; 0: none.
+    /// Why it does not serve.
+    pub reason: Option<String>,
+    /// Whether a policy names it.
+    pub in_use: bool,
+    /// Which generation serves, counted from 1 since its file appeared; 0: none.
     pub generation: u64,
     /// What the generation is made of: digest of file, manifest, configuration, grants and limits.
     pub digest: Option<String>,
     /// When it was taken into service, in milliseconds since 1970.
     pub loaded_at_ms: Option<u64>,
-    /// What it says it is.
+    /// What it calls itself.
+    pub own_name: Option<String>,
+    /// Which version it says it is.
     pub version: Option<String>,
     /// What it says it does.
     pub summary: Option<String>,
+    /// What else it says about itself.
+    pub attributes: BTreeMap<String, String>,
     /// What it is granted.
     pub grants: Grants,
     /// What its manifest asks for and it is not granted.
@@ -51,6 +60,8 @@ pub struct PluginView {
     pub live_generations: usize,
     /// Until it is asked again, when quarantined.
     pub quarantined_for_ms: Option<u64>,
+    /// Values that it keeps and that wait for the database.
+    pub unwritten_values: usize,
     /// The newest candidate, where it was refused.
     pub candidate: Option<Refusal>,
     /// The last decisions, newest first; only when one plugin is shown.
@@ -65,14 +76,18 @@ pub struct PluginView {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Refusal {
-    /// Its digest.
+    /// Its digest; empty where it could not be read.
     pub digest: String,
-    /// When, in milliseconds since 1970.
+    /// When it was tried last, in milliseconds since 1970.
     pub at_ms: u64,
     /// One word.
     pub code: &'static str,
     /// Why, and what to do.
     pub reason: String,
+    /// How often it was tried.
+    pub tries: u32,
+    /// When it is tried again by itself, where the reason may pass.
+    pub next_try_in_ms: Option<u64>,
 }
 
 /// How long the last calls took, in microseconds.
@@ -93,28 +108,61 @@ pub struct Decision {
     pub generation: u64,
     /// What it was told.
     pub facts: HealthFacts,
-    /// What it answered: health, reason, recycle; or why it did not.
-    pub answer: Result<(&'static str, String, bool), String>,
+    /// What it answered, or why it did not.
+    pub answer: Result<HealthVerdict, String>,
     /// How long the call took.
     pub micros: f64,
 }
 
+impl Decision {
+    /// What it takes in memory, about.
+    pub(crate) fn bytes(&self) -> usize {
+        let pairs = |pairs: &[(String, String)]| {
+            let bytes = pairs.iter().map(|(name, value)| name.len() + value.len());
+            bytes.sum::<usize>() + size_of_val(pairs)
+        };
+        let missing = &self.facts.tools_missing;
+        let answer = match &self.answer {
+            Ok(verdict) => verdict.reason.len() + pairs(&verdict.attributes),
+            Err(words) => words.len(),
+        };
+        size_of::<Self>()
+            + self.facts.instance.len()
+            + missing.iter().map(String::len).sum::<usize>()
+            + size_of_val(missing.as_slice())
+            + pairs(&self.facts.attributes)
+            + answer
+    }
+}
+
 impl Serialize for Decision {
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let mut map = to.serialize_struct("Decision", 8)?;
+        let mut map = to.serialize_struct("Decision", 9)?;
         map.serialize_field("atMs", &self.at_ms)?;
         map.serialize_field("generation", &self.generation)?;
         map.serialize_field("instance", &self.facts.instance)?;
         map.serialize_field("slot", &self.facts.slot)?;
         map.serialize_field("micros", &self.micros)?;
         match &self.answer {
-            Ok((health, reason, recycle)) => {
-                map.serialize_field("health", health)?;
-                map.serialize_field("reason", reason)?;
-                map.serialize_field("recycle", recycle)?;
+            Ok(verdict) => {
+                map.serialize_field("health", verdict.health.as_str())?;
+                map.serialize_field("reason", &verdict.reason)?;
+                map.serialize_field("recycle", &verdict.recycle)?;
+                let attributes: BTreeMap<&str, &str> = pairs(&verdict.attributes);
+                map.serialize_field("attributes", &attributes)?;
             }
             Err(error) => map.serialize_field("error", error)?,
         }
         map.end()
     }
+}
+
+/// Attributes as they are shown. Of two with the same name the last counts.
+pub(crate) fn pairs<'a, T: From<&'a str> + Ord>(
+    attributes: &'a [(String, String)],
+) -> BTreeMap<T, T> {
+    let pairs = attributes.iter();
+    pairs
+        .map(|(name, value)| (name.as_str().into(), value.as_str().into()))
+        .collect()
 }

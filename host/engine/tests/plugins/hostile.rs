@@ -2,16 +2,48 @@
 
 use std::time::Duration;
 
-use router_engine::{EngineEvent, FailureKind, Limits};
+use router_engine::{EngineEvent, EngineOptions, FailureKind, Limits};
 
 use crate::world::{World, guest, settings};
 
-async fn fails(mode: &str, kind: FailureKind, words: &str) {
-    fails_within(Limits::default(), mode, kind, words).await;
+/// What each mode of the guest comes to.
+const FAILURES: [(&str, FailureKind, &str); 9] = [
+    ("loop", FailureKind::Timeout, "50 ms"),
+    ("overflow", FailureKind::Trap, "overflows"),
+    ("memory", FailureKind::Limit, "8388608 bytes of memory"),
+    ("trap", FailureKind::Trap, "panicked"),
+    ("host-calls", FailureKind::Limit, "1000 calls to the host"),
+    ("log", FailureKind::Limit, "65536 bytes"),
+    ("long-log", FailureKind::Limit, ""),
+    ("long-answer", FailureKind::Limit, ""),
+    (
+        "sleep",
+        FailureKind::Timeout,
+        "waited for longer than 500 ms",
+    ),
+];
+
+fn limits(mode: &str) -> Limits {
+    let limits = Limits::default();
+    if mode != "memory" {
+        return limits;
+    }
+    Limits {
+        memory_bytes: 8 * 1024 * 1024,
+        // Filling memory takes time on a loaded machine, and this is not about time.
+        call_timeout: Duration::from_secs(10),
+        ..limits
+    }
 }
 
-async fn fails_within(limits: Limits, mode: &str, kind: FailureKind, words: &str) {
-    let world = World::hostile_with(mode, limits).await;
+async fn fails(mode: &str) {
+    let world = World::hostile_with(mode, limits(mode)).await;
+    fails_in(&world, mode).await;
+}
+
+async fn fails_in(world: &World, mode: &str) {
+    let known = FAILURES.iter().find(|(known, ..)| *known == mode);
+    let (_, kind, words) = *known.unwrap();
     // Twice: a store that was spoilt must not be used again. What ran into a bound is not asked again for a while.
     let times = if kind == FailureKind::Trap { 2 } else { 1 };
     for _ in 0..times {
@@ -27,59 +59,58 @@ async fn fails_within(limits: Limits, mode: &str, kind: FailureKind, words: &str
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn without_reserved_address_space_the_bounds_are_the_same() {
+    for (mode, ..) in FAILURES {
+        let one_by_one = |options: &mut EngineOptions| options.reserve_address_space = false;
+        let world = World::hostile_on(mode, limits(mode), one_by_one).await;
+        fails_in(&world, mode).await;
+        world.engine.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_endless_loop_is_ended() {
-    fails("loop", FailureKind::Timeout, "50 ms").await;
+    fails("loop").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stack_overflow_is_a_trap() {
-    fails("overflow", FailureKind::Trap, "").await;
+    fails("overflow").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_memory_hog_is_stopped() {
-    let limits = Limits {
-        memory_bytes: 8 * 1024 * 1024,
-        // Filling memory takes time on a loaded machine, and this is not about time.
-        call_timeout: Duration::from_secs(10),
-        ..Limits::default()
-    };
-    fails_within(limits, "memory", FailureKind::Limit, "").await;
+    fails("memory").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panic_is_a_trap() {
-    fails("trap", FailureKind::Trap, "panicked").await;
+    fails("trap").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_host_calls_is_stopped() {
-    fails("host-calls", FailureKind::Limit, "1000 calls to the host").await;
+    fails("host-calls").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_log_lines_is_stopped() {
-    fails("log", FailureKind::Limit, "65536 bytes").await;
+    fails("log").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_line_of_64_megabytes_is_refused() {
-    fails("long-log", FailureKind::Limit, "").await;
+    fails("long-log").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_of_8_megabytes_is_refused() {
-    fails("long-answer", FailureKind::Limit, "").await;
+    fails("long-answer").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guest_that_sleeps_is_ended() {
-    fails(
-        "sleep",
-        FailureKind::Timeout,
-        "waited for longer than 500 ms",
-    )
-    .await;
+    fails("sleep").await;
 }
 
 async fn answers(mode: &str, words: &str) {
@@ -143,12 +174,61 @@ async fn three_failures_in_a_row_are_a_quarantine() {
     let view = world.view("hostile-health");
     assert_eq!((view.state, view.calls), ("quarantined", 3));
     assert!(view.quarantined_for_ms.unwrap() > 0);
+    assert!(view.reason.unwrap().contains("panicked"));
     assert_eq!(world.engine.quarantined(), 1);
     // A new generation starts with a clean slate.
     let calm = settings("hostile-health", "mode = 'nothing'");
     world.engine.reconfigure(calm).await;
     assert!(world.judge("hostile-health").await.unwrap().is_ok());
     assert_eq!(world.engine.quarantined(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quarantined_plugin_that_no_policy_names_is_held_against_nobody() {
+    let mut world = World::hostile("loop").await;
+    let used = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+    world.engine.use_policies(used(&["hostile-health"]));
+    assert!(world.judge("hostile-health").await.unwrap().is_err());
+    let event = world.event().await;
+    assert!(
+        matches!(event, EngineEvent::Quarantined { .. }),
+        "{event:?}"
+    );
+    world.engine.reload_now().await;
+    assert_eq!(world.engine.quarantined(), 1, "it is still named");
+    world.engine.use_policies(used(&[]));
+    assert_eq!(world.engine.quarantined(), 0);
+    let plugin = "hostile-health".to_owned();
+    assert_eq!(world.event().await, EngineEvent::Lapsed { plugin });
+    let view = world.view("hostile-health");
+    assert_eq!((view.state, view.in_use), ("serving", false));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_askers_of_a_memory_hog_take_the_memory_of_one() {
+    let limits = Limits {
+        // Filling memory takes time on a loaded machine, and this is not about time.
+        call_timeout: Duration::from_secs(10),
+        ..Limits::default()
+    };
+    let mut world = World::hostile_with("memory", limits).await;
+    world.put("default-health", &guest("default-health"));
+    world.swapped("default-health").await;
+    let ask = |policy: &'static str| {
+        let engine = world.engine.clone();
+        tokio::spawn(async move { engine.judge(policy, crate::world::facts()).await })
+    };
+    let hostile: Vec<_> = (0..64).map(|_| ask("hostile-health")).collect();
+    let good: Vec<_> = (0..64).map(|_| ask("default-health")).collect();
+    let mut failed = 0;
+    for asking in hostile {
+        failed += usize::from(asking.await.unwrap().is_some());
+    }
+    // The first of them ran into its bound; the others had not begun.
+    assert_eq!((failed, world.view("hostile-health").calls), (1, 1));
+    for asking in good {
+        assert!(asking.await.unwrap().unwrap().is_ok());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 
 use std::{fs, io::Write as _, time::Duration};
 
-use router_engine::{EngineEvent, PluginSettings};
+use router_engine::{Engine, EngineEvent, PluginSettings};
 
 use crate::world::{World, facts, guest, settings};
 
@@ -32,6 +32,7 @@ async fn the_bundled_policy_judges_as_the_built_in_default() {
     assert_eq!((view.state, view.generation, view.calls), ("serving", 1, 1));
     assert!(view.call_micros.p50.unwrap() > 0.0);
     assert_eq!(view.version.as_deref(), Some(env!("CARGO_PKG_VERSION")));
+    assert_eq!(view.own_name.as_deref(), Some(NAME));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -69,10 +70,11 @@ async fn another_configuration_is_another_generation() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_configuration_leaves_the_one_before() {
     let mut world = loaded().await;
-    world
-        .engine
-        .reconfigure(settings(NAME, "memory_mb = 5\nerrors_degraded = 7"))
-        .await;
+    let faulty = settings(NAME, "memory_mb = 5\nerrors_degraded = 7");
+    let report = world.engine.reconfigure(faulty.clone()).await;
+    // The same again is as wrong as before, and so it is told.
+    assert_eq!(world.engine.reconfigure(faulty).await, report);
+    assert!(report.refused[NAME].contains("memory_mb"), "{report:?}");
     let reason = world.refused(NAME).await;
     assert!(
         reason.contains("plugins.config.default-health.memory_mb"),
@@ -81,7 +83,9 @@ async fn a_refused_configuration_leaves_the_one_before() {
     assert!(reason.contains("errors_degraded"), "{reason}");
     let view = world.view(NAME);
     assert_eq!((view.state, view.generation), ("serving", 1));
-    assert_eq!(view.candidate.unwrap().code, "refused_config");
+    let candidate = view.candidate.unwrap();
+    assert_eq!((candidate.code, candidate.tries), ("refused_config", 2));
+    assert_eq!(view.refusals["refused_config"], 1);
     assert!(world.judge(NAME).await.unwrap().is_ok());
 }
 
@@ -95,9 +99,12 @@ async fn refused(bytes: &[u8], code: &str, words: &str) {
     assert_eq!(view.refusals[code], 1);
     assert_eq!((view.state, view.generation), ("serving", 1));
     assert!(world.judge(NAME).await.unwrap().is_ok());
-    // It is refused once, not at each look.
-    world.engine.reload_now().await;
-    assert_eq!(world.view(NAME).refusals[code], 1);
+    // It is tried again when somebody asks for that, and counted once.
+    let report = world.engine.reload_now().await;
+    assert_eq!(report.refused[NAME], reason);
+    let view = world.view(NAME);
+    assert_eq!(view.refusals[code], 1);
+    assert_eq!(view.candidate.unwrap().next_try_in_ms, None);
     world.put(NAME, &variant(9));
     assert_eq!(world.swapped(NAME).await, 2);
     assert!(world.view(NAME).candidate.is_none());
@@ -320,7 +327,7 @@ async fn a_file_past_the_bound_is_not_read() {
     assert!(reason.contains("plugins.limits.max_file_mb"), "{reason}");
     // It is told once, not at each look; and it loads once the bound lets it.
     for _ in 0..3 {
-        assert_eq!(world.engine.reload_now().await.unchanged, [NAME]);
+        assert_eq!(world.engine.reload_now().await.refused[NAME], reason);
     }
     assert_eq!(world.view(NAME).refusals["too_large"], 1);
     world.engine.reconfigure(PluginSettings::default()).await;
@@ -392,4 +399,78 @@ async fn values_survive_calls_and_generations() {
         .await;
     assert_eq!(world.swapped("hostile-health").await, 2);
     assert_eq!(counted(&world).await, "count 3");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_refused_for_a_passing_reason_is_tried_again() {
+    let mut world = World::new(settings("hostile-health", "at_load = 'trap'"));
+    world.put("hostile-health", &guest("hostile-health"));
+    world.refused("hostile-health").await;
+    let tries = |engine: &Engine| {
+        let candidate = engine.show("hostile-health").unwrap().candidate.unwrap();
+        assert_eq!(candidate.code, "failed_at_load");
+        assert!(candidate.next_try_in_ms.is_some());
+        candidate.tries
+    };
+    // By itself.
+    world
+        .until("it is tried again", |engine| tries(engine) > 1)
+        .await;
+    // And at once when somebody asks for it.
+    let before = tries(&world.engine);
+    let report = world.engine.reload_now().await;
+    assert!(report.refused["hostile-health"].contains("panicked"));
+    assert!(tries(&world.engine) > before);
+    assert_eq!(world.view("hostile-health").refusals["failed_at_load"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_without_a_plugin_is_told_once_and_shown() {
+    let mut world = loaded().await;
+    let missing = ["another".to_owned()];
+    world.engine.use_policies(missing.clone().into());
+    let told = EngineEvent::Missing {
+        plugin: "another".to_owned(),
+    };
+    assert_eq!(world.event().await, told);
+    let report = world.engine.reload_now().await;
+    assert_eq!(report.missing, missing.into());
+    let view = world.view("another");
+    assert_eq!(
+        (view.state, view.in_use, view.generation),
+        ("missing", true, 0)
+    );
+    assert!(view.reason.unwrap().contains("no another.wasm"));
+    assert!(world.engine.list().iter().any(|one| one.name == "another"));
+    assert!(!world.view(NAME).in_use);
+    world.put("another", &guest(NAME));
+    // Nothing else was told meanwhile.
+    let event = world.event().await;
+    assert!(matches!(event, EngineEvent::Swapped { .. }), "{event:?}");
+    assert_eq!(world.view("another").state, "serving");
+    assert!(world.engine.reload_now().await.missing.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_whose_name_cannot_be_used_is_refused_with_the_reason() {
+    let mut world = loaded().await;
+    world.put("Big One", &guest(NAME));
+    let reason = world.refused("Big One").await;
+    assert!(reason.contains("not a name"), "{reason}");
+    let view = world.view("Big One");
+    assert_eq!((view.state, view.generation), ("refused", 0));
+    assert_eq!(view.candidate.unwrap().code, "bad_name");
+    assert_eq!(view.reason, Some(reason));
+    assert_eq!(world.view(NAME).state, "serving");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_cannot_be_read_leaves_everything_as_it_was() {
+    let world = loaded().await;
+    let plugins = world.dir.path().join("plugins");
+    fs::rename(&plugins, world.dir.path().join("old")).unwrap();
+    fs::write(&plugins, "a file").unwrap();
+    let report = world.engine.reload_now().await;
+    assert!(report.fault.unwrap().contains("irectory"));
+    assert!(world.judge(NAME).await.unwrap().is_ok());
 }

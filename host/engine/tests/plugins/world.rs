@@ -48,6 +48,12 @@ pub(crate) fn settings(plugin: &str, config: &str) -> PluginSettings {
     }
 }
 
+/// A rule for names as the configuration has one.
+fn name_fault(name: &str) -> Option<String> {
+    let is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    (!name.bytes().all(is_plain)).then(|| format!("{name:?} is not a name"))
+}
+
 impl World {
     pub(crate) fn new(settings: PluginSettings) -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -56,13 +62,26 @@ impl World {
     }
 
     pub(crate) fn on(dir: tempfile::TempDir, settings: PluginSettings) -> Self {
-        let (engine, events) = Engine::start(EngineOptions {
+        Self::start(dir, settings, |_| {})
+    }
+
+    /// One whose options differ from the usual ones.
+    pub(crate) fn start(
+        dir: tempfile::TempDir,
+        settings: PluginSettings,
+        change: impl FnOnce(&mut EngineOptions),
+    ) -> Self {
+        let mut options = EngineOptions {
             plugins_dir: dir.path().join("plugins"),
             cache_dir: Some(dir.path().join("cache")),
             settings,
+            policies: None,
+            name_fault,
             values: Arc::new(NoValues),
-        })
-        .unwrap();
+            reserve_address_space: true,
+        };
+        change(&mut options);
+        let (engine, events) = Engine::start(options).unwrap();
         Self {
             dir,
             engine,
@@ -76,11 +95,21 @@ impl World {
     }
 
     pub(crate) async fn hostile_with(mode: &str, limits: Limits) -> Self {
+        Self::hostile_on(mode, limits, |_| {}).await
+    }
+
+    pub(crate) async fn hostile_on(
+        mode: &str,
+        limits: Limits,
+        change: impl FnOnce(&mut EngineOptions),
+    ) -> Self {
         let settings = PluginSettings {
             limits,
             ..settings("hostile-health", &format!("mode = '{mode}'"))
         };
-        let mut world = Self::new(settings);
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("plugins")).unwrap();
+        let mut world = Self::start(dir, settings, change);
         world.put("hostile-health", &guest("hostile-health"));
         world.swapped("hostile-health").await;
         world

@@ -1,0 +1,84 @@
+//! How long a call ran. All guests share one thread in turns, and a call must not pay for the turns of its neighbours.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// See the module. Written by the one thread that polls the call.
+#[derive(Debug, Default)]
+pub(crate) struct Turns {
+    /// What the turns before this one took.
+    before_ns: AtomicU64,
+    /// When this one began, by the thread's own clock.
+    began_ns: AtomicU64,
+}
+
+impl Turns {
+    /// How long the call ran so far. For the call itself, while it is its turn.
+    pub(crate) fn ran(&self) -> Duration {
+        let began_ns = self.began_ns.load(Ordering::Relaxed);
+        let before_ns = self.before_ns.load(Ordering::Relaxed);
+        Duration::from_nanos(before_ns + thread_ns().saturating_sub(began_ns))
+    }
+
+    /// Polls a call, and measures its turns.
+    pub(crate) async fn measure<T>(&self, call: impl Future<Output = T>) -> T {
+        let mut call = pin!(call);
+        poll_fn(|context| {
+            self.began_ns.store(thread_ns(), Ordering::Relaxed);
+            let polled = call.as_mut().poll(context);
+            if polled.is_pending() {
+                let ran_ns = u64::try_from(self.ran().as_nanos()).unwrap_or(u64::MAX);
+                self.before_ns.store(ran_ns, Ordering::Relaxed);
+            }
+            polled
+        })
+        .await
+    }
+}
+
+/// How long this thread has run.
+fn thread_ns() -> u64 {
+    let ran = clock_gettime(ClockId::ThreadCPUTime);
+    let (s, ns) = (ran.tv_sec.cast_unsigned(), ran.tv_nsec.cast_unsigned());
+    s * 1_000_000_000 + ns
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Turns, thread_ns};
+
+    fn compute(ms: u64) {
+        let begun = thread_ns();
+        while thread_ns() - begun < ms * 1_000_000 {
+            std::hint::spin_loop();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_call_does_not_pay_for_the_turns_of_others() {
+        let (slow, quick) = (Turns::default(), Turns::default());
+        let work = async |turns: &Turns, ms: u64| {
+            let call = async {
+                for _ in 0..4 {
+                    compute(ms);
+                    tokio::task::yield_now().await;
+                }
+                turns.ran()
+            };
+            turns.measure(call).await
+        };
+        let (slow, quick) = tokio::join!(work(&slow, 20), work(&quick, 2));
+        assert!(slow >= Duration::from_millis(80), "{slow:?}");
+        // Each of them ran in turn with the other, on the same thread.
+        let is_its_own = (Duration::from_millis(8)..Duration::from_millis(20)).contains(&quick);
+        assert!(is_its_own, "{quick:?}");
+    }
+}
