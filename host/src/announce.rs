@@ -6,6 +6,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use parking_lot::Mutex;
 use router_admin::{AuditEntry, StateChange};
 use router_core::action::{Axis, Transition};
 use tokio::sync::broadcast;
@@ -20,7 +21,8 @@ const LISTENERS_MAX: usize = 64;
 
 /// See the module.
 pub(crate) struct Announcer {
-    changes: broadcast::Sender<Arc<StateChange>>,
+    /// Replaced to end the streams of all who listen.
+    changes: Mutex<broadcast::Sender<Arc<StateChange>>>,
     sequence: AtomicU64,
     audit: Audit,
 }
@@ -29,7 +31,7 @@ impl Announcer {
     /// An announcer whose audit rows go there.
     pub(crate) fn new(audit: Audit) -> Self {
         Self {
-            changes: broadcast::Sender::new(EVENTS_KEPT),
+            changes: Mutex::new(broadcast::Sender::new(EVENTS_KEPT)),
             sequence: AtomicU64::new(0),
             audit,
         }
@@ -37,7 +39,13 @@ impl Announcer {
 
     /// Every change from now on; `None` when too many listen already.
     pub(crate) fn subscribe(&self) -> Option<broadcast::Receiver<Arc<StateChange>>> {
-        (self.changes.receiver_count() < LISTENERS_MAX).then(|| self.changes.subscribe())
+        let changes = self.changes.lock();
+        (changes.receiver_count() < LISTENERS_MAX).then(|| changes.subscribe())
+    }
+
+    /// Ends the streams of all who listen. Whoever still may begins a new one.
+    pub(crate) fn close_streams(&self) {
+        *self.changes.lock() = broadcast::Sender::new(EVENTS_KEPT);
     }
 
     /// Tells of one change.
@@ -50,7 +58,7 @@ impl Announcer {
             transition,
         };
         // Without listeners there is nobody to tell.
-        let _ = self.changes.send(Arc::new(change));
+        let _ = self.changes.lock().send(Arc::new(change));
     }
 
     /// An instance started, or ended.
@@ -61,6 +69,8 @@ impl Announcer {
             (Axis::Lifecycle, "starting" | "ready" | "draining", to) if has_ended(to) => {
                 "instance.ended"
             }
+            // A restart: the next run is begun in the step in which the one before ended.
+            (Axis::Lifecycle, "draining", "starting") => "instance.ended",
             _ => return,
         };
         (self.audit)(AuditEntry {

@@ -5,9 +5,9 @@
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use router_access::Access;
+use router_access::{Access, AccessError};
 use router_admin::{OperationError, ReloadReport, Result};
-use router_config::{Config, Environment, Faults, InstanceConfig};
+use router_config::{Config, Environment, Faults};
 use router_core::{
     InstanceId,
     settings::Settings,
@@ -25,7 +25,7 @@ use crate::{
     driver::Ask,
     engine,
     launch::{Plan, Plans},
-    standing::StandingFile,
+    standing::{Standing, StandingFile},
 };
 
 /// How long the driver may take to apply a configuration.
@@ -53,6 +53,13 @@ pub(crate) struct Applier {
     pub(crate) first_run: u64,
 }
 
+/// What a reload did, for the caller and for the other rooms.
+pub(crate) struct Reloaded {
+    pub(crate) report: ReloadReport,
+    /// Whether somebody may have lost a right that an open stream was granted by.
+    pub(crate) is_access_changed: bool,
+}
+
 /// Reads the configuration file and the environment.
 pub(crate) fn read(path: &std::path::Path) -> anyhow::Result<std::result::Result<Config, Faults>> {
     use anyhow::Context as _;
@@ -61,47 +68,86 @@ pub(crate) fn read(path: &std::path::Path) -> anyhow::Result<std::result::Result
     Ok(router_config::load_file(path, &environment))
 }
 
-/// Every instance of a source as the core and the shims need it. Those of the file cannot be faulty; one that was registered
-/// under an earlier configuration can, and is left out with a word.
-pub(crate) fn define(
-    config: &Config,
-    source: Source,
-    instances: &[InstanceConfig],
-    (plans, stopped): (&Plans, &BTreeSet<String>),
-) -> Vec<InstanceSpec> {
-    let mut specs = Vec::with_capacity(instances.len());
-    for instance in instances {
-        match config.define(instance, source) {
-            Ok(definition) => {
-                let mut spec = definition.spec.clone();
-                spec.stopped = stopped.contains(spec.id.as_str());
-                plans.set(spec.id.clone(), Plan::new(&definition, config));
-                specs.push(spec);
-            }
-            Err(faults) => tracing::error!(
-                instance = %instance.id,
-                error = %faults,
-                "an instance is left out: its definition does not fit the configuration"
-            ),
-        }
-    }
-    specs
+/// Instances of one source as the core needs them, and what keeps the others from being launched.
+#[derive(Debug, Default)]
+pub(crate) struct Defined {
+    pub(crate) specs: Vec<InstanceSpec>,
+    plans: Vec<(InstanceId, Source, Plan)>,
+    misfits: Vec<(String, Faults)>,
+    /// Registered ids that the file defines.
+    shadowed: Vec<String>,
 }
 
-/// The registered instances, by the rules of the present configuration.
-pub(crate) fn registered(config: &Config, standing: &StandingFile) -> Vec<InstanceConfig> {
-    let mut all = Vec::new();
-    for (id, definition) in standing.get().registered {
-        match router_config::parse_instance_json(&definition.to_string(), config) {
-            Ok(instance) => all.push(instance),
-            Err(faults) => tracing::error!(
-                instance = %id,
-                error = %faults,
-                "a registered instance is left out: its definition does not fit the configuration"
-            ),
+impl Defined {
+    /// The instances of the file. They cannot be faulty: the file was checked as a whole.
+    pub(crate) fn in_file(config: &Config, standing: &Standing) -> Self {
+        let mut defined = Self::default();
+        for instance in &config.instance {
+            let made = config.define(instance, Source::Config);
+            defined.take((config, standing), instance.id.as_str(), made);
+        }
+        defined
+    }
+
+    /// The registered instances, by the rules of this configuration: a template that they were made from may be gone. An id
+    /// that the file defines is the file's; its registration is kept for when the file drops it.
+    pub(crate) fn registered(config: &Config, standing: &Standing) -> Self {
+        let mut defined = Self::default();
+        for (id, definition) in &standing.registered {
+            let is_in_file = config.instance.iter().any(|one| one.id.as_str() == id);
+            if is_in_file {
+                defined.shadowed.push(id.clone());
+                continue;
+            }
+            let made = router_config::parse_instance_json(&definition.to_string(), config);
+            let made = made.and_then(|instance| config.define(&instance, Source::Api));
+            defined.take((config, standing), id, made);
+        }
+        defined
+    }
+
+    fn take(
+        &mut self,
+        (config, standing): (&Config, &Standing),
+        id: &str,
+        made: std::result::Result<router_config::Definition, Faults>,
+    ) {
+        match made {
+            Ok(definition) => {
+                let plan = Plan::new(&definition, config);
+                let mut spec = definition.spec;
+                spec.stopped = standing.stopped.contains(spec.id.as_str());
+                self.plans.push((spec.id.clone(), spec.source, plan));
+                self.specs.push(spec);
+            }
+            Err(faults) => self.misfits.push((id.to_owned(), faults)),
         }
     }
-    all
+
+    /// Says which instances are left out.
+    pub(crate) fn log_left_out(&self) {
+        for id in &self.shadowed {
+            tracing::warn!(
+                instance = %id,
+                "the configuration file defines a registered instance: the file counts"
+            );
+        }
+        for (id, faults) in &self.misfits {
+            tracing::error!(
+                instance = %id,
+                error = %faults,
+                "an instance is left out: its definition does not fit the configuration"
+            );
+        }
+    }
+
+    /// Puts the plans where the driver finds them, and gives the specs for the core.
+    pub(crate) fn planned(self, plans: &Plans) -> Vec<InstanceSpec> {
+        for (id, source, plan) in self.plans {
+            plans.set(id, source, plan);
+        }
+        self.specs
+    }
 }
 
 impl Applier {
@@ -115,8 +161,9 @@ impl Applier {
         config.core_settings(self.seed, self.first_run)
     }
 
-    /// Reads the file again and applies what changed. A faulty file changes nothing.
-    pub(crate) async fn reload(&self) -> Result<ReloadReport> {
+    /// Reads the file again and applies what changed. A faulty file changes nothing: everything that can be refused is looked
+    /// at before the first change.
+    pub(crate) async fn reload(&self) -> Result<Reloaded> {
         let _turn = self.turn.lock().await;
         let path = self.path.clone();
         let read = tokio::task::spawn_blocking(move || read(&path)).await;
@@ -129,45 +176,49 @@ impl Applier {
         // What takes a restart is compared with what is in force since the start, not with the last file.
         let needs_restart = self.started.diff(&new).restart;
         let new = new.with_fixed_of(&self.started);
-        self.access
-            .replace(&access::settings(&new, self.listen))
-            .map_err(|errors| {
-                OperationError::Invalid(errors.iter().map(ToString::to_string).collect())
-            })?;
+        let access = access::settings(&new, self.listen);
+        Access::new(&access).map_err(|errors| refused_access(&errors))?;
+        let standing = self.standing.get();
+        let registered = Defined::registered(&new, &standing);
+        fit_as_before(&registered, &Defined::registered(&old, &standing))?;
         if new.logging.level != old.logging.level {
             self.set_log_level(new.logging.level.as_str())?;
         }
-        let standing = self.standing.get();
-        let marks = (&*self.plans, &standing.stopped);
-        let ours = define(&new, Source::Config, &new.instance, marks);
-        let theirs = define(&new, Source::Api, &registered(&new, &self.standing), marks);
+        self.access
+            .replace(&access)
+            .map_err(|errors| refused_access(&errors))?;
+        registered.log_left_out();
         let settings = Box::new(self.settings(&new));
+        let file = Defined::in_file(&new, &standing).planned(&self.plans);
+        let registered = registered.planned(&self.plans);
         ask(&self.asks, APPLY_WITHIN, |done| Ask::Apply {
             settings,
-            specs: ours,
+            file,
+            registered,
             done,
         })
         .await?;
-        ask(&self.asks, APPLY_WITHIN, |done| Ask::Restore {
-            source: Source::Api,
-            specs: theirs,
-            done,
-        })
-        .await?;
-        self.engine.reconfigure(engine::settings(&new)).await;
+        let plugins = self.engine.reconfigure(engine::settings(&new)).await;
         for gone in &change.instances.removed {
-            self.plans.remove(gone);
+            self.plans.remove(gone, Source::Config);
         }
         *self.config.lock() = Arc::new(new);
+        self.tell_policies();
         let names = |ids: &BTreeSet<InstanceId>| ids.iter().map(ToString::to_string).collect();
         let mut changed = change.instances.changed.clone();
         changed.extend(change.adjusted.iter().cloned());
+        let is_access_changed = change.tokens
+            || change
+                .live
+                .iter()
+                .any(|key| key.starts_with("server.loopback_roles"));
         let report = ReloadReport {
             added: names(&change.instances.added),
             removed: names(&change.instances.removed),
             changed: names(&changed),
             applied: change.live,
             needs_restart,
+            refused_plugins: plugins.refused,
         };
         tracing::info!(
             added = report.added.len(),
@@ -176,44 +227,58 @@ impl Applier {
             needs_restart = ?report.needs_restart,
             "configuration applied"
         );
-        Ok(report)
+        Ok(Reloaded {
+            report,
+            is_access_changed,
+        })
     }
 
     /// Applies the registered instances as they are known now.
     pub(crate) async fn restore(&self) -> Result<()> {
         let _turn = self.turn.lock().await;
-        let config = self.config();
-        let standing = self.standing.get();
-        let marks = (&*self.plans, &standing.stopped);
-        let registered = registered(&config, &self.standing);
-        let specs = define(&config, Source::Api, &registered, marks);
-        let source = Source::Api;
+        let registered = Defined::registered(&self.config(), &self.standing.get());
+        registered.log_left_out();
+        let registered = registered.planned(&self.plans);
         ask(&self.asks, APPLY_WITHIN, |done| Ask::Restore {
-            source,
-            specs,
+            registered,
             done,
         })
-        .await
+        .await?;
+        self.tell_policies();
+        Ok(())
+    }
+
+    /// Tells the engine which plugins are in use now.
+    pub(crate) fn tell_policies(&self) {
+        let config = self.config();
+        let registered = Defined::registered(&config, &self.standing.get());
+        let policies = engine::policies(&config, &registered.specs);
+        self.engine.use_policies(policies);
     }
 
     /// Takes in an instance by its JSON definition. It is kept in the database, which must be there for it.
-    pub(crate) async fn register(&self, definition: Value) -> Result<InstanceId> {
+    pub(crate) async fn register(&self, text: String) -> Result<InstanceId> {
         let _turn = self.turn.lock().await;
         let config = self.config();
-        let text = definition.to_string();
         let instance = router_config::parse_instance_json(&text, &config).map_err(invalid)?;
+        let definition: Value = serde_json::from_str(&text)
+            .map_err(|error| OperationError::Invalid(vec![error.to_string()]))?;
         let id = instance.id.clone();
-        let view = ask(&self.asks, APPLY_WITHIN, Ask::View).await?;
-        if let Some(known) = view.instance(&id) {
+        let instance_id = id.clone();
+        let (holder, count) = ask(&self.asks, APPLY_WITHIN, |reply| Ask::Holder {
+            instance: instance_id,
+            reply,
+        })
+        .await?;
+        if let Some(source) = holder {
             return Err(OperationError::Conflict(format!(
                 "instance {id} is there already, {}",
-                defined_in(known.source)
+                defined_in(source)
             )));
         }
-        if view.instances.len() >= config.instances.max_instances {
+        if count >= config.instances.max_instances {
             return Err(OperationError::Conflict(format!(
-                "there are {} instances already, as many as instances.max_instances allows",
-                view.instances.len()
+                "there are {count} instances already, as many as instances.max_instances allows"
             )));
         }
         let made = config.define(&instance, Source::Api).map_err(invalid)?;
@@ -221,12 +286,21 @@ impl Applier {
             .register(&id, &definition)
             .await
             .map_err(store_error)?;
-        self.stand(|standing| {
+        let noted = self.stand(|standing| {
             standing.registered.insert(id.to_string(), definition);
-        })?;
-        self.plans.set(id.clone(), Plan::new(&made, &config));
+        });
+        if let Err(error) = noted {
+            // Kept in the one place and not in the other it would be neither there nor free.
+            if let Err(undo) = self.store.unregister(&id).await {
+                tracing::error!(instance = %id, error = %undo, "a registration that failed half-way stays in the database");
+            }
+            return Err(error);
+        }
+        let plan = Plan::new(&made, &config);
+        self.plans.set(id.clone(), Source::Api, plan);
         let spec = Box::new(made.spec);
         ask(&self.asks, APPLY_WITHIN, |done| Ask::Add { spec, done }).await?;
+        self.tell_policies();
         Ok(id)
     }
 
@@ -250,8 +324,14 @@ impl Applier {
             done,
         })
         .await?;
-        self.plans.remove(&id);
+        self.plans.remove(&id, Source::Api);
+        self.tell_policies();
         Ok(())
+    }
+
+    /// Whether an operator stopped an instance, as it was noted last.
+    pub(crate) fn is_noted_stopped(&self, id: &InstanceId) -> bool {
+        self.standing.get().stopped.contains(id.as_str())
     }
 
     /// Notes that an operator stopped an instance, or started it, for the next start of the router.
@@ -269,7 +349,7 @@ impl Applier {
         }
     }
 
-    fn stand(&self, change: impl FnOnce(&mut crate::standing::Standing)) -> Result<()> {
+    fn stand(&self, change: impl FnOnce(&mut Standing)) -> Result<()> {
         let written = tokio::task::block_in_place(|| self.standing.change(change));
         written.map_err(|error| OperationError::Failed(crate::driver::chain(&error)))
     }
@@ -285,6 +365,29 @@ impl Applier {
             .set_level(level)
             .map_err(|error| OperationError::Invalid(vec![error.to_string()]))
     }
+}
+
+/// A configuration that registered instances do not fit any more is refused: it would stop them without a word.
+fn fit_as_before(now: &Defined, before: &Defined) -> Result<()> {
+    let is_news = |id: &str| before.misfits.iter().all(|(misfit, _)| misfit != id);
+    let news = now.misfits.iter().filter(|(id, _)| is_news(id));
+    let faults: Vec<String> = news
+        .map(|(id, faults)| {
+            let faults = faults.to_string();
+            format!(
+                "the registered instance {id} would not fit: {}; DELETE /api/instances/{id} first, or keep what it needs",
+                faults.trim_end()
+            )
+        })
+        .collect();
+    if faults.is_empty() {
+        return Ok(());
+    }
+    Err(OperationError::Invalid(faults))
+}
+
+fn refused_access(errors: &[AccessError]) -> OperationError {
+    OperationError::Invalid(errors.iter().map(ToString::to_string).collect())
 }
 
 fn invalid(faults: Faults) -> OperationError {

@@ -16,6 +16,7 @@ use router_core::{
     InstanceId, SlotKey,
     action::{CommandError, Done},
     event::Verb,
+    spec::Source,
     view::FleetView,
 };
 use router_engine::Engine;
@@ -104,37 +105,39 @@ impl Operations for Desk {
         self.meters.figures(instance)
     }
 
-    fn definition(&self, instance: &InstanceId) -> Option<Definition> {
-        Some(self.plans.get(instance)?.definition.clone())
+    fn definition(&self, instance: &InstanceId, source: Source) -> Option<Definition> {
+        Some(self.plans.get(instance, source)?.definition.clone())
     }
 
     async fn command(&self, instance: InstanceId, verb: Verb) -> Result<Done> {
         let id = instance.clone();
-        let result = ask(&self.asks, COMMAND_WITHIN, |reply| Ask::Command {
-            instance,
-            verb,
-            reply,
-        })
-        .await?;
-        let done = result.map_err(|error| command_error(&id, &error))?;
-        match verb {
-            Verb::Stop => self.applier.note_stopped(&id, true),
-            Verb::Start | Verb::Restart => self.applier.note_stopped(&id, false),
-            Verb::ClearState | Verb::BreakerIsolate | Verb::BreakerReset => {}
+        let Some(intention) = intention(verb) else {
+            return self.carry_out(instance, verb).await;
+        };
+        self.known(&id).await?;
+        // Noted first: a router that dies while an instance is drained must not start it again.
+        let before = self.applier.is_noted_stopped(&id);
+        self.applier.note_stopped(&id, intention);
+        let result = self.carry_out(instance, verb).await;
+        let was_refused = matches!(
+            result,
+            Err(OperationError::NotFound(_)
+                | OperationError::Conflict(_)
+                | OperationError::Unavailable { .. })
+        );
+        if was_refused {
+            self.applier.note_stopped(&id, before);
         }
-        Ok(done)
+        result
     }
 
-    async fn register(&self, definition: Value) -> Result<InstanceId> {
+    async fn register(&self, definition: String) -> Result<InstanceId> {
         self.applier.register(definition).await
     }
 
     async fn unregister(&self, instance: InstanceId) -> Result<()> {
-        let view = self.view().await?;
-        let Some(known) = view.instance(&instance) else {
-            return Err(unknown(&instance));
-        };
-        self.applier.unregister(instance, known.source).await
+        let source = self.known(&instance).await?;
+        self.applier.unregister(instance, source).await
     }
 
     async fn logs_tail(&self, instance: InstanceId, lines: usize) -> Result<Vec<String>> {
@@ -185,7 +188,13 @@ impl Operations for Desk {
     async fn reload_config(&self) -> Result<ReloadReport> {
         let result = self.applier.reload().await;
         self.meters.reloaded(result.is_ok());
-        result
+        let reloaded = result?;
+        if reloaded.is_access_changed {
+            // Whoever may still read them resumes at once.
+            self.proxy.close_streams();
+            self.announcer.close_streams();
+        }
+        Ok(reloaded.report)
     }
 
     fn log_level(&self) -> String {
@@ -204,6 +213,37 @@ impl Operations for Desk {
 
     fn subscribe(&self) -> Option<broadcast::Receiver<Arc<StateChange>>> {
         self.announcer.subscribe()
+    }
+}
+
+impl Desk {
+    /// Which source an instance belongs to.
+    async fn known(&self, instance: &InstanceId) -> Result<Source> {
+        let view = self.view().await?;
+        let known = view.instance(instance);
+        known
+            .map(|known| known.source)
+            .ok_or_else(|| unknown(instance))
+    }
+
+    async fn carry_out(&self, instance: InstanceId, verb: Verb) -> Result<Done> {
+        let id = instance.clone();
+        let result = ask(&self.asks, COMMAND_WITHIN, |reply| Ask::Command {
+            instance,
+            verb,
+            reply,
+        })
+        .await?;
+        result.map_err(|error| command_error(&id, &error))
+    }
+}
+
+/// Whether a command means that the instance is to stay stopped, where it means anything of the kind.
+fn intention(verb: Verb) -> Option<bool> {
+    match verb {
+        Verb::Stop => Some(true),
+        Verb::Start | Verb::Restart => Some(false),
+        Verb::ClearState | Verb::BreakerIsolate | Verb::BreakerReset => None,
     }
 }
 

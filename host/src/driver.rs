@@ -107,12 +107,17 @@ impl Driver {
         }
     }
 
-    /// Runs until the fleet has stopped after [`Ask::Shutdown`].
-    pub(crate) async fn run(mut self) {
+    /// Takes in what is known before anything happens, so that the routing table is there before the first request is. Must be
+    /// called within the runtime, once, before [`Driver::run`].
+    pub(crate) fn take_in_first(&mut self) {
         for event in std::mem::take(&mut self.parts.first) {
             self.step(event);
         }
         self.tell_instances();
+    }
+
+    /// Runs until the fleet has stopped after [`Ask::Shutdown`].
+    pub(crate) async fn run(mut self) {
         self.parts.supervisor.adopt_all();
         let mut rounds = rounds::Rounds::new();
         while !self.all_stopped {

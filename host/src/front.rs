@@ -29,7 +29,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
-use crate::guard::Guard;
+use crate::guard::{Guard, cors};
 
 /// Longest head of a request. Session ids and tokens take some hundred bytes.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
@@ -59,6 +59,8 @@ pub(crate) struct Front {
     pub(crate) connections_max: usize,
     /// How long a connection may take to send the head of a request, and stay idle between two.
     pub(crate) head_timeout: Duration,
+    /// How long a client may take to send a body.
+    pub(crate) body_timeout: Duration,
 }
 
 impl Front {
@@ -125,7 +127,9 @@ impl Front {
             .header_read_timeout(head_timeout)
             .max_buf_size(HEAD_BYTES_MAX)
             .max_headers(HEADERS_MAX)
-            .half_close(false)
+            // A client may say that it has said everything, and still wants its answer. One that is gone looks the same, and is
+            // noticed at the next write: the answer, an event, or what keeps a stream alive.
+            .half_close(true)
             .serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);
         let result = tokio::select! {
@@ -142,12 +146,26 @@ impl Front {
 
     async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response {
         let mut request = request.map(Body::new);
-        if let Err(refused) = self.guard.admit(&mut request, peer) {
-            return refused;
+        let origin = match self.guard.admit(&mut request, peer) {
+            Ok(origin) => origin,
+            Err(refused) => return refused,
+        };
+        let mut response = self.serve_admitted(request).await;
+        if let Some(origin) = origin {
+            cors(&mut response, &origin);
         }
+        response
+    }
+
+    async fn serve_admitted(&self, request: Request<Body>) -> Response {
         if is_mcp(request.uri().path()) {
             return Arc::clone(&self.proxy).answer(request).await;
         }
+        // The bodies of MCP are bounded by the proxy.
+        let request = match whole(request, self.body_timeout).await {
+            Ok(request) => request,
+            Err(refused) => return refused.into_response(),
+        };
         let served = self.rooms.spawn(served(self.rest.clone(), request));
         served.await.unwrap_or_else(|_| {
             // The panic itself was logged where it happened.
@@ -157,8 +175,27 @@ impl Front {
     }
 }
 
-fn is_mcp(path: &str) -> bool {
-    path.starts_with("/mcp/")
+/// Whether a path belongs to the MCP surface, whose errors are JSON-RPC errors.
+pub(crate) fn is_mcp(path: &str) -> bool {
+    path == "/mcp" || path.starts_with("/mcp/")
+}
+
+/// The request with its body, once that has arrived.
+async fn whole(request: Request<Body>, within: Duration) -> Result<Request<Body>, Problem> {
+    let (head, body) = request.into_parts();
+    let read = axum::body::to_bytes(body, router_admin::BODY_BYTES_MAX);
+    let Ok(read) = tokio::time::timeout(within, read).await else {
+        let detail = format!("the body did not arrive within {} ms", within.as_millis());
+        return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, detail));
+    };
+    let body = read.map_err(|error| {
+        let detail = format!(
+            "the body is broken, or longer than {} bytes: {error}",
+            router_admin::BODY_BYTES_MAX
+        );
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+    })?;
+    Ok(Request::from_parts(head, Body::from(body)))
 }
 
 async fn served(routes: Router, request: Request<Body>) -> Response {

@@ -1,5 +1,6 @@
 //! The guard in front of every route: who is calling, and may they? What it lets through carries a [`Caller`]; what it refuses
-//! is answered in the words of the surface that was asked, and a refused login is audited.
+//! is answered in the words of the surface that was asked, and a refused login is audited. To pages of allowed origins it says
+//! what browsers ask for (Fetch standard, "CORS protocol").
 
 use std::{
     net::SocketAddr,
@@ -14,13 +15,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use parking_lot::Mutex;
-use router_access::{Access, Needed, Refusal, Request as Asked};
+use router_access::{Access, Needed, Refusal, RefusalKind, Request as Asked};
 use router_admin::{AuditEntry, Caller, Problem};
 use router_core::InstanceId;
 use router_core::Role;
 use serde_json::json;
 
-use crate::meters::Meters;
+use crate::{front::is_mcp, meters::Meters};
 
 /// Audit rows of refused logins per second. A flood of wrong tokens must not become a flood of rows; what is left out is
 /// counted in the next one.
@@ -61,7 +62,8 @@ impl Guard {
         }
     }
 
-    /// Lets a request pass, with its [`Caller`] in its extensions, or answers it.
+    /// Lets a request pass, with its [`Caller`] in its extensions, or answers it. What passes and comes from a page tells the
+    /// page's origin, for [`cors`].
     #[allow(
         clippy::result_large_err,
         reason = "the refusal is the answer, and rare"
@@ -70,7 +72,7 @@ impl Guard {
         &self,
         request: &mut Request<Body>,
         peer: SocketAddr,
-    ) -> Result<(), Response> {
+    ) -> Result<Option<HeaderValue>, Response> {
         let (needed, instance) = needed(request.method(), request.uri().path());
         let asked = Asked::from_http(
             peer,
@@ -79,32 +81,68 @@ impl Guard {
             needed,
             instance.as_ref(),
         );
+        let origin = asked.as_ref().ok().and_then(|asked| {
+            let origin = self.access.allowed_origin(asked)?;
+            HeaderValue::from_str(origin).ok()
+        });
+        if let Some(origin) = &origin
+            && is_preflight(request)
+        {
+            return Err(preflight(origin));
+        }
         match asked.and_then(|asked| self.access.authorize(&asked)) {
             Ok(principal) => {
                 let caller = Caller {
                     role: principal.roles.to_string().into(),
+                    is_admin: principal.roles.contains(Role::Admin),
                     name: principal.name,
                     from: peer,
                 };
                 request.extensions_mut().insert(caller);
-                Ok(())
+                Ok(origin)
             }
-            Err(refusal) => Err(self.refuse(request, peer, &refusal)),
+            Err(refusal) => {
+                let mut refused = self.refuse(request, peer, &refusal);
+                if let Some(origin) = &origin {
+                    cors(&mut refused, origin);
+                }
+                Err(refused)
+            }
+        }
+    }
+
+    /// Keeps a row about refused logins that were only counted, where no later one told of them.
+    pub(crate) fn tell_left_out(&self) {
+        let left_out = std::mem::take(&mut self.budget.lock().left_out);
+        if left_out > 0 {
+            (self.audit)(AuditEntry {
+                actor: "unknown".into(),
+                role: "none".into(),
+                from: None,
+                action: "login",
+                target: String::new(),
+                result: "refused",
+                detail: format!("{left_out} more were refused"),
+            });
         }
     }
 
     fn refuse(&self, request: &Request<Body>, peer: SocketAddr, refusal: &Refusal) -> Response {
         self.meters.refused();
         let path = request.uri().path();
-        if refusal.kind.is_refused_login()
+        // Reading without a token is what every open dashboard tab does; changing something without one is worth a row.
+        let is_attempt = refusal.kind == RefusalKind::TokenMissing
+            && !matches!(*request.method(), Method::GET | Method::HEAD);
+        if (refusal.kind.is_refused_login() || is_attempt)
             && let Some(left_out) = self.budget.lock().spend()
         {
             let more = match left_out {
                 0 => String::new(),
                 count => format!(" ({count} more were refused before)"),
             };
+            let actor = refusal.name.clone();
             (self.audit)(AuditEntry {
-                actor: "unknown".into(),
+                actor: actor.unwrap_or_else(|| "unknown".into()),
                 role: "none".into(),
                 from: Some(peer),
                 action: "login",
@@ -118,7 +156,7 @@ impl Guard {
             });
         }
         let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::FORBIDDEN);
-        let mut response = if path.starts_with("/mcp") {
+        let mut response = if is_mcp(path) {
             let error = json!({ "code": JSONRPC_REFUSED, "message": refusal.reason });
             let body = json!({ "jsonrpc": "2.0", "id": null, "error": error });
             (status, Json(body)).into_response()
@@ -133,6 +171,45 @@ impl Guard {
         }
         response
     }
+}
+
+fn is_preflight(request: &Request<Body>) -> bool {
+    *request.method() == Method::OPTIONS
+        && request
+            .headers()
+            .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+/// What a browser asks before it sends what a plain form could not.
+fn preflight(origin: &HeaderValue) -> Response {
+    /// What clients of both surfaces send beside what browsers always may.
+    const HEADERS: &str =
+        "authorization, content-type, last-event-id, mcp-protocol-version, mcp-session-id";
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    let headers = response.headers_mut();
+    let fixed = [
+        (
+            header::ACCESS_CONTROL_ALLOW_METHODS,
+            "GET, POST, PUT, DELETE",
+        ),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, HEADERS),
+        // Ten minutes: a changed configuration is noticed soon enough.
+        (header::ACCESS_CONTROL_MAX_AGE, "600"),
+    ];
+    for (name, value) in fixed {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    cors(&mut response, origin);
+    response
+}
+
+/// Lets a page of an allowed origin read an answer.
+pub(crate) fn cors(response: &mut Response, origin: &HeaderValue) {
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+    let exposed = HeaderValue::from_static("mcp-session-id, retry-after");
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+    headers.append(header::VARY, HeaderValue::from_static("origin"));
 }
 
 impl Budget {
@@ -156,12 +233,11 @@ fn needed(method: &Method, path: &str) -> (Needed, Option<InstanceId>) {
     let needed = match path {
         "/api/health/liveness" | "/api/health/readiness" => Needed::Nothing,
         "/metrics" | "/api/metrics/prometheus" => Needed::Metrics,
-        _ if path == "/mcp" || path.starts_with("/mcp/") => Needed::Role(Role::Client),
+        _ if is_mcp(path) => Needed::Role(Role::Client),
         _ if *method == Method::GET || *method == Method::HEAD => Needed::Role(Role::Viewer),
         _ => Needed::Role(Role::Operator),
     };
-    let named = path.strip_prefix("/mcp/");
-    (needed, named.and_then(|id| InstanceId::parse(id).ok()))
+    (needed, router_proxy::instance_in(path))
 }
 
 #[cfg(test)]
@@ -192,6 +268,13 @@ mod tests {
         );
         check(Method::POST, "/mcp/demo", role(Role::Client), Some("demo"));
         check(Method::GET, "/mcp/42", role(Role::Client), Some("42"));
+        check(
+            Method::POST,
+            "/mcp/maze%401.0",
+            role(Role::Client),
+            Some("maze@1.0"),
+        );
+        check(Method::POST, "/mcp", role(Role::Client), None);
         check(Method::POST, "/mcp/../api", role(Role::Client), None);
         check(Method::GET, "/api/audit", role(Role::Viewer), None);
         check(

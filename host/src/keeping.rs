@@ -9,7 +9,7 @@ use std::{
 use parking_lot::Mutex;
 use router_admin::AuditEntry;
 use router_core::{InstanceId, action::CrashRecord, event::Exit};
-use router_store::{AuditRow, Store, StoreError};
+use router_store::{AuditRow, Store};
 use serde_json::{Value, json};
 
 use crate::clock::unix_ms;
@@ -85,23 +85,15 @@ impl Keeping {
             .map_or_else(Vec::new, |held| held.iter().cloned().collect())
     }
 
-    /// Forgets the evidence of an instance.
-    pub(crate) fn forget(self: &Arc<Self>, id: &InstanceId) {
+    /// The instance is no more: what is held in memory of it goes, what the database keeps stays.
+    pub(crate) fn let_go(&self, id: &InstanceId) {
         self.recent.lock().remove(id);
-        let (keeping, id) = (Arc::clone(self), id.clone());
-        // Bounded by the store's own deadlines; what it cannot delete now stays, and is said.
-        tokio::spawn(async move {
-            match keeping.store.delete_state(&id).await {
-                Ok(()) => {}
-                Err(StoreError::Disconnected { .. } | StoreError::Closed) => tracing::warn!(
-                    instance = %id,
-                    "crash evidence stays in the database: it is not connected"
-                ),
-                Err(error) => {
-                    tracing::warn!(instance = %id, error = %error, "crash evidence was not deleted");
-                }
-            }
-        });
+    }
+
+    /// Forgets the evidence of an instance. Reads that begin after it see none of it.
+    pub(crate) fn forget(&self, id: &InstanceId) {
+        self.recent.lock().remove(id);
+        self.store.clear_state(id);
     }
 }
 

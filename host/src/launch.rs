@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use parking_lot::RwLock;
 use router_admin::Definition;
 use router_config::Config;
-use router_core::{InstanceId, SlotKey};
+use router_core::{InstanceId, SlotKey, spec::Source};
 use router_supervisor::{LaunchSpec, OnRouterExit, Transport};
 
 use crate::driver::Waits;
@@ -56,6 +56,7 @@ impl Plan {
                 socket: definition.waits.socket,
                 request: definition.waits.request,
                 cache_ttl: definition.waits.cache_ttl,
+                slow: definition.slow,
             },
             launch: LaunchSpec {
                 command,
@@ -90,23 +91,24 @@ fn log_path(config: &Config, key: &SlotKey) -> String {
     path.display().to_string()
 }
 
-/// The plans of all instances. Written by whoever applies a configuration, before the core hears of it.
+/// The plans of all instances, each as one source defines it: two sources may define the same id, of which the core follows
+/// one. Written by whoever applies a configuration, before the core hears of it.
 #[derive(Debug, Default)]
-pub(crate) struct Plans(RwLock<HashMap<InstanceId, Arc<Plan>>>);
+pub(crate) struct Plans(RwLock<HashMap<(InstanceId, Source), Arc<Plan>>>);
 
 impl Plans {
-    /// The plan of an instance.
-    pub(crate) fn get(&self, instance: &InstanceId) -> Option<Arc<Plan>> {
-        self.0.read().get(instance).cloned()
+    /// The plan of an instance by the definition of that source.
+    pub(crate) fn get(&self, instance: &InstanceId, source: Source) -> Option<Arc<Plan>> {
+        self.0.read().get(&(instance.clone(), source)).cloned()
     }
 
     /// Puts a plan in place of the one before.
-    pub(crate) fn set(&self, instance: InstanceId, plan: Plan) {
-        self.0.write().insert(instance, Arc::new(plan));
+    pub(crate) fn set(&self, instance: InstanceId, source: Source, plan: Plan) {
+        self.0.write().insert((instance, source), Arc::new(plan));
     }
 
     /// Takes a plan away.
-    pub(crate) fn remove(&self, instance: &InstanceId) {
-        self.0.write().remove(instance);
+    pub(crate) fn remove(&self, instance: &InstanceId, source: Source) {
+        self.0.write().remove(&(instance.clone(), source));
     }
 }

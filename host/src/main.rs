@@ -1,12 +1,15 @@
 //! `godot-mcp-router`: one program for the daemon, the bundled instance, and the operator's commands.
 
 mod access;
+#[cfg(test)]
+mod agree;
 mod announce;
 mod apply;
 mod cli;
 mod clock;
 mod desk;
 mod driver;
+mod ended;
 mod engine;
 mod front;
 mod guard;

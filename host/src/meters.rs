@@ -60,11 +60,6 @@ impl Meters {
         self.metrics.count(Count::LateReplyDropped);
     }
 
-    /// Counts a loss of the database.
-    pub(crate) fn database_lost(&self) {
-        self.metrics.count_error(ErrorKind::Database);
-    }
-
     /// Counts a failure of a plugin.
     pub(crate) fn plugin_failed(&self) {
         self.metrics.count_error(ErrorKind::Plugin);
@@ -94,6 +89,7 @@ impl Meters {
             max: pool.max,
         });
         let kept = store.counters();
+        self.metrics.set_errors(ErrorKind::Database, kept.errors);
         self.metrics.set_spool(SpoolFigures {
             rows: kept.waiting,
             lost: kept.lost,

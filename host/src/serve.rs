@@ -41,11 +41,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     access,
     announce::Announcer,
-    apply::{self, Applier},
+    apply::{self, Applier, Defined},
     cli::{EXIT_UNAVAILABLE, eprint, refuse},
     clock::Clock,
-    desk::Desk,
+    desk::{self, Desk},
     driver::{Ask, Driver, DriverParts},
+    ended::EndedFile,
     engine,
     front::Front,
     guard::{Audit, Guard},
@@ -68,9 +69,8 @@ const ASKS_MAX: usize = 1024;
 /// Connections that the system may hold before they are accepted.
 const BACKLOG: u32 = 4096;
 
-/// The longest that a shutdown may take: the drain, the time for SIGTERM and the kill of the slowest instance with the default
-/// waits, twice.
-const SHUTDOWN_WITHIN: Duration = Duration::from_secs(60);
+/// How long the driver may take to hear of the shutdown: it answers between two events.
+const SHUTDOWN_HEARD_WITHIN: Duration = Duration::from_secs(5);
 
 /// Runs until a signal ends it.
 pub(crate) fn run(path: &Path) -> anyhow::Result<ExitCode> {
@@ -156,6 +156,7 @@ struct Opened {
     supervisor: Arc<Supervisor>,
     keeping: Arc<Keeping>,
     proxy: Arc<Proxy>,
+    ended: Arc<EndedFile>,
     desk: Arc<Desk>,
     asks: mpsc::Sender<Ask>,
     driver: tokio::task::JoinHandle<()>,
@@ -181,10 +182,12 @@ async fn serve(
     };
     let listener = listen(config.server.listen, &front)?;
     let opened = open(path, config, clock, front, (data_dir, listener)).await?;
-    opened.tell_where()?;
-    signals.until_end(&opened.desk).await;
+    let told = opened.tell_where();
+    if told.is_ok() {
+        signals.until_end(&opened.desk).await;
+    }
     opened.close(&mut signals).await;
-    Ok(ExitCode::SUCCESS)
+    told.map(|()| ExitCode::SUCCESS)
 }
 
 /// Opens every room. What fails here ends the start: nothing has been launched yet.
@@ -221,7 +224,7 @@ async fn open(
     let (engine, engine_events) =
         Engine::start(engine::options(&config, &store, &data_dir)).context("the plugin engine")?;
     let standing = Arc::new(StandingFile::open(data_dir.path())?);
-    rooms::recall(&standing, &store).await;
+    let has_recalled = rooms::recall(&standing, &store).await;
 
     let (events, driver_events) = mpsc::channel(EVENTS_MAX);
     let (asks, driver_asks) = mpsc::channel(ASKS_MAX);
@@ -246,10 +249,11 @@ async fn open(
         // Runs of this life come after all of those before: no life starts a slot four billion times.
         first_run: (data_dir.epoch() << 32) | 1,
     });
-    let driver = Driver::new(DriverParts {
+    applier.tell_policies();
+    let mut driver = Driver::new(DriverParts {
         clock,
         settings: applier.settings(&config),
-        first: first_events(&applier, &store),
+        first: first_events(&applier, has_recalled),
         supervisor: Arc::clone(&supervisor),
         supervisor_events: from_supervisor,
         events: driver_events,
@@ -266,7 +270,9 @@ async fn open(
         epoch: data_dir.epoch(),
         turned_ms: Arc::clone(&turned_ms),
     });
-    let proxy = Proxy::new(ProxyParts {
+    driver.take_in_first();
+    let ended = Arc::new(EndedFile::open(data_dir.path()).context("the list of ended sessions")?);
+    let proxy_parts = ProxyParts {
         table,
         seal: Arc::new(Seal(sealer)),
         observer: Arc::clone(&meters) as _,
@@ -274,7 +280,8 @@ async fn open(
         clock: Arc::new(move || clock.now()),
         epoch: format!("e{}", data_dir.epoch()),
         limits: proxy_limits(&config),
-    });
+    };
+    let proxy = Proxy::with_ended(proxy_parts, Arc::clone(&ended) as _);
     let capabilities = supervisor.capabilities();
     let desk = Arc::new(Desk {
         facts: RouterFacts {
@@ -299,17 +306,20 @@ async fn open(
     });
     let ends = CancellationToken::new();
     let front_ends = CancellationToken::new();
-    let watches = watches::start(&config, &desk, events, engine_events, &ends);
+    let told = (&*config, has_recalled);
+    let guard = Arc::new(Guard::new(access, audit, Arc::clone(&desk.meters)));
+    let watches = watches::start(told, &desk, &guard, (events, engine_events), &ends);
     let driver = tokio::spawn(driver.run());
     let housekeeping = front.spawn(Arc::clone(&proxy).run());
     let served = Front {
-        guard: Arc::new(Guard::new(access, audit, Arc::clone(&desk.meters))),
+        guard,
         proxy: Arc::clone(&proxy),
         rest: router_admin::router(Arc::clone(&desk)),
         rooms: Handle::current(),
         connections: Arc::new(AtomicUsize::new(0)),
         connections_max: config.server.max_connections,
         head_timeout: config.server.head_timeout,
+        body_timeout: config.server.body_timeout,
     };
     let serving = front.spawn(served.serve(listener, front_ends.clone()));
     Ok(Opened {
@@ -321,6 +331,7 @@ async fn open(
         supervisor,
         keeping,
         proxy,
+        ended,
         desk,
         asks,
         driver,
@@ -334,14 +345,12 @@ async fn open(
 }
 
 /// What the core is told before anything else.
-fn first_events(applier: &Applier, store: &Store) -> Vec<Event> {
-    let config = applier.config();
-    let stopped = applier.standing.get().stopped;
-    let marks = (&*applier.plans, &stopped);
-    let ours = apply::define(&config, Source::Config, &config.instance, marks);
-    let registered = apply::registered(&config, &applier.standing);
-    let theirs = apply::define(&config, Source::Api, &registered, marks);
-    let is_connected = store.state().borrow().is_connected();
+fn first_events(applier: &Applier, has_recalled: bool) -> Vec<Event> {
+    let (config, standing) = (applier.config(), applier.standing.get());
+    let ours = Defined::in_file(&config, &standing).planned(&applier.plans);
+    let registered = Defined::registered(&config, &standing);
+    registered.log_left_out();
+    let theirs = registered.planned(&applier.plans);
     vec![
         Event::SpecsApplied {
             source: Source::Config,
@@ -351,7 +360,7 @@ fn first_events(applier: &Applier, store: &Store) -> Vec<Event> {
             source: Source::Api,
             specs: theirs,
         },
-        Event::Database(is_connected),
+        Event::Database(has_recalled),
     ]
 }
 
@@ -406,11 +415,9 @@ impl Opened {
     async fn close(self, signals: &mut Signals) {
         tracing::info!("router stopping");
         self.note("router.stop", "");
-        // A full queue means a busy driver, which reads it; a closed one means that it has ended.
-        let _ = self.asks.send(Ask::Shutdown).await;
         let mut driver = self.driver;
         let stopped = tokio::select! {
-            stopped = tokio::time::timeout(SHUTDOWN_WITHIN, &mut driver) => stopped.is_ok(),
+            stopped = stopped(&self.asks, &mut driver) => stopped,
             () = signals.insisted() => false,
         };
         if !stopped {
@@ -418,9 +425,11 @@ impl Opened {
             driver.abort();
         }
         self.proxy.close_streams();
+        self.desk.announcer.close_streams();
         self.front_ends.cancel();
         // Bounded by the front itself.
         let _ = self.serving.await;
+        self.ended.close();
         self.housekeeping.abort();
         self.ends.cancel();
         self.watches.close();
@@ -430,6 +439,14 @@ impl Opened {
         self.store.close().await;
         tracing::info!("router stopped");
     }
+}
+
+/// Whether the fleet stopped within what its definitions allow it.
+async fn stopped(asks: &mpsc::Sender<Ask>, driver: &mut tokio::task::JoinHandle<()>) -> bool {
+    // An error means that the driver has ended, or is stuck: then it is not waited for any longer either.
+    let within = desk::ask(asks, SHUTDOWN_HEARD_WITHIN, Ask::Shutdown).await;
+    let within = within.unwrap_or(SHUTDOWN_HEARD_WITHIN);
+    tokio::time::timeout(within, driver).await.is_ok()
 }
 
 /// The signals that a daemon listens to.
@@ -471,7 +488,7 @@ impl Signals {
 
 async fn reload(desk: &Desk) {
     let (result, detail) = match desk.reload_config().await {
-        Ok(_) => ("ok", String::new()),
+        Ok(report) => ("ok", report.to_string()),
         Err(error) => {
             tracing::error!(error = %error, "the changed configuration was refused");
             ("refused", error.to_string())

@@ -6,9 +6,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io::{self, Write as _},
-    path::PathBuf,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
 };
 
 use parking_lot::Mutex;
@@ -59,7 +60,7 @@ pub(crate) enum StandingError {
 
 impl StandingFile {
     /// Reads the file of a data directory; one that is not there holds nothing.
-    pub(crate) fn open(data_dir: &std::path::Path) -> Result<Self, StandingError> {
+    pub(crate) fn open(data_dir: &Path) -> Result<Self, StandingError> {
         let path = data_dir.join(FILE);
         let read = fs::read(&path).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
         let held = match read {
@@ -94,11 +95,24 @@ impl StandingFile {
     fn write(&self, standing: &Standing) -> Result<(), StandingError> {
         let fresh = self.path.with_extension("new");
         let write = || {
-            let mut file = File::create(&fresh)?;
+            // Definitions may hold secrets in their environment: for the owner only, whatever was there before.
+            match fs::remove_file(&fresh) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let mut options = OpenOptions::new();
+            let mut file = options
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&fresh)?;
             serde_json::to_writer_pretty(&mut file, standing)?;
             file.write_all(b"\n")?;
             file.sync_all()?;
-            fs::rename(&fresh, &self.path)
+            fs::rename(&fresh, &self.path)?;
+            // The new name is safe only once its directory is.
+            let dir = self.path.parent().filter(|dir| !dir.as_os_str().is_empty());
+            File::open(dir.unwrap_or(Path::new(".")))?.sync_all()
         };
         write().map_err(|error| StandingError::Write {
             path: self.path.clone(),
@@ -109,6 +123,8 @@ impl StandingFile {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use serde_json::json;
 
     use super::{StandingError, StandingFile};
@@ -125,6 +141,10 @@ mod tests {
         let again = StandingFile::open(dir.path()).unwrap();
         assert_eq!(again.get(), file.get());
         assert!(again.get().stopped.contains("demo"));
+        let mode = std::fs::metadata(dir.path().join(super::FILE))
+            .unwrap()
+            .permissions();
+        assert_eq!(mode.mode() & 0o777, 0o600);
     }
 
     #[test]

@@ -19,11 +19,22 @@ const LIMIT_MAX: u32 = 1_000;
 pub(crate) fn audited<O: Operations, T>(
     operations: &O,
     caller: &Caller,
-    (action, target): (&'static str, &str),
+    about: (&'static str, &str),
     result: Result<T, OperationError>,
 ) -> Result<T, Problem> {
+    audited_with(operations, caller, about, result, |_| String::new())
+}
+
+/// The same, with words about what was done.
+pub(crate) fn audited_with<O: Operations, T>(
+    operations: &O,
+    caller: &Caller,
+    (action, target): (&'static str, &str),
+    result: Result<T, OperationError>,
+    done: impl FnOnce(&T) -> String,
+) -> Result<T, Problem> {
     let (word, detail) = match &result {
-        Ok(_) => ("ok", String::new()),
+        Ok(value) => ("ok", done(value)),
         Err(error @ (OperationError::Failed(_) | OperationError::UnderWay(_))) => {
             ("failed", error.to_string())
         }

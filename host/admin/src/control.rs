@@ -11,8 +11,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::{
-    Operations, Problem,
-    audit::{Calling, audited},
+    Operations, Problem, ReloadReport,
+    audit::{Calling, audited, audited_with},
 };
 
 /// `POST /api/config/reload`: what changed, what applies now, and what takes a restart.
@@ -21,7 +21,14 @@ pub(crate) async fn reload<O: Operations>(
     Extension(caller): Calling,
 ) -> Result<Response, Problem> {
     let result = operations.reload_config().await;
-    let report = audited(&*operations, &caller, ("config.reload", ""), result)?;
+    let about = ("config.reload", "");
+    let report = audited_with(
+        &*operations,
+        &caller,
+        about,
+        result,
+        ReloadReport::to_string,
+    )?;
     Ok(Json(report).into_response())
 }
 

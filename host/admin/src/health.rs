@@ -11,7 +11,7 @@ use axum::{
 use router_core::view::Readiness;
 use serde_json::json;
 
-use crate::{Operations, Problem, render, router::timestamp};
+use crate::{Operations, Problem, RouterFacts, render, router::timestamp};
 
 /// `GET /api/health/liveness`: whether a restart would help. It looks at nothing but the driver's loop.
 pub(crate) async fn liveness<O: Operations>(State(operations): State<Arc<O>>) -> Response {
@@ -32,8 +32,10 @@ pub(crate) async fn readiness<O: Operations>(
     State(operations): State<Arc<O>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let view = operations.view().await?;
     let facts = operations.facts();
+    let Ok(view) = operations.view().await else {
+        return Ok(unanswered(facts));
+    };
     let readiness = &view.readiness;
     let status = if readiness.status == Readiness::Down {
         StatusCode::SERVICE_UNAVAILABLE
@@ -58,7 +60,7 @@ pub(crate) async fn readiness<O: Operations>(
         "routerId": facts.router_id,
         "database": render::database(readiness),
         "reasons": readiness.reasons,
-        "checks": render::checks(readiness),
+        "checks": render::checks(readiness, facts),
     });
     let mut response = (status, Json(body)).into_response();
     if wants_draft {
@@ -68,6 +70,21 @@ pub(crate) async fn readiness<O: Operations>(
         );
     }
     Ok(response)
+}
+
+/// The driver's loop has ended, or does not turn: nothing is known, and nothing can be served for long.
+fn unanswered(facts: &RouterFacts) -> Response {
+    let body = json!({
+        "status": "down",
+        "timestamp": timestamp(),
+        "uptime": facts.started.elapsed().as_secs(),
+        "version": facts.version,
+        "routerId": facts.router_id,
+        "database": null,
+        "reasons": ["the router's own loop does not answer"],
+        "checks": {},
+    });
+    (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
 }
 
 /// `GET /api/health/mcp`.

@@ -6,9 +6,9 @@ use axum::{
     Extension, Json,
     extract::{
         Query, State,
-        rejection::{JsonRejection, QueryRejection},
+        rejection::{QueryRejection, StringRejection},
     },
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use router_core::{InstanceId, event::Verb, view::FleetView};
@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    Operations, Problem,
+    Caller, OperationError, Operations, Problem,
     audit::{Calling, audited},
     problem::Path,
     render,
@@ -89,13 +89,20 @@ pub(crate) async fn show<O: Operations>(
 pub(crate) async fn register<O: Operations>(
     State(operations): State<Arc<O>>,
     Extension(caller): Calling,
-    body: Result<Json<Value>, JsonRejection>,
+    headers: HeaderMap,
+    body: Result<String, StringRejection>,
 ) -> Result<Response, Problem> {
-    let Json(definition) = body?;
+    let text = json_text(&headers, body)?;
+    // Only to see what it is about: whoever registers it reads the text itself, which may hold what a value cannot.
+    let definition: Value = serde_json::from_str(&text)
+        .map_err(|error| Problem::bad_request(format!("the body is not JSON: {error}")))?;
     let named = definition["id"]
         .as_str()
         .map_or_else(|| definition["id"].to_string(), str::to_owned);
-    let result = operations.register(definition).await;
+    let result = match may_register(&caller, &definition) {
+        Ok(()) => operations.register(text).await,
+        Err(refused) => Err(refused),
+    };
     let id = audited(
         &*operations,
         &caller,
@@ -109,6 +116,33 @@ pub(crate) async fn register<O: Operations>(
         response.headers_mut().insert(header::LOCATION, location);
     }
     Ok(response)
+}
+
+fn json_text(
+    headers: &HeaderMap,
+    body: Result<String, StringRejection>,
+) -> Result<String, Problem> {
+    let kind = headers.get(header::CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or("");
+    let media = kind.split(';').next().unwrap_or("").trim();
+    if !media.eq_ignore_ascii_case("application/json") {
+        let detail = "Content-Type must be application/json";
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
+    }
+    body.map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))
+}
+
+/// A template says what runs. An environment could make it run anything else (`LD_PRELOAD`, `NODE_OPTIONS`, …), as the
+/// router's own user: that takes more than the right to operate, which everybody on this machine has by default.
+fn may_register(caller: &Caller, definition: &Value) -> Result<(), OperationError> {
+    let env = definition["env"].as_object();
+    if caller.is_admin || env.is_none_or(serde_json::Map::is_empty) {
+        return Ok(());
+    }
+    Err(OperationError::Forbidden(
+        "env in a definition takes the role admin; write it into the template, or use an admin's token"
+            .to_owned(),
+    ))
 }
 
 /// `DELETE /api/instances/{versionId}`: 204; 409 where it is defined elsewhere.
@@ -214,7 +248,7 @@ pub(crate) async fn crashes<O: Operations>(
 /// Does something to an instance, keeps a row about it, and shows the instance as it is then.
 async fn act<O: Operations>(
     operations: &O,
-    caller: &crate::Caller,
+    caller: &Caller,
     id: InstanceId,
     (verb, action): (Verb, &'static str),
 ) -> Result<Response, Problem> {
@@ -237,7 +271,7 @@ fn full<O: Operations>(
     let one = known(view, id)?;
     let mut body = render::instance(one, operations.figures(Some(id)));
     body["slots"] = one.slots.iter().map(render::slot).collect();
-    body["definition"] = json!(operations.definition(id));
+    body["definition"] = json!(operations.definition(id, one.source));
     Ok(body)
 }
 

@@ -20,4 +20,4 @@ pub use operations::{
     Result, RouterFacts, StateChange,
 };
 pub use problem::Problem;
-pub use router::router;
+pub use router::{BODY_BYTES_MAX, router};

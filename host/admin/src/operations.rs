@@ -1,11 +1,12 @@
 //! What the app must be able to do for an operator: the one seam between this room and the rest of the router.
 
-use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use router_core::{
     InstanceId,
     action::{Done, Transition},
     event::Verb,
+    spec::Source,
     view::FleetView,
 };
 use serde::Serialize;
@@ -29,8 +30,8 @@ pub trait Operations: Send + Sync + 'static {
     /// Figures over the last 5 minutes: of one instance, or of the fleet where none is named.
     fn figures(&self, instance: Option<&InstanceId>) -> Figures;
 
-    /// How an instance is launched, and where its files are.
-    fn definition(&self, instance: &InstanceId) -> Option<Definition>;
+    /// How an instance is launched by the definition of that source, and where its files are.
+    fn definition(&self, instance: &InstanceId, source: Source) -> Option<Definition>;
 
     /// Does something to an instance. Answers when it is done.
     fn command(
@@ -39,8 +40,8 @@ pub trait Operations: Send + Sync + 'static {
         verb: Verb,
     ) -> impl Future<Output = Result<Done>> + Send;
 
-    /// Registers an instance from its JSON definition, and tells its id.
-    fn register(&self, definition: Value) -> impl Future<Output = Result<InstanceId>> + Send;
+    /// Registers an instance from its definition, the text of a JSON object, and tells its id.
+    fn register(&self, definition: String) -> impl Future<Output = Result<InstanceId>> + Send;
 
     /// Removes an instance that was registered.
     fn unregister(&self, instance: InstanceId) -> impl Future<Output = Result<()>> + Send;
@@ -156,6 +157,8 @@ pub struct Caller {
     pub name: Arc<str>,
     /// What it may do, in one word.
     pub role: Arc<str>,
+    /// Whether it may do what is more than operating: say what runs with which environment.
+    pub is_admin: bool,
     /// From where.
     pub from: SocketAddr,
 }
@@ -208,6 +211,31 @@ pub struct ReloadReport {
     pub applied: Vec<String>,
     /// Settings that differ but take a restart of the router to apply.
     pub needs_restart: Vec<String>,
+    /// Plugins whose new configuration, grants or limits were refused, each with the reason; what served before serves on.
+    pub refused_plugins: BTreeMap<String, String>,
+}
+
+/// In words, for the audit.
+impl fmt::Display for ReloadReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let refused: Vec<String> = self.refused_plugins.keys().cloned().collect();
+        let parts = [
+            ("added", &self.added),
+            ("removed", &self.removed),
+            ("changed", &self.changed),
+            ("applied", &self.applied),
+            ("needs a restart", &self.needs_restart),
+            ("refused plugins", &refused),
+        ];
+        let said = parts.iter().filter(|(_, names)| !names.is_empty());
+        let said: Vec<String> = said
+            .map(|(what, names)| format!("{what}: {}", names.join(", ")))
+            .collect();
+        if said.is_empty() {
+            return f.write_str("nothing changed");
+        }
+        f.write_str(&said.join("; "))
+    }
 }
 
 /// Why an operation was not done.
@@ -222,6 +250,9 @@ pub enum OperationError {
     /// What was sent is not acceptable; every fault is listed.
     #[error("{}", .0.join("; "))]
     Invalid(Vec<String>),
+    /// This caller may not.
+    #[error("{0}")]
+    Forbidden(String),
     /// It cannot be done now.
     #[error("{reason}")]
     Unavailable {

@@ -85,6 +85,7 @@ impl From<OperationError> for Problem {
         let detail = error.to_string();
         match error {
             OperationError::NotFound(_) => Self::not_found(detail),
+            OperationError::Forbidden(_) => Self::new(StatusCode::FORBIDDEN, detail),
             OperationError::Conflict(_) => Self::new(StatusCode::CONFLICT, detail),
             OperationError::Invalid(faults) => {
                 let status = StatusCode::UNPROCESSABLE_ENTITY;

@@ -3,7 +3,7 @@
 use router_core::view::{FleetView, InstanceView, ReadinessView, SlotView, Summary};
 use serde_json::{Value, json};
 
-use crate::{Figures, Operations};
+use crate::{Figures, Operations, RouterFacts};
 
 /// `id` in JSON: a number where it is all digits, so that `select(.id==42)` works.
 fn id(view: &InstanceView) -> Value {
@@ -107,7 +107,7 @@ pub(crate) fn fleet<O: Operations>(operations: &O, view: &FleetView) -> Value {
 }
 
 /// What readiness was judged by.
-pub(crate) fn checks(view: &ReadinessView) -> Value {
+pub(crate) fn checks(view: &ReadinessView, facts: &RouterFacts) -> Value {
     let word = |good: bool| if good { "healthy" } else { "degraded" };
     let percent = (view.disk_share * 100.0).round();
     json!({
@@ -126,6 +126,10 @@ pub(crate) fn checks(view: &ReadinessView) -> Value {
         },
         "disk": {
             "usedPercent": percent,
+        },
+        "processes": {
+            "kill": facts.kill_method,
+            "limit": facts.limit_method,
         },
     })
 }

@@ -13,7 +13,7 @@ use axum::{
 use crate::{Operations, Problem, audit, control, events, health, instances, plugins};
 
 /// Longest body on `/api`: the definition of an instance with a long environment.
-const BODY_BYTES_MAX: usize = 256 * 1024;
+pub const BODY_BYTES_MAX: usize = 256 * 1024;
 
 /// Every route of this room. Each request must carry a [`crate::Caller`] in its extensions.
 pub fn router<O: Operations>(operations: Arc<O>) -> Router {

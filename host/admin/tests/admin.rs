@@ -115,7 +115,7 @@ impl Operations for World {
         self.figures
     }
 
-    fn definition(&self, _: &InstanceId) -> Option<Definition> {
+    fn definition(&self, _: &InstanceId, _: Source) -> Option<Definition> {
         None
     }
 
@@ -139,7 +139,8 @@ impl Operations for World {
         }
     }
 
-    async fn register(&self, definition: Value) -> Result<InstanceId> {
+    async fn register(&self, definition: String) -> Result<InstanceId> {
+        let definition: Value = serde_json::from_str(&definition).unwrap_or_default();
         let id = definition["id"].as_str().unwrap_or_default();
         let id = InstanceId::parse(id).map_err(|error| {
             OperationError::Invalid(vec![error.to_string(), "no template".to_owned()])
@@ -232,6 +233,7 @@ async fn ask(world: &Arc<World>, method: &str, path: &str, body: &str) -> Answer
     request.extensions_mut().insert(Caller {
         name: "alice".into(),
         role: "operator".into(),
+        is_admin: false,
         from: "127.0.0.1:9".parse().unwrap(),
     });
     let response = routes.oneshot(request).await.unwrap();

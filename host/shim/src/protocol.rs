@@ -75,8 +75,6 @@ pub enum ToShim {
     Kill,
     /// Keep the passed blob in place of the one before.
     Blob,
-    /// Forget the blob.
-    ClearBlob,
     /// The router has closed its descriptors and holds the slot no longer.
     Release,
     /// The exit report has arrived: the shim may forget it and exit.

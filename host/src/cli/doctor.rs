@@ -4,7 +4,7 @@
 use std::{path::Path, process::ExitCode, time::Duration};
 
 use router_config::Config;
-use router_store::{Store, StoreOptions};
+use router_store::Schema;
 use router_supervisor::{Supervisor, SupervisorConfig};
 use tokio::sync::mpsc;
 
@@ -45,7 +45,7 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<ExitCode> {
         ));
     }
     findings.extend(runtime.block_on(processes(&config)));
-    findings.push(("database", runtime.block_on(database(&config))));
+    findings.extend(runtime.block_on(database(&config)));
     findings.push(("open files", open_files()));
     findings.extend(disks(&config));
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -108,44 +108,41 @@ async fn processes(config: &Config) -> Vec<(&'static str, Finding)> {
     ]
 }
 
-async fn database(config: &Config) -> Finding {
+async fn database(config: &Config) -> Vec<(&'static str, Finding)> {
     let storage = &config.storage;
-    let scratch = std::env::temp_dir().join(format!("godot-mcp-doctor-{}", std::process::id()));
-    let options = StoreOptions {
-        password: storage
-            .password
-            .as_ref()
-            .map(|secret| router_store::Secret::new(secret.expose())),
-        ..StoreOptions::new(storage.url.secret().expose(), &scratch, "doctor")
-    };
-    let opened = async {
-        let store = Store::open(options)
-            .await
-            .map_err(|error| crate::driver::chain(&error))?;
-        let mut state = store.state();
-        let connected = state.wait_for(router_store::DatabaseState::is_connected);
-        let connected = tokio::time::timeout(DATABASE_WITHIN, connected)
-            .await
-            .is_ok();
-        let seen = store.state().borrow().clone();
-        store.close().await;
-        match (connected, seen) {
-            (true, _) => Ok(format!("{} answers", storage.url)),
-            (
-                false,
-                router_store::DatabaseState::Disconnected { reason, .. }
-                | router_store::DatabaseState::Unusable { reason, .. },
-            ) => Err(reason),
-            (false, _) => Err(format!("{} does not answer", storage.url)),
+    let secret = |secret: &router_config::Secret| router_store::Secret::new(secret.expose());
+    let table = storage.versions_table.to_string();
+    let (url, password) = (
+        secret(storage.url.secret()),
+        storage.password.as_ref().map(secret),
+    );
+    let looked = router_store::look(&url, password.as_ref(), Some(&table), DATABASE_WITHIN).await;
+    let look = match looked {
+        Ok(look) => look,
+        Err(error) => {
+            let reason = crate::driver::chain(&error);
+            let text = format!("{reason} (the router would serve, degraded)");
+            return vec![("database", Finding::Note(text))];
         }
     };
-    let result = opened.await;
-    // A directory of our own, made above.
-    let _ = std::fs::remove_dir_all(&scratch);
-    match result {
-        Ok(text) => Finding::Good(text),
-        Err(reason) => Finding::Note(format!("{reason} (the router would serve, degraded)")),
-    }
+    let name = look.database;
+    let schema = match look.schema {
+        Schema::Usable { version } => {
+            Finding::Good(format!("{name} answers, its tables have version {version}"))
+        }
+        Schema::WillBeMade => Finding::Good(format!("{name} will be made")),
+        Schema::WillBeMigrated { version } => Finding::Note(format!(
+            "{name} has tables of version {version}, which the router will bring up to date"
+        )),
+        Schema::Unusable(error) => Finding::Bad(crate::driver::chain(&error)),
+    };
+    let versions = look.versions.map(|table| {
+        let text = format!("{table} will hear how its instances are");
+        ("versions", Finding::Good(text))
+    });
+    std::iter::once(("database", schema))
+        .chain(versions)
+        .collect()
 }
 
 fn open_files() -> Finding {

@@ -1,15 +1,14 @@
 //! Taking over what an earlier life of the router had started. Each survivor is connected again before the core hears of it,
 //! so that its first request finds a connection that is in step.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use router_core::{
     Run, SlotKey,
     event::{Adopted, Event},
 };
-use router_supervisor::{Adoption, InstanceIo};
+use router_supervisor::{Adoption, InstanceIo, SupervisorEvent};
 use router_upstream::{Upstream, UpstreamConfig, UpstreamEvents};
-use tokio_util::sync::CancellationToken;
 
 use super::{
     Driver,
@@ -18,28 +17,57 @@ use super::{
 };
 use crate::clock::unix_ms;
 
+/// Events of one survivor that may be held back while it is being connected again: the loss of its shim, its end, and one
+/// to spare. Samples of its memory are not among them.
+const HELD_BACK_MAX: usize = 3;
+
 /// Survivors that are being connected again.
 #[derive(Debug, Default)]
 pub(super) struct Adopting {
-    pending: usize,
+    /// Each with what was reported of it meanwhile, which the core would not understand yet.
+    pending: HashMap<SlotKey, Vec<SupervisorEvent>>,
     all_found: bool,
+    finished: bool,
+}
+
+impl Adopting {
+    /// Whether an earlier life's runs are still being looked for.
+    pub(super) fn is_under_way(&self) -> bool {
+        !self.finished
+    }
+
+    /// Keeps an event of a survivor that the core does not know yet; gives back any other.
+    pub(super) fn hold_back(&mut self, event: SupervisorEvent) -> Option<SupervisorEvent> {
+        let (SupervisorEvent::Exited { key, .. } | SupervisorEvent::ShimLost { key, .. }) = &event
+        else {
+            return Some(event);
+        };
+        match self.pending.get_mut(key) {
+            Some(held) if held.len() < HELD_BACK_MAX => held.push(event),
+            Some(_) => {
+                tracing::error!(instance = %key.instance, "more ends than runs were reported");
+            }
+            None => return Some(event),
+        }
+        None
+    }
 }
 
 /// A survivor, connected again or not.
 pub(super) struct Resumed {
     adopted: Adopted,
-    upstream: Option<Arc<Upstream>>,
-    gone: CancellationToken,
-    kept: Kept,
+    live: Live,
     fault: Option<String>,
 }
 
 impl Driver {
     /// A survivor was found.
-    pub(super) fn found(&mut self, key: SlotKey, run: Run, adoption: Adoption) {
+    pub(super) fn found(&mut self, key: &SlotKey, run: Run, adoption: Adoption) {
         let kept = adoption.blob.as_deref().and_then(Kept::from_bytes);
         let kept = kept.unwrap_or_else(Kept::started);
-        let handshake = kept.handshake();
+        // The MCP session of a `socket` instance is its connection's, and ended with it: it is greeted again.
+        let is_new_session = matches!(adoption.io, Some(InstanceIo::Socket(_)));
+        let handshake = kept.handshake().filter(|_| !is_new_session);
         let since = kept.ready_at_unix_ms.unwrap_or(adoption.started_at_ms);
         let adopted = Adopted {
             key: key.clone(),
@@ -51,22 +79,21 @@ impl Driver {
             age_ms: unix_ms().saturating_sub(since),
             wanted: kept.wanted && adoption.io.is_some(),
         };
+        let wait = self.waits(&key.instance);
         let mut resumed = Resumed {
             adopted,
-            upstream: None,
-            gone: CancellationToken::new(),
-            kept,
+            live: Live::new(run, kept, wait, 0),
             fault: None,
         };
         let Some(io) = adoption.io else {
             return self.resumed(resumed);
         };
-        self.adopting.pending += 1;
-        let plan = self.parts.plans.get(&key.instance);
-        let wait = plan.map_or(Waits::DEFAULT, |plan| plan.waits);
-        let config = self.upstream_config(&key, run, wait);
-        let (inner, hears) = (self.inner.clone(), self.hears(&key, run));
-        let front = self.parts.front.clone();
+        self.adopting.pending.insert(key.clone(), Vec::new());
+        let config = self.upstream_config(key, run, wait);
+        let inner = self.inner.clone();
+        let wiring = resumed.live.wiring(key, inner.clone());
+        let hears = self.hears(&wiring);
+        let (front, tasks) = (self.parts.front.clone(), self.tasks.clone());
         let task = async move {
             match open(config, io, wait, hears).await {
                 Ok((upstream, connection)) => {
@@ -74,13 +101,13 @@ impl Driver {
                     if let Some(handshake) = handshake {
                         upstream.adopt(handshake);
                     }
-                    let gone = resumed.gone.clone();
-                    front.spawn(tell_end((key, run), connection, gone, inner.clone()));
-                    if is_known {
-                        let resynced = upstream.resync(wait.socket).await;
-                        resumed.fault = resynced.err().map(|error| chain(&error));
+                    tasks.spawn_on(tell_end(wiring, connection), &front);
+                    if is_known && let Err(error) = upstream.resync(wait.socket).await {
+                        // An instance that is busy for longer lives all the same: its pings decide, as they do of any other.
+                        let is_lost = upstream.closed().is_some();
+                        resumed.fault = is_lost.then(|| chain(&error));
                     }
-                    resumed.upstream = Some(upstream);
+                    resumed.live.upstream = Some(upstream);
                 }
                 Err(error) => resumed.fault = Some(chain(&error)),
             }
@@ -91,33 +118,41 @@ impl Driver {
 
     /// A survivor whose connection was awaited.
     pub(super) fn awaited(&mut self, resumed: Resumed) {
-        self.adopting.pending = self.adopting.pending.saturating_sub(1);
+        let held_back = self.adopting.pending.remove(&resumed.adopted.key);
         self.resumed(resumed);
+        for event in held_back.unwrap_or_default() {
+            self.supervised(event);
+        }
         self.maybe_adopted_all();
     }
 
     fn resumed(&mut self, resumed: Resumed) {
         let Resumed {
             adopted,
-            upstream,
-            gone,
-            kept,
+            live,
             fault,
         } = resumed;
         let (key, run) = (adopted.key.clone(), adopted.run);
         let (is_running, is_ready) = (adopted.wanted, adopted.tools.is_some());
-        let plan = self.parts.plans.get(&key.instance);
-        let wait = plan.map_or(Waits::DEFAULT, |plan| plan.waits);
-        let live = Live::adopted(run, (upstream.clone(), gone), kept, wait);
+        let wait = self.waits(&key.instance);
+        let upstream = live.upstream.clone();
         self.live.insert(key.clone(), live);
         self.step(Event::Adopted(Box::new(adopted)));
-        match (fault, upstream) {
+        let Some(upstream) = upstream else {
+            if let Some(error) = fault {
+                self.step(Event::UpstreamLost { key, run, error });
+            }
+            return;
+        };
+        match (fault, upstream.closed()) {
             (Some(error), _) => self.step(Event::UpstreamLost { key, run, error }),
+            // It ended between its answer and now, when nobody knew the run yet.
+            (None, Some(closed)) => self.ended(key, run, &closed),
             // The router before died before it had the answer to its handshake: the wait starts over.
-            (None, Some(upstream)) if is_running && !is_ready => {
+            (None, None) if is_running && !is_ready => {
                 self.greet(key, run, upstream, wait.socket, wait.socket * 2);
             }
-            _ => {}
+            (None, None) => {}
         }
     }
 
@@ -128,8 +163,9 @@ impl Driver {
     }
 
     fn maybe_adopted_all(&mut self) {
-        if self.adopting.all_found && self.adopting.pending == 0 {
+        if self.adopting.all_found && self.adopting.pending.is_empty() {
             self.adopting.all_found = false;
+            self.adopting.finished = true;
             self.step(Event::AdoptionFinished);
         }
     }

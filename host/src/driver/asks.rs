@@ -1,6 +1,6 @@
 //! What other rooms ask of the driver, and its answers.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use router_core::{
     InstanceId,
@@ -21,6 +21,9 @@ pub(crate) type CommandResult = Result<Done, CommandError>;
 /// Commands that may wait at once; past it a command is refused as the core refuses too many for one instance.
 const COMMANDS_MAX: usize = 1024;
 
+/// The kill of what does not end by itself, and the way of all reports.
+const KILL_WITHIN: Duration = Duration::from_secs(20);
+
 /// A question or an order. Each is answered, unless the driver ends first.
 pub(crate) enum Ask {
     /// The fleet as it is.
@@ -31,17 +34,22 @@ pub(crate) enum Ask {
         verb: Verb,
         reply: oneshot::Sender<CommandResult>,
     },
-    /// The configuration is new: settings, and all instances of one source.
+    /// The configuration is new: settings, all instances of the file, and all that were registered.
     Apply {
         settings: Box<Settings>,
-        specs: Vec<InstanceSpec>,
+        file: Vec<InstanceSpec>,
+        registered: Vec<InstanceSpec>,
         done: oneshot::Sender<()>,
     },
-    /// All instances of a source, as they were kept.
+    /// All registered instances, as they were kept.
     Restore {
-        source: Source,
-        specs: Vec<InstanceSpec>,
+        registered: Vec<InstanceSpec>,
         done: oneshot::Sender<()>,
+    },
+    /// Which source an id belongs to, unless it is free, and how many instances there are.
+    Holder {
+        instance: InstanceId,
+        reply: oneshot::Sender<(Option<Source>, usize)>,
     },
     /// One instance more.
     Add {
@@ -53,8 +61,8 @@ pub(crate) enum Ask {
         instance: InstanceId,
         done: oneshot::Sender<()>,
     },
-    /// The router is to end.
-    Shutdown,
+    /// The router is to end. Tells how long that may take at most.
+    Shutdown(oneshot::Sender<Duration>),
 }
 
 impl Driver {
@@ -69,23 +77,24 @@ impl Driver {
             } => self.command(instance, verb, reply),
             Ask::Apply {
                 settings,
-                specs,
+                file,
+                registered,
                 done,
             } => {
                 self.step(Event::SettingsApplied(settings));
-                let source = Source::Config;
-                self.step(Event::SpecsApplied { source, specs });
-                self.tell_instances();
+                self.apply(file, registered);
                 let _ = done.send(());
             }
-            Ask::Restore {
-                source,
-                specs,
-                done,
-            } => {
+            Ask::Restore { registered, done } => {
+                let source = Source::Api;
+                let specs = registered;
                 self.step(Event::SpecsApplied { source, specs });
-                self.tell_instances();
+                self.applied();
                 let _ = done.send(());
+            }
+            Ask::Holder { instance, reply } => {
+                let source = self.fleet.spec(&instance).map(|spec| spec.source);
+                let _ = reply.send((source, self.fleet.specs().count()));
             }
             Ask::Add { spec, done } => {
                 self.step(Event::SpecAdded(spec));
@@ -96,8 +105,42 @@ impl Driver {
                 self.step(Event::SpecRemoved(instance));
                 let _ = done.send(());
             }
-            Ask::Shutdown => self.step(Event::Shutdown),
+            Ask::Shutdown(reply) => {
+                let _ = reply.send(self.shutdown_within());
+                self.step(Event::Shutdown);
+            }
         }
+    }
+
+    /// Applies what two sources define. An id that goes from one to the other is given up before it is taken over.
+    fn apply(&mut self, file: Vec<InstanceSpec>, registered: Vec<InstanceSpec>) {
+        let is_held_by_file = |spec: &InstanceSpec| {
+            let held = self.fleet.spec(&spec.id);
+            held.is_some_and(|held| held.source == Source::Config)
+        };
+        let stay = registered.iter().filter(|spec| !is_held_by_file(spec));
+        let stay = stay.cloned().collect();
+        for (source, specs) in [
+            (Source::Api, stay),
+            (Source::Config, file),
+            (Source::Api, registered),
+        ] {
+            self.step(Event::SpecsApplied { source, specs });
+        }
+        self.applied();
+    }
+
+    /// What else follows new definitions.
+    fn applied(&mut self) {
+        self.apply_waits();
+        self.tell_instances();
+    }
+
+    /// How long a shutdown may take: the drain of the slowest instance, its time for SIGTERM, and the kill.
+    fn shutdown_within(&self) -> Duration {
+        let drain_ms = self.fleet.specs().map(|spec| spec.drain_ms).max();
+        let term_ms = self.fleet.settings().term_ms;
+        Duration::from_millis(drain_ms.unwrap_or(0).saturating_add(term_ms)) + KILL_WITHIN
     }
 
     /// One view answers all who wait for one at this moment.

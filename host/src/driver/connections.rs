@@ -1,13 +1,21 @@
 //! The driver's side of each run: its connection, from the first byte to the last.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use router_core::{Run, SlotKey, event::Event};
+use router_core::{InstanceId, Run, SlotKey, event::Event};
 use router_supervisor::InstanceIo;
 use router_upstream::{
     Closed, Connection, Handshake, ListKind, Upstream, UpstreamConfig, UpstreamEvents,
 };
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{Driver, Rooms, adopting::Resumed, kept::Kept};
@@ -22,6 +30,9 @@ const END_REPORT: Duration = Duration::from_millis(500);
 
 /// How long the tool list of a ready instance may take to be read anew.
 const RELIST: Duration = Duration::from_secs(30);
+
+/// The list is read anew this often at most: some servers say that it changed whenever it is read.
+const RELIST_EVERY: Duration = Duration::from_secs(1);
 
 /// What connections and the driver's own tasks report.
 pub(super) enum Inner {
@@ -47,6 +58,12 @@ pub(super) enum Inner {
     },
     /// The instance said that its tools changed.
     ToolsChanged { key: SlotKey, run: Run },
+    /// The changed list was read, or could not be.
+    Relisted {
+        key: SlotKey,
+        run: Run,
+        tools: Result<Vec<String>, String>,
+    },
     /// A survivor is connected again, or cannot be.
     Resumed(Box<Resumed>),
 }
@@ -61,6 +78,17 @@ pub(super) struct Live {
     wait: Waits,
     ready_by_ms: u64,
     pub(super) memory_bytes: Option<u64>,
+    relist: Relist,
+}
+
+/// Reading a changed tool list anew: once at a time, however often it is said to have changed.
+#[derive(Debug, Default)]
+struct Relist {
+    is_under_way: bool,
+    is_stale: bool,
+    began: Option<Instant>,
+    /// Set while the driver has yet to hear of a change, so that a flood of notifications is one event.
+    is_told: Arc<AtomicBool>,
 }
 
 /// How long its instance may take for what.
@@ -72,39 +100,64 @@ pub(crate) struct Waits {
     pub(crate) request: Duration,
     /// How long lists may be served from memory.
     pub(crate) cache_ttl: Duration,
+    /// From which duration an answer counts as slow for the breaker.
+    pub(crate) slow: Option<Duration>,
 }
 
 impl Live {
-    /// A run of an earlier life.
-    pub(super) fn adopted(
-        run: Run,
-        (upstream, gone): (Option<Arc<Upstream>>, CancellationToken),
-        kept: Kept,
-        wait: Waits,
-    ) -> Self {
+    /// A run without a connection yet.
+    pub(super) fn new(run: Run, kept: Kept, wait: Waits, ready_by_ms: u64) -> Self {
         Self {
             run,
-            upstream,
-            gone,
+            upstream: None,
+            gone: CancellationToken::new(),
             kept,
             wait,
-            ready_by_ms: 0,
+            ready_by_ms,
             memory_bytes: None,
+            relist: Relist::default(),
         }
     }
 
+    /// The connection is given up by us.
     pub(super) fn close(&self) {
         if let Some(upstream) = &self.upstream {
             upstream.close();
         }
     }
+
+    /// The process at its other end is gone, whoever still holds its output open.
+    pub(super) fn close_died(&self) {
+        if let Some(upstream) = &self.upstream {
+            upstream.close_died();
+        }
+    }
+
+    /// What its connection needs to report.
+    pub(super) fn wiring(&self, key: &SlotKey, inner: mpsc::Sender<Inner>) -> Wiring {
+        Wiring {
+            key: key.clone(),
+            run: self.run,
+            gone: self.gone.clone(),
+            is_relist_told: Arc::clone(&self.relist.is_told),
+            inner,
+        }
+    }
+}
+
+/// What a connection needs to report to the driver.
+#[derive(Clone)]
+pub(super) struct Wiring {
+    key: SlotKey,
+    run: Run,
+    gone: CancellationToken,
+    is_relist_told: Arc<AtomicBool>,
+    inner: mpsc::Sender<Inner>,
 }
 
 /// Hears what a connection says, from the connection's own task.
 struct Heard {
-    key: SlotKey,
-    run: Run,
-    inner: mpsc::Sender<Inner>,
+    wiring: Wiring,
     rooms: Arc<dyn Rooms>,
 }
 
@@ -114,14 +167,19 @@ impl UpstreamEvents for Heard {
     }
 
     fn list_changed(&self, kind: ListKind) {
-        if kind == ListKind::Tools {
+        let Wiring {
+            key, run, inner, ..
+        } = &self.wiring;
+        let is_told = &self.wiring.is_relist_told;
+        if kind == ListKind::Tools && !is_told.swap(true, Ordering::AcqRel) {
             let changed = Inner::ToolsChanged {
-                key: self.key.clone(),
-                run: self.run,
+                key: key.clone(),
+                run: *run,
             };
             // The list is read again when it next changes, and when the instance is next started.
-            if self.inner.try_send(changed).is_err() {
-                tracing::warn!(instance = %self.key.instance, "a change of the tool list went by unheard");
+            if inner.try_send(changed).is_err() {
+                is_told.store(false, Ordering::Release);
+                tracing::warn!(instance = %key.instance, "a change of the tool list went by unheard");
             }
         }
     }
@@ -130,22 +188,48 @@ impl UpstreamEvents for Heard {
 impl Driver {
     /// A run is about to be launched.
     pub(super) fn begin(&mut self, key: SlotKey, run: Run, plan: &Plan, ready_by_ms: u64) {
-        let live = Live {
-            run,
-            upstream: None,
-            gone: CancellationToken::new(),
-            kept: Kept::started(),
-            wait: plan.waits,
-            ready_by_ms,
-            memory_bytes: None,
-        };
+        let live = Live::new(run, Kept::started(), plan.waits, ready_by_ms);
         self.live.insert(key, live);
+    }
+
+    /// How long its instance may take for what, by the definition that the core follows.
+    pub(super) fn waits(&self, instance: &InstanceId) -> Waits {
+        let plan = self.plan(instance);
+        plan.map_or(Waits::DEFAULT, |plan| plan.waits)
+    }
+
+    /// The configuration is new: connections that are there follow it too.
+    pub(super) fn apply_waits(&mut self) {
+        let waits: Vec<(SlotKey, Waits)> = self
+            .live
+            .keys()
+            .map(|key| (key.clone(), self.waits(&key.instance)))
+            .collect();
+        for (key, wait) in waits {
+            let Some(live) = self.live.get_mut(&key) else {
+                continue;
+            };
+            let is_slowness_new = std::mem::replace(&mut live.wait, wait).slow != wait.slow;
+            if let Some(upstream) = &live.upstream {
+                upstream.set_request_timeout(wait.request);
+                upstream.set_cache_ttl(wait.cache_ttl);
+            }
+            if is_slowness_new && let Some(entry) = self.parts.table.get(key.instance.as_str()) {
+                self.route(key, Some(entry.route.clone()));
+            }
+        }
     }
 
     /// The connection to that run.
     pub(super) fn upstream(&self, key: &SlotKey, run: Run) -> Option<Arc<Upstream>> {
         let live = self.live.get(key).filter(|live| live.run == run)?;
         live.upstream.clone()
+    }
+
+    /// How an instance is launched, by the definition that the core follows.
+    pub(super) fn plan(&self, instance: &InstanceId) -> Option<Arc<Plan>> {
+        let source = self.fleet.spec(instance)?.source;
+        self.parts.plans.get(instance, source)
     }
 
     pub(super) fn current(&mut self, key: &SlotKey, run: Run) -> Option<&mut Live> {
@@ -163,18 +247,21 @@ impl Driver {
                 handshake,
             } => self.handshaken(key, run, &handshake),
             Inner::Ended { key, run, closed } => self.ended(key, run, &closed),
-            Inner::ToolsChanged { key, run } => self.relist(key, run),
+            Inner::ToolsChanged { key, run } => self.tools_changed(&key, run),
+            Inner::Relisted { key, run, tools } => self.relisted(&key, run, tools),
             Inner::Resumed(resumed) => self.awaited(*resumed),
         }
     }
 
     pub(super) fn started(&mut self, key: SlotKey, run: Run, pid: u32, io: InstanceIo) {
+        let inner = self.inner.clone();
         let Some(live) = self.current(&key, run) else {
             // Nobody waits for this run any more; the core asks for its end when it hears of it.
             return self.step(Event::Spawned { key, run, pid });
         };
         let blob = live.kept.to_bytes();
-        let (wait, ready_by_ms, gone) = (live.wait, live.ready_by_ms, live.gone.clone());
+        let (wait, ready_by_ms) = (live.wait, live.ready_by_ms);
+        let wiring = live.wiring(&key, inner);
         self.parts.supervisor.put_blob(&key, run, blob);
         self.step(Event::Spawned {
             key: key.clone(),
@@ -187,12 +274,11 @@ impl Driver {
             InstanceIo::Stdio { stdin, stdout } => {
                 let opened = {
                     let _in_front = self.parts.front.enter();
-                    Upstream::open_pipes(config, stdin, stdout, self.hears(&key, run))
+                    Upstream::open_pipes(config, stdin, stdout, self.hears(&wiring))
                 };
                 match opened {
                     Ok((upstream, connection)) => {
-                        let told =
-                            tell_end((key.clone(), run), connection, gone, self.inner.clone());
+                        let told = tell_end(wiring, connection);
                         self.tasks.spawn_on(told, &self.parts.front);
                         self.opened(&key, run, Arc::clone(&upstream));
                         self.greet(key, run, upstream, wait.socket.min(within), within);
@@ -204,30 +290,25 @@ impl Driver {
                     }),
                 }
             }
-            InstanceIo::Socket(path) => self.reach((key, run), path, (config, wait, within), gone),
+            InstanceIo::Socket(path) => self.reach(wiring, path, (config, wait, within)),
         }
     }
 
     /// Connects to an instance that listens itself, then greets it.
     fn reach(
         &self,
-        (key, run): (SlotKey, Run),
+        wiring: Wiring,
         path: PathBuf,
         (config, wait, within): (UpstreamConfig, Waits, Duration),
-        gone: CancellationToken,
     ) {
-        let (inner, hears) = (self.inner.clone(), self.hears(&key, run));
-        let front = self.parts.front.clone();
+        let hears = self.hears(&wiring);
+        let (front, tasks) = (self.parts.front.clone(), self.tasks.clone());
         let task = async move {
+            let (key, run, inner) = (wiring.key.clone(), wiring.run, wiring.inner.clone());
             let event = match Upstream::connect(config, &path, wait.socket.min(within), hears).await
             {
                 Ok((upstream, connection)) => {
-                    front.spawn(tell_end(
-                        (key.clone(), run),
-                        connection,
-                        gone,
-                        inner.clone(),
-                    ));
+                    tasks.spawn_on(tell_end(wiring, connection), &front);
                     let opened = Inner::Opened {
                         key: key.clone(),
                         run,
@@ -279,8 +360,10 @@ impl Driver {
         self.step(Event::Ready { key, run, tools });
     }
 
-    fn ended(&mut self, key: SlotKey, run: Run, closed: &Arc<Closed>) {
-        if matches!(**closed, Closed::Requested) || self.current(&key, run).is_none() {
+    /// A connection ended, by itself or with its process.
+    pub(super) fn ended(&mut self, key: SlotKey, run: Run, closed: &Arc<Closed>) {
+        let is_ours = matches!(**closed, Closed::Requested | Closed::Died);
+        if is_ours || self.current(&key, run).is_none() {
             return;
         }
         let error = chain(closed);
@@ -292,24 +375,66 @@ impl Driver {
         });
     }
 
-    fn relist(&self, key: SlotKey, run: Run) {
-        let Some(upstream) = self.upstream(&key, run) else {
+    fn tools_changed(&mut self, key: &SlotKey, run: Run) {
+        if let Some(live) = self.current(key, run) {
+            // What changes from here on is told anew.
+            live.relist.is_told.store(false, Ordering::Release);
+            live.relist.is_stale = true;
+            self.relist(key, run);
+        }
+    }
+
+    fn relist(&mut self, key: &SlotKey, run: Run) {
+        let inner = self.inner.clone();
+        let Some(live) = self.current(key, run) else {
             return;
         };
-        let inner = self.inner.clone();
+        let Some(upstream) = live.upstream.clone() else {
+            return;
+        };
+        if live.relist.is_under_way || !std::mem::take(&mut live.relist.is_stale) {
+            return;
+        }
+        let now = Instant::now();
+        let begin = live
+            .relist
+            .began
+            .map_or(now, |at| (at + RELIST_EVERY).max(now));
+        live.relist.is_under_way = true;
+        live.relist.began = Some(begin);
+        let key = key.clone();
         self.tasks.spawn(async move {
-            match upstream.tools(RELIST).await {
-                Ok(tools) => {
-                    let listed = Inner::Core(Event::ToolsListed { key, run, tools });
-                    let _ = inner.send(listed).await;
-                }
-                Err(error) => tracing::warn!(
-                    instance = %key.instance,
-                    error = chain(&error),
-                    "the changed tool list could not be read"
-                ),
-            }
+            sleep_until(begin).await;
+            let tools = upstream.tools(RELIST).await;
+            let tools = tools.map_err(|error| chain(&error));
+            let _ = inner.send(Inner::Relisted { key, run, tools }).await;
         });
+    }
+
+    fn relisted(&mut self, key: &SlotKey, run: Run, tools: Result<Vec<String>, String>) {
+        let Some(live) = self.current(key, run) else {
+            return;
+        };
+        live.relist.is_under_way = false;
+        match tools {
+            Ok(tools) => {
+                // What the next router takes over is the list as it is now, not as it was at the start.
+                live.kept.relisted(&tools);
+                let blob = live.kept.to_bytes();
+                self.parts.supervisor.put_blob(key, run, blob);
+                self.step(Event::ToolsListed {
+                    key: key.clone(),
+                    run,
+                    tools,
+                });
+            }
+            Err(error) => tracing::warn!(
+                instance = %key.instance,
+                error,
+                "the changed tool list could not be read"
+            ),
+        }
+        self.relist(key, run);
     }
 
     /// Lets go of a run that outlives the router: the descriptors are closed first.
@@ -332,11 +457,9 @@ impl Driver {
         self.live.remove(key)
     }
 
-    pub(super) fn hears(&self, key: &SlotKey, run: Run) -> Arc<dyn UpstreamEvents> {
+    pub(super) fn hears(&self, wiring: &Wiring) -> Arc<dyn UpstreamEvents> {
         Arc::new(Heard {
-            key: key.clone(),
-            run,
-            inner: self.inner.clone(),
+            wiring: wiring.clone(),
             rooms: Arc::clone(&self.parts.rooms),
         })
     }
@@ -355,23 +478,21 @@ impl Driver {
 const LET_GO: Duration = Duration::from_secs(2);
 
 impl Waits {
-    /// For a survivor whose definition is gone: it is only being stopped.
+    /// For a survivor that nobody defines: not any more, or not yet, while the database is away.
     pub(super) const DEFAULT: Self = Self {
         socket: Duration::from_secs(5),
         request: Duration::from_secs(300),
         cache_ttl: Duration::ZERO,
+        slow: None,
     };
 }
 
-pub(super) async fn tell_end(
-    (key, run): (SlotKey, Run),
-    connection: Connection,
-    gone: CancellationToken,
-    inner: mpsc::Sender<Inner>,
-) {
+/// Polls a connection to its end, and reports that.
+pub(super) async fn tell_end(wiring: Wiring, connection: Connection) {
     let closed = connection.await;
-    gone.cancel();
-    let _ = inner.send(Inner::Ended { key, run, closed }).await;
+    wiring.gone.cancel();
+    let (key, run) = (wiring.key, wiring.run);
+    let _ = wiring.inner.send(Inner::Ended { key, run, closed }).await;
 }
 
 /// The handshake, then the tools; together within `within`.

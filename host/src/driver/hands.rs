@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use router_core::{
     Run, SlotKey,
     action::Action,
+    classify::ClassTable,
     event::{Event, NoAnswer, QuestionId},
     health::HealthFacts,
     route::Route,
@@ -12,6 +13,7 @@ use router_core::{
 use router_proxy::Entry;
 
 use super::{Driver, connections::Inner};
+use crate::clock::millis;
 
 pub(super) fn perform(driver: &mut Driver, action: Action) {
     match action {
@@ -55,6 +57,7 @@ pub(super) fn perform(driver: &mut Driver, action: Action) {
         Action::InstanceGone(instance) => {
             driver.cells.remove(&instance);
             driver.parts.table.remove(&instance);
+            driver.parts.rooms.let_go(&instance);
             driver.tell_instances();
         }
         Action::SpecRefused {
@@ -81,7 +84,7 @@ pub(super) fn perform(driver: &mut Driver, action: Action) {
 
 impl Driver {
     fn spawn(&mut self, key: SlotKey, run: Run, digest: u64, deadline_ms: u64) {
-        let plan = self.parts.plans.get(&key.instance);
+        let plan = self.plan(&key.instance);
         match plan.filter(|plan| plan.digest == digest) {
             Some(plan) => {
                 self.begin(key.clone(), run, &plan, deadline_ms);
@@ -147,7 +150,7 @@ impl Driver {
         });
     }
 
-    fn route(&mut self, key: SlotKey, route: Option<Route>) {
+    pub(super) fn route(&mut self, key: SlotKey, route: Option<Route>) {
         let Some(route) = route else {
             return self.parts.table.remove(&key.instance);
         };
@@ -155,9 +158,11 @@ impl Driver {
             Route::Ready { key, run } => self.upstream(key, *run),
             _ => None,
         };
+        let slow_ms = self.waits(&key.instance).slow.map(millis);
+        let classes = Arc::new(ClassTable::new(Vec::new(), slow_ms));
         let cell = self.cells.entry(key.instance.clone()).or_default();
         let entry = Entry::new(key, route, upstream, Arc::clone(cell));
-        self.parts.table.set(entry);
+        self.parts.table.set(entry.with_classes(classes));
     }
 
     /// Feeds an event back that is known while actions are being performed: it waits its turn like those of tasks.

@@ -39,6 +39,14 @@ impl Kept {
         self.ready_at_unix_ms = Some(at_unix_ms);
     }
 
+    /// Notes that the tool list was read anew.
+    pub(crate) fn relisted(&mut self, tools: &[String]) {
+        if let Some(handshake) = self.handshake() {
+            let handshake = handshake.with_tools(tools.to_vec());
+            self.handshake = String::from_utf8(handshake.to_blob()).ok();
+        }
+    }
+
     /// The handshake, where one was kept that can be used.
     pub(crate) fn handshake(&self) -> Option<Handshake> {
         Handshake::from_blob(self.handshake.as_ref()?.as_bytes()).ok()

@@ -2,9 +2,10 @@
 
 use router_core::{
     Run, SlotKey,
+    action::CrashRecord,
     event::{Event, Evidence, Exit, Sample},
 };
-use router_supervisor::{SlotExit, SupervisorEvent};
+use router_supervisor::{ExitCause, SlotExit, SupervisorEvent};
 
 use super::Driver;
 use crate::clock::millis;
@@ -15,13 +16,16 @@ const IN_FLIGHT_KEPT: usize = 50;
 impl Driver {
     /// What a supervisor reports, in the core's words.
     pub(super) fn supervised(&mut self, event: SupervisorEvent) {
+        let Some(event) = self.adopting.hold_back(event) else {
+            return;
+        };
         match event {
             SupervisorEvent::Started { key, run, pid, io } => self.started(key, run, pid, io),
             SupervisorEvent::SpawnFailed { key, run, error } => {
                 self.forget(&key, run);
                 self.step(Event::SpawnFailed { key, run, error });
             }
-            SupervisorEvent::Adopted { key, run, adoption } => self.found(key, run, adoption),
+            SupervisorEvent::Adopted { key, run, adoption } => self.found(&key, run, adoption),
             SupervisorEvent::HeldElsewhere {
                 key,
                 router_id,
@@ -39,7 +43,7 @@ impl Driver {
             SupervisorEvent::Exited { key, run, exit } => self.exited(key, run, exit),
             SupervisorEvent::ShimLost { key, run } => {
                 if let Some(live) = self.current(&key, run) {
-                    live.close();
+                    live.close_died();
                 }
                 self.step(Event::ShimLost { key, run });
             }
@@ -69,21 +73,30 @@ impl Driver {
                 .or_else(|| live.as_ref().and_then(|live| live.memory_bytes)),
             stderr_tail: exit.stderr_tail,
         };
+        let is_known = live.is_some();
         if let Some(live) = live {
-            live.close();
+            live.close_died();
         }
-        if !exit.survivors.is_empty() {
-            tracing::error!(
-                instance = %key.instance,
-                reason = ?exit.survivors,
-                "processes outlived SIGKILL; they wait for the kernel"
-            );
-        }
+        let cause = exit.cause;
         let exit = match exit.exit {
             Some(router_supervisor::Exit::Code(code)) => Exit::Code(code),
             Some(router_supervisor::Exit::Signal(signal)) => Exit::Signal(signal),
             None => Exit::Unknown,
         };
+        if !is_known && cause == ExitCause::Own && self.adopting.is_under_way() {
+            // The core never knew this run; what it left behind is told all the same.
+            self.parts.rooms.keep_crash(CrashRecord {
+                key: key.clone(),
+                run,
+                reason: format!("it {exit} while no router was there"),
+                exit: Some(exit),
+                lived_ms: 0,
+                // Nobody saw otherwise, and the start was not this router's.
+                was_ready: true,
+                crash_loop: false,
+                evidence: evidence.clone(),
+            });
+        }
         self.step(Event::Exited {
             key,
             run,

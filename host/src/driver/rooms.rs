@@ -25,6 +25,9 @@ pub(crate) trait Rooms: Send + Sync {
     /// Forgets crash evidence.
     fn forget_crashes(&self, instance: &InstanceId);
 
+    /// An instance is no more.
+    fn let_go(&self, instance: &InstanceId);
+
     /// Tells people of a change of state.
     fn announce(&self, transition: Transition);
 

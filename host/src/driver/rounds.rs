@@ -29,7 +29,11 @@ impl Rounds {
 impl Driver {
     pub(super) fn round(&mut self) {
         // Outcomes that are queued come first: one death with many requests in flight is one failure, and only they say so.
-        while let Ok(event) = self.parts.events.try_recv() {
+        // No more than are queued now: a flood must not keep the loop here.
+        for _ in 0..self.parts.events.len() {
+            let Ok(event) = self.parts.events.try_recv() else {
+                break;
+            };
             self.step(event);
         }
         let traffic: Vec<Event> = self

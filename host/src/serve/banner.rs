@@ -50,7 +50,5 @@ pub(super) fn print(config: &Config, address: SocketAddr) {
         "  log        {}",
         config.logging.dir.join("godot-mcp-router.log").display()
     ));
-    cli::print(&format!(
-        "  try        curl -s {url}/api/health/mcp | jq .summary"
-    ));
+    cli::print(&format!("  try        curl -s {url}/api/health/readiness"));
 }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use router_admin::Figures;
-use router_config::{Config, DatabaseKind};
+use router_config::Config;
 use router_core::{
     InstanceId,
     action::{CrashRecord, Transition},
@@ -38,8 +38,7 @@ pub(super) fn store_options(config: &Config, data_dir: &DataDir) -> StoreOptions
         acquire_timeout: storage.acquire_timeout,
         query_timeout: storage.query_timeout,
         epoch: data_dir.epoch(),
-        versions_table: (storage.url.kind() == DatabaseKind::Postgres)
-            .then(|| storage.versions_table.to_string()),
+        versions_table: Some(storage.versions_table.to_string()),
         audit_retention_days: config.audit.retention_days,
         audit_log: config.audit.enabled,
         ..StoreOptions::new(
@@ -82,8 +81,8 @@ pub(super) fn supervisor_config(config: &Config, data_dir: &DataDir) -> Supervis
     }
 }
 
-/// Brings the copy of what the database keeps up to date, where the database answers in time.
-pub(super) async fn recall(standing: &StandingFile, store: &Store) {
+/// Brings the copy of what the database keeps up to date. False where the database does not answer in time.
+pub(super) async fn recall(standing: &StandingFile, store: &Store) -> bool {
     let mut state = store.state();
     let connected = state.wait_for(router_store::DatabaseState::is_connected);
     if tokio::time::timeout(RECALL_WITHIN, connected)
@@ -91,13 +90,18 @@ pub(super) async fn recall(standing: &StandingFile, store: &Store) {
         .is_err()
     {
         tracing::warn!("the router starts without its database, from what it noted before");
-        return;
+        return false;
     }
-    take_over(standing, store).await;
+    take_over(standing, store).await
 }
 
-/// Takes over what the database keeps, which answers.
-pub(super) async fn take_over(standing: &StandingFile, store: &Store) {
+/// Takes over what the database keeps, which answers. False where it could not be read.
+pub(super) async fn take_over(standing: &StandingFile, store: &Store) -> bool {
+    // What an earlier life could not tell the database counts for more than what stands there.
+    if !store.flush(RECALL_WITHIN).await {
+        tracing::warn!("the database has not taken in yet what an earlier life left for it");
+        return false;
+    }
     let read = async {
         Ok::<_, router_store::StoreError>((store.registered().await?, store.intentions().await?))
     };
@@ -105,7 +109,7 @@ pub(super) async fn take_over(standing: &StandingFile, store: &Store) {
         Ok(read) => read,
         Err(error) => {
             tracing::warn!(error = %error, "registered instances are taken from what was noted before");
-            return;
+            return false;
         }
     };
     let changed = tokio::task::block_in_place(|| {
@@ -125,6 +129,7 @@ pub(super) async fn take_over(standing: &StandingFile, store: &Store) {
     if let Err(error) = changed {
         tracing::error!(error = %error, "what must be known at the next start was not noted");
     }
+    true
 }
 
 /// The rooms as the driver sees them.
@@ -150,6 +155,10 @@ impl Rooms for Wired {
 
     fn forget_crashes(&self, instance: &InstanceId) {
         self.keeping.forget(instance);
+    }
+
+    fn let_go(&self, instance: &InstanceId) {
+        self.keeping.let_go(instance);
     }
 
     fn announce(&self, transition: Transition) {

@@ -15,8 +15,8 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{clock::unix_ms, desk::Desk};
-use router_admin::Operations as _;
+use crate::{clock::unix_ms, desk::Desk, guard::Guard};
+use router_admin::{AuditEntry, Operations as _};
 
 /// How often the disks are looked at: a disk fills in minutes at worst.
 const DISKS_EVERY: Duration = Duration::from_secs(30);
@@ -24,12 +24,18 @@ const DISKS_EVERY: Duration = Duration::from_secs(30);
 /// How often the users' table hears of the instances: the heartbeat that its readers expect is 30 s old at most.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
 
-/// Starts every watch. They end with `ends`.
+/// A database that answers and whose rows cannot be read is asked again this often.
+const RECALL_AGAIN: Duration = Duration::from_secs(2);
+
+/// How long a refused login may be counted before it is told.
+const LEFT_OUT_EVERY: Duration = Duration::from_secs(10);
+
+/// Starts every watch. They end with `ends`. `has_recalled`: whether what only the database knows was read at the start.
 pub(super) fn start(
-    config: &Config,
+    (config, has_recalled): (&Config, bool),
     desk: &Arc<Desk>,
-    events: mpsc::Sender<Event>,
-    plugins: mpsc::Receiver<EngineEvent>,
+    guard: &Arc<Guard>,
+    (events, plugins): (mpsc::Sender<Event>, mpsc::Receiver<EngineEvent>),
     ends: &CancellationToken,
 ) -> TaskTracker {
     let tasks = TaskTracker::new();
@@ -47,7 +53,11 @@ pub(super) fn start(
             }
         });
     };
-    watch(Box::pin(watch_database(Arc::clone(desk), events.clone())));
+    watch(Box::pin(watch_database(
+        Arc::clone(desk),
+        events.clone(),
+        has_recalled,
+    )));
     watch(Box::pin(watch_plugins(
         Arc::clone(desk),
         plugins,
@@ -55,14 +65,13 @@ pub(super) fn start(
     )));
     watch(Box::pin(watch_disks(disks, events)));
     watch(Box::pin(tell_versions(Arc::clone(desk))));
+    watch(Box::pin(tell_left_out(Arc::clone(guard))));
     tasks
 }
 
-async fn watch_database(desk: Arc<Desk>, events: mpsc::Sender<Event>) {
+async fn watch_database(desk: Arc<Desk>, events: mpsc::Sender<Event>, mut has_recalled: bool) {
     let mut state = desk.store.state();
-    let mut was_connected = None;
-    // Where the database answered in time, the start has done this.
-    let mut has_recalled = state.borrow().is_connected();
+    let (mut was_connected, mut was_told) = (None, None);
     loop {
         let now = state.borrow_and_update().clone();
         let is_connected = now.is_connected();
@@ -73,30 +82,74 @@ async fn watch_database(desk: Arc<Desk>, events: mpsc::Sender<Event>) {
                 }
                 router_store::DatabaseState::Disconnected { reason, .. }
                 | router_store::DatabaseState::Unusable { reason, .. } => {
-                    desk.meters.database_lost();
                     tracing::error!(state = "disconnected", reason, "database");
                 }
                 router_store::DatabaseState::Closed => return,
             }
-            if is_connected && !std::mem::replace(&mut has_recalled, true) {
-                recall(&desk).await;
-            }
-            if events.send(Event::Database(is_connected)).await.is_err() {
-                return;
-            }
         }
-        if state.changed().await.is_err() {
+        if is_connected && !has_recalled {
+            has_recalled = recall(&desk).await;
+        }
+        // With the word that the database is there the core ends what no source claims: not before it was asked.
+        let is_there = is_connected && has_recalled;
+        if was_told.replace(is_there) != Some(is_there)
+            && events.send(Event::Database(is_there)).await.is_err()
+        {
             return;
+        }
+        let is_to_recall = is_connected && !has_recalled;
+        tokio::select! {
+            changed = state.changed() => if changed.is_err() {
+                return;
+            },
+            () = tokio::time::sleep(RECALL_AGAIN), if is_to_recall => {}
         }
     }
 }
 
-/// What only the database knew when the router started without it. Applied before the core hears that it is back.
-async fn recall(desk: &Desk) {
-    super::rooms::take_over(&desk.applier.standing, &desk.store).await;
-    if let Err(error) = desk.applier.restore().await {
+/// What only the database knew when the router started without it, applied. False where it could not be read.
+async fn recall(desk: &Desk) -> bool {
+    if !super::rooms::take_over(&desk.applier.standing, &desk.store).await {
+        return false;
+    }
+    let restored = desk.applier.restore().await;
+    if let Err(error) = &restored {
         tracing::error!(error = %error, "registered instances were not applied");
     }
+    restored.is_ok()
+}
+
+/// A change of what judges the fleet, for the audit.
+fn note(desk: &Desk, event: &EngineEvent) {
+    let (action, plugin, result, detail) = match event {
+        EngineEvent::Swapped {
+            plugin,
+            generation,
+            summary,
+        } => (
+            "plugin.swap",
+            plugin,
+            "ok",
+            format!("generation {generation}: {summary}"),
+        ),
+        EngineEvent::Refused { plugin, reason, .. } => {
+            ("plugin.swap", plugin, "refused", reason.clone())
+        }
+        EngineEvent::Removed { plugin } => ("plugin.remove", plugin, "ok", String::new()),
+        EngineEvent::Quarantined { .. }
+        | EngineEvent::Released { .. }
+        | EngineEvent::Lapsed { .. }
+        | EngineEvent::Missing { .. } => return,
+    };
+    desk.keeping.audit(AuditEntry {
+        actor: "router".into(),
+        role: "router".into(),
+        from: None,
+        action,
+        target: plugin.clone(),
+        result,
+        detail,
+    });
 }
 
 async fn watch_plugins(
@@ -106,10 +159,16 @@ async fn watch_plugins(
 ) {
     while let Some(event) = plugins.recv().await {
         crate::engine::log(&event);
-        let changed = Event::PolicyChanged(PolicyKind::Health);
+        note(&desk, &event);
+        // What was refused, or is missing, changes no answer.
+        let changes_answers = !matches!(
+            event,
+            EngineEvent::Refused { .. } | EngineEvent::Missing { .. }
+        );
+        let changed = changes_answers.then_some(Event::PolicyChanged(PolicyKind::Health));
         let quarantined =
             Event::PluginsQuarantined(u32::try_from(desk.engine.quarantined()).unwrap_or(u32::MAX));
-        for event in [changed, quarantined] {
+        for event in changed.into_iter().chain([quarantined]) {
             if events.send(event).await.is_err() {
                 return;
             }
@@ -144,6 +203,16 @@ fn fullest(paths: &[PathBuf]) -> f64 {
     shares.fold(0.0, f64::max)
 }
 
+/// Sees to it that no refused login stays only counted.
+async fn tell_left_out(guard: Arc<Guard>) {
+    let mut rounds = interval(LEFT_OUT_EVERY);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        rounds.tick().await;
+        guard.tell_left_out();
+    }
+}
+
 /// Writes the state of the instances into the users' table, where there is one.
 async fn tell_versions(desk: Arc<Desk>) {
     let mut rounds = interval(HEARTBEAT_EVERY);
@@ -165,7 +234,7 @@ async fn tell_versions(desk: Arc<Desk>) {
 }
 
 fn heartbeat(desk: &Desk, view: &InstanceView) -> VersionHeartbeat {
-    let plan = desk.plans.get(&view.id);
+    let plan = desk.plans.get(&view.id, view.source);
     let is_ready = view.lifecycle == Lifecycle::Ready;
     VersionHeartbeat {
         id: view.id.clone(),

@@ -5,7 +5,7 @@
 //! slot clears it when its shim is dead, and says who holds it when it is not.
 
 use std::{
-    fs,
+    fs, io,
     os::unix::fs::FileTypeExt as _,
     path::{Path, PathBuf},
     sync::Arc,
@@ -30,6 +30,10 @@ use crate::{
 /// How long a sweep may take; longer means uninterruptible sleep.
 const SWEEP_WITHIN: Duration = Duration::from_secs(10);
 
+/// How often to look whether processes that wait in the kernel are gone: it takes as long as a disk or a network file system
+/// takes.
+const OUTLAST_LOOK: Duration = Duration::from_millis(500);
+
 /// A slot of ours whose shim is alive.
 #[derive(Debug)]
 pub(crate) struct Found {
@@ -41,14 +45,24 @@ pub(crate) struct Found {
 /// Deals with everything found, then says so.
 pub(crate) async fn adopt_all(around: Arc<Surroundings>, slots: Arc<Slots>, runtime: Handle) {
     let directory = around.config.socket_dir.clone();
-    let locks = blocking(move || lock_files(&directory))
-        .await
-        .unwrap_or_default();
+    let locks = blocking(move || lock_files(&directory)).await;
+    let locks = locks
+        .unwrap_or_else(|| Ok(Vec::new()))
+        .unwrap_or_else(|error| {
+            tracing::error!(
+                path = %around.config.socket_dir.display(),
+                error = %error,
+                "instances of an earlier life were not looked for"
+            );
+            Vec::new()
+        });
     let mut answers = Vec::new();
+    // Sweeps take time, which a survivor that waits for its router may not have: they come after all survivors.
+    let mut dead = Vec::new();
     for lock_path in locks {
         let path = lock_path.clone();
         let Some(looked) = blocking(move || record::look(&path)).await else {
-            return;
+            continue;
         };
         match looked {
             Ok(LockState::Held(Some(record))) => {
@@ -72,13 +86,16 @@ pub(crate) async fn adopt_all(around: Arc<Surroundings>, slots: Arc<Slots>, runt
                 let Some(key) = key_of_ours(&around, &record) else {
                     continue;
                 };
-                settle_dead(&around, &key, Some(lock), record, None).await;
+                dead.push((key, lock, record));
             }
             // Left by a shim that was killed before it wrote anything, and started anything.
             Ok(LockState::Taken(lock, None)) => lock.remove(),
             Ok(LockState::Held(None) | LockState::Absent) => {}
             Err(error) => tracing::warn!(error = %error, "a slot lock was passed over"),
         }
+    }
+    for (key, lock, record) in dead {
+        settle_dead(&around, &key, Some(lock), record, None).await;
     }
     let mut adopted = 0;
     for answer in answers {
@@ -122,8 +139,30 @@ pub(crate) async fn settle_dead(
         .await
         .unwrap_or_default();
     tracing::info!(instance = %key.instance, killed, "swept after a lost shim (version_id: {})", key.instance);
+    outlast(&key, &survivors).await;
     let exit = SlotExit::unreported(ExitCause::ShimLost, rss_bytes, survivors);
     tell(around, SupervisorEvent::Exited { key, run, exit }).await;
+}
+
+/// Waits for processes that even SIGKILL did not end in time: they sleep in the kernel, and the slot is not free before they
+/// are gone.
+pub(crate) async fn outlast(key: &SlotKey, survivors: &[u32]) {
+    let pids = survivors.iter().filter_map(|pid| i32::try_from(*pid).ok());
+    let mut left: Vec<Identity> = pids.filter_map(Identity::of).collect();
+    left.retain(|one| one.alive());
+    if left.is_empty() {
+        return;
+    }
+    tracing::error!(
+        instance = %key.instance,
+        reason = ?survivors,
+        "processes outlived SIGKILL: the slot waits for them (version_id: {})",
+        key.instance
+    );
+    while !left.is_empty() {
+        tokio::time::sleep(OUTLAST_LOOK).await;
+        left.retain(|one| one.alive());
+    }
 }
 
 /// Kills what a dead shim had started, and removes its files.
@@ -186,12 +225,36 @@ fn key_of_ours(around: &Surroundings, record: &SlotRecord) -> Option<SlotKey> {
     })
 }
 
-fn lock_files(directory: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+fn lock_files(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(directory)?.flatten();
     let ours = entries.filter(|entry| {
         let name = entry.file_name();
         let name = name.to_string_lossy();
         name.starts_with(FILE_PREFIX) && name.ends_with(LOCK_SUFFIX)
     });
-    ours.map(|entry| entry.path()).collect()
+    Ok(ours.map(|entry| entry.path()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{process::Command, time::Duration};
+
+    use router_core::{InstanceId, SlotKey};
+
+    use super::outlast;
+
+    #[tokio::test]
+    async fn a_slot_waits_for_processes_that_outlived_their_kill() {
+        let key = SlotKey::first(InstanceId::parse("demo").unwrap());
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let survivors = [child.id()];
+        let waiting = outlast(&key, &survivors);
+        tokio::pin!(waiting);
+        let early = tokio::time::timeout(Duration::from_millis(50), waiting.as_mut()).await;
+        assert!(early.is_err(), "it is alive");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let late = tokio::time::timeout(Duration::from_secs(30), waiting).await;
+        assert!(late.is_ok(), "it is gone");
+    }
 }

@@ -81,11 +81,7 @@ impl DataDir {
             None => kept_or_made_id(&id_path).map_err(io_error(&id_path))?,
         };
         let epoch_path = path.join("epoch");
-        let former: u64 = fs::read_to_string(&epoch_path)
-            .ok()
-            .and_then(|text| text.trim().parse().ok())
-            .unwrap_or(0);
-        let epoch = former + 1;
+        let epoch = kept_epoch(&epoch_path).map_err(io_error(&epoch_path))? + 1;
         write_durably(&epoch_path, &format!("{epoch}\n")).map_err(io_error(&epoch_path))?;
         Ok(Self {
             path: path.to_owned(),
@@ -143,6 +139,19 @@ fn wait_for_lock(lock: &File, path: &Path, lock_path: &Path) -> Result<(), DataD
     }
 }
 
+/// The epoch of the life before; 0 where there was none. One that cannot be read is no reason to begin again: answers and
+/// decisions of earlier lives would be taken for those of this one.
+fn kept_epoch(path: &Path) -> io::Result<u64> {
+    match fs::read_to_string(path) {
+        Ok(text) => text.trim().parse().map_err(|_| {
+            let reason = "it holds no number; write one into it that is larger than all before";
+            io::Error::new(io::ErrorKind::InvalidData, reason)
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(error),
+    }
+}
+
 fn kept_or_made_id(path: &Path) -> io::Result<String> {
     match fs::read_to_string(path) {
         Ok(text) if !text.trim().is_empty() => Ok(text.trim().to_owned()),
@@ -197,5 +206,9 @@ mod tests {
         drop(second);
         let third = DataDir::claim(&path, Some("east-1")).unwrap();
         assert_eq!((third.router_id(), third.epoch()), ("east-1", 3));
+        drop(third);
+        std::fs::write(path.join("epoch"), "").unwrap();
+        let damaged = DataDir::claim(&path, None).unwrap_err().to_string();
+        assert!(damaged.contains("epoch"), "{damaged}");
     }
 }

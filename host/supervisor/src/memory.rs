@@ -45,7 +45,9 @@ struct Sample {
 fn measure(slots: Vec<(Arc<SlotCell>, Live)>) -> Vec<(Arc<SlotCell>, Sample)> {
     let page_bytes = rustix::param::page_size() as u64;
     let table = ProcessTable::read();
-    let measured = slots.into_iter().map(|(cell, live)| {
+    // A shim that has just died may have left its number to a stranger, whose children are none of ours.
+    let slots = slots.into_iter().filter(|(_, live)| live.shim.alive());
+    let measured = slots.map(|(cell, live)| {
         let tree = table.descendants(live.shim.pid);
         let pages: u64 = tree.iter().map(|stat| stat.resident_pages).sum();
         let members = tree.iter().map(|stat| stat.identity).collect();

@@ -20,12 +20,12 @@ use tokio::{sync::oneshot, time::Instant};
 use self::adopting::{ADOPTED_WITHIN, Hold};
 use crate::{
     SlotExit, SupervisorEvent,
-    adoption::{Found, blocking, settle_dead, sweep_after, tell, tell_never_lived},
+    adoption::{Found, blocking, outlast, settle_dead, sweep_after, tell, tell_never_lived},
     blob,
     control::Control,
     launch::milliseconds,
     shim_process::ShimProcess,
-    slots::{Blob, Live, Release, SlotCell, Slots},
+    slots::{Live, Release, SlotCell, Slots},
     supervisor::Surroundings,
 };
 
@@ -131,6 +131,10 @@ impl Attendant {
                 held.shim.see_off().await;
                 self.tidy_after(&held).await;
                 let exit = SlotExit::new(report, live.and_then(|live| live.rss_bytes));
+                tokio::select! {
+                    () = outlast(self.key(), &exit.survivors) => {}
+                    () = self.released() => return true,
+                }
                 tracing::info!(
                     instance = %self.key().instance, slot = self.key().slot, run = held.run.0, state = "exited",
                     reason = ?exit.exit, "instance process exited (version_id: {})", self.key().instance
@@ -143,6 +147,13 @@ impl Attendant {
                 self.settle_lost(held, live).await;
                 false
             }
+        }
+    }
+
+    /// Waits until the router lets go of the slot. Other wishes wait until the slot is free.
+    async fn released(&self) {
+        while self.cell.wishes.lock().release.is_none() {
+            self.cell.wake.notified().await;
         }
     }
 
@@ -202,17 +213,15 @@ impl Attendant {
                 .await;
         }
         let mut messages: Vec<(ToShim, PassedFds)> = Vec::new();
-        match wishes.blob {
-            Some((run, Blob::Clear)) if run == held.run => {
-                messages.push((ToShim::ClearBlob, Vec::new()));
-            }
-            Some((run, Blob::Put(bytes))) if run == held.run => match blob::to_fd(&bytes) {
+        if let Some((run, bytes)) = wishes.blob
+            && run == held.run
+        {
+            match blob::to_fd(&bytes) {
                 Ok(fd) => messages.push((ToShim::Blob, vec![(Passed::Blob, fd)])),
                 Err(error) => {
                     tracing::warn!(instance = %self.key().instance, error = %error, "no blob was kept");
                 }
-            },
-            _ => {}
+            }
         }
         if let Some((_, grace)) = wishes.stop.filter(|(run, _)| *run == held.run) {
             let grace_ms = milliseconds(grace);
@@ -237,13 +246,18 @@ impl Attendant {
             messages.push((ToShim::Release, Vec::new()));
         }
         for (message, passed) in messages {
+            // Without a duplicate, for want of descriptors, the blob is refused and the one before stays.
+            let duplicates = passed
+                .iter()
+                .filter_map(|(kind, fd)| Some((*kind, fd.try_clone().ok()?)))
+                .collect();
             if held.control.send(&message, passed).await.is_err() {
                 // A wish that was not heard by a shim that lives on is heard after the reconnection.
                 let again = self.reconnect(held).await;
                 if again.is_some() {
                     return again;
                 }
-                let _lost_again = held.control.send(&message, Vec::new()).await;
+                let _lost_again = held.control.send(&message, duplicates).await;
             }
         }
         released.then_some(Ending::Released)

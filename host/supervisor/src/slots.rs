@@ -21,22 +21,14 @@ use crate::{
     supervisor::Surroundings,
 };
 
-/// What the router wants its shim to keep.
-#[derive(Debug)]
-pub(crate) enum Blob {
-    /// These bytes.
-    Put(Vec<u8>),
-    /// Nothing.
-    Clear,
-}
-
 /// What the driver wants of a slot and has not got yet.
 #[derive(Debug, Default)]
 pub(crate) struct Wishes {
     pub(crate) launch: Option<(Run, LaunchSpec)>,
     pub(crate) stop: Option<(Run, Duration)>,
     pub(crate) kill: Option<Run>,
-    pub(crate) blob: Option<(Run, Blob)>,
+    /// What the router wants its shim to keep for it.
+    pub(crate) blob: Option<(Run, Vec<u8>)>,
     pub(crate) release: Option<Release>,
 }
 
@@ -150,7 +142,7 @@ impl Slots {
         self.wish(key, |wishes| wishes.release = Some(Release::Run(run)));
     }
 
-    pub(crate) fn blob(&self, key: &SlotKey, run: Run, blob: Blob) {
+    pub(crate) fn blob(&self, key: &SlotKey, run: Run, blob: Vec<u8>) {
         self.wish(key, |wishes| wishes.blob = Some((run, blob)));
     }
 

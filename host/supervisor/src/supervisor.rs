@@ -14,8 +14,7 @@ use tokio::{runtime::Handle, sync::mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    Capabilities, LaunchSpec, LogTailError, SupervisorEvent, adoption, logs, memory,
-    slots::{Blob, Slots},
+    Capabilities, LaunchSpec, LogTailError, SupervisorEvent, adoption, logs, memory, slots::Slots,
 };
 
 /// How long [`Supervisor::release_all`] waits for launches that are under way.
@@ -220,12 +219,7 @@ impl Supervisor {
     /// Leaves a blob with the run's shim, in place of the one before. At most 1 MiB; a larger one is refused and
     /// logged.
     pub fn put_blob(&self, key: &SlotKey, run: Run, blob: Vec<u8>) {
-        self.slots.blob(key, run, Blob::Put(blob));
-    }
-
-    /// Makes the run's shim forget its blob.
-    pub fn clear_blob(&self, key: &SlotKey, run: Run) {
-        self.slots.blob(key, run, Blob::Clear);
+        self.slots.blob(key, run, blob);
     }
 
     /// Lets go of every slot without stopping any, for another router to adopt. Call it when the upstreams have
@@ -281,6 +275,8 @@ impl Drop for Supervisor {
 fn made_and_absolute(path: &Path) -> Result<PathBuf, SupervisorError> {
     let made = std::path::absolute(path).and_then(|absolute| {
         fs::create_dir_all(&absolute)?;
+        // What is in it must be found again: one that cannot be listed would hide living instances.
+        fs::read_dir(&absolute)?;
         Ok(absolute)
     });
     made.map_err(|source| SupervisorError::Directory {

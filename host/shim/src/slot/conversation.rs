@@ -24,7 +24,6 @@ impl Slot {
             }
             ToShim::Kill => self.kill(ExitCause::Killed),
             ToShim::Blob => self.keep_blob(key, passed),
-            ToShim::ClearBlob => self.blob = None,
             ToShim::Release => self.peers.release(),
             ToShim::ExitSeen => {
                 if matches!(self.phase, Phase::Reported { .. }) {

@@ -39,13 +39,15 @@ async fn a_dropped_router_costs_the_child_nothing() {
     );
     assert_eq!(blob.as_deref(), Some(&b"\x00handshake\xff"[..]));
     running.converse("ping", "pong").await;
-    second.supervisor.clear_blob(&running.key, running.run);
+    second
+        .supervisor
+        .put_blob(&running.key, running.run, b"another".to_vec());
     second.supervisor.release_all().await;
     drop((second, running));
 
     let mut third = yard.router();
     let (running, blob, _) = third.adopt_one().await;
-    assert_eq!((running.pid, blob), (pid, None));
+    assert_eq!((running.pid, blob), (pid, Some(b"another".to_vec())));
     third.kill(&running).await;
     yard.assert_clean().await;
 }

@@ -67,6 +67,13 @@ async fn a_second_router_is_told_who_holds_the_slot_until_that_process_is_gone()
         (router_id.as_str(), *pid, adopted),
         (ROUTER, other.process.id(), 0)
     );
+    // A launch does not take by force what asking did not give.
+    let error = router.spawn_failure("demo", ponger()).await;
+    let holder = other.process.id().to_string();
+    assert!(
+        error.contains("same name") && error.contains(&holder),
+        "{error}"
+    );
     other.kill();
     let (mut running, _, _) = router.adopt_one().await;
     assert_eq!(running.pid, other.child_pid);

@@ -16,7 +16,7 @@ use godot_mcp_shim::{
 use router_core::Run;
 use tokio::time::Instant;
 
-use super::{Attendant, Held};
+use super::{Attendant, Held, adopting::Hold};
 use crate::{
     InstanceIo, LaunchSpec, SupervisorEvent, adoption::blocking, control::Control,
     data_dir::random_hex, launch::LaunchFrame, shim_process::ShimProcess,
@@ -34,6 +34,10 @@ pub(super) enum StartError {
     Lock(#[from] LockError),
     #[error("the slot is held by shim {shim} of router {router_id}")]
     Foreign { shim: i32, router_id: String },
+    #[error(
+        "the slot is held by another router of the same name {router_id}, pid {pid}; give each its own server.router_id and server.data_dir"
+    )]
+    HeldElsewhere { router_id: String, pid: u32 },
     #[error("the shim cannot be started: {0}")]
     Shim(#[source] io::Error),
     #[error("the shim cannot be told what to run: {0}")]
@@ -134,7 +138,8 @@ impl Attendant {
         }
     }
 
-    /// Before a launch: whoever holds the lock in our name is a stray that adoption did not reach.
+    /// Before a launch: whoever holds the lock in our name is a stray that adoption did not reach, unless another living
+    /// router of the same name holds it.
     async fn clear_stray(&self, lock_path: &Path) -> Result<(), StartError> {
         let path = lock_path.to_owned();
         match blocking(move || record::look(&path))
@@ -142,6 +147,10 @@ impl Attendant {
             .ok_or(StartError::ShuttingDown)??
         {
             LockState::Held(Some(record)) if record.router_id == self.around.config.router_id => {
+                if let Hold::Busy { router_id, pid } = self.try_to_hold(&record.control_path).await
+                {
+                    return Err(StartError::HeldElsewhere { router_id, pid });
+                }
                 tracing::warn!(instance = %self.key().instance, "a stray shim of this slot is killed");
                 if let Ok(mut shim) = ShimProcess::found(record.shim) {
                     shim.kill().await;

@@ -1,0 +1,191 @@
+//! Sessions that clients ended, kept for the next router: a line each in a small file of the data directory, written by a
+//! thread of its own. Without it the next router would take their ids, whose seals are good, for valid ones.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    thread::JoinHandle,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use parking_lot::Mutex;
+use router_proxy::{EndedSession, EndedSessions};
+
+/// Where they are, in the data directory.
+const FILE: &str = "sessions.ended";
+
+/// Sessions that are kept at most: as many as the proxy remembers, some 6 MB of text.
+const KEPT_MAX: usize = 100_000;
+
+/// Sessions that may wait for the disk. Past it one is forgotten by the next router, which is said.
+const WAITING_MAX: usize = 4096;
+
+/// See the module. Closed when it is dropped: what waits is written before.
+pub(crate) struct EndedFile {
+    loaded: Mutex<Vec<EndedSession>>,
+    waiting: Mutex<Option<SyncSender<EndedSession>>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl EndedFile {
+    /// Reads the file of a data directory, leaves out what has expired, and is ready for more. A file that cannot be read is
+    /// begun anew: it says only what is not valid any more.
+    pub(crate) fn open(data_dir: &Path) -> io::Result<Self> {
+        let path = data_dir.join(FILE);
+        let text = match fs::read(&path) {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), error = %error, "ended sessions cannot be read");
+                String::new()
+            }
+        };
+        let now = unix_now();
+        let mut loaded: Vec<EndedSession> = text
+            .lines()
+            .filter_map(parse)
+            .filter(|session| session.expires_unix_s > now)
+            .collect();
+        loaded.sort_unstable();
+        loaded.drain(..loaded.len().saturating_sub(KEPT_MAX));
+        let file = rewritten(&path, &loaded)?;
+        let (waiting, sessions) = sync_channel(WAITING_MAX);
+        let writer = std::thread::Builder::new()
+            .name("ended".to_owned())
+            .spawn(move || write_all(file, &path, &sessions))?;
+        Ok(Self {
+            loaded: Mutex::new(loaded),
+            waiting: Mutex::new(Some(waiting)),
+            writer: Mutex::new(Some(writer)),
+        })
+    }
+
+    /// Waits until everything is written. Nothing is taken after it.
+    pub(crate) fn close(&self) {
+        drop(self.waiting.lock().take());
+        if let Some(writer) = self.writer.lock().take()
+            && writer.join().is_err()
+        {
+            tracing::error!("the writer of ended sessions panicked");
+        }
+    }
+}
+
+impl Drop for EndedFile {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl EndedSessions for EndedFile {
+    fn load(&self) -> Vec<EndedSession> {
+        std::mem::take(&mut self.loaded.lock())
+    }
+
+    fn ended(&self, session: EndedSession) {
+        let waiting = self.waiting.lock();
+        let is_kept = waiting
+            .as_ref()
+            .is_some_and(|waiting| waiting.try_send(session).is_ok());
+        if !is_kept {
+            tracing::warn!("an ended session was not kept for the next router");
+        }
+    }
+}
+
+fn write_all(mut file: File, path: &Path, sessions: &Receiver<EndedSession>) {
+    let mut has_failed = false;
+    while let Ok(session) = sessions.recv() {
+        // A process that dies loses nothing that was handed to the system; a power cut may cost the last of them.
+        let written = file.write_all(line(&session).as_bytes());
+        if let Err(error) = &written
+            && !has_failed
+        {
+            tracing::error!(path = %path.display(), error = %error, "ended sessions cannot be written");
+        }
+        has_failed = written.is_err();
+    }
+}
+
+/// The file with these sessions and no others, open for more.
+fn rewritten(path: &Path, sessions: &[EndedSession]) -> io::Result<File> {
+    let fresh: PathBuf = path.with_extension("new");
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = options.open(&fresh)?;
+    let text: String = sessions.iter().map(line).collect();
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&fresh, path)?;
+    Ok(file)
+}
+
+fn line(session: &EndedSession) -> String {
+    let nonce: String = session
+        .nonce
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("{} {nonce}\n", session.expires_unix_s)
+}
+
+/// A line that was cut short by the end of its writer is none.
+fn parse(line: &str) -> Option<EndedSession> {
+    let (expires, hex) = line.split_once(' ')?;
+    let mut nonce = [0; 16];
+    if hex.len() != 2 * nonce.len() {
+        return None;
+    }
+    for (at, byte) in nonce.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(hex.get(2 * at..2 * at + 2)?, 16).ok()?;
+    }
+    Some(EndedSession {
+        expires_unix_s: expires.parse().ok()?,
+        nonce,
+    })
+}
+
+fn unix_now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use router_proxy::{EndedSession, EndedSessions as _};
+
+    use super::{EndedFile, FILE, unix_now};
+
+    fn session(lives_s: u64, name: u8) -> EndedSession {
+        EndedSession {
+            expires_unix_s: unix_now() + lives_s,
+            nonce: [name; 16],
+        }
+    }
+
+    #[test]
+    fn what_was_ended_is_known_to_the_next_router_until_it_expires() {
+        let dir = tempfile::tempdir().unwrap();
+        let (long, gone) = (session(1_000, 0xa1), session(0, 2));
+        let first = EndedFile::open(dir.path()).unwrap();
+        assert_eq!(first.load(), []);
+        first.ended(long);
+        first.ended(gone);
+        first.close();
+        // The last line of a writer that was killed.
+        let mut file = std::fs::OpenOptions::new()
+            .append(true)
+            .open(dir.path().join(FILE))
+            .unwrap();
+        file.write_all(b"99999999999 a1a1").unwrap();
+        let second = EndedFile::open(dir.path()).unwrap();
+        assert_eq!(second.load(), [long]);
+        drop(second);
+        assert_eq!(EndedFile::open(dir.path()).unwrap().load(), [long]);
+    }
+}
