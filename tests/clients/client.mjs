@@ -1,19 +1,12 @@
 // A real client (npm @modelcontextprotocol/sdk): calls what the table lists of one server, answers what the server asks, prints all
 // of it as JSON. It decides nothing about what is right: the scenario compares what two runs print.
 //
-// usage: client.mjs --server NAME [--set NAME=VALUE]... (--url URL | -- COMMAND ARGUMENT...)
-// SDK: the folder that holds node_modules, since this file lives elsewhere.
+// usage: client.mjs --sdk DIR --server NAME [--set NAME=VALUE]... (--url URL | -- COMMAND ARGUMENT...)
+// DIR holds node_modules, since this file lives elsewhere.
 
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
-
-const require = createRequire(`${process.env.SDK}/package.json`);
-const load = (path) => import(pathToFileURL(require.resolve(`@modelcontextprotocol/sdk/${path}`)));
-const { Client } = await load("client/index.js");
-const { StdioClientTransport } = await load("client/stdio.js");
-const { StreamableHTTPClientTransport } = await load("client/streamableHttp.js");
-const types = await load("types.js");
 
 // A server may announce tools after it has seen what its client can do: so long the list may take to be complete.
 const LIST_WITHIN_MS = 10_000;
@@ -32,6 +25,13 @@ while (words.length && words[0] !== "--") {
   }
 }
 words.shift();
+
+const require = createRequire(`${options.sdk}/package.json`);
+const load = (path) => import(pathToFileURL(require.resolve(`@modelcontextprotocol/sdk/${path}`)));
+const { Client } = await load("client/index.js");
+const { StdioClientTransport } = await load("client/stdio.js");
+const { StreamableHTTPClientTransport } = await load("client/streamableHttp.js");
+const types = await load("types.js");
 
 const filled = (value) => {
   if (typeof value === "string") {
@@ -74,6 +74,14 @@ client.setRequestHandler(types.ListRootsRequestSchema, () => {
   return { roots: [{ uri: "file:///tmp", name: "temporary files" }] };
 });
 
+// The client's own bookkeeping forgets a request with its answer, and so loses progress that comes in one piece with it.
+let token = 0;
+let progress = [];
+client.setNotificationHandler(types.ProgressNotificationSchema, ({ params }) => {
+  const { progress: done, total, message, progressToken } = params;
+  progress.push([done, total ?? null, message ?? null, progressToken === token ? "mine" : "stray"]);
+});
+
 const transport = options.url
   ? new StreamableHTTPClientTransport(new URL(options.url))
   : new StdioClientTransport({ command: words[0], args: words.slice(1), env: process.env, stderr: "ignore" });
@@ -104,16 +112,13 @@ const completeList = async () => {
 };
 
 const call = async ({ tool, args = {} }) => {
-  const progress = [];
   const printed = { tool, args };
+  const _meta = { progressToken: (token += 1) };
   try {
     printed.result = await client.request(
-      { method: "tools/call", params: { name: tool, arguments: args } },
+      { method: "tools/call", params: { name: tool, arguments: args, _meta } },
       types.CallToolResultSchema,
-      {
-        timeout: CALL_WITHIN_MS,
-        onprogress: ({ progress: done, total, message }) => progress.push([done, total ?? null, message ?? null]),
-      },
+      { timeout: CALL_WITHIN_MS },
     );
   } catch (error) {
     if (!(error instanceof types.McpError)) throw error;
@@ -122,7 +127,8 @@ const call = async ({ tool, args = {} }) => {
   await pause(50);
   printed.asked = asked;
   asked = [];
-  printed.progress = progress.sort((a, b) => a[0] - b[0]);
+  printed.progress = progress;
+  progress = [];
   return printed;
 };
 

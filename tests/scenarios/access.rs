@@ -154,6 +154,22 @@ async fn each_role_may_do_its_own_and_nothing_else() {
         );
     }
 
+    // Whoever is known is named, also where something is refused; and what is refused to nobody in particular is kept too.
+    let nobody = ask(&router, Method::POST, stop, &[]).await;
+    assert_eq!(nobody.status, 401);
+    let refusals = audit_rows(&router, "action=login", &viewer).await;
+    for (actor, what) in [
+        ("dashboard", "role"),
+        ("unknown", "token_invalid"),
+        ("unknown", "token_missing"),
+    ] {
+        let found = refusals.iter().any(|row| {
+            let detail = row["detail"].as_str().unwrap_or_default();
+            row["actor"] == actor && detail.starts_with(what)
+        });
+        assert!(found, "{actor} {what}: {refusals:#?}");
+    }
+
     // The trail: who, what, from where, with what result; in rows and in lines.
     let stops = audit_rows(&router, "action=instance.stop", &viewer).await;
     let by_operator = stops
@@ -234,6 +250,7 @@ async fn pages_of_strangers_are_refused_and_their_names_too() {
         check(path, "origin", "https://evil.example.org", false).await;
         check(path, "origin", "null", false).await;
         check(path, "origin", "https://ide.example.org", true).await;
+        pages_of_allowed_origins_may_read(&router, path).await;
     }
     // A load balancer asks by address, whatever the name.
     for path in [
@@ -244,6 +261,53 @@ async fn pages_of_strangers_are_refused_and_their_names_too() {
         check(path, "host", "10.1.2.3", true).await;
     }
     router.end().await;
+}
+
+/// What a browser asks before, and looks for after, a page's request.
+async fn pages_of_allowed_origins_may_read(router: &Router, path: &str) {
+    let ours = "https://ide.example.org";
+    let preflight = async |origin: &str| {
+        let headers = [
+            ("origin", origin),
+            ("access-control-request-method", "POST"),
+            (
+                "access-control-request-headers",
+                "content-type,mcp-session-id",
+            ),
+        ];
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let mut request = client.request(Method::OPTIONS, router.url(path));
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        request.send().await.unwrap()
+    };
+    let allowed = preflight(ours).await;
+    assert_eq!(allowed.status(), 204, "{path}");
+    assert_eq!(allowed.headers()["access-control-allow-origin"], ours);
+    let headers = allowed.headers()["access-control-allow-headers"].clone();
+    for name in ["authorization", "content-type", "mcp-session-id"] {
+        assert!(headers.to_str().unwrap().contains(name), "{headers:?}");
+    }
+    let refused = preflight("https://evil.example.org").await;
+    assert_eq!(refused.status(), 403, "{path}");
+    assert!(
+        !refused
+            .headers()
+            .contains_key("access-control-allow-origin")
+    );
+    let method = if path.starts_with("/mcp") {
+        Method::POST
+    } else {
+        Method::GET
+    };
+    let answer = ask(router, method, path, &[("origin", ours)]).await;
+    assert_eq!(answer.headers["access-control-allow-origin"], ours);
+    let exposed = answer.headers["access-control-expose-headers"].clone();
+    assert!(
+        exposed.to_str().unwrap().contains("mcp-session-id"),
+        "{exposed:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

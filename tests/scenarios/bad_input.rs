@@ -24,15 +24,52 @@ use tokio::{
 const SOON: Duration = Duration::from_secs(30);
 
 /// Memory that a flood may leave behind.
-const RESIDUE_BYTES_MAX: u64 = 20 * 1024 * 1024;
+const RESIDUE_BYTES_MAX: u64 = 20_000_000;
 
 /// Connections that send nothing.
 const SILENT: usize = 10_000;
 
-async fn router() -> Router {
-    let router = Router::start(&Config::new().server(peers::echo().autostart())).await;
-    router.ready("echo").await;
-    router
+/// A router with some load on it, and the memory that it takes then.
+struct Beset {
+    router: Router,
+    load: Load,
+    before: u64,
+}
+
+impl Beset {
+    async fn begin() -> Self {
+        let router = Router::start(&Config::new().server(peers::echo().autostart())).await;
+        router.ready("echo").await;
+        let plan = Plan::clients(4).paused(Duration::from_millis(2));
+        let load = Load::start(router.address(), "/mcp/echo", &plan).await;
+        load.further(200, SOON).await;
+        let before = processes::resident_bytes(router.pid());
+        Self {
+            router,
+            load,
+            before,
+        }
+    }
+
+    /// It serves whoever comes, nobody has noticed anything, and it takes no more memory than before.
+    async fn end(self) {
+        let mut session = self.router.session("echo").await;
+        let answer = session.call("echo", &json!({"text": "still here"})).await;
+        assert_eq!(answer, "still here");
+        until("the router's memory to settle", SOON, async || {
+            let after = processes::resident_bytes(self.router.pid());
+            if after <= self.before + RESIDUE_BYTES_MAX {
+                Ok(())
+            } else {
+                let before = self.before >> 20;
+                Err(format!("{before} MiB before, {} MiB after", after >> 20))
+            }
+        })
+        .await;
+        self.load.further(200, SOON).await;
+        self.load.stop().await.assert_clean(400);
+        self.router.end().await;
+    }
 }
 
 /// Sends bytes as they are and reads whatever comes until the other side ends it, goes quiet for a second after an answer, or takes
@@ -92,13 +129,8 @@ async fn posted(session: &Session, body: impl Into<reqwest::Body>) -> (u16, Valu
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_no_request_is_refused_in_words() {
-    let router = router().await;
-    let load = Load::start(
-        router.address(),
-        "/mcp/echo",
-        &Plan::clients(4).paused(Duration::from_millis(2)),
-    )
-    .await;
+    let beset = Beset::begin().await;
+    let router = &beset.router;
     let session = router.session("echo").await;
     let check = async |what: &str, body: Vec<u8>, status: u16, code: i64| {
         let (got, answer, text) = posted(&session, body).await;
@@ -203,27 +235,13 @@ async fn what_is_no_request_is_refused_in_words() {
     assert_eq!(stranger.post(&ping).await.status, 400, "no session");
 
     router.logged(&["VALIDATION"], SOON).await;
-    let mut session = session;
-    assert_eq!(
-        session.call("echo", &json!({"text": "still here"})).await,
-        "still here"
-    );
-    load.further(200, SOON).await;
-    load.stop().await.assert_clean(200);
-    router.end().await;
+    beset.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn broken_connections_end_and_cost_nobody_else_anything() {
-    let router = router().await;
-    let address = router.address();
-    let load = Load::start(
-        address,
-        "/mcp/echo",
-        &Plan::clients(4).paused(Duration::from_millis(2)),
-    )
-    .await;
-
+    let beset = Beset::begin().await;
+    let address = beset.router.address();
     let garbage: Vec<u8> = (0..200_000_u32)
         .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
         .collect();
@@ -291,28 +309,13 @@ async fn broken_connections_end_and_cost_nobody_else_anything() {
         "half a head: {answer}"
     );
 
-    let mut session = router.session("echo").await;
-    assert_eq!(
-        session.call("echo", &json!({"text": "still here"})).await,
-        "still here"
-    );
-    load.further(200, SOON).await;
-    load.stop().await.assert_clean(200);
-    router.end().await;
+    beset.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hundred_megabytes_are_refused_and_forgotten() {
-    let router = router().await;
-    let address = router.address();
-    let load = Load::start(
-        address,
-        "/mcp/echo",
-        &Plan::clients(4).paused(Duration::from_millis(2)),
-    )
-    .await;
-    load.further(200, SOON).await;
-    let before = processes::resident_bytes(router.pid());
+    let beset = Beset::begin().await;
+    let address = beset.router.address();
     let total = 100 * 1024 * 1024;
     let piece = vec![b'x'; 1024 * 1024];
     for round in 0..4 {
@@ -333,7 +336,7 @@ async fn hundred_megabytes_are_refused_and_forgotten() {
             "round {round}: {answer}"
         );
     }
-    let session = Session::new(&router.mcp_url("echo"));
+    let session = Session::new(&beset.router.mcp_url("echo"));
     let big = format!(
         "{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\",\"params\":\"{}\"}}",
         "x".repeat(total)
@@ -350,26 +353,7 @@ async fn hundred_megabytes_are_refused_and_forgotten() {
     let answer = raw(address, &[announced.as_bytes()], false).await;
     assert_eq!(status_of(&answer), 413, "{answer}");
     assert!(answer.contains("\"error\""), "no words: {answer}");
-    assert_settled(&router, before).await;
-    load.further(200, SOON).await;
-    load.stop().await.assert_clean(400);
-    router.end().await;
-}
-
-async fn assert_settled(router: &Router, before: u64) {
-    until("the router's memory to settle", SOON, async || {
-        let after = processes::resident_bytes(router.pid());
-        if after <= before + RESIDUE_BYTES_MAX {
-            Ok(())
-        } else {
-            Err(format!(
-                "{} MiB before, {} MiB after",
-                before >> 20,
-                after >> 20
-            ))
-        }
-    })
-    .await;
+    beset.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -388,15 +372,8 @@ async fn ten_thousand_connections_that_send_nothing_keep_nobody_out() {
     setrlimit(Resource::Nofile, raised).unwrap();
 
     // The router inherits the limit.
-    let router = router().await;
-    let load = Load::start(
-        router.address(),
-        "/mcp/echo",
-        &Plan::clients(4).paused(Duration::from_millis(5)),
-    )
-    .await;
-    load.further(200, SOON).await;
-    let before = processes::resident_bytes(router.pid());
+    let beset = Beset::begin().await;
+    let router = &beset.router;
     let mut silent = Vec::with_capacity(SILENT);
     for number in 0..SILENT {
         match TcpStream::connect(router.address()).await {
@@ -405,7 +382,7 @@ async fn ten_thousand_connections_that_send_nothing_keep_nobody_out() {
         }
     }
     // Who is there already is served on; who comes new gets in, at the latest when the silent ones are shown the door.
-    load.further(200, SOON).await;
+    beset.load.further(200, SOON).await;
     until(
         "a new client to get in",
         Duration::from_secs(60),
@@ -424,8 +401,5 @@ async fn ten_thousand_connections_that_send_nothing_keep_nobody_out() {
     .await;
     assert_eq!(router.get("/api/health/liveness").await["status"], "alive");
     drop(silent);
-    assert_settled(&router, before).await;
-    load.further(200, SOON).await;
-    load.stop().await.assert_clean(400);
-    router.end().await;
+    beset.end().await;
 }

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use router_tests::{peers, processes, router, until};
+use router_tests::{mcp, peers, processes, router, until};
 use serde_json::{Value, json};
 
 struct Peer {
@@ -46,6 +46,11 @@ impl Peer {
         serde_json::from_str(&line).unwrap()
     }
 
+    fn greet(&mut self) {
+        self.say(&mcp::initialize(0));
+        assert_eq!(self.hear()["id"], 0);
+    }
+
     fn call(&mut self, tool: &str, arguments: &Value) -> Value {
         let params = json!({"name": tool, "arguments": arguments});
         self.say(&json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": params}));
@@ -72,6 +77,7 @@ fn the_echo_gives_back_what_it_got_under_the_same_id() {
 #[test]
 fn the_scripted_server_asks_and_passes_on_the_answer() {
     let mut server = Peer::start("scripted-server", &[]);
+    server.greet();
     server.say(
         &json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params":
         {"name": "ask", "arguments": {"method": "roots/list", "params": {}}}}),
@@ -94,6 +100,7 @@ fn the_scripted_server_ends_as_it_is_told() {
     let mut server = Peer::start("scripted-server", &["--exit", "7"]);
     assert_eq!(server.child.wait().unwrap().code(), Some(7));
     let mut server = Peer::start("scripted-server", &[]);
+    server.greet();
     server.say(
         &json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params":
         {"name": "exit", "arguments": {"code": 9}}}),

@@ -1,4 +1,5 @@
-//! What somebody sees who starts the router for the first time, on the configuration that it comes with: `make run` after its build.
+//! What somebody sees who starts the router for the first time, on the configuration that it comes with: `make run` after its build,
+//! then what README.md shows, block by block, and then a first policy, as docs/plugins.md walks through it.
 
 #![allow(
     clippy::unwrap_used,
@@ -6,13 +7,23 @@
     reason = "a test's helper: what it cannot do ends the test"
 )]
 
-use std::fs;
+use std::{fs, io::Write as _, os::unix::fs::symlink, process::Stdio, time::Duration};
 
-use router_tests::{Config, Router, peers, shell};
+use router_tests::{
+    Config, Router,
+    blocks::{self, Block},
+    peers, shell, until,
+};
 use serde_json::json;
+use tokio::process::Command;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_configuration_that_comes_with_it_runs_and_its_curl_works() {
+const SOON: Duration = Duration::from_secs(30);
+
+/// A policy and all that it is made from, twice, on a machine that does other things as well: a minute or two.
+const BUILD_WITHIN: Duration = Duration::from_secs(900);
+
+/// A router on the configuration that comes with it.
+async fn newcomer() -> Router {
     let mut router = Router::prepared(&Config::new().bundled_policy(), &[]);
     let sockets = router.path("s").display().to_string();
     let repository = peers::repository();
@@ -27,8 +38,57 @@ async fn the_configuration_that_comes_with_it_runs_and_its_curl_works() {
     fs::copy(repository.join("config/router.toml"), router.config_path()).unwrap();
     router.set_variable("LISTEN", "127.0.0.1:0");
     router.set_variable("GMR_INSTANCES__SOCKET_DIR", &sockets);
+    // `npx` is where Node.js is, and finds what is installed already.
+    let bin = peers::node().parent().unwrap().display().to_string();
+    let path = std::env::var("PATH").unwrap();
+    router.set_variable(
+        "PATH",
+        &format!("{}:{bin}:{path}", peers::programs().display()),
+    );
+    let node = peers::node_folder();
+    fs::copy(node.join("package.json"), router.path("package.json")).unwrap();
+    symlink(node.join("node_modules"), router.path("node_modules")).unwrap();
     router.start_again().await;
+    router
+}
 
+/// The blocks of a document, each of which has to be asked for.
+struct Document {
+    name: &'static str,
+    blocks: Vec<Block>,
+}
+
+impl Document {
+    fn read(name: &'static str) -> Self {
+        let blocks = blocks::read(&peers::repository().join(name));
+        Self { name, blocks }
+    }
+
+    /// Takes a block out.
+    fn take(&mut self, name: &str) -> String {
+        let at = self.blocks.iter().position(|block| block.name == name);
+        let at = at.unwrap_or_else(|| panic!("{} has no block run={name}", self.name));
+        self.blocks.remove(at).text
+    }
+
+    /// Nothing is left but Rust, which the SDK's documentation tests compile.
+    fn assert_all_taken(&self) {
+        let left: Vec<_> = self
+            .blocks
+            .iter()
+            .filter(|block| block.language != "rust")
+            .collect();
+        assert!(
+            left.is_empty(),
+            "{}: blocks that no test runs: {left:#?}",
+            self.name
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_configuration_that_comes_with_it_runs_and_its_curl_works() {
+    let router = newcomer().await;
     let demo = router.ready("demo").await;
     assert_eq!(demo["status"], "healthy", "{demo}");
     let output = fs::read_to_string(router.path("output")).unwrap();
@@ -57,5 +117,152 @@ async fn the_configuration_that_comes_with_it_runs_and_its_curl_works() {
     assert!(metrics.contains("mcp_streams_open 0\n"), "{metrics}");
     let plugins = router.get("/api/plugins").await;
     assert!(plugins.to_string().contains("default-health"), "{plugins}");
+    router.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_readme_shows_works() {
+    let router = newcomer().await;
+    router.ready("demo").await;
+    let mut readme = Document::read("README.md");
+    let run =
+        async |text: &str, words: &[(&str, &str)]| shell::run(&router, text, words).await.fine();
+
+    // What the two commands do takes too long here; that they are there and can be followed does not.
+    let make = format!(
+        "cd {} && {}",
+        peers::repository().display(),
+        readme.take("make")
+    );
+    let words = [
+        ("make run", "make --dry-run run &&"),
+        ("make test", "make --dry-run test"),
+    ];
+    run(&make, &words).await;
+
+    let tried = run(&readme.take("try"), &[]).await;
+    let answers = tried.json();
+    assert_eq!(answers[0]["totalInstances"], 1, "{tried:?}");
+    assert_eq!(
+        answers[1]["result"]["protocolVersion"], "2025-11-25",
+        "{tried:?}"
+    );
+
+    let mut file = fs::OpenOptions::new()
+        .append(true)
+        .open(router.config_path())
+        .unwrap();
+    file.write_all(readme.take("instance").as_bytes()).unwrap();
+    let reloaded = run(&readme.take("reload"), &[]).await;
+    assert_eq!(
+        reloaded.json()[0]["added"],
+        json!(["everything"]),
+        "{reloaded:?}"
+    );
+    let mut session = router.session("everything").await;
+    let echoed = session.call("echo", &json!({"message": "hello"})).await;
+    assert_eq!(echoed, "Echo: hello");
+
+    let demo = router
+        .path("tests/fixtures/godot/demo")
+        .display()
+        .to_string();
+    let registered = run(
+        &readme.take("register"),
+        &[("/srv/godot/platformer", &demo)],
+    )
+    .await;
+    assert_eq!(registered.json()[0]["versionId"], "41", "{registered:?}");
+    let mut session = router.session("41").await;
+    let project = session.try_call("get_project", &json!({})).await;
+    assert!(project.to_string().contains("Lantern Keeper"), "{project}");
+    readme.assert_all_taken();
+    router.end().await;
+}
+
+/// The folder that holds the router's own, as the document takes for granted, and in it what an author makes.
+async fn build_policy(router: &Router, block: &str) {
+    symlink(peers::repository(), router.path("godot-mcp-router")).unwrap();
+    let target = peers::programs().parent().unwrap().join("template");
+    let mut command = Command::new("bash");
+    command
+        .args(["-e", "-c", block])
+        .current_dir(router.home())
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        // What it is made from is kept for the next run; the component itself is where the document says.
+        .env("CARGO_BUILD_BUILD_DIR", target)
+        .env_remove("CARGO_TARGET_DIR")
+        // Everything is there, since the bundled policy is made from the same.
+        .env("CARGO_NET_OFFLINE", "true");
+    let output = tokio::time::timeout(BUILD_WITHIN, command.output()).await;
+    let output = output
+        .unwrap_or_else(|_| panic!("not built within {BUILD_WITHIN:?}"))
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{told}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(told.contains("1 passed"), "its test did not run: {told}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_policy_is_copied_built_and_served() {
+    let mut guide = Document::read("docs/plugins.md");
+    let file = peers::repository().join("plugins/templates/health-policy/src/lib.rs");
+    let shown = guide.blocks.iter().find(|block| block.language == "rust");
+    assert_eq!(
+        shown.unwrap().text,
+        fs::read_to_string(&file).unwrap(),
+        "docs/plugins.md (left) shows {} (right)",
+        file.display()
+    );
+    let router = newcomer().await;
+    router.ready("demo").await;
+    build_policy(&router, &guide.take("policy")).await;
+
+    let placed = format!("cd strict-health\n{}", guide.take("policy-placed"));
+    let words = [("../godot-mcp-router/plugins/dist", "../plugins/dist")];
+    let _shown = shell::run(&router, &placed, &words).await.fine();
+    let plugin = async |what: &str, wanted: &dyn Fn(&serde_json::Value) -> bool| {
+        until(what, SOON, async || {
+            let shown = router.get("/api/plugins").await;
+            let all = shown["plugins"].as_array().unwrap();
+            let own = all
+                .iter()
+                .find(|one| one["name"] == "strict-health" && wanted(one));
+            own.map(|_| ())
+                .ok_or_else(|| format!("{shown}\n{}", router.tail()))
+        })
+        .await;
+    };
+    plugin("the policy to be loaded", &|one| {
+        one["generation"].as_u64() > Some(0)
+    })
+    .await;
+
+    // Its lines take the place of those that the file has.
+    let text = fs::read_to_string(router.config_path()).unwrap();
+    let own = text.replace("\n[policy]\nhealth = \"default-health\"\n", "\n");
+    assert_ne!(text, own);
+    fs::write(router.config_path(), own + &guide.take("policy-config")).unwrap();
+    router.post("/api/config/reload").await;
+    plugin("the policy to judge", &|one| {
+        one["calls"].as_u64() > Some(0)
+    })
+    .await;
+
+    fs::write(
+        router.path("plugins/dist/strict-health.toml"),
+        guide.take("manifest"),
+    )
+    .unwrap();
+    plugin("what it asks for to be shown", &|one| {
+        one["requested"]["secrets"] == json!(["SLACK_WEBHOOK_URL"])
+    })
+    .await;
+    guide.assert_all_taken();
     router.end().await;
 }

@@ -83,19 +83,20 @@ async fn readiness_until(
     .await;
 }
 
-async fn survives(what: &str, away: Deed, back: Deed) {
-    let cluster = Arc::new(
-        tokio::task::spawn_blocking(Cluster::start)
-            .await
-            .unwrap()
-            .unwrap(),
-    );
+/// A database of its own, and a router on it that is not started yet.
+async fn prepared() -> (Arc<Cluster>, Router) {
+    let cluster = tokio::task::spawn_blocking(Cluster::start).await.unwrap();
+    let cluster = Arc::new(cluster.unwrap());
     let database = cluster.fresh_database().unwrap();
     let config = Config::new()
         .set("storage", &format!("url = {:?}", cluster.url(&database)))
         .set("health", "disk_share = 1.0")
         .server(peers::echo().autostart());
-    let mut router = Router::prepared(&config, &[]);
+    (cluster, Router::prepared(&config, &[]))
+}
+
+async fn survives(what: &str, away: Deed, back: Deed) {
+    let (cluster, mut router) = prepared().await;
     let migrated = router.run(&["migrate"]).await;
     assert!(migrated.status.success(), "{migrated:?}");
     router.start_again().await;
@@ -203,18 +204,7 @@ async fn a_database_that_is_away_for_a_minute_costs_no_request_and_no_audit_row(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_router_starts_and_serves_while_its_database_is_away() {
-    let cluster = Arc::new(
-        tokio::task::spawn_blocking(Cluster::start)
-            .await
-            .unwrap()
-            .unwrap(),
-    );
-    let database = cluster.fresh_database().unwrap();
-    let config = Config::new()
-        .set("storage", &format!("url = {:?}", cluster.url(&database)))
-        .set("health", "disk_share = 1.0")
-        .server(peers::echo().autostart());
-    let mut router = Router::prepared(&config, &[]);
+    let (cluster, mut router) = prepared().await;
     assert!(router.run(&["migrate"]).await.status.success());
     done(&cluster, Cluster::stop).await;
     router.start_again().await;
@@ -235,13 +225,7 @@ async fn a_router_starts_and_serves_while_its_database_is_away() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_router_on_tables_that_nobody_made_says_which_command_makes_them() {
-    let cluster = tokio::task::spawn_blocking(Cluster::start)
-        .await
-        .unwrap()
-        .unwrap();
-    let database = cluster.fresh_database().unwrap();
-    let config = Config::new().set("storage", &format!("url = {:?}", cluster.url(&database)));
-    let router = Router::prepared(&config, &[]);
+    let (_cluster, router) = prepared().await;
     let refused = tokio::time::timeout(SEEN_WITHIN, router.run(&["serve"]))
         .await
         .unwrap();

@@ -1,15 +1,20 @@
-//! The command blocks of a document that are to be run: fenced as `sh run=NAME`.
+//! The blocks of a document that a test takes at their word: fenced as `sh run=NAME`, or with another language in the place of `sh`.
 
 use std::{fs, path::Path};
+
+/// What can be tested; other blocks are pictures.
+const LANGUAGES: [&str; 4] = ["sh", "bash", "toml", "rust"];
 
 /// One of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Block {
+    /// What it is written in.
+    pub language: String,
     /// Its name, unlike all others in its document.
     pub name: String,
     /// The heading that it stands under.
     pub section: String,
-    /// Its commands.
+    /// What stands in it.
     pub text: String,
     /// The line of its fence, from 1.
     pub line: usize,
@@ -17,7 +22,7 @@ pub struct Block {
     pub is_run: bool,
 }
 
-/// Every fenced shell block of a document. Those that are not to be run have an empty name.
+/// Every fenced block of a document in one of the languages. Those that are not to be run have an empty name.
 #[must_use]
 pub fn read(path: &Path) -> Vec<Block> {
     let text =
@@ -57,11 +62,10 @@ fn parse(text: &str) -> Vec<Block> {
 
 fn opened(tag: &str, section: &str, line: usize) -> Option<Block> {
     let mut words = tag.split_whitespace();
-    if !matches!(words.next(), Some("sh" | "bash")) {
-        return None;
-    }
+    let language = words.next().filter(|word| LANGUAGES.contains(word))?;
     let name = words.find_map(|word| word.strip_prefix("run="));
     Some(Block {
+        language: language.to_owned(),
         name: name.unwrap_or_default().to_owned(),
         section: section.to_owned(),
         text: String::new(),
@@ -77,12 +81,13 @@ mod tests {
     #[test]
     fn blocks_are_found_with_their_names_and_sections() {
         let text =
-            "# A\n```sh run=one\necho 1\n```\n## B\n```toml\nx = 1\n```\n```sh\nkubectl\n```\n";
+            "# A\n```sh run=one\necho 1\n```\n## B\n```text\nx = 1\n```\n```toml\nkey = 1\n```\n";
         let blocks = parse(text);
         let seen: Vec<_> = blocks
             .iter()
             .map(|block| {
                 (
+                    block.language.as_str(),
                     block.name.as_str(),
                     block.section.as_str(),
                     block.text.as_str(),
@@ -92,7 +97,10 @@ mod tests {
             .collect();
         assert_eq!(
             seen,
-            [("one", "A", "echo 1\n", 2), ("", "B", "kubectl\n", 9)]
+            [
+                ("sh", "one", "A", "echo 1\n", 2),
+                ("toml", "", "B", "key = 1\n", 9)
+            ]
         );
     }
 

@@ -26,5 +26,5 @@ pub mod worlds;
 pub use config::{Config, Server};
 pub use load::{Load, Tally};
 pub use mcp::Session;
-pub use router::Router;
+pub use router::{Router, pid_of};
 pub use wait::until;

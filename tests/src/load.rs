@@ -181,6 +181,11 @@ impl Load {
         self.failures.lock().clone()
     }
 
+    /// Forgets the failures so far, which were to be expected.
+    pub fn forgive(&self) {
+        *self.failures.lock() = (0, Vec::new());
+    }
+
     /// Waits until so many more requests were answered.
     pub async fn further(&self, requests: u64, within: Duration) {
         let target = self.answered() + requests;

@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 /// A first call may have to start its instance.
 const ANSWER_WITHIN: Duration = Duration::from_secs(90);
 
+/// A message on a stream: nothing is between it and us but the router and its instance.
+const HEARD_WITHIN: Duration = Duration::from_secs(20);
+
 /// The newest protocol version of the era that begins with `initialize`.
 pub const PROTOCOL: &str = "2025-11-25";
 
@@ -173,9 +176,51 @@ impl Session {
         self.ask("tools/call", &params).await
     }
 
+    /// Opens the stream on which it hears what belongs to none of its requests.
+    pub async fn listen(&self) -> Stream {
+        let request = self.request(Method::GET);
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        Stream {
+            response,
+            text: String::new(),
+        }
+    }
+
     /// Ends the session.
     pub async fn close(self) -> StatusCode {
         self.request(Method::DELETE).send().await.unwrap().status()
+    }
+}
+
+/// What an instance says to a session outside of its requests: the stream of a GET.
+#[derive(Debug)]
+pub struct Stream {
+    response: Response,
+    text: String,
+}
+
+impl Stream {
+    /// The next message.
+    ///
+    /// # Panics
+    /// It did not come in time, or the stream ended.
+    pub async fn next(&mut self) -> Value {
+        loop {
+            while let Some((line, rest)) = self.text.split_once('\n') {
+                let message = line.strip_prefix("data:").map(str::trim);
+                let message = message.and_then(|data| serde_json::from_str(data).ok());
+                self.text = rest.to_owned();
+                if let Some(message) = message {
+                    return message;
+                }
+            }
+            let chunk = tokio::time::timeout(HEARD_WITHIN, self.response.chunk()).await;
+            let chunk =
+                chunk.unwrap_or_else(|_| panic!("nothing was heard within {HEARD_WITHIN:?}"));
+            let chunk = chunk.unwrap().unwrap_or_else(|| panic!("the stream ended"));
+            self.text.push_str(&String::from_utf8_lossy(&chunk));
+        }
     }
 }
 

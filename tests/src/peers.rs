@@ -73,6 +73,12 @@ fn python_program(name: &str) -> PathBuf {
     there(tests().join(".env/venv/bin").join(name), "make setup")
 }
 
+/// The Node.js that runs the pinned packages: one of them itself, so that no machine's own matters.
+#[must_use]
+pub fn node() -> PathBuf {
+    python_program("node")
+}
+
 /// The folder that holds `node_modules`.
 #[must_use]
 pub fn node_folder() -> PathBuf {
@@ -84,7 +90,8 @@ fn node_server(id: &str, name: &str, args: &[&str]) -> Server {
     let script = node_folder().join("node_modules/.bin").join(name);
     let script = there(script, "make setup").display().to_string();
     let args = args.iter().map(|&arg| arg.to_owned());
-    Server::new(id, "node", std::iter::once(script).chain(args))
+    let node = node().display().to_string();
+    Server::new(id, node, std::iter::once(script).chain(args))
 }
 
 /// npm `@modelcontextprotocol/server-everything`.

@@ -1,6 +1,7 @@
 //! A router as a real process in a folder of its own: started, asked, killed, started again, and ended without a trace.
 
 use std::{
+    ffi::OsString,
     fs::{self, OpenOptions},
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -155,6 +156,15 @@ impl Router {
         command.env("PATH", format!("{}:{paths}", peers::programs().display()));
         command.envs(self.environment.iter().cloned());
         command
+    }
+
+    /// The environment of its processes, by name.
+    #[must_use]
+    pub fn environment(&self) -> Vec<(OsString, OsString)> {
+        let command = self.command();
+        let set = command.as_std().get_envs();
+        set.filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
+            .collect()
     }
 
     fn assert_running(&self) {
@@ -313,6 +323,27 @@ impl Router {
             .await
     }
 
+    /// Waits for an instance to be ready in another process than before.
+    pub async fn ready_anew(&self, id: &str, before: i32) -> Value {
+        let within = Duration::from_secs(60);
+        self.instance_until(id, "ready anew", within, |one| {
+            one["lifecycle"] == "ready" && pid_of(one) != before
+        })
+        .await
+    }
+
+    /// Waits until none of these processes lives any more.
+    pub async fn gone(&self, pids: &[i32]) {
+        until(&format!("the end of {pids:?}"), END_WITHIN, async || {
+            let alive = |pid: &&i32| processes::is_alive(**pid);
+            match pids.iter().find(alive) {
+                None => Ok(()),
+                Some(pid) => Err(format!("{pid} lives\n{}", self.tail())),
+            }
+        })
+        .await;
+    }
+
     /// Waits for a line in its log that holds all of these.
     pub async fn logged(&self, needles: &[&str], within: Duration) -> String {
         until(
@@ -405,6 +436,17 @@ impl Drop for Router {
             }
         }
     }
+}
+
+/// The process of an instance, as the API shows it.
+///
+/// # Panics
+/// It has none.
+#[must_use]
+pub fn pid_of(instance: &Value) -> i32 {
+    let pid = instance["pid"].as_i64();
+    let pid = pid.unwrap_or_else(|| panic!("no pid: {instance}"));
+    i32::try_from(pid).unwrap()
 }
 
 /// A folder for a router. Its path is short, for socket paths are.

@@ -9,8 +9,8 @@ use crate::Router;
 /// Longest run of one command: the longest waits 35 s by itself.
 const RUN_WITHIN: Duration = Duration::from_secs(120);
 
-/// Where the runbooks say that a router listens.
-const SAID_ADDRESS: &str = "localhost:3002";
+/// Where documents say that a router listens.
+const SAID_ADDRESSES: [&str; 2] = ["localhost:3002", "127.0.0.1:3002"];
 
 /// What a command did.
 #[derive(Debug, Clone)]
@@ -46,8 +46,10 @@ impl Output {
 /// replaced, since a test's router has its own.
 pub async fn run(router: &Router, text: &str, words: &[(&str, &str)]) -> Output {
     let sockets = format!("{}/godot-mcp-", router.path("s").display());
-    let mut text = text
-        .replace(SAID_ADDRESS, &router.address().to_string())
+    let address = router.address().to_string();
+    let mut text = SAID_ADDRESSES
+        .iter()
+        .fold(text.to_owned(), |text, said| text.replace(said, &address))
         .replace("/tmp/godot-mcp-", &sockets)
         .replace(
             "find /tmp ",
@@ -57,19 +59,13 @@ pub async fn run(router: &Router, text: &str, words: &[(&str, &str)]) -> Output 
     for (from, to) in words {
         text = text.replace(from, to);
     }
-    let mut command: Command = router.command();
-    let environment: Vec<_> = command
-        .as_std()
-        .get_envs()
-        .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
-        .collect();
-    command = Command::new("bash");
+    let mut command = Command::new("bash");
     command
         .arg("-c")
         .arg(&text)
         .current_dir(router.home())
         .env_clear()
-        .envs(environment)
+        .envs(router.environment())
         .env("GODOT_MCP_ROUTER_URL", router.url(""))
         .stdin(std::process::Stdio::null())
         .kill_on_drop(true);

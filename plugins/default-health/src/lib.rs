@@ -43,7 +43,8 @@ struct Limits {
     silent_unhealthy_ms: f64,
     /// Silence past which one without work is started anew.
     silent_recycle_ms: f64,
-    /// The same with work in flight: a single-threaded server answers no ping during a long tool call.
+    /// The same with work in flight. A single-threaded server answers no ping during a long tool call: until then it is busy,
+    /// which deserves a look and no more.
     busy_recycle_ms: f64,
     /// Unanswered pings in a row that make an instance unhealthy.
     pings_unhealthy: f64,
@@ -133,16 +134,21 @@ impl Findings {
 }
 
 fn answers(facts: &Facts, limits: &Limits, findings: &mut Findings) {
-    if facts.heartbeat_age_ms as f64 > limits.silent_unhealthy_ms {
+    let silent_ms = facts.heartbeat_age_ms as f64;
+    let text = if silent_ms > limits.silent_unhealthy_ms {
         let silent_s = facts.heartbeat_age_ms / 1_000;
-        findings
-            .unhealthy
-            .push(format!("nothing answered for {silent_s} s"));
+        format!("nothing answered for {silent_s} s")
     } else if f64::from(facts.pings_failed) >= limits.pings_unhealthy {
         let failed = facts.pings_failed;
-        findings
-            .unhealthy
-            .push(format!("{failed} pings in a row were not answered"));
+        format!("{failed} pings in a row were not answered")
+    } else {
+        return;
+    };
+    if facts.in_flight > 0 && silent_ms <= limits.busy_recycle_ms {
+        let busy = format!("{text}; {} requests are in flight", facts.in_flight);
+        findings.degraded.push(busy);
+    } else {
+        findings.unhealthy.push(text);
     }
 }
 

@@ -27,3 +27,12 @@ pub mod health_policy;
 mod settings;
 
 pub use settings::{ConfigFault, Settings, Value};
+
+/// The policy that the README shows is compiled as the example above is.
+#[cfg(doctest)]
+#[allow(
+    rustdoc::invalid_codeblock_attributes,
+    reason = "its other blocks are named for the tests that run them"
+)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -1,13 +1,17 @@
-//! An MCP server that does on demand what real ones do when nobody wants it: crash, hang, flood, fork, ask back. One thread reads,
-//! one per slow call writes. `--exit CODE` ends it at once, with words on stderr; `--tools N` leaves it N of its tools.
+//! An MCP server that does on demand what real ones do when nobody wants it: crash, hang, flood, fork, ask back. One thread reads
+//! what a client says, one per call answers. `--exit CODE` ends it at once, with words on stderr; `--tools FILE` leaves it as many of
+//! its tools as the file says; `--socket` has it listen on `SOCKET_PATH`, where each connection is a session of its own.
 
 use std::{
     collections::HashMap,
-    io::{self, BufRead as _, Write as _},
+    env, fs,
+    io::{self, BufRead, BufReader, Write},
+    os::unix::net::UnixListener,
     process::{Command, Stdio},
     sync::{
         Arc,
-        mpsc::{Sender, channel},
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, Sender, channel},
     },
     thread,
     time::Duration,
@@ -20,58 +24,59 @@ use serde_json::{Value, json};
 /// How long an asked client may take.
 const ASKED_WITHIN: Duration = Duration::from_secs(30);
 
-const TOOLS: [&str; 13] = [
-    "echo", "pid", "exit", "abort", "hang", "slow", "stderr", "fork", "ask", "progress", "grow",
-    "big", "touch",
+const TOOLS: [&str; 14] = [
+    "echo", "pid", "exit", "abort", "hang", "release", "slow", "stderr", "fork", "ask", "progress",
+    "grow", "big", "touch",
 ];
 
-/// Questions to the client that wait for their answers, by id.
-type Asked = Arc<Mutex<HashMap<String, Sender<Value>>>>;
-
+/// What the whole process has in common.
 struct Server {
     tools: usize,
-    asked: Asked,
     kept: Mutex<Vec<Vec<u8>>>,
+}
+
+/// One client, and what is its own.
+struct Client {
+    server: Arc<Server>,
+    output: Mutex<Box<dyn Write + Send>>,
+    /// As real servers do, it answers nothing of substance to somebody who has not introduced himself.
+    is_greeted: AtomicBool,
+    /// Questions to the client that wait for their answers, by id.
+    asked: Mutex<HashMap<String, Sender<Value>>>,
+    /// Calls of `hang` that were neither released nor cancelled, by the request's id.
+    hanging: Mutex<HashMap<String, Sender<()>>>,
     subscriptions: Mutex<Vec<String>>,
 }
 
-fn main() {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let option = |name: &str| {
+fn main() -> io::Result<()> {
+    let words: Vec<String> = env::args().skip(1).collect();
+    let after = |name: &str| {
         let at = words.iter().position(|word| word == name)?;
-        words.get(at + 1)?.parse::<usize>().ok()
+        words.get(at + 1)
     };
-    if let Some(code) = option("--exit") {
+    if let Some(code) = after("--exit") {
         complain("scripted-server: told to end before it begins");
-        std::process::exit(i32::try_from(code).unwrap_or(1));
+        std::process::exit(code.parse().unwrap_or(1));
     }
+    let tools = match after("--tools") {
+        Some(file) => fs::read_to_string(file)?.trim().parse().ok(),
+        None => None,
+    };
     let server = Arc::new(Server {
-        tools: option("--tools").unwrap_or(TOOLS.len()),
-        asked: Asked::default(),
+        tools: tools.unwrap_or(TOOLS.len()),
         kept: Mutex::default(),
-        subscriptions: Mutex::default(),
     });
-    for line in io::stdin().lock().lines() {
-        let Ok(line) = line else { return };
-        let Ok(message) = serde_json::from_str::<Value>(&line) else {
-            continue;
-        };
-        server.take(message);
+    if !words.iter().any(|word| word == "--socket") {
+        Client::serve(&server, io::stdin().lock(), Box::new(io::stdout()));
+        return Ok(());
     }
-}
-
-/// One line on stdout. A lost reader ends this process, as it would most servers.
-fn say(message: &Value) {
-    let mut line = message.to_string();
-    line.push('\n');
-    let mut output = io::stdout().lock();
-    if output
-        .write_all(line.as_bytes())
-        .and_then(|()| output.flush())
-        .is_err()
-    {
-        std::process::exit(0);
+    let path = env::var_os("SOCKET_PATH").ok_or(io::ErrorKind::NotFound)?;
+    for stream in UnixListener::bind(path)?.incoming() {
+        let (server, output) = (Arc::clone(&server), stream?);
+        let input = BufReader::new(output.try_clone()?);
+        thread::spawn(move || Client::serve(&server, input, Box::new(output)));
     }
+    Ok(())
 }
 
 fn complain(line: &str) {
@@ -82,7 +87,35 @@ fn text(text: impl Into<String>) -> Value {
     json!({"content": [{"type": "text", "text": text.into()}]})
 }
 
-impl Server {
+impl Client {
+    /// Takes what it says until it ends.
+    fn serve(server: &Arc<Server>, input: impl BufRead, output: Box<dyn Write + Send>) {
+        let client = Arc::new(Self {
+            server: Arc::clone(server),
+            output: Mutex::new(output),
+            is_greeted: AtomicBool::new(false),
+            asked: Mutex::default(),
+            hanging: Mutex::default(),
+            subscriptions: Mutex::default(),
+        });
+        for line in input.lines() {
+            let Ok(line) = line else { return };
+            if let Ok(message) = serde_json::from_str::<Value>(&line) {
+                client.take(message);
+            }
+        }
+    }
+
+    /// One line to the client. Whether it is still there shows where its own lines end.
+    fn say(&self, message: &Value) {
+        let mut line = message.to_string();
+        line.push('\n');
+        let mut output = self.output.lock();
+        let _ = output
+            .write_all(line.as_bytes())
+            .and_then(|()| output.flush());
+    }
+
     fn take(self: &Arc<Self>, message: Value) {
         let Some(method) = message["method"].as_str().map(str::to_owned) else {
             let id = message["id"].as_str().unwrap_or_default();
@@ -91,24 +124,38 @@ impl Server {
             }
             return;
         };
-        if message.get("id").is_none() {
+        let Some(id) = message.get("id").cloned() else {
+            if method == "notifications/cancelled" {
+                let id = message["params"]["requestId"].to_string();
+                self.hanging.lock().remove(&id);
+            }
             return;
+        };
+        // Noted before anything else is read, so that a cancellation finds what it is about.
+        let (sender, released) = channel();
+        if message["params"]["name"] == "hang" {
+            self.hanging.lock().insert(id.to_string(), sender);
         }
-        let server = Arc::clone(self);
+        let client = Arc::clone(self);
         // Calls overlap, as a shared server's do.
         thread::spawn(move || {
-            let answer = server.answer(&method, &message["params"]);
+            let answer = client.answer(&method, &message["params"], &released);
             let Some(answer) = answer else { return };
             let member = if answer.get("code").is_some() {
                 "error"
             } else {
                 "result"
             };
-            say(&json!({"jsonrpc": "2.0", "id": message["id"], member: answer}));
+            client.say(&json!({"jsonrpc": "2.0", "id": id, member: answer}));
         });
     }
 
-    fn answer(&self, method: &str, params: &Value) -> Option<Value> {
+    fn answer(&self, method: &str, params: &Value, released: &Receiver<()>) -> Option<Value> {
+        let is_greeting = method == "initialize";
+        let was_greeted = self.is_greeted.fetch_or(is_greeting, Ordering::Relaxed);
+        if !was_greeted && !is_greeting {
+            return Some(json!({"code": -32600, "message": "It begins with initialize"}));
+        }
         Some(match method {
             "initialize" => json!({
                 "protocolVersion": params["protocolVersion"],
@@ -118,7 +165,8 @@ impl Server {
             "ping" | "logging/setLevel" => json!({}),
             "tools/list" => {
                 let tool = |name: &&str| json!({"name": name, "inputSchema": {"type": "object"}});
-                json!({"tools": TOOLS[..self.tools.min(TOOLS.len())].iter().map(tool).collect::<Vec<_>>()})
+                let tools = &TOOLS[..self.server.tools.min(TOOLS.len())];
+                json!({"tools": tools.iter().map(tool).collect::<Vec<_>>()})
             }
             "resources/list" => {
                 json!({"resources": [{"uri": "test://counter", "name": "counter"}]})
@@ -135,15 +183,14 @@ impl Server {
                     .retain(|uri| params["uri"] != uri.as_str());
                 json!({})
             }
-            "tools/call" => {
-                return self.call(params["name"].as_str()?, &params["arguments"], params);
-            }
+            "tools/call" => return self.call(params["name"].as_str()?, params, released),
             _ => json!({"code": -32601, "message": "Method not found"}),
         })
     }
 
     /// `None`: it is never answered.
-    fn call(&self, tool: &str, arguments: &Value, params: &Value) -> Option<Value> {
+    fn call(&self, tool: &str, params: &Value, released: &Receiver<()>) -> Option<Value> {
+        let arguments = &params["arguments"];
         let number = |name: &str| arguments[name].as_u64().unwrap_or(0);
         Some(match tool {
             "echo" => json!({"content": [{"type": "text", "text": arguments["text"]}]}),
@@ -156,7 +203,9 @@ impl Server {
                 let _ = kill_process(getpid(), Signal::SEGV);
                 return None;
             }
-            "hang" => return None,
+            // Until it is released; what is cancelled meanwhile is never answered.
+            "hang" => return released.recv().ok().map(|()| text("released")),
+            "release" => text(self.release().to_string()),
             "slow" => {
                 thread::sleep(Duration::from_millis(number("ms")));
                 text("at last")
@@ -169,16 +218,16 @@ impl Server {
             }
             "fork" => text(fork()),
             "ask" => self.ask(arguments["method"].as_str()?, &arguments["params"]),
-            "progress" => progress(number("steps"), &params["_meta"]["progressToken"]),
+            "progress" => self.progress(number("steps"), &params["_meta"]["progressToken"]),
             "grow" => {
                 let bytes = usize::try_from(number("mb")).unwrap_or(0) * 1024 * 1024;
-                self.kept.lock().push(vec![1; bytes]);
+                self.server.kept.lock().push(vec![1; bytes]);
                 text("grown")
             }
             "big" => text("x".repeat(usize::try_from(number("bytes")).unwrap_or(0))),
             "touch" => {
                 for uri in self.subscriptions.lock().iter() {
-                    say(
+                    self.say(
                         &json!({"jsonrpc": "2.0", "method": "notifications/resources/updated", "params": {"uri": uri}}),
                     );
                 }
@@ -193,11 +242,28 @@ impl Server {
         let (sender, receiver) = channel();
         let id = format!("ask-{:p}", &raw const sender);
         self.asked.lock().insert(id.clone(), sender);
-        say(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}));
+        self.say(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}));
         match receiver.recv_timeout(ASKED_WITHIN) {
             Ok(answer) => text(answer.to_string()),
             Err(_) => text("nobody answered"),
         }
+    }
+
+    /// Lets every hanging call go, and tells how many those were.
+    fn release(&self) -> usize {
+        let hanging = std::mem::take(&mut *self.hanging.lock());
+        let sent = hanging.values().filter(|waiting| waiting.send(()).is_ok());
+        sent.count()
+    }
+
+    fn progress(&self, steps: u64, token: &Value) -> Value {
+        for step in 1..=steps {
+            let params = json!({"progressToken": token, "progress": step, "total": steps});
+            self.say(
+                &json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": params}),
+            );
+        }
+        text("progressed")
     }
 }
 
@@ -216,16 +282,8 @@ fn fork() -> String {
     };
     let mut line = String::new();
     if let Some(output) = shell.stdout.take() {
-        let _ = io::BufReader::new(output).read_line(&mut line);
+        let _ = BufReader::new(output).read_line(&mut line);
     }
     let _ = shell.wait();
     line.trim().to_owned()
-}
-
-fn progress(steps: u64, token: &Value) -> Value {
-    for step in 1..=steps {
-        let params = json!({"progressToken": token, "progress": step, "total": steps});
-        say(&json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": params}));
-    }
-    text("progressed")
 }
