@@ -43,7 +43,9 @@ fmt: ## is the code formatted?
 lint: ## clippy over everything, warnings are errors
 	cargo clippy --workspace --all-targets -- -D warnings
 
+# cargo-deny downloads nothing, and looks also at what only other systems need.
 deny: ## licences, bans and sources of every dependency (advisories: make deny ADVISORIES=advisories, with their database at hand)
+	cargo fetch --locked --quiet
 	$(CARGO_DENY) --offline check $(ADVISORIES) bans licenses sources
 
 # Everything is built once, with the features that the tests have: one compilation of each dependency.
