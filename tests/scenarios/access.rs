@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode, header::HeaderMap};
-use router_tests::{Config, Router, Session, mcp, peers, processes};
+use router_tests::{Config, Router, Session, mcp, peers, processes, until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -157,17 +157,24 @@ async fn each_role_may_do_its_own_and_nothing_else() {
     // Whoever is known is named, also where something is refused; and what is refused to nobody in particular is kept too.
     let nobody = ask(&router, Method::POST, stop, &[]).await;
     assert_eq!(nobody.status, 401);
-    let refusals = audit_rows(&router, "action=login", &viewer).await;
     for (actor, what) in [
         ("dashboard", "role"),
         ("unknown", "token_invalid"),
         ("unknown", "token_missing"),
     ] {
-        let found = refusals.iter().any(|row| {
-            let detail = row["detail"].as_str().unwrap_or_default();
-            row["actor"] == actor && detail.starts_with(what)
-        });
-        assert!(found, "{actor} {what}: {refusals:#?}");
+        until(
+            &format!("a row about {actor} and {what}"),
+            Duration::from_secs(30),
+            async || {
+                let refusals = audit_rows(&router, "action=login", &viewer).await;
+                let found = refusals.iter().any(|row| {
+                    let detail = row["detail"].as_str().unwrap_or_default();
+                    row["actor"] == actor && detail.starts_with(what)
+                });
+                found.then_some(()).ok_or_else(|| format!("{refusals:#?}"))
+            },
+        )
+        .await;
     }
 
     // The trail: who, what, from where, with what result; in rows and in lines.

@@ -29,6 +29,18 @@ fn quick_to_look() -> Config {
     Config::new().set("instances", "memory_interval = \"100ms\"")
 }
 
+/// The newest row about an action, once it has reached the database.
+async fn audited(router: &Router, action: &str) -> Value {
+    until(&format!("a row about {action}"), SOON, async || {
+        let page = router.get(&format!("/api/audit?action={action}")).await;
+        let row = &page["rows"][0];
+        row.is_object()
+            .then(|| row.clone())
+            .ok_or_else(|| page.to_string())
+    })
+    .await
+}
+
 async fn register(router: &Router, definition: &Value) -> (StatusCode, Value) {
     router
         .ask(Method::POST, "/api/instances", Some(definition))
@@ -206,14 +218,9 @@ async fn a_changed_request_timeout_reaches_connections_that_are_there() {
     let answer = session.try_call("hang", &json!({})).await;
     assert_eq!(answer["error"]["code"], -32001, "{answer}");
     assert_eq!(pid_of(&router.instance("scripted").await), before);
-    let rows = router.get("/api/audit?action=config.reload").await;
-    assert!(
-        rows["rows"][0]["detail"]
-            .as_str()
-            .unwrap()
-            .contains("changed: scripted"),
-        "{rows}"
-    );
+    let row = audited(&router, "config.reload").await;
+    let detail = row["detail"].as_str().unwrap();
+    assert!(detail.contains("changed: scripted"), "{row}");
     router.end().await;
 }
 
@@ -256,8 +263,8 @@ async fn an_environment_in_a_definition_takes_more_than_an_operator() {
         refused["detail"].as_str().unwrap().contains("admin"),
         "{refused}"
     );
-    let rows = router.get("/api/audit?action=instance.register").await;
-    assert_eq!(rows["rows"][0]["result"], "refused", "{rows}");
+    let row = audited(&router, "instance.register").await;
+    assert_eq!(row["result"], "refused", "{row}");
     let as_admin = config.set("server", "loopback_roles = [\"client\", \"admin\"]");
     assert_eq!(reload(&router, &as_admin).await.0, 200);
     let definition = json!({"id": "x", "template": "echo", "env": {"COLOUR": "none"}});

@@ -69,6 +69,7 @@ impl Proxy {
         let mut spent: Option<Arc<Upstream>> = None;
         loop {
             let (entry, upstream) = self.ready(instance, spent.as_ref()).await?;
+            self.follow_run(&entry);
             let now_ms = self.now().mono_ms;
             let permit = entry
                 .breaker

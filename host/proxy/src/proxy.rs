@@ -1,7 +1,7 @@
 //! The proxy as a whole: what it is made of, its router, and its housekeeping.
 
 use std::{
-    collections::HashMap,
+    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -18,7 +18,7 @@ use axum::{
 };
 use http::Method;
 use parking_lot::Mutex;
-use router_core::{ErrorKind, InstanceId, Now, Run, event::Event};
+use router_core::{ErrorKind, InstanceId, Now, event::Event};
 use tokio::{sync::mpsc, time::interval};
 
 use crate::{
@@ -148,14 +148,14 @@ impl Proxy {
         let mut changes = self.parts.table.subscribe();
         let every = HOUSEKEEPING.min(self.parts.limits.session_idle);
         let mut rounds = interval(every.max(HOUSEKEEPING_MIN));
-        let mut runs: HashMap<InstanceId, Run> = HashMap::new();
+        let mut known: HashSet<InstanceId> = HashSet::new();
         loop {
             tokio::select! {
                 changed = changes.changed() => {
                     if changed.is_err() {
                         return;
                     }
-                    self.follow(&mut runs);
+                    self.follow(&mut known);
                 }
                 _ = rounds.tick() => {
                     for session in self.registry.take_idle(self.parts.limits.session_idle) {
@@ -204,31 +204,37 @@ impl Proxy {
         }
     }
 
-    /// Attaches sessions that have something to hear to a run that has just become ready.
-    fn follow(&self, runs: &mut HashMap<InstanceId, Run>) {
-        let entries = self.parts.table.all();
-        for entry in &entries {
-            let Some(upstream) = &entry.upstream else {
-                continue;
-            };
-            let instance = &entry.key.instance;
-            if runs.insert(instance.clone(), upstream.run()) == Some(upstream.run()) {
-                continue;
-            }
-            for session in self.registry.of_instance(instance) {
-                if session.wants_to_hear() {
-                    // A session that cannot be attached now is attached, or refused, by its next request.
-                    let _ = session.attach(upstream);
-                }
+    /// Attaches sessions that have something to hear to a run that has just become ready. Whoever looks at its entry first
+    /// does it, the housekeeping or a request: before the run does anything, it knows who wants to hear of it.
+    pub(crate) fn follow_run(&self, entry: &Entry) {
+        let Some(upstream) = entry
+            .upstream
+            .as_ref()
+            .filter(|_| entry.is_to_be_followed())
+        else {
+            return;
+        };
+        for session in self.registry.of_instance(&entry.key.instance) {
+            if session.wants_to_hear() {
+                // A session that cannot be attached now is attached, or refused, by its next request.
+                let _ = session.attach(upstream);
             }
         }
-        let gone: Vec<InstanceId> = runs
-            .keys()
+    }
+
+    fn follow(&self, known: &mut HashSet<InstanceId>) {
+        let entries = self.parts.table.all();
+        for entry in &entries {
+            self.follow_run(entry);
+            known.insert(entry.key.instance.clone());
+        }
+        let gone: Vec<InstanceId> = known
+            .iter()
             .filter(|id| !entries.iter().any(|entry| entry.key.instance == **id))
             .cloned()
             .collect();
         for instance in gone {
-            runs.remove(&instance);
+            known.remove(&instance);
             for session in self.registry.take_instance(&instance) {
                 session.end();
             }

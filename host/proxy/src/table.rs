@@ -6,7 +6,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -31,6 +31,7 @@ pub struct Entry {
     /// What the end of a request means for the breaker.
     pub classes: Arc<ClassTable>,
     used_told_ms: AtomicU64,
+    is_followed: AtomicBool,
 }
 
 impl Entry {
@@ -49,6 +50,7 @@ impl Entry {
             breaker,
             classes: Arc::default(),
             used_told_ms: AtomicU64::new(0),
+            is_followed: AtomicBool::new(false),
         }
     }
 
@@ -57,6 +59,14 @@ impl Entry {
     pub fn with_classes(mut self, classes: Arc<ClassTable>) -> Self {
         self.classes = classes;
         self
+    }
+
+    /// Whether it has a connection that sessions with something to hear have yet to be attached to. True once.
+    pub(crate) fn is_to_be_followed(&self) -> bool {
+        // One load for each request; the exchange happens once in the life of an entry.
+        self.upstream.is_some()
+            && !self.is_followed.load(Ordering::Relaxed)
+            && !self.is_followed.swap(true, Ordering::Relaxed)
     }
 
     /// Whether it has a connection that has not ended.
