@@ -137,8 +137,8 @@ impl Client {
             self.hanging.lock().insert(id.to_string(), sender);
         }
         let client = Arc::clone(self);
-        // Calls overlap, as a shared server's do.
-        thread::spawn(move || {
+        let is_call = method == "tools/call";
+        let answer = move || {
             let answer = client.answer(&method, &message["params"], &released);
             let Some(answer) = answer else { return };
             let member = if answer.get("code").is_some() {
@@ -147,7 +147,14 @@ impl Client {
                 "result"
             };
             client.say(&json!({"jsonrpc": "2.0", "id": id, member: answer}));
-        });
+        };
+        // Calls overlap, as a shared server's do. What else is asked is done in its order: a subscription before the call that
+        // comes after it.
+        if is_call {
+            thread::spawn(answer);
+        } else {
+            answer();
+        }
     }
 
     fn answer(&self, method: &str, params: &Value, released: &Receiver<()>) -> Option<Value> {
