@@ -222,11 +222,12 @@ impl Clerk {
                 self.open_facts += count;
                 self.open_mine += count;
                 self.bytes += lines.len() as u64;
+                // Counted before it is told: who waits for the progress may look at the counter next.
+                Counted::add(&self.counted.spooled, count);
                 self.progress.send_modify(|progress| {
                     progress.waiting += count;
                     progress.pending = true;
                 });
-                Counted::add(&self.counted.spooled, count);
                 if self
                     .open
                     .as_ref()
