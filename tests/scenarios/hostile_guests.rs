@@ -1,6 +1,12 @@
-//! With a policy that misbehaves in the place of the one that judges, or with a file that is written anew without end, clients notice
-//! nothing: the 99th percentile of their requests stays within 1.5 times of what it is with the good one. Same run, same machine,
-//! medians of five; no speed is asserted by itself.
+//! With a policy that misbehaves in the place of the one that judges, or with a file beside it that is no policy, clients notice
+//! nothing: the 99th percentile of their requests stays within 1.5 times of what it is with the good one.
+//!
+//! No speed is asserted by itself. In each round a good second and a hostile one follow each other under the same clients, so that
+//! what the machine does besides meets both; what counts is the median of five rounds' ratios. The machine can do as much as a guest,
+//! though: a median past the bound has to be seen three times.
+//!
+//! What misbehaves once is not asked again for ten seconds, so the guest is made to begin anew, and the file is another one, in each
+//! hostile second; that it misbehaved, and that the file was refused, is asserted too.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,21 +14,101 @@
     reason = "a test's helper: what it cannot do ends the test"
 )]
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
-use router_tests::{Config, Load, Router, Tally, load::Plan, peers, until};
+use router_tests::{Config, Load, Router, load::Plan, peers, until};
 use serde_json::Value;
 
-const ROUNDS: usize = 5;
+const ROUNDS: u32 = 5;
 const RATIO_MAX: f64 = 1.5;
 
-/// One measurement. Five of each mode and as many of none in turn: two minutes for all.
-const MEASURE_FOR: Duration = Duration::from_secs(2);
+/// How often the median of so many rounds may be measured again.
+const ATTEMPTS: u32 = 3;
+
+/// Half a round.
+const TURN: Duration = Duration::from_secs(1);
 
 /// What the guest is told, one after the other.
 const MODES: [&str; 6] = ["loop", "overflow", "memory", "trap", "host-calls", "log"];
 
-fn config(mode: &str) -> Config {
+/// Whose turn it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    /// Done before its time begins.
+    Good,
+    /// Done within its time.
+    Hostile,
+}
+
+/// The 99th percentiles of one round, in microseconds.
+#[derive(Debug, Clone, Copy)]
+struct Round {
+    good_us: u32,
+    hostile_us: u32,
+}
+
+impl Round {
+    /// Clients call all the while.
+    async fn run(router: &Router, mut deed: impl AsyncFnMut(Side)) -> Self {
+        // Fewer clients than would fill the machine: a full one measures its own queue.
+        let plan = Plan::clients(4).paused(Duration::from_micros(500));
+        let load = Load::start(router.address(), "/mcp/echo", &plan).await;
+        deed(Side::Good).await;
+        let begun = Instant::now();
+        tokio::time::sleep(TURN).await;
+        let turned = Instant::now();
+        deed(Side::Hostile).await;
+        tokio::time::sleep(TURN.saturating_sub(turned.elapsed())).await;
+        let ended = Instant::now();
+        let tally = load.stop().await;
+        tally.assert_clean(200);
+        Self {
+            good_us: tally.percentile_us(0.99, &(begun..turned)),
+            hostile_us: tally.percentile_us(0.99, &(turned..ended)),
+        }
+    }
+
+    fn ratio(self) -> f64 {
+        f64::from(self.hostile_us) / f64::from(self.good_us)
+    }
+}
+
+/// Measures rounds, each numbered, until they show what is asserted.
+#[allow(clippy::print_stdout, reason = "figures for people")]
+async fn assert_unnoticed(router: &Router, what: &str, mut round: impl AsyncFnMut(u32) -> Round) {
+    let mut measured = Vec::new();
+    for attempt in 0..ATTEMPTS {
+        let mut ratios = Vec::new();
+        for number in 0..ROUNDS {
+            let one = round(attempt * ROUNDS + number).await;
+            ratios.push(one.ratio());
+            measured.push(one);
+        }
+        ratios.sort_by(f64::total_cmp);
+        let median = ratios[ratios.len() / 2];
+        println!("{what}: ratio of the p99 {median:.2} of {ratios:.2?}");
+        if median <= RATIO_MAX {
+            return;
+        }
+    }
+    panic!("{what}: noticed: {measured:?}\n{}", router.tail());
+}
+
+async fn assert_unharmed(router: &Router, pid: i32, what: &str) {
+    assert_eq!(router.pid(), pid, "{what}: another router");
+    let one = router.instance("echo").await;
+    assert_eq!(one["restarts"], 0, "{what}: {one}");
+    assert_eq!(one["lifecycle"], "ready", "{what}: {one}");
+    // The log of a daemon that is flooded by a guest stays of a size that people can read.
+    let log = router.path("logs/godot-mcp-router.log");
+    let bytes = fs::metadata(log).unwrap().len();
+    assert!(bytes < 20 * 1024 * 1024, "the log has {bytes} bytes");
+}
+
+fn told(mode: &str, number: u32) -> Config {
     Config::new()
         // A guest that is asked ten times a second misbehaves ten times a second.
         .set("health", "interval = \"100ms\"")
@@ -31,163 +117,233 @@ fn config(mode: &str) -> Config {
             "plugins.config.hostile-health",
             &format!("mode = \"{mode}\""),
         )
+        // Other settings are another generation, which is asked at once whatever the one before has done.
+        .set(
+            "plugins.config.hostile-health",
+            &format!("number = {number}"),
+        )
         .server(peers::echo().autostart())
 }
 
-async fn measure(router: &Router) -> Tally {
-    // Fewer clients than would fill the machine: a full one measures its own queue.
-    let plan = Plan::clients(4).paused(Duration::from_micros(500));
-    let tally = Load::run(router.address(), "/mcp/echo", &plan, MEASURE_FOR).await;
-    tally.assert_clean(200);
-    tally
-}
-
-fn median(mut figures: Vec<u32>) -> u32 {
-    figures.sort_unstable();
-    figures[figures.len() / 2]
-}
-
-/// Compares what was measured in turn, in microseconds.
-#[allow(clippy::print_stdout, reason = "figures for people")]
-fn assert_unnoticed(router: &Router, what: &str, good: &[u32], hostile: &[u32]) {
-    let (good_us, hostile_us) = (median(good.to_vec()), median(hostile.to_vec()));
-    let ratio = f64::from(hostile_us) / f64::from(good_us);
-    println!("{what}: p99 {hostile_us} us beside {good_us} us without, ratio {ratio:.2}");
-    assert!(
-        ratio <= RATIO_MAX,
-        "{what}: p99 {hostile:?} us, without {good:?} us\n{}",
-        router.tail()
-    );
-}
-
-async fn tell(router: &Router, mode: &str) {
-    router.write_config(&config(mode));
+async fn tell(router: &Router, mode: &str, number: u32) {
+    router.write_config(&told(mode, number));
     router.post("/api/config/reload").await;
 }
 
-/// Waits until the guest was asked since: by its own count of calls or failures.
-async fn misbehaved(router: &Router, mode: &str) {
-    let count = |shown: &Value| {
-        shown["calls"].as_u64().unwrap_or(0) + shown["failures"].as_u64().unwrap_or(0)
-    };
-    let before = count(&router.get("/api/plugins/hostile-health").await);
-    until(
-        &format!("{mode}: to be asked"),
-        Duration::from_secs(60),
-        async || {
-            let shown = router.get("/api/plugins/hostile-health").await;
-            if count(&shown) > before {
-                Ok(())
-            } else {
-                Err(format!("{shown}\n{}", router.tail()))
-            }
-        },
-    )
-    .await;
+async fn count(router: &Router, plugin: &str, what: &str) -> u64 {
+    let shown = router.get(&format!("/api/plugins/{plugin}")).await;
+    shown[what].as_u64().unwrap_or_else(|| panic!("{shown}"))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_do_not_notice_a_policy_that_misbehaves() {
-    let router = Router::prepared(&config("nothing"), &[]);
+    let mut router = Router::prepared(&told("nothing", 0), &[]);
     fs::copy(
         peers::guest("hostile-health.wasm"),
         router.path("plugins/hostile-health.wasm"),
     )
     .unwrap();
-    let mut router = router;
     router.start_again().await;
     router.ready("echo").await;
-    misbehaved(&router, "nothing").await;
-    measure(&router).await;
+    until(
+        "it to be asked",
+        Duration::from_secs(60),
+        async || match count(&router, "hostile-health", "calls").await {
+            0 => Err(router.tail()),
+            _ => Ok(()),
+        },
+    )
+    .await;
     let pid = router.pid();
+    let mut number = 0;
     for mode in MODES {
-        let (mut good, mut hostile) = (Vec::new(), Vec::new());
-        for _ in 0..ROUNDS {
-            tell(&router, "nothing").await;
-            good.push(measure(&router).await.percentile_us(0.99));
-            tell(&router, mode).await;
-            hostile.push(measure(&router).await.percentile_us(0.99));
-        }
-        assert_unnoticed(&router, mode, &good, &hostile);
-        let one = router.instance("echo").await;
-        assert_eq!(one["restarts"], 0, "{mode}: {one}");
-        assert_eq!(one["lifecycle"], "ready", "{mode}: {one}");
+        assert_unnoticed(&router, mode, async |_| {
+            let before = count(&router, "hostile-health", "failures").await;
+            let round = Round::run(&router, async |side| {
+                number += 1;
+                let mode = match side {
+                    Side::Good => "nothing",
+                    Side::Hostile => mode,
+                };
+                tell(&router, mode, number).await;
+            })
+            .await;
+            let after = count(&router, "hostile-health", "failures").await;
+            assert!(after > before, "{mode}: {}", router.tail());
+            round
+        })
+        .await;
     }
-    assert_eq!(router.pid(), pid);
-    // The log of a daemon that is flooded by a guest stays of a size that people can read.
-    let bytes = fs::metadata(router.path("logs/godot-mcp-router.log"))
-        .unwrap()
-        .len();
-    assert!(bytes < 20 * 1024 * 1024, "the log has {bytes} bytes");
+    assert_unharmed(&router, pid, "misbehaving").await;
     router.end().await;
 }
 
-/// A thousand in all.
-const REWRITES: usize = 1_000 / ROUNDS;
+/// A file in the place of the bundled policy's. Each number makes another one.
+type Made = fn(&[u8], u32) -> Vec<u8>;
 
-/// Writes the bundled policy's file again and again: whole, each time as another generation, then half, then garbage, then nothing;
-/// whole at last.
-async fn rewrite(router: &Router, bundled: &[u8], round: usize) {
-    let file = router.path("plugins/default-health.wasm");
-    let mut pace = tokio::time::interval(MEASURE_FOR / u32::try_from(REWRITES).unwrap());
-    for number in (0..REWRITES).rev() {
-        let mut whole = bundled.to_vec();
-        // A custom section (core specification, 5.5.3): it says nothing, and makes the file another one.
-        let note = u32::try_from(round * REWRITES + number).unwrap();
-        whole.extend([0, 6, 1, b'n']);
-        whole.extend(note.to_le_bytes());
-        let bytes = match number % 4 {
-            0 => &whole[..],
-            1 => &bundled[..bundled.len() / 2],
-            2 => b"#!/bin/sh\nexit 0\n",
-            _ => &[],
-        };
-        pace.tick().await;
-        fs::write(&file, bytes).unwrap();
+/// Files that are no policy of this router, with the codes of their refusals.
+const FILES: [(&str, Made, &str); 5] = [
+    ("not wasm", not_wasm, "not_wasm"),
+    ("truncated", truncated, "damaged"),
+    ("core module", core_module, "core_module"),
+    ("wrong world", wrong_world, "wrong_world"),
+    ("wrong version", wrong_version, "wrong_version"),
+];
+
+/// A custom section (core specification, 5.5.3; components have the same): it says nothing, and makes the file another one.
+fn noted(mut bytes: Vec<u8>, number: u32) -> Vec<u8> {
+    bytes.extend([0, 6, 1, b'n']);
+    bytes.extend(number.to_le_bytes());
+    bytes
+}
+
+fn whole(bundled: &[u8], number: u32) -> Vec<u8> {
+    noted(bundled.to_vec(), number)
+}
+
+fn not_wasm(_: &[u8], number: u32) -> Vec<u8> {
+    format!("#!/bin/sh\nexit {number}\n").into_bytes()
+}
+
+fn truncated(bundled: &[u8], number: u32) -> Vec<u8> {
+    bundled[..bundled.len() / 2 + number as usize].to_vec()
+}
+
+fn core_module(_: &[u8], number: u32) -> Vec<u8> {
+    noted(b"\0asm\x01\0\0\0".to_vec(), number)
+}
+
+/// A component with nothing in it.
+fn wrong_world(_: &[u8], number: u32) -> Vec<u8> {
+    noted(b"\0asm\x0d\0\x01\0".to_vec(), number)
+}
+
+fn wrong_version(bundled: &[u8], number: u32) -> Vec<u8> {
+    let (ours, other) = (b"router:plugin/health@0.1.0", b"router:plugin/health@0.9.0");
+    let mut bytes = bundled.to_vec();
+    let places: Vec<usize> = (0..bytes.len() - ours.len())
+        .filter(|at| bytes[*at..].starts_with(ours))
+        .collect();
+    assert!(!places.is_empty(), "the interface is not in the component");
+    for at in places {
+        bytes[at..at + other.len()].copy_from_slice(other);
+    }
+    noted(bytes, number)
+}
+
+/// In one round: a thousand in all.
+const REWRITES: u32 = 1_000 / ROUNDS;
+
+/// Again and again whole, each time as another generation, then half, then garbage, then nothing; whole at last.
+fn rewritten(bundled: &[u8], round: u32, number: u32) -> Vec<u8> {
+    match (REWRITES - 1 - number) % 4 {
+        0 => whole(bundled, REWRITES * round + number),
+        1 => bundled[..bundled.len() / 2].to_vec(),
+        2 => not_wasm(bundled, 0),
+        _ => Vec::new(),
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn requests_do_not_notice_a_file_that_is_rewritten_a_thousand_times() {
+const NAME: &str = "default-health";
+
+/// A router whose bundled policy serves, and its file.
+async fn with_bundled_policy() -> (Router, std::path::PathBuf, Vec<u8>) {
     let config = Config::new()
         .set("health", "interval = \"100ms\"")
         .bundled_policy()
         .server(peers::echo().autostart());
     let router = Router::start(&config).await;
     router.ready("echo").await;
-    let bundled = fs::read(router.path("plugins/default-health.wasm")).unwrap();
-    let plugin = async || router.get("/api/plugins/default-health").await;
-    let loaded = async |what: &str| {
-        until(what, Duration::from_secs(60), async || {
-            let shown = plugin().await;
-            match shown["generation"].as_u64() {
-                Some(number) if number > 0 && shown["candidate"].is_null() => Ok(number),
-                _ => Err(format!("{shown}\n{}", router.tail())),
-            }
+    let file = router.path("plugins/default-health.wasm");
+    let bundled = fs::read(&file).unwrap();
+    until(
+        "the bundled policy",
+        Duration::from_secs(60),
+        async || match count(&router, NAME, "calls").await {
+            0 => Err(router.tail()),
+            _ => Ok(()),
+        },
+    )
+    .await;
+    (router, file, bundled)
+}
+
+async fn look(router: &Router) -> Value {
+    router.post("/api/plugins/reload").await;
+    router.get(&format!("/api/plugins/{NAME}")).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_do_not_notice_a_file_that_is_no_policy() {
+    let (router, file, bundled) = with_bundled_policy().await;
+    let pid = router.pid();
+    for (what, made, code) in FILES {
+        assert_unnoticed(&router, what, async |number| {
+            let before = look(&router).await;
+            let other = made(&bundled, number);
+            let round = Round::run(&router, async |side| match side {
+                Side::Good => {
+                    look(&router).await;
+                }
+                Side::Hostile => fs::write(&file, &other).unwrap(),
+            })
+            .await;
+            // The good generation serves all along.
+            let shown = look(&router).await;
+            let figure = |of: &Value, key: &str| of[key].as_u64().unwrap_or(0);
+            let refusals = |of: &Value| figure(&of["refusals"], code);
+            assert_eq!(refusals(&shown), refusals(&before) + 1, "{what}: {shown}");
+            assert_eq!(shown["candidate"]["code"], code, "{what}: {shown}");
+            assert_eq!(shown["generation"], before["generation"], "{what}: {shown}");
+            assert_eq!(shown["state"], "serving", "{what}: {shown}");
+            assert_eq!(shown["failures"], 0, "{what}: {shown}");
+            assert!(
+                figure(&shown, "calls") > figure(&before, "calls"),
+                "{what}: nobody judged: {shown}"
+            );
+            round
         })
-        .await
-    };
-    let mut generation = loaded("the bundled policy").await;
-    measure(&router).await;
-    let (mut good, mut hostile) = (Vec::new(), Vec::new());
-    for round in 0..ROUNDS {
-        good.push(measure(&router).await.percentile_us(0.99));
-        let (tally, ()) = tokio::join!(measure(&router), rewrite(&router, &bundled, round));
-        hostile.push(tally.percentile_us(0.99));
-        // Whatever came between, one that is whole served all along, and the last one does.
-        assert!(plugin().await["generation"].as_u64() >= Some(generation));
-        generation = until("the last of them", Duration::from_secs(60), async || {
-            let number = loaded("one that is whole").await;
-            if number > generation {
-                Ok(number)
-            } else {
-                Err(plugin().await.to_string())
+        .await;
+    }
+    assert_unharmed(&router, pid, "files").await;
+    router.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_do_not_notice_a_file_that_is_rewritten_a_thousand_times() {
+    let (router, file, bundled) = with_bundled_policy().await;
+    let pid = router.pid();
+    assert_unnoticed(&router, "rewrites", async |number| {
+        let before = look(&router).await;
+        let contents: Vec<Vec<u8>> = (0..REWRITES)
+            .map(|rewrite| rewritten(&bundled, number, rewrite))
+            .collect();
+        let round = Round::run(&router, async |side| {
+            if side == Side::Good {
+                look(&router).await;
+                return;
+            }
+            let mut pace = tokio::time::interval(TURN / REWRITES);
+            for bytes in &contents {
+                pace.tick().await;
+                fs::write(&file, bytes).unwrap();
             }
         })
         .await;
+        // Whatever came between, one that is whole served all along, and the last one does.
+        let shown = look(&router).await;
+        assert!(shown["candidate"].is_null(), "round {number}: {shown}");
+        assert_eq!(shown["failures"], 0, "round {number}: {shown}");
+        let generation = |of: &Value| of["generation"].as_u64();
+        assert!(
+            generation(&shown) > generation(&before),
+            "round {number}: {shown}"
+        );
         let one = router.instance("echo").await;
-        assert_eq!(one["health"], "healthy", "round {round}: {one}");
-    }
-    assert_unnoticed(&router, "rewrites", &good, &hostile);
+        assert_eq!(one["health"], "healthy", "round {number}: {one}");
+        round
+    })
+    .await;
+    assert_unharmed(&router, pid, "rewrites").await;
     router.end().await;
 }

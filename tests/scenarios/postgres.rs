@@ -223,6 +223,72 @@ async fn a_router_starts_and_serves_while_its_database_is_away() {
     router.end().await;
 }
 
+/// The users' table, where the instance whose id a row has is told of: in `public`, made by `migrate`, or in `content`, made by its users.
+async fn tells_of(table: &str, migrate: &[&str], row: &str) {
+    let cluster = Arc::new(
+        tokio::task::spawn_blocking(Cluster::start)
+            .await
+            .unwrap()
+            .unwrap(),
+    );
+    let database = cluster.fresh_database().unwrap();
+    let config = Config::new()
+        .set("storage", &format!("url = {:?}", cluster.url(&database)))
+        .set("health", "disk_share = 1.0")
+        .server(peers::echo().named("42").autostart())
+        .server(peers::echo().named("other").autostart());
+    let mut router = Router::prepared(&config, &[]);
+    let migrated = router.run(migrate).await;
+    assert!(migrated.status.success(), "{migrated:?}");
+    let query = |sql: &str| cluster.query(&database, sql).unwrap();
+    query(row);
+    router.start_again().await;
+    let one = router.ready("42").await;
+    let sql = format!(
+        "SELECT instance_status, instance_last_heartbeat > now() - interval '1 minute' FROM {table} ORDER BY id"
+    );
+    let told = async |what: &str, wanted: &str| {
+        until(&format!("{table}: {what}"), SEEN_WITHIN, async || {
+            let rows = query(&sql);
+            if rows.trim() == wanted {
+                Ok(())
+            } else {
+                Err(format!("{rows:?}\n{}", router.tail()))
+            }
+        })
+        .await;
+    };
+    // A row that is no instance of this router is left alone.
+    told("a heartbeat", "idle|\nhealthy|t").await;
+    let pid = query(&format!("SELECT instance_pid FROM {table} WHERE id = 42"));
+    assert_eq!(pid.trim(), one["pid"].to_string());
+    router.post("/api/instances/42/stop").await;
+    told("the stop", "idle|\nstopped|t").await;
+    router.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_users_table_hears_of_the_instances_that_its_rows_name() {
+    let row = |table: &str| {
+        format!(
+            "INSERT INTO {table} (id, project_slug, version_tag, project_path, instance_status)
+            VALUES (42, 'maze', '1', '/x', 'idle'), (7, 'maze', '2', '/y', 'idle')"
+        )
+    };
+    let made = "CREATE SCHEMA content; CREATE TABLE content.godot_versions (id bigint PRIMARY KEY, project_slug text,
+        version_tag text, project_path text, instance_status text, instance_pid integer, instance_last_heartbeat timestamp);";
+    let (public, content) = (row("godot_versions"), row("content.godot_versions"));
+    let own = format!("{made} {content}");
+    tokio::join!(
+        tells_of(
+            "public.godot_versions",
+            &["migrate", "--with-godot-versions"],
+            &public
+        ),
+        tells_of("content.godot_versions", &["migrate"], &own),
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_router_on_tables_that_nobody_made_says_which_command_makes_them() {
     let (_cluster, router) = prepared().await;

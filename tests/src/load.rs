@@ -3,6 +3,7 @@
 
 use std::{
     net::SocketAddr,
+    ops::Range,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -23,6 +24,15 @@ const FAILURES_KEPT: usize = 10;
 /// Before a client connects again to somebody who does not listen.
 const CONNECT_PAUSE: Duration = Duration::from_millis(20);
 
+/// A request that was answered as it should be.
+#[derive(Debug, Clone, Copy)]
+pub struct Answered {
+    /// When it was sent.
+    pub begun: Instant,
+    /// How long the answer took, in microseconds.
+    pub took_us: u32,
+}
+
 /// What came of it.
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
@@ -32,17 +42,20 @@ pub struct Tally {
     pub failed: u64,
     /// What the first failures were.
     pub failures: Vec<String>,
-    /// How long each answered request took, in microseconds.
-    pub latencies_us: Vec<u32>,
+    /// Each answered request, where they are timed.
+    pub requests: Vec<Answered>,
     /// For how long.
     pub elapsed: Duration,
 }
 
 impl Tally {
-    /// The latency that this share of requests stayed below, in microseconds. Zero without requests.
+    /// The latency that this share of the requests that began within this time stayed below, in microseconds. Zero without
+    /// requests.
     #[must_use]
-    pub fn percentile_us(&self, share: f64) -> u32 {
-        let mut sorted = self.latencies_us.clone();
+    pub fn percentile_us(&self, share: f64, time: &Range<Instant>) -> u32 {
+        let within = |one: &&Answered| time.contains(&one.begun);
+        let requests = self.requests.iter().filter(within);
+        let mut sorted: Vec<u32> = requests.map(|one| one.took_us).collect();
         sorted.sort_unstable();
         #[allow(
             clippy::cast_possible_truncation,
@@ -214,7 +227,7 @@ impl Load {
         while let Some(one) = self.tasks.join_next().await {
             let one = one.unwrap();
             total.answered += one.answered;
-            total.latencies_us.extend(one.latencies_us);
+            total.requests.extend(one.requests);
         }
         let (failed, failures) = self.failed();
         total.failed = failed;
@@ -258,10 +271,9 @@ impl Client {
                     tally.answered += 1;
                     self.answered.fetch_add(1, Ordering::Relaxed);
                     if self.plan.timed {
-                        let micros = begun.elapsed().as_micros();
-                        tally
-                            .latencies_us
-                            .push(u32::try_from(micros).unwrap_or(u32::MAX));
+                        let took_us = begun.elapsed().as_micros();
+                        let took_us = u32::try_from(took_us).unwrap_or(u32::MAX);
+                        tally.requests.push(Answered { begun, took_us });
                     }
                 }
                 Err(failure) => {

@@ -73,6 +73,10 @@ impl HealthPolicy for Hostile {
                 Err(error) => Verdict::degraded(format!("reaches nobody: {error}")),
             },
             "count" => count(),
+            "recall" => Verdict::degraded(match counted() {
+                Some(count) => format!("recalls {count}"),
+                None => "recalls nothing".to_owned(),
+            }),
             "fill" => fill(),
             _ => Verdict::healthy(),
         }
@@ -107,10 +111,14 @@ fn trap() -> ! {
     panic!("as it was told")
 }
 
+fn counted() -> Option<u64> {
+    let bytes = host::get("count")?;
+    bytes.try_into().ok().map(u64::from_le_bytes)
+}
+
 /// Keeps a count that survives calls and generations.
 fn count() -> Verdict {
-    let before = host::get("count").and_then(|bytes| bytes.try_into().ok());
-    let count = before.map_or(0, u64::from_le_bytes) + 1;
+    let count = counted().unwrap_or(0) + 1;
     match host::set("count", &count.to_le_bytes()) {
         Ok(()) => Verdict::degraded(format!("count {count}")),
         Err(error) => Verdict::unhealthy(format!("{error:?}")),

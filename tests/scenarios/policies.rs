@@ -1,0 +1,180 @@
+//! What a policy keeps outlives routers and starts without the database; and a policy in quarantine is told of until something else judges.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test's helper: what it cannot do ends the test"
+)]
+
+use std::{fs, sync::Arc, time::Duration};
+
+use router_store::cluster::{Cluster, ClusterError};
+use router_tests::{Config, Router, peers, until};
+use serde_json::Value;
+
+const SOON: Duration = Duration::from_secs(60);
+
+/// A router whose policy is the guest in a mode.
+fn config(mode: &str) -> Config {
+    Config::new()
+        .set("health", "disk_share = 1.0")
+        .set("health", "interval = \"100ms\"")
+        .set("policy", "health = \"hostile-health\"")
+        .set(
+            "plugins.config.hostile-health",
+            &format!("mode = \"{mode}\""),
+        )
+        .server(peers::echo().autostart())
+}
+
+fn prepared(config: &Config) -> Router {
+    let router = Router::prepared(config, &[]);
+    let guest = peers::guest("hostile-health.wasm");
+    fs::copy(guest, router.path("plugins/hostile-health.wasm")).unwrap();
+    router
+}
+
+async fn plugin(router: &Router) -> Value {
+    router.get("/api/plugins/hostile-health").await
+}
+
+/// Waits for a reason of the guest's verdict that is as wanted: the number in it.
+async fn says(router: &Router, word: &str, wanted: impl Fn(u64) -> bool) -> u64 {
+    until(&format!("a verdict that says {word:?}"), SOON, async || {
+        let one = router.instance("echo").await;
+        let reason = one["reason"].as_str().unwrap_or_default();
+        let number = reason
+            .strip_prefix(word)
+            .and_then(|rest| rest.trim().parse().ok());
+        match number {
+            Some(number) if wanted(number) => Ok(number),
+            _ => Err(format!(
+                "{one}\n{}\n{}",
+                plugin(router).await,
+                router.tail()
+            )),
+        }
+    })
+    .await
+}
+
+async fn done(cluster: &Arc<Cluster>, deed: fn(&Cluster) -> Result<(), ClusterError>) {
+    let cluster = Arc::clone(cluster);
+    tokio::task::spawn_blocking(move || deed(&cluster))
+        .await
+        .unwrap()
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_policy_keeps_outlives_routers() {
+    let mut router = prepared(&config("count"));
+    router.start_again().await;
+    let before = says(&router, "count", |count| count >= 5).await;
+    // Its end writes what waits.
+    assert!(router.terminate().await.success());
+    router.start_again().await;
+    let after = says(&router, "count", |_| true).await;
+    assert!(after > before, "{after} after {before}");
+    // A kill loses a moment, and nothing from before it.
+    says(&router, "count", |count| count >= after + 20).await;
+    router.kill().await;
+    router.start_again().await;
+    let revived = says(&router, "count", |_| true).await;
+    assert!(revived > after + 5, "{revived} after {after}");
+    router.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_policy_keeps_waits_for_the_database_at_the_end_and_at_the_start() {
+    let cluster = tokio::task::spawn_blocking(Cluster::start).await.unwrap();
+    let cluster = Arc::new(cluster.unwrap());
+    let database = cluster.fresh_database().unwrap();
+    let url = format!("url = {:?}", cluster.url(&database));
+    let on_postgres = |mode: &str| config(mode).set("storage", &url);
+    let mut router = prepared(&on_postgres("count"));
+    assert!(router.run(&["migrate"]).await.status.success());
+    router.start_again().await;
+    says(&router, "count", |count| count >= 5).await;
+
+    // The database goes: the policy counts on, and what waits to be written is shown.
+    done(&cluster, Cluster::stop).await;
+    let unwritten = async |what: &str, wanted: u64| {
+        until(what, SOON, async || {
+            let shown = plugin(&router).await;
+            if shown["unwrittenValues"] == wanted {
+                Ok(())
+            } else {
+                Err(format!("{shown}\n{}", router.tail()))
+            }
+        })
+        .await;
+    };
+    unwritten("a value that waits", 1).await;
+    let meanwhile = says(&router, "count", |count| count >= 20).await;
+    done(&cluster, Cluster::start_again).await;
+    until("it to be written", SOON, async || {
+        // The count as the guest keeps it: eight bytes, the lowest first.
+        let sql = "SELECT get_byte(value, 0) + 256 * get_byte(value, 1) FROM godot_mcp_router.plugin_value";
+        let written = cluster.query(&database, sql).map_err(|error| error.to_string())?;
+        match written.trim().parse::<u64>() {
+            Ok(written) if written >= meanwhile => Ok(()),
+            _ => Err(format!("{written:?}, and it was {meanwhile}")),
+        }
+    })
+    .await;
+
+    // A router that starts without its database judges at once, and what was kept comes with the database.
+    assert!(router.terminate().await.success());
+    done(&cluster, Cluster::stop).await;
+    router.write_config(&on_postgres("recall"));
+    router.start_again().await;
+    until("a verdict without the database", SOON, async || {
+        let one = router.instance("echo").await;
+        if one["reason"] == "recalls nothing" {
+            Ok(())
+        } else {
+            Err(format!("{one}\n{}", router.tail()))
+        }
+    })
+    .await;
+    done(&cluster, Cluster::start_again).await;
+    says(&router, "recalls", |count| count >= meanwhile).await;
+    router.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_policy_in_quarantine_is_told_of_until_something_else_judges() {
+    let mut router = prepared(&config("loop"));
+    router.start_again().await;
+    let readiness_until = async |what: &str, status: &str| {
+        until(what, SOON, async || {
+            let readiness = router.readiness().await;
+            if readiness["status"] == status {
+                Ok(readiness)
+            } else {
+                Err(format!("{readiness}\n{}", router.tail()))
+            }
+        })
+        .await
+    };
+    until("the quarantine", SOON, async || {
+        let shown = plugin(&router).await;
+        if shown["state"] == "quarantined" {
+            Ok(())
+        } else {
+            Err(format!("{shown}\n{}", router.tail()))
+        }
+    })
+    .await;
+    let readiness = readiness_until("a degraded router", "degraded").await;
+    let reasons = readiness["reasons"].to_string();
+    assert!(reasons.contains("quarantine"), "{readiness}");
+    // The built-in rule judges meanwhile.
+    let one = router.instance("echo").await;
+    assert_eq!(one["health"], "healthy", "{one}");
+    router.write_config(&config("loop").set("policy", "health = \"builtin\""));
+    router.post("/api/config/reload").await;
+    readiness_until("a router that is well again", "healthy").await;
+    router.end().await;
+}
