@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Throughput and latency through the router beside its peers, in one run on one machine: the same stdio echo server behind the router
 # and behind mcp-proxy, and nginx in front of a unix socket as the bound that no JSON is looked at. Then what a policy costs, and
-# what a router with 1, 20 and 100 instances takes of memory. Prints medians of ROUNDS rounds, and ratios.
+# what a router with 1, 20 and 100 instances takes of memory. Prints medians of ROUNDS rounds, and ratios; says of each target whether it
+# was met, and fails when one was not.
 #
 # ROUNDS=3 SECONDS_EACH=5 tests/bench/run.sh
 set -euo pipefail
@@ -17,8 +18,18 @@ work=$(mktemp -d)
 readonly work
 started=()
 
+misses=0
+
 say() { printf 'bench: %s\n' "$*"; }
 die() { printf 'bench: %s\n' "$*" >&2; exit 1; }
+
+# Whether a figure is what it is to be: what, the figure, <= or >=, the bound.
+judge() {
+  local verdict
+  verdict=$(awk -v f="$2" -v b="$4" -v how="$3" 'BEGIN { print (f != "" && (how == "<=" ? f + 0 <= b : f + 0 >= b)) ? "PASS" : "MISS" }')
+  [[ $verdict == PASS ]] || misses=$((misses + 1))
+  printf '%s  %s: %s, to be %s %s\n' "$verdict" "$1" "${2:-none}" "$3" "$4"
+}
 
 finish() {
   local pid
@@ -162,6 +173,8 @@ measure() {
   wrk -t1 -c"$connections" -d"${seconds}s" -s "$work/$name.lua" "$url" | awk '/^RESULT/ { print $2, $3, $4, $5 }'
 }
 
+ratio() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.3f\n", a / b }'; }
+
 median() { sort -g | awk '{ a[NR] = $1 } END { print a[int((NR + 1) / 2)] }'; }
 
 compare() {
@@ -178,22 +191,28 @@ compare() {
     done
     for name in nginx router mcp-proxy; do
       local column figures=()
-      for column in 2 3 4 5; do
+      for column in 2 3 4; do
         figures+=("$(awk -v n="$name" -v c="$column" '$1 == n { print $c }' "$work/rounds" | median)")
       done
+      figures+=("$(awk -v n="$name" '$1 == n { failed += $5 } END { print failed + 0 }' "$work/rounds")")
       printf '%-12s %11s %12.0f %10.0f %10.0f %8.0f\n' "$connections" "$name" "${figures[@]}"
       printf -v "rate_${name//-/_}" '%s' "${figures[0]}"
       printf -v "p50_${name//-/_}" '%s' "${figures[1]}"
+      [[ $name != router ]] || judge "answers of the router at $connections that were wrong or missing" "${figures[3]}" '<=' 0
     done
     awk -v c="$connections" -v r="$rate_router" -v m="$rate_mcp_proxy" -v n="$rate_nginx" -v rp="$p50_router" -v mp="$p50_mcp_proxy" \
       'BEGIN { printf "%-12s router to mcp-proxy: %.2f x the throughput, %.2f x the p50; to nginx: %.2f x the throughput\n", c, r / m, rp / mp, r / n }'
+    case $connections in
+    1) judge "p50 at 1 connection to that of mcp-proxy" "$(ratio "$p50_router" "$p50_mcp_proxy")" '<=' 0.8 ;;
+    32) judge "throughput at 32 connections to that of mcp-proxy" "$(ratio "$rate_router" "$rate_mcp_proxy")" '>=' 2 ;;
+    esac
   done
 }
 
 private_kb() { awk '/^Private/ { sum += $2 } END { print sum }' "/proc/$1/smaps_rollup"; }
 
 memory() {
-  local count n pid shims total
+  local count n pid
   printf '\n%-12s %14s %18s\n' instances router_kB shim_kB_each
   for count in 1 20 100; do
     local dir=$work/m$count
@@ -210,10 +229,17 @@ memory() {
         [[ $(curl -s "http://$(<"$dir/data/listen")/api/health/mcp" | jq .summary.healthyInstances) == "$count" ]] && break
       sleep 0.1
     done
-    mapfile -t shims < <(pgrep -f "godot-mcp-shim run echo" || true)
-    total=0
-    for n in "${shims[@]}"; do total=$((total + $(private_kb "$n"))); done
-    printf '%-12s %14s %18s\n' "$count" "$(private_kb "$pid")" "$((total / ${#shims[@]}))"
+    # A shim is the parent of its instance.
+    local instances shim total=0 largest=0
+    mapfile -t instances < <(curl -s "http://$(<"$dir/data/listen")/api/health/mcp" | jq '.instances[].pid')
+    ((${#instances[@]} == count)) || die "${#instances[@]} of $count instances run"
+    for n in "${instances[@]}"; do
+      shim=$(private_kb "$(awk '/^PPid/ { print $2 }' "/proc/$n/status")")
+      total=$((total + shim))
+      ((shim <= largest)) || largest=$shim
+    done
+    printf '%-12s %14s %18s\n' "$count" "$(private_kb "$pid")" "$((total / count))"
+    judge "private kB of the largest shim of $count" "$largest" '<=' 2048
     kill "$pid"
     wait "$pid" || true
   done
@@ -229,5 +255,9 @@ script_for router "$router_url" echo
 script_for mcp-proxy "$proxy_url" echo/echo
 compare
 say "router memory after the load: $(private_kb "$router_pid") kB private"
-"$target/release/examples/policy_cost"
+"$target/release/examples/policy_cost" | tee "$work/policy"
+# "call with a fresh store, recording included: p50 … µs, p99 … µs"
+judge 'p99 of a policy call in µs' "$(sed -n 's/^call with a fresh store.* p99 \([0-9.]*\) .*/\1/p' "$work/policy")" '<=' 20
 memory
+((misses == 0)) || die "$misses targets were missed"
+say 'every target was met'

@@ -26,6 +26,7 @@ use router_tests::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Well,
+    Refused,
     Troubled,
     Down,
     OnPostgres,
@@ -88,30 +89,60 @@ const TABLE: [Shows; 25] = [
         &["mcp_", "%"],
         &[" ERROR "],
     ),
-    shows("reload", State::Well, WELL, &["needsRestart"], &[]),
+    shows(
+        "reload",
+        State::Well,
+        WELL,
+        &[
+            "router.toml is fine",
+            "\"changed\": [\n    \"echo\"",
+            "\"needsRestart\": []",
+        ],
+        &[],
+    ),
     shows(
         "p3",
         State::Well,
         WELL,
-        &["mcp_request_duration_seconds_bucket", "ms  echo"],
-        &[],
+        &[
+            "mcp_request_duration_seconds_bucket",
+            "ms  echo  in flight 0",
+            "godot-m",
+        ],
+        &["null"],
     ),
     shows(
         "memory",
         State::Well,
         WELL,
-        &["MB  echo", "godot-mcp-router"],
+        &["MB  echo  pid ", "godot-mcp-router serve"],
+        &["null"],
+    ),
+    shows(
+        "weekly",
+        State::Well,
+        WELL,
+        &["\tlogs", "godot-mcp-echo.sock"],
         &[],
     ),
     shows(
         "memory-restart",
         State::Well,
         WELL,
-        &["\"versionId\": \"echo\""],
+        &["\"versionId\": \"echo\"", "\"pid\": "],
+        &["\"pid\": null"],
+    ),
+    shows(
+        "plugins",
+        State::Refused,
+        WELL,
+        &[
+            "\"state\": \"serving\"",
+            "\"code\": \"not_wasm\"",
+            "\"default-health\": \"it is not WebAssembly",
+        ],
         &[],
     ),
-    shows("plugins", State::Well, WELL, &["plugins"], &[]),
-    shows("weekly", State::Well, WELL, &[], &[]),
     shows("project", State::Well, WELL, &["it can be served"], &[]),
     shows("growth", State::Well, WELL, &[], &[]),
     shows(
@@ -210,7 +241,7 @@ const TABLE: [Shows; 25] = [
         "crash-loop-repair",
         State::Troubled,
         LOOPING,
-        &["\"versionId\": \"42\""],
+        &["\"versionId\": \"42\"", "\"crashLoopDetected\": false"],
         &[],
     ),
 ];
@@ -293,6 +324,7 @@ async fn check(router: &Router, state: State) {
             .map(|(from, to)| (*from, to.as_str()))
             .collect();
         let output = run(router, &block.text, &words).await;
+        assert_eq!(output.code, 0, "{place}: {output:#?}");
         for text in entry.holds {
             assert!(
                 output.stdout.contains(text),
@@ -357,10 +389,44 @@ async fn its_commands_on_a_router_that_is_well() {
             one["memoryMb"].is_number()
         })
         .await;
+    // As the sections say: a timeout was changed in the file, and a socket is older than a week.
+    let text = std::fs::read_to_string(router.config_path()).unwrap();
+    let changed = text.replace(
+        "[template.t-echo]\n",
+        "[template.t-echo]\nrequest_timeout = \"10s\"\n",
+    );
+    assert_ne!(text, changed);
+    std::fs::write(router.config_path(), changed).unwrap();
+    let aged = format!("touch -d '8 days ago' s/godot-mcp-{WELL}.sock");
+    let _ = run(&router, &aged, &[]).await.fine();
     check(&router, State::Well).await;
     let grown = std::fs::read_to_string(router.path("capacity.log")).unwrap();
     assert!(grown.contains("instances=1"), "{grown}");
     assert!(router.path(&format!("s/godot-mcp-{WELL}.sock")).exists());
+    router.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn its_commands_on_a_router_that_refused_a_plugin() {
+    let config = Config::new()
+        .bundled_policy()
+        .server(peers::echo().named(WELL).autostart());
+    let router = Router::start(&config).await;
+    let plugin_until = async |what: &str, wanted: fn(&serde_json::Value) -> bool| {
+        until(what, Duration::from_secs(60), async || {
+            let shown = router.get("/api/plugins/default-health").await;
+            if wanted(&shown) {
+                Ok(())
+            } else {
+                Err(format!("{shown}\n{}", router.tail()))
+            }
+        })
+        .await;
+    };
+    plugin_until("a good generation", |shown| shown["state"] == "serving").await;
+    std::fs::write(router.path("plugins/default-health.wasm"), "no plugin\n").unwrap();
+    plugin_until("the refusal", |shown| shown["candidate"].is_object()).await;
+    check(&router, State::Refused).await;
     router.end().await;
 }
 

@@ -366,7 +366,7 @@ async fn crash_loop(router: &Router) {
         &version,
     )
     .await;
-    assert_eq!(restarted.code, 0, "{restarted:?}");
+    assert_eq!(restarted.json()[0]["versionId"], LOOPING, "{restarted:?}");
     let one = run(
         router,
         "curl -s http://localhost:3002/api/health/mcp | \\

@@ -42,7 +42,7 @@ impl Output {
     }
 }
 
-/// Runs a text in bash, in the router's folder. Of the text only the address, the socket directory and the given words are
+/// Runs a text as a script of bash, in the router's folder. Of the text only the address, the socket directory and the given words are
 /// replaced, since a test's router has its own.
 pub async fn run(router: &Router, text: &str, words: &[(&str, &str)]) -> Output {
     let sockets = format!("{}/godot-mcp-", router.path("s").display());
@@ -59,10 +59,12 @@ pub async fn run(router: &Router, text: &str, words: &[(&str, &str)]) -> Output 
     for (from, to) in words {
         text = text.replace(from, to);
     }
+    // From a file: a shell whose command line is the script would find itself with `pgrep -f`.
+    let script = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(script.path(), &text).unwrap();
     let mut command = Command::new("bash");
     command
-        .arg("-c")
-        .arg(&text)
+        .arg(script.path())
         .current_dir(router.home())
         .env_clear()
         .envs(router.environment())
