@@ -130,7 +130,7 @@ impl Proxy {
             Method::DELETE => self.end_session(&request),
             _ => Err(Fault::new(Thing::Method)),
         };
-        answer.unwrap_or_else(|fault| self.refuse(&fault, "", RequestClass::Other, None))
+        answer.unwrap_or_else(|fault| self.refuse(&fault, "", RequestClass::Other, Some(begun)))
     }
 
     /// Housekeeping: lets sessions follow their instance to its next run, forgets idle ones, and tells streams of lost

@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -27,6 +30,8 @@ pub(crate) struct Registry {
     budget: Arc<EventBudget>,
     per_instance_max: usize,
     keeps_ended: Arc<dyn EndedSessions>,
+    /// How many sessions were kept so far.
+    kept: AtomicU64,
 }
 
 struct Tables {
@@ -63,6 +68,7 @@ impl Registry {
             budget: EventBudget::new(limits),
             per_instance_max: limits.sessions_per_instance_max,
             keeps_ended,
+            kept: AtomicU64::new(0),
         }
     }
 
@@ -203,11 +209,14 @@ impl Registry {
             self.make_room(proxy, &claims.instance)?;
         }
         let parts = &proxy.parts;
+        // A session that was forgotten and comes back counts its streams anew, and must not take the id of an event from
+        // before for one of its own.
+        let life = self.kept.fetch_add(1, Ordering::Relaxed);
         let session = Session::new(
             token,
             claims,
             is_inherited,
-            &parts.epoch,
+            &format!("{}-{life}", parts.epoch),
             (&parts.limits, self.budget.clone()),
             parts.observer.clone(),
         );

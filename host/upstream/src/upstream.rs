@@ -1,9 +1,10 @@
 //! The connection itself: how it is opened, watched, drained and closed.
 
 use std::{
+    fs::Permissions,
     future::Future,
     io,
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::fs::PermissionsExt as _},
     path::{Path, PathBuf},
     pin::Pin,
     sync::{
@@ -32,6 +33,9 @@ use crate::{
     reply::Closed,
     state::State,
 };
+
+/// Nobody but the owner of the instances connects to them.
+const SOCKET_MODE: u32 = 0o600;
 
 /// How often a socket that is not there yet is tried again while its instance starts.
 const CONNECT_RETRY: Duration = Duration::from_millis(25);
@@ -245,6 +249,10 @@ impl Upstream {
                 path: path.to_owned(),
                 peer: peer.uid(),
             });
+        }
+        // The instance made it with whatever its umask left to others.
+        if let Err(error) = std::fs::set_permissions(path, Permissions::from_mode(SOCKET_MODE)) {
+            tracing::warn!(instance = %config.instance, path = %path.display(), error = %error, "the instance's socket may be open to other users");
         }
         let (reader, writer) = stream.into_split();
         Ok(Self::open(config, reader, writer, events))

@@ -7,7 +7,7 @@ use router_upstream::{ClientCapabilities, ProtocolVersion};
 use serde_json::{Value, json};
 
 use crate::{
-    client::{soon, whole},
+    client::{Events, soon, whole},
     instance::Instance,
     world::{Seals, World},
 };
@@ -210,6 +210,41 @@ async fn idle_sessions_are_forgotten_and_still_valid() {
     .await;
     assert_eq!(instance.upstream.session_count(), 1);
     assert_eq!(idle.work_json(1, json!({})).await.status, 200);
+}
+
+#[tokio::test]
+async fn an_event_of_a_forgotten_session_names_none_of_the_one_that_came_back() {
+    let limits = ProxyLimits {
+        session_idle: Duration::from_millis(50),
+        ..ProxyLimits::default()
+    };
+    let world = World::with(limits, Arc::default(), "e1").await;
+    let instance = world.start_run(1).await;
+    let client = world.client().await;
+    let call = |id: u32, then: &str| {
+        let params = json!({"name": "work", "_meta": {"progressToken": "t"},
+                            "arguments": {"do": "progress", "amount": 2, "then": then}});
+        client.request(id, "tools/call", params)
+    };
+    let before = Events::of(call(1, "answer").await).rest().await;
+    assert_eq!(before.last().unwrap().message["id"], 1);
+    soon("the session to be forgotten", async {
+        while world.proxy.session_count(&world.id) > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    // It comes back with another answer, in the place where the first one stood.
+    let mut events = Events::of(call(2, "hold").await);
+    let second = events.next().await.unwrap();
+    assert_ne!(second.id, before[0].id);
+    let mut resumed = client.resume(Some(&before[0].id)).await;
+    instance.release();
+    assert_eq!(events.rest().await.last().unwrap().message["id"], 2);
+    // A stream of its own, on which nothing is said.
+    assert!(resumed.next().await.unwrap().message.is_null());
+    let quiet = tokio::time::timeout(Duration::from_millis(200), resumed.next()).await;
+    assert!(quiet.is_err(), "{quiet:?}");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Handshake, tools, pings, draining, closing, and the end of the process, real ones among them.
 
 use std::{
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::fs::PermissionsExt as _},
     process::{Command, Stdio},
     sync::Arc,
     time::Duration,
@@ -285,6 +285,9 @@ async fn a_listening_instance_is_reached_once_it_listens() {
     let connection = tokio::spawn(connection);
     upstream.ping(SECOND).await.unwrap();
     server.await.unwrap();
+    // Whatever the server's umask left to others is taken away.
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
     assert!(matches!(
         *soon("the end", connection).await.unwrap(),
         Closed::Eof
