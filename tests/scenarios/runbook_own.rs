@@ -14,8 +14,9 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use router_store::cluster::{Cluster, ClusterOptions};
 use router_tests::{
-    Config, Router,
+    Config, Load, Router,
     blocks::{self, Block},
+    load::Plan,
     peers,
     shell::run,
     until,
@@ -427,7 +428,35 @@ async fn its_commands_on_a_router_that_refused_a_plugin() {
     std::fs::write(router.path("plugins/default-health.wasm"), "no plugin\n").unwrap();
     plugin_until("the refusal", |shown| shown["candidate"].is_object()).await;
     check(&router, State::Refused).await;
+    let plan = Plan::clients(2);
+    let load = Load::run(router.address(), "/mcp/echo", &plan, Duration::from_secs(1)).await;
+    load.assert_clean(20);
+    assert_metrics_are_served(&router).await;
     router.end().await;
+}
+
+/// Every metric that a document names, in a query, a command or a sentence.
+async fn assert_metrics_are_served(router: &Router) {
+    let served = router.get("/api/metrics/prometheus").await;
+    let served = served.as_str().unwrap();
+    let is_served = |name: &str| {
+        let is_it = |line: &str| {
+            let rest = line.strip_prefix(name);
+            let rest = rest.map(|rest| rest.strip_prefix("_count").unwrap_or(rest));
+            rest.is_some_and(|rest| rest.starts_with([' ', '{']))
+        };
+        served.lines().any(is_it)
+    };
+    let mut named = 0;
+    for document in ["README.md", "docs/runbook.md", "docs/plugins.md"] {
+        let text = std::fs::read_to_string(peers::repository().join(document)).unwrap();
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        for word in words.filter(|word| word.starts_with("mcp_") && !word.ends_with('_')) {
+            named += 1;
+            assert!(is_served(word), "{document}: no metric is called {word}");
+        }
+    }
+    assert!(named > 5, "only {named} metrics were found");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
