@@ -40,6 +40,8 @@ const STACK_BYTES: usize = 512 * 1024;
 /// Memory of a store that is kept for the next one rather than given back: a small guest then costs no page faults.
 const KEEP_MEMORY_BYTES: usize = 2 * 1024 * 1024;
 const KEEP_STACK_BYTES: usize = 128 * 1024;
+/// The table of a guest's functions: what is given back is taken from every processor's translations, one by one.
+const KEEP_TABLE_BYTES: usize = 64 * 1024;
 
 /// Below everything else (`nice`): a guest that computes without end must not be felt by requests.
 const GUESTS_PRIORITY: i32 = 19;
@@ -168,6 +170,7 @@ fn configured(cache: Option<Cache>, stores: Stores) -> wasmtime::Result<Engine> 
             .max_memory_size(MEMORY_BYTES_MAX)
             .table_elements(TABLE_ELEMENTS_MAX)
             .linear_memory_keep_resident(KEEP_MEMORY_BYTES)
+            .table_keep_resident(KEEP_TABLE_BYTES)
             .async_stack_keep_resident(KEEP_STACK_BYTES);
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     }
