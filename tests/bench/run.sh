@@ -52,8 +52,8 @@ packages() {
 
 build() {
   say 'building in release'
-  cargo build --quiet --release -p godot-mcp-router -p godot-mcp-shim -p router-tests --bins
-  cargo build --quiet --release -p router-engine --example policy_cost
+  # At once: one set of features, and so one compilation of each dependency.
+  cargo build --quiet --release --workspace --bins --example policy_cost
   [[ -x $tools/bin/mcp-proxy && $("$tools/bin/mcp-proxy" --version) == *"$mcp_proxy_version" ]] && return 0
   say "building mcp-proxy $mcp_proxy_version"
   cargo install --quiet --locked --force --root "$tools" --version "$mcp_proxy_version" mcp-proxy
