@@ -40,7 +40,7 @@ const STACK_BYTES: usize = 512 * 1024;
 /// Memory of a store that is kept for the next one rather than given back: a small guest then costs no page faults.
 const KEEP_MEMORY_BYTES: usize = 2 * 1024 * 1024;
 const KEEP_STACK_BYTES: usize = 128 * 1024;
-/// The table of a guest's functions: what is given back is taken from every processor's translations, one by one.
+/// The same for each table: giving one back (`madvise`) interrupts every processor that runs a thread of this program.
 const KEEP_TABLE_BYTES: usize = 64 * 1024;
 
 /// Below everything else (`nice`): a guest that computes without end must not be felt by requests.
