@@ -246,9 +246,7 @@ impl Engine {
                 .map(|(name, entry)| entry.view(name, is_in_use(policies.as_ref(), name), false))
                 .collect()
         };
-        for name in self.shared.missing.lock().iter().flatten() {
-            views.push(Entry::missing(name, &self.shared.plugins_dir));
-        }
+        views.extend(self.absent());
         views
     }
 
@@ -259,9 +257,22 @@ impl Engine {
         if let Some(entry) = self.shared.plugins.lock().get(name) {
             return Some(entry.view(name, is_in_use(policies.as_ref(), name), true));
         }
-        let missing = self.shared.missing.lock();
-        let is_missing = missing.as_ref()?.contains(name);
-        is_missing.then(|| Entry::missing(name, &self.shared.plugins_dir))
+        self.absent().into_iter().find(|view| view.name == name)
+    }
+
+    /// Plugins that a policy names and that are not there, or were not looked at yet.
+    fn absent(&self) -> Vec<PluginView> {
+        let shared = &self.shared;
+        if let Some(missing) = &*shared.missing.lock() {
+            let missing = missing.iter();
+            return missing
+                .map(|name| Entry::missing(name, &shared.plugins_dir))
+                .collect();
+        }
+        let named = shared.policies.lock().clone().unwrap_or_default();
+        let plugins = shared.plugins.lock();
+        let named = named.iter().filter(|name| !plugins.contains_key(*name));
+        named.map(|name| Entry::loading(name)).collect()
     }
 
     /// How many plugins are in quarantine.

@@ -365,12 +365,16 @@ impl Entry {
             name: name.to_owned(),
             world: WORLD_SERVED,
             state: match (serving, quarantine) {
+                (None, _) if candidate.is_none() => "loading",
                 (None, _) => "refused",
                 (Some(_), Some(_)) => "quarantined",
                 (Some(_), None) => "serving",
             },
             reason: match (serving, quarantine) {
-                (None, _) => candidate.as_ref().map(|refusal| refusal.reason.clone()),
+                (None, _) => Some(candidate.as_ref().map_or_else(
+                    || "it was found, or named by a policy, and is being looked at".to_owned(),
+                    |refusal| refusal.reason.clone(),
+                )),
                 (Some(_), Some(_)) => self.last_error.clone(),
                 (Some(_), None) => None,
             },
@@ -426,6 +430,11 @@ impl Entry {
             )),
             ..Self::default().view(name, true, false)
         }
+    }
+
+    /// What operators see of a plugin that a policy names until the directory was looked at for the first time.
+    pub(crate) fn loading(name: &str) -> PluginView {
+        Self::default().view(name, true, false)
     }
 
     fn figures(&self) -> CallFigures {

@@ -15,8 +15,8 @@ pub struct PluginView {
     pub name: String,
     /// The world that it is built for.
     pub world: &'static str,
-    /// `serving`; or `quarantined`, `refused` (nothing serves) or `missing` (a policy names it, and there is no such file): then
-    /// the built-in default answers.
+    /// `serving`; or `quarantined`, `refused` (nothing serves), `missing` (a policy names it, and there is no such file) or
+    /// `loading` (it is looked at for the first time): then the built-in default answers.
     pub state: &'static str,
     /// Why it does not serve.
     pub reason: Option<String>,

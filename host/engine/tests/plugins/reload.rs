@@ -2,7 +2,7 @@
 
 use std::{fs, io::Write as _, time::Duration};
 
-use router_engine::{Engine, EngineEvent, PluginSettings};
+use router_engine::{Engine, EngineEvent, EngineOptions, PluginSettings};
 
 use crate::world::{World, facts, guest, settings};
 
@@ -422,6 +422,29 @@ async fn what_was_refused_for_a_passing_reason_is_tried_again() {
     assert!(report.refused["hostile-health"].contains("panicked"));
     assert!(tries(&world.engine) > before);
     assert_eq!(world.view("hostile-health").refusals["failed_at_load"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_that_a_policy_names_is_shown_from_the_first_moment() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("plugins")).unwrap();
+    fs::write(dir.path().join("plugins/default-health.wasm"), guest(NAME)).unwrap();
+    let named = |options: &mut EngineOptions| {
+        options.policies = Some([NAME.to_owned(), "another".to_owned()].into());
+    };
+    let world = World::start(dir, PluginSettings::default(), named);
+    for (name, at_last) in [(NAME, "serving"), ("another", "missing")] {
+        loop {
+            let view = world.view(name);
+            assert!(view.in_use, "{view:?}");
+            if view.state == at_last {
+                break;
+            }
+            assert_eq!(view.state, "loading", "{name}");
+            assert!(world.engine.list().iter().any(|one| one.name == name));
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
