@@ -30,8 +30,8 @@ use crate::{
 /// What a statement may take past the server's own limit before we let go of its connection: the way there and back.
 pub(crate) const WIRE_MAX: Duration = Duration::from_secs(1);
 
-/// A statement whose connection died is sent on another one. Twice, because whoever terminates backends may well do so
-/// again a moment later; not for ever, because a statement can also be what kills them.
+/// A statement whose connection died is sent on another one. Twice, because the next may be as dead; not for ever, because a
+/// statement can also be what kills them. Where an administrator ended it, it is sent again within its time, however often.
 const ATTEMPTS_MAX: u32 = 3;
 
 /// See the module. Shared by everything in the store.
@@ -146,8 +146,13 @@ impl Database {
                 }
                 Err(failed) => failed,
             };
-            if failed.fault == Fault::Dead && attempts < ATTEMPTS_MAX {
-                attempts += 1;
+            let is_sent_again = match failed.fault {
+                Fault::Terminated => Instant::now() < deadline,
+                Fault::Dead => attempts < ATTEMPTS_MAX,
+                _ => false,
+            };
+            if is_sent_again {
+                attempts += u32::from(failed.fault == Fault::Dead);
                 Counted::add(&self.counted.retries, 1);
                 continue;
             }
@@ -163,7 +168,7 @@ impl Database {
             StoreError::Exhausted { .. } => Counted::add(&self.counted.exhausted, 1),
             _ => {}
         }
-        if matches!(failed.fault, Fault::Dead | Fault::Away) {
+        if failed.fault.is_dead() || failed.fault == Fault::Away {
             self.doubt.notify_one();
         }
     }
@@ -221,7 +226,7 @@ impl Database {
             let output = timeout_at(deadline.into(), work.run(lease.link())).await;
             match &output {
                 Err(_) => lease.broken(),
-                Ok(Err(error)) if Fault::of(error) == Fault::Dead => lease.broken(),
+                Ok(Err(error)) if Fault::of(error).is_dead() => lease.broken(),
                 // An answer that is an error leaves the connection as usable as any other answer.
                 Ok(_) => lease.answered(),
             }
@@ -250,7 +255,7 @@ impl Database {
         let reason = told(error);
         let error = match fault {
             Fault::Cancelled => StoreError::TimedOut { waited_ms },
-            Fault::Dead | Fault::Away => StoreError::Disconnected { reason },
+            Fault::Dead | Fault::Terminated | Fault::Away => StoreError::Disconnected { reason },
             Fault::Data | Fault::NoTable | Fault::Refused => StoreError::Refused {
                 reason,
                 code: error

@@ -81,6 +81,8 @@ impl Link<'_> {
 pub(crate) enum Fault {
     /// Its connection is gone: on another one it may work at once.
     Dead,
+    /// The same, and the server says that an administrator ended it: the statement is not to blame.
+    Terminated,
     /// The database cannot serve it now (starting, full, locked, read-only, damaged).
     Away,
     /// Its data will never be taken, on any connection.
@@ -94,6 +96,11 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
+    /// Whether its connection is gone.
+    pub(crate) fn is_dead(self) -> bool {
+        matches!(self, Self::Dead | Self::Terminated)
+    }
+
     /// Judges an error.
     pub(crate) fn of(error: &sqlx::Error) -> Self {
         match error {
@@ -122,7 +129,8 @@ impl Fault {
     /// <https://www.postgresql.org/docs/15/errcodes-appendix.html>
     fn of_sqlstate(code: &str) -> Self {
         match code {
-            "57P01" | "57P02" | "57P05" => Self::Dead,
+            "57P01" => Self::Terminated,
+            "57P02" | "57P05" => Self::Dead,
             // 57014: statement_timeout; 55P03: lock_timeout.
             "57014" | "55P03" => Self::Cancelled,
             "42P01" | "3F000" => Self::NoTable,

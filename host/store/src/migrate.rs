@@ -216,8 +216,8 @@ async fn apply(
             Err(error) => {
                 // Its connection is dropped by the caller; this only makes the lock free sooner.
                 let _ = direct.link().script("ROLLBACK").await;
-                let reason = told(&error);
-                if matches!(Fault::of(&error), Fault::Away | Fault::Dead) {
+                let (reason, fault) = (told(&error), Fault::of(&error));
+                if fault.is_dead() || fault == Fault::Away {
                     return Err(StoreError::Disconnected { reason });
                 }
                 return Err(StoreError::Migration {
