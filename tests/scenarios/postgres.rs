@@ -15,7 +15,7 @@ use std::{
 
 use reqwest::Method;
 use router_store::cluster::{Cluster, ClusterError};
-use router_tests::{Config, Load, Router, load::Plan, peers, until};
+use router_tests::{Config, Load, Router, Server, load::Plan, peers, until};
 use serde_json::json;
 
 /// How long the database is away.
@@ -85,14 +85,20 @@ async fn readiness_until(
 
 /// A database of its own, and a router on it that is not started yet.
 async fn prepared() -> (Arc<Cluster>, Router) {
+    let (cluster, _, router) = prepared_with([peers::echo().autostart()]).await;
+    (cluster, router)
+}
+
+/// The same with these servers, and the database's name.
+async fn prepared_with<const N: usize>(servers: [Server; N]) -> (Arc<Cluster>, String, Router) {
     let cluster = tokio::task::spawn_blocking(Cluster::start).await.unwrap();
     let cluster = Arc::new(cluster.unwrap());
     let database = cluster.fresh_database().unwrap();
     let config = Config::new()
         .set("storage", &format!("url = {:?}", cluster.url(&database)))
-        .set("health", "disk_share = 1.0")
-        .server(peers::echo().autostart());
-    (cluster, Router::prepared(&config, &[]))
+        .set("health", "disk_share = 1.0");
+    let config = servers.into_iter().fold(config, Config::server);
+    (cluster, database, Router::prepared(&config, &[]))
 }
 
 async fn survives(what: &str, away: Deed, back: Deed) {
@@ -225,19 +231,8 @@ async fn a_router_starts_and_serves_while_its_database_is_away() {
 
 /// The users' table, where the instance whose id a row has is told of: in `public`, made by `migrate`, or in `content`, made by its users.
 async fn tells_of(table: &str, migrate: &[&str], row: &str) {
-    let cluster = Arc::new(
-        tokio::task::spawn_blocking(Cluster::start)
-            .await
-            .unwrap()
-            .unwrap(),
-    );
-    let database = cluster.fresh_database().unwrap();
-    let config = Config::new()
-        .set("storage", &format!("url = {:?}", cluster.url(&database)))
-        .set("health", "disk_share = 1.0")
-        .server(peers::echo().named("42").autostart())
-        .server(peers::echo().named("other").autostart());
-    let mut router = Router::prepared(&config, &[]);
+    let servers = ["42", "other"].map(|id| peers::echo().named(id).autostart());
+    let (cluster, database, mut router) = prepared_with(servers).await;
     let migrated = router.run(migrate).await;
     assert!(migrated.status.success(), "{migrated:?}");
     let query = |sql: &str| cluster.query(&database, sql).unwrap();
