@@ -23,8 +23,6 @@ use crate::{
 /// A read waits so long for facts that were given before it, so that it sees them. They take milliseconds where nothing is
 /// wrong.
 const SETTLE_MAX: Duration = Duration::from_millis(500);
-/// A deletion is waited for so long. It happens later otherwise.
-const CLEAR_MAX: Duration = Duration::from_secs(5);
 /// At the end, facts are given so long to reach the database. The spool keeps the rest.
 const CLOSE_DRAIN_MAX: Duration = Duration::from_secs(5);
 /// At the end, tasks are given so long to notice.
@@ -198,30 +196,6 @@ impl Store {
     pub fn clear_state(&self, id: &InstanceId) {
         let fact = Fact::cleared(id.as_str(), &self.inner.writer);
         self.inner.spool.keep(fact);
-    }
-
-    /// As [`Store::clear_state`], and waits until it is done.
-    ///
-    /// # Errors
-    /// It is not done yet: the database is away or slow. It will be done.
-    pub async fn delete_state(&self, id: &InstanceId) -> Result<(), StoreError> {
-        self.clear_state(id);
-        let reason = match &*self.inner.database.state.borrow() {
-            DatabaseState::Closed => return Err(StoreError::Closed),
-            DatabaseState::Connected { .. } => None,
-            DatabaseState::Disconnected { reason, .. } | DatabaseState::Unusable { reason, .. } => {
-                Some(reason.clone())
-            }
-        };
-        if let Some(reason) = reason {
-            return Err(StoreError::Disconnected { reason });
-        }
-        if self.flush(CLEAR_MAX).await {
-            return Ok(());
-        }
-        Err(StoreError::TimedOut {
-            waited_ms: u64::try_from(CLEAR_MAX.as_millis()).unwrap_or(u64::MAX),
-        })
     }
 
     /// A value of a plugin.

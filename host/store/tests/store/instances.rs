@@ -53,7 +53,8 @@ on_both!(
         let kept = store.intentions().await.unwrap();
         assert_eq!(kept.len(), 1, "{kept:?}");
         assert!(kept[0].id == id("a") && kept[0].stopped);
-        store.delete_state(&id("a")).await.unwrap();
+        store.clear_state(&id("a"));
+        flushed(&store).await;
         let kept = store.intentions().await.unwrap();
         assert_eq!(kept.len(), 1, "what an operator decided stays: {kept:?}");
         store.close().await;
@@ -87,7 +88,8 @@ on_both!(
             id: id("a"),
             evidence: json!({}),
         });
-        store.delete_state(&id("a")).await.unwrap();
+        store.clear_state(&id("a"));
+        flushed(&store).await;
         assert!(store.crashes(&id("a"), 100).await.unwrap().is_empty());
         // What comes after it stays, however soon.
         store.clear_state(&id("a"));
@@ -140,7 +142,8 @@ on_both!(
         options.audit_retention_days = 0;
         let store = Store::open(options).await.unwrap();
         connected(&store).await;
-        store.delete_state(&id("a")).await.unwrap();
+        store.clear_state(&id("a"));
+        flushed(&store).await;
         // Another router's moments are all that is known of it.
         let kept = store.crashes(&id("a"), 20).await.unwrap();
         assert_eq!((kept.len(), kept[0].router_id.as_str()), (1, "another"));

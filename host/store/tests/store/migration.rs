@@ -100,7 +100,8 @@ async fn a_role_without_ddl_may_serve_with_these_grants_and_nothing_more() {
     assert_eq!(store.intentions().await.unwrap().len(), 1);
     assert_eq!(store.crashes(&id, 5).await.unwrap().len(), 2);
     assert!(store.kv_delete("p", "k").await.unwrap());
-    store.delete_state(&id).await.unwrap();
+    store.clear_state(&id);
+    flushed(&store).await;
     assert!(store.unregister(&id).await.unwrap());
     assert_eq!((store.counters().errors, store.counters().rejected), (0, 0));
     store.close().await;
