@@ -6,9 +6,12 @@
     reason = "a test's helper: what it cannot do ends the test"
 )]
 
-use std::{fs, sync::Arc, time::Duration};
+mod database;
 
-use router_store::cluster::{Cluster, ClusterError};
+use std::{fs, time::Duration};
+
+use database::done;
+use router_store::cluster::{Cluster, ClusterOptions};
 use router_tests::{Config, Router, peers, until};
 use serde_json::Value;
 
@@ -58,14 +61,6 @@ async fn says(router: &Router, word: &str, wanted: impl Fn(u64) -> bool) -> u64 
     .await
 }
 
-async fn done(cluster: &Arc<Cluster>, deed: fn(&Cluster) -> Result<(), ClusterError>) {
-    let cluster = Arc::clone(cluster);
-    tokio::task::spawn_blocking(move || deed(&cluster))
-        .await
-        .unwrap()
-        .unwrap();
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_policy_keeps_outlives_routers() {
     let mut router = prepared(&config("count"));
@@ -87,8 +82,7 @@ async fn what_a_policy_keeps_outlives_routers() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_policy_keeps_waits_for_the_database_at_the_end_and_at_the_start() {
-    let cluster = tokio::task::spawn_blocking(Cluster::start).await.unwrap();
-    let cluster = Arc::new(cluster.unwrap());
+    let cluster = database::cluster(ClusterOptions::default()).await;
     let database = cluster.fresh_database().unwrap();
     let url = format!("url = {:?}", cluster.url(&database));
     let on_postgres = |mode: &str| config(mode).set("storage", &url);

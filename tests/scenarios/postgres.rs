@@ -7,14 +7,17 @@
     reason = "a test's helper: what it cannot do ends the test"
 )]
 
+mod database;
+
 use std::{
     collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use database::{Deed, done};
 use reqwest::Method;
-use router_store::cluster::{Cluster, ClusterError};
+use router_store::cluster::{Cluster, ClusterOptions};
 use router_tests::{Config, Load, Router, Server, load::Plan, peers, until};
 use serde_json::json;
 
@@ -24,17 +27,6 @@ const AWAY: Duration = Duration::from_secs(60);
 /// How soon its loss has to be seen, and its return.
 const SEEN_WITHIN: Duration = Duration::from_secs(30);
 const BACK_WITHIN: Duration = Duration::from_secs(60);
-
-type Deed = fn(&Cluster) -> Result<(), ClusterError>;
-
-/// A deed to the cluster: each blocks, and none may block the load.
-async fn done(cluster: &Arc<Cluster>, deed: Deed) {
-    let cluster = Arc::clone(cluster);
-    tokio::task::spawn_blocking(move || deed(&cluster))
-        .await
-        .unwrap()
-        .unwrap();
-}
 
 /// Something that leaves an audit row that can be told from all others: which one.
 async fn audited(router: &Router, number: u32) -> String {
@@ -91,8 +83,7 @@ async fn prepared() -> (Arc<Cluster>, Router) {
 
 /// The same with these servers, and the database's name.
 async fn prepared_with<const N: usize>(servers: [Server; N]) -> (Arc<Cluster>, String, Router) {
-    let cluster = tokio::task::spawn_blocking(Cluster::start).await.unwrap();
-    let cluster = Arc::new(cluster.unwrap());
+    let cluster = database::cluster(ClusterOptions::default()).await;
     let database = cluster.fresh_database().unwrap();
     let config = Config::new()
         .set("storage", &format!("url = {:?}", cluster.url(&database)))

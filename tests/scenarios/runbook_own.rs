@@ -10,8 +10,11 @@
     reason = "a test's helper: what it cannot do ends the test"
 )]
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+mod database;
 
+use std::{collections::BTreeSet, time::Duration};
+
+use database::done;
 use router_store::cluster::{Cluster, ClusterOptions};
 use router_tests::{
     Config, Load, Router,
@@ -479,9 +482,7 @@ async fn its_commands_on_a_router_with_postgres_and_then_without() {
         settings: vec!["shared_preload_libraries=pg_stat_statements".to_owned()],
         ..ClusterOptions::default()
     };
-    let start = move || Cluster::with(options);
-    let cluster = tokio::task::spawn_blocking(start).await.unwrap().unwrap();
-    let cluster = Arc::new(cluster);
+    let cluster = database::cluster(options).await;
     let database = cluster.fresh_database().unwrap();
     cluster
         .query(&database, "CREATE EXTENSION pg_stat_statements")
@@ -529,11 +530,7 @@ async fn its_commands_on_a_router_with_postgres_and_then_without() {
     let refused = cluster.query_at(&role, "DELETE FROM godot_versions");
     assert!(refused.is_err(), "{refused:?}");
 
-    let stopped = Arc::clone(&cluster);
-    tokio::task::spawn_blocking(move || stopped.stop())
-        .await
-        .unwrap()
-        .unwrap();
+    done(&cluster, Cluster::stop).await;
     until("the loss to be seen", Duration::from_secs(60), async || {
         let readiness = router.readiness().await;
         if readiness["database"] == "disconnected" {

@@ -8,9 +8,12 @@
     reason = "a test's helper: what it cannot do ends the test"
 )]
 
-use std::{fs, sync::Arc, time::Duration};
+mod database;
 
-use router_store::cluster::Cluster;
+use std::{fs, time::Duration};
+
+use database::done;
+use router_store::cluster::{Cluster, ClusterOptions};
 use router_tests::{
     Config, Router, peers,
     shell::{Output, run},
@@ -410,12 +413,7 @@ async fn a_spawn_that_fails() {
 /// The commands on the database, on one that works and then on none.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_database() {
-    let cluster = Arc::new(
-        tokio::task::spawn_blocking(Cluster::start)
-            .await
-            .unwrap()
-            .unwrap(),
-    );
+    let cluster = database::cluster(ClusterOptions::default()).await;
     let database = cluster.fresh_database().unwrap();
     let url = cluster.url(&database);
     let config = Config::new()
@@ -472,11 +470,7 @@ async fn the_database() {
     .await;
     assert_ne!(wrong.code, 0, "the declared deviation is none: {wrong:?}");
 
-    let stopped = Arc::clone(&cluster);
-    tokio::task::spawn_blocking(move || stopped.stop())
-        .await
-        .unwrap()
-        .unwrap();
+    done(&cluster, Cluster::stop).await;
     until("the loss to be seen", Duration::from_secs(60), async || {
         let readiness = json_of(&router, READINESS).await.remove(0);
         if readiness["status"] == "degraded" {

@@ -1,0 +1,23 @@
+//! A Postgres cluster of a scenario's own. What is done to it blocks, and may not block the load. It is here rather than in the library,
+//! which is part of each build: only tests may have the store with its feature for tests.
+
+use std::sync::Arc;
+
+use router_store::cluster::{Cluster, ClusterError, ClusterOptions};
+
+/// Something that is done to a cluster.
+pub(crate) type Deed = fn(&Cluster) -> Result<(), ClusterError>;
+
+/// A cluster that runs.
+pub(crate) async fn cluster(options: ClusterOptions) -> Arc<Cluster> {
+    let start = move || Cluster::with(options);
+    let started = tokio::task::spawn_blocking(start).await.unwrap();
+    Arc::new(started.unwrap())
+}
+
+/// Does something to a cluster, and waits until it is done.
+pub(crate) async fn done(cluster: &Arc<Cluster>, deed: Deed) {
+    let cluster = Arc::clone(cluster);
+    let done = tokio::task::spawn_blocking(move || deed(&cluster)).await;
+    done.unwrap().unwrap();
+}
