@@ -19,7 +19,7 @@ use crate::{
         types::{ConfigFault, Description, Setting},
     },
     contract::{self, FAILED_AT_LOAD, INTERNAL, Misfit},
-    guest::{Bound, Guest, Turns, WAITING_FACTOR, cut},
+    guest::{Bound, Guest, Turns, WAITING_FACTOR, cut, look_at_clock},
     machine::Machine,
     values::PluginValues,
 };
@@ -292,8 +292,9 @@ impl Generation {
         });
         let turns = begin(&mut store, LOAD_CALL_WITHIN);
         let made = self.compiled.linked.instantiate_async(&mut store);
-        let guest = bounded(&turns, LOAD_CALL_WITHIN, made, FailureKind::Start).await?;
-        Ok(Ready { store, guest })
+        let guest = bounded(&turns, LOAD_CALL_WITHIN, made, FailureKind::Start).await;
+        look_at_clock();
+        guest.map(|guest| Ready { store, guest })
     }
 }
 

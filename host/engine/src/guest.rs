@@ -17,7 +17,7 @@ use crate::{
     values::PluginValues,
 };
 pub(crate) use space::{INSTANCES_MAX, MEMORIES_MAX, Space, TABLE_ELEMENTS_MAX, TABLES_MAX};
-pub(crate) use turns::Turns;
+pub(crate) use turns::{Turns, look_at_clock};
 
 /// Most handles that a guest may hold: an empty WASI gives it a handful.
 const HANDLES_MAX: usize = 64;
@@ -108,6 +108,13 @@ impl Guest {
             return Err(Bound::HostCalls(self.limits.host_calls));
         }
         Ok(())
+    }
+}
+
+impl Drop for Guest {
+    /// With its store, a guest's last turn is over.
+    fn drop(&mut self) {
+        look_at_clock();
     }
 }
 

@@ -296,10 +296,9 @@ impl Entry {
             Ok(_) if !is_serving => None,
             Ok(_) => {
                 self.strikes = 0;
-                let plugin = generation.plugin.to_string();
-                self.quarantine
-                    .take()
-                    .map(|_| EngineEvent::Released { plugin })
+                self.quarantine.take().map(|_| EngineEvent::Released {
+                    plugin: generation.plugin.to_string(),
+                })
             }
             Err(failure) => {
                 *self.failures.entry(failure.kind).or_default() += 1;

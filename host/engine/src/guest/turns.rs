@@ -1,6 +1,12 @@
 //! How long a call ran. All guests share one thread in turns, and a call must not pay for the turns of its neighbours.
+//!
+//! The thread's clock is a system call, and a call that is over in microseconds need not pay for that either. So a turn begins at
+//! the last reading. It is read where nobody waits for an answer: when a store was made and when it goes ([`look_at_clock`]), when
+//! a turn ends without an answer, and at each tick. What the thread does between a reading and the turn is the host's own work,
+//! and takes microseconds.
 
 use std::{
+    cell::Cell,
     future::{Future, poll_fn},
     pin::pin,
     sync::atomic::{AtomicU64, Ordering},
@@ -9,12 +15,17 @@ use std::{
 
 use rustix::time::{ClockId, clock_gettime};
 
+thread_local! {
+    /// The last reading of this thread's clock.
+    static LOOKED_NS: Cell<u64> = const { Cell::new(0) };
+}
+
 /// See the module. Written by the one thread that polls the call.
 #[derive(Debug, Default)]
 pub(crate) struct Turns {
     /// What the turns before this one took.
     before_ns: AtomicU64,
-    /// When this one began, by the thread's own clock.
+    /// When this one began at the earliest, by the thread's own clock.
     began_ns: AtomicU64,
 }
 
@@ -23,14 +34,14 @@ impl Turns {
     pub(crate) fn ran(&self) -> Duration {
         let began_ns = self.began_ns.load(Ordering::Relaxed);
         let before_ns = self.before_ns.load(Ordering::Relaxed);
-        Duration::from_nanos(before_ns + thread_ns().saturating_sub(began_ns))
+        Duration::from_nanos(before_ns + look_at_clock().saturating_sub(began_ns))
     }
 
     /// Polls a call, and measures its turns.
     pub(crate) async fn measure<T>(&self, call: impl Future<Output = T>) -> T {
         let mut call = pin!(call);
         poll_fn(|context| {
-            self.began_ns.store(thread_ns(), Ordering::Relaxed);
+            self.began_ns.store(LOOKED_NS.get(), Ordering::Relaxed);
             let polled = call.as_mut().poll(context);
             if polled.is_pending() {
                 let ran_ns = u64::try_from(self.ran().as_nanos()).unwrap_or(u64::MAX);
@@ -40,6 +51,13 @@ impl Turns {
         })
         .await
     }
+}
+
+/// Reads the thread's clock, in nanoseconds: the next turn begins here.
+pub(crate) fn look_at_clock() -> u64 {
+    let ran_ns = thread_ns();
+    LOOKED_NS.set(ran_ns);
+    ran_ns
 }
 
 /// How long this thread has run.
@@ -53,7 +71,7 @@ fn thread_ns() -> u64 {
 mod tests {
     use std::time::Duration;
 
-    use super::{Turns, thread_ns};
+    use super::{Turns, look_at_clock, thread_ns};
 
     fn compute(ms: u64) {
         let begun = thread_ns();
@@ -64,6 +82,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_does_not_pay_for_the_turns_of_others() {
+        look_at_clock();
         let (slow, quick) = (Turns::default(), Turns::default());
         let work = async |turns: &Turns, ms: u64| {
             let call = async {
