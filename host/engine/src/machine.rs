@@ -19,7 +19,9 @@ use wasmtime::{
 
 use crate::{
     directory::PLUGINS_MAX,
-    guest::{Guest, INSTANCES_MAX, MEMORIES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX, linker},
+    guest::{
+        Guest, INSTANCES_MAX, MEMORIES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX, linker, look_at_clock,
+    },
 };
 
 /// How often a running guest is interrupted: to look at its deadline, and to let others run.
@@ -185,6 +187,9 @@ fn guests(ends: CancellationToken) -> std::io::Result<(Handle, JoinHandle<()>)> 
         .max_blocking_threads(2)
         .thread_name("plugins")
         .on_thread_start(|| step_back(COMPILER_PRIORITY))
+        .on_thread_park(|| {
+            look_at_clock();
+        })
         .build()?;
     let handle = runtime.handle().clone();
     let thread = std::thread::Builder::new()

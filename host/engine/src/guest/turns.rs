@@ -2,8 +2,8 @@
 //!
 //! The thread's clock is a system call, and a call that is over in microseconds need not pay for that either. So a turn begins at
 //! the last reading. It is read where nobody waits for an answer: when a store was made and when it goes ([`look_at_clock`]), when
-//! a turn ends without an answer, and at each tick. What the thread does between a reading and the turn is the host's own work,
-//! and takes microseconds.
+//! a turn ends without an answer, at each tick, and when the thread goes to rest. What the thread does between a reading and the
+//! turn is the host's own work, and takes microseconds.
 
 use std::{
     cell::Cell,
@@ -72,6 +72,7 @@ mod tests {
     use std::time::Duration;
 
     use super::{Turns, look_at_clock, thread_ns};
+    use crate::machine::{Machine, Stores};
 
     fn compute(ms: u64) {
         let begun = thread_ns();
@@ -99,5 +100,23 @@ mod tests {
         // Each of them ran in turn with the other, on the same thread.
         let is_its_own = (Duration::from_millis(8)..Duration::from_millis(20)).contains(&quick);
         assert!(is_its_own, "{quick:?}");
+    }
+
+    #[tokio::test]
+    async fn a_call_does_not_pay_for_what_its_thread_did_before_it_rested() {
+        let machine = Machine::start(None, Stores::OneByOne).unwrap();
+        let work = async {
+            compute(50);
+            // It rests.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        machine.runtime.spawn(work).await.unwrap();
+        let call = async {
+            let turns = Turns::default();
+            turns.measure(async { turns.ran() }).await
+        };
+        let ran = machine.runtime.spawn(call).await.unwrap();
+        assert!(ran < Duration::from_millis(10), "{ran:?}");
+        machine.stop();
     }
 }
