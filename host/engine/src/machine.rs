@@ -187,6 +187,7 @@ fn guests(ends: CancellationToken) -> std::io::Result<(Handle, JoinHandle<()>)> 
         .max_blocking_threads(2)
         .thread_name("plugins")
         .on_thread_start(|| step_back(COMPILER_PRIORITY))
+        // What this thread did until now is no call's: see `guest::turns`.
         .on_thread_park(|| {
             look_at_clock();
         })
