@@ -20,7 +20,6 @@ use std::{
 
 use anyhow::Context as _;
 use parking_lot::Mutex;
-use rand::Rng as _;
 use router_access::{Access, SessionKey, SessionSealer};
 use router_admin::{AuditEntry, Operations as _, RouterFacts};
 use router_config::Config;
@@ -245,7 +244,7 @@ async fn open(
         access: Arc::clone(&access),
         engine: engine.clone(),
         logs: logs.control(),
-        seed: rand::rng().random(),
+        seed: rand::random(),
         // Runs of this life come after all of those before: no life starts a slot four billion times.
         first_run: (data_dir.epoch() << 32) | 1,
     });

@@ -12,7 +12,7 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use rand::{TryRngCore, rngs::OsRng};
+use rand::{TryRng as _, rngs::SysRng};
 use sha2::{Digest, Sha256};
 
 /// The name of the key's file in the data directory.
@@ -71,7 +71,7 @@ pub enum KeyError {
     },
     /// No randomness.
     #[error("the operating system gave no random bytes for a session key")]
-    Randomness(#[source] rand::rand_core::OsError),
+    Randomness(#[source] rand::rngs::SysError),
 }
 
 impl SessionKey {
@@ -165,7 +165,7 @@ fn read(path: &Path) -> Result<Option<SessionKey>, KeyError> {
 /// Writes a whole file beside the final name, then gives it that name unless it is taken. Whether it was not.
 fn create(data_dir: &Path, path: &Path) -> Result<bool, KeyError> {
     let mut bytes = [0_u8; 32 + 8];
-    OsRng
+    SysRng
         .try_fill_bytes(&mut bytes)
         .map_err(KeyError::Randomness)?;
     let (secret, salt) = bytes.split_at(32);

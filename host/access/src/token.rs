@@ -6,7 +6,7 @@
 use std::fmt;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use rand::{TryRngCore, rngs::OsRng};
+use rand::{TryRng as _, rngs::SysRng};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
@@ -27,7 +27,7 @@ pub struct TokenHash([u8; 32]);
 /// The operating system gave no random bytes.
 #[derive(Debug, thiserror::Error)]
 #[error("the operating system gave no random bytes")]
-pub struct RandomnessError(#[from] rand::rand_core::OsError);
+pub struct RandomnessError(#[from] rand::rngs::SysError);
 
 impl TokenHash {
     /// The hash of a token.
@@ -69,7 +69,7 @@ impl fmt::Debug for TokenHash {
 /// The operating system gave no random bytes.
 pub fn new_token() -> Result<(String, TokenHash), RandomnessError> {
     let mut bytes = [0_u8; TOKEN_BYTES];
-    OsRng.try_fill_bytes(&mut bytes)?;
+    SysRng.try_fill_bytes(&mut bytes)?;
     let token = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes));
     let hash = TokenHash::of(&token);
     Ok((token, hash))

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use serde::Serialize;
+use sqlx::{ColumnIndex, Decode, FromRow, Row, Type};
 
 use crate::{
     StoreError,
@@ -35,7 +36,7 @@ pub struct AuditRow {
 }
 
 /// A kept row.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AuditRecord {
     /// Its number: later rows have larger ones. What [`AuditQuery::before`] takes.
@@ -63,6 +64,31 @@ pub struct AuditRecord {
     pub router_id: String,
     /// In which life.
     pub epoch: i64,
+}
+
+impl<'r, R> FromRow<'r, R> for AuditRecord
+where
+    R: Row,
+    &'static str: ColumnIndex<R>,
+    i64: Decode<'r, R::Database> + Type<R::Database>,
+    String: Decode<'r, R::Database> + Type<R::Database>,
+{
+    fn from_row(row: &'r R) -> sqlx::Result<Self> {
+        Ok(Self {
+            seq: row.try_get("seq")?,
+            id: row.try_get("id")?,
+            at_ms: row.try_get("at_ms")?,
+            actor: row.try_get("actor")?,
+            role: row.try_get("role")?,
+            action: row.try_get("action")?,
+            target: row.try_get("target")?,
+            from_address: row.try_get("from_address")?,
+            result: row.try_get("result")?,
+            detail: row.try_get("detail")?,
+            router_id: row.try_get("router_id")?,
+            epoch: row.try_get("epoch")?,
+        })
+    }
 }
 
 /// Which rows to read, newest first.
