@@ -8,7 +8,12 @@ use std::sync::{
 
 use parking_lot::Mutex;
 use router_admin::{AuditEntry, StateChange};
-use router_core::action::{Axis, Transition};
+use router_core::{
+    action::{Change, Transition},
+    health::Health,
+    permit::BreakerState,
+    view::{Lifecycle, Readiness},
+};
 use tokio::sync::broadcast;
 
 use crate::guard::Audit;
@@ -64,13 +69,20 @@ impl Announcer {
     /// An instance started, or ended.
     fn note(&self, transition: &Transition) {
         let Some(key) = &transition.key else { return };
-        let action = match (transition.axis, transition.from, transition.to) {
-            (Axis::Lifecycle, "starting", "ready") => "instance.started",
-            (Axis::Lifecycle, "starting" | "ready" | "draining", to) if has_ended(to) => {
+        let Change::Lifecycle { from, to } = transition.change else {
+            return;
+        };
+        let has_ended = matches!(
+            to,
+            Lifecycle::Idle | Lifecycle::Stopped | Lifecycle::Backoff | Lifecycle::CrashLoop
+        );
+        let action = match (from, to) {
+            (Lifecycle::Starting, Lifecycle::Ready) => "instance.started",
+            (Lifecycle::Starting | Lifecycle::Ready | Lifecycle::Draining, _) if has_ended => {
                 "instance.ended"
             }
             // A restart: the next run is begun in the step in which the one before ended.
-            (Axis::Lifecycle, "draining", "starting") => "instance.ended",
+            (Lifecycle::Draining, Lifecycle::Starting) => "instance.ended",
             _ => return,
         };
         (self.audit)(AuditEntry {
@@ -79,84 +91,55 @@ impl Announcer {
             from: None,
             action,
             target: key.instance.as_str().to_owned(),
-            result: if matches!(transition.to, "backoff" | "crash_loop") {
-                "failed"
-            } else {
-                "ok"
+            result: match to {
+                Lifecycle::Backoff | Lifecycle::CrashLoop => "failed",
+                _ => "ok",
             },
             detail: transition.reason.clone(),
         });
     }
 }
 
-fn has_ended(to: &str) -> bool {
-    matches!(to, "idle" | "stopped" | "backoff" | "crash_loop")
-}
-
 fn log(transition: &Transition) {
-    let Transition {
-        key,
-        from,
-        to,
-        reason,
-        ..
-    } = transition;
-    let Some(key) = key else {
-        if *to == "healthy" {
-            tracing::info!(from, state = to, "readiness changed");
-        } else {
-            tracing::warn!(from, state = to, reason, "readiness changed");
-        }
-        return;
-    };
-    let instance = key.instance.as_str();
+    let (from, state) = transition.change.as_strs();
+    let reason = transition.reason.as_str();
+    let key = transition.key.as_ref();
+    let instance = key.map_or("", |key| key.instance.as_str());
     let detail = transition.detail.as_deref().unwrap_or_default();
-    match (transition.axis, *to) {
-        (Axis::Breaker, "CLOSED") => {
-            tracing::info!(
+    match transition.change {
+        Change::Readiness { to, .. } => match to {
+            Readiness::Healthy => tracing::info!(from, state, "readiness changed"),
+            Readiness::Degraded | Readiness::Down => {
+                tracing::warn!(from, state, reason, "readiness changed");
+            }
+        },
+        Change::Breaker { to, .. } => match to {
+            BreakerState::Closed => {
+                tracing::info!(instance, from, state, reason, "circuit breaker changed");
+            }
+            BreakerState::Open | BreakerState::HalfOpen => {
+                tracing::warn!(instance, from, state, reason, "circuit breaker changed");
+            }
+        },
+        Change::Lifecycle { to, .. } => match to {
+            Lifecycle::CrashLoop => tracing::error!(
                 instance,
                 from,
-                state = to,
+                state,
                 reason,
-                "circuit breaker changed"
-            );
-        }
-        (Axis::Breaker, _) => {
-            tracing::warn!(
-                instance,
-                from,
-                state = to,
-                reason,
-                "circuit breaker changed"
-            );
-        }
-        (Axis::Lifecycle, "crash_loop") => tracing::error!(
-            instance,
-            from,
-            state = to,
-            reason,
-            error = detail,
-            "Instance has exceeded max restart attempts. Entering crash loop protection."
-        ),
-        (Axis::Lifecycle, "backoff") => {
-            tracing::error!(
-                instance,
-                from,
-                state = to,
-                error = reason,
-                "instance failed"
-            );
-        }
-        (Axis::Health, "unhealthy" | "degraded") => {
-            tracing::warn!(
-                instance,
-                from,
-                state = to,
-                reason,
-                "instance health changed"
-            );
-        }
-        (Axis::Health, _) => tracing::debug!(instance, from, state = to, "instance health changed"),
-        _ => tracing::info!(instance, from, state = to, reason, "instance state changed"),
+                error = detail,
+                "Instance has exceeded max restart attempts. Entering crash loop protection."
+            ),
+            Lifecycle::Backoff => {
+                tracing::error!(instance, from, state, error = reason, "instance failed");
+            }
+            _ => tracing::info!(instance, from, state, reason, "instance state changed"),
+        },
+        Change::Health { to, .. } => match to {
+            Health::Unhealthy | Health::Degraded => {
+                tracing::warn!(instance, from, state, reason, "instance health changed");
+            }
+            Health::Healthy => tracing::debug!(instance, from, state, "instance health changed"),
+        },
     }
 }

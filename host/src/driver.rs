@@ -6,7 +6,7 @@
 mod adopting;
 mod asks;
 mod connections;
-mod hands;
+mod effects;
 mod kept;
 mod reports;
 mod rooms;
@@ -22,8 +22,8 @@ use std::{
 };
 
 use router_core::{
-    Fleet, InstanceId, SlotKey, action::Action, event::Event, permit::BreakerCell,
-    settings::Settings, view::FleetView,
+    Fleet, InstanceId, SlotKey, event::Event, permit::BreakerCell, settings::Settings,
+    view::FleetView,
 };
 use router_proxy::RoutingTable;
 use router_supervisor::{Supervisor, SupervisorEvent};
@@ -37,7 +37,7 @@ use tokio_util::task::TaskTracker;
 use crate::{clock::Clock, launch::Plans};
 pub(crate) use asks::{Ask, CommandResult};
 pub(crate) use connections::{Waits, chain};
-pub(crate) use rooms::{Judgement, Rooms};
+pub(crate) use rooms::{Asking, Rooms};
 
 use connections::{Inner, Live};
 
@@ -163,9 +163,10 @@ impl Driver {
     }
 
     /// One step of the core, and everything it decided.
-    fn step(&mut self, event: Event) {
+    fn step(&mut self, event: impl Into<Event>) {
         let mut actions = Vec::new();
-        self.fleet.step(self.parts.clock.now(), event, &mut actions);
+        let now = self.parts.clock.now();
+        self.fleet.step(now, event.into(), &mut actions);
         for action in actions {
             self.perform(action);
         }
@@ -200,9 +201,5 @@ impl Driver {
             tracing::warn!("tasks of the driver did not end in time");
         }
         self.parts.supervisor.release_all().await;
-    }
-
-    fn perform(&mut self, action: Action) {
-        hands::perform(self, action);
     }
 }

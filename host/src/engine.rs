@@ -7,7 +7,10 @@ use std::{
 };
 
 use router_config::{Config, PluginName, PolicyName};
-use router_core::{event::NoAnswer, health::HealthFacts, spec::InstanceSpec};
+use router_core::{
+    policy::{Answer, NoAnswer, Question},
+    spec::InstanceSpec,
+};
 use router_engine::{
     Engine, EngineEvent, EngineOptions, FailureKind, Grants, KeepError, Keeping, Kept, Limits,
     Loading, PluginSettings, ValueKeeper,
@@ -17,7 +20,7 @@ use router_supervisor::DataDir;
 use router_telemetry::PluginFigures;
 use tokio::runtime::Handle;
 
-use crate::{driver::Judgement, meters::Meters};
+use crate::{driver::Asking, meters::Meters};
 
 /// What stands in metrics for files whose name cannot be a plugin's, nor a label: no plugin is called so.
 const UNNAMED: &str = "_";
@@ -58,7 +61,9 @@ pub(crate) fn policies(config: &Config, registered: &[InstanceSpec]) -> BTreeSet
     let in_file = own.chain([&config.policies.health]).map(PolicyName::as_str);
     let registered = registered
         .iter()
-        .filter_map(|spec| spec.health_policy.as_deref());
+        .filter_map(|spec| spec.health_policies.as_deref())
+        .flatten()
+        .map(|policy| &**policy);
     let named = in_file.chain(registered);
     named
         .filter(|policy| *policy != PolicyName::BUILTIN)
@@ -98,18 +103,20 @@ pub(crate) fn settings(config: &Config) -> PluginSettings {
     }
 }
 
-/// Asks a health policy. The caller bounds the wait.
-pub(crate) fn judge(
+/// Asks a policy. The caller bounds the wait.
+pub(crate) fn ask(
     (engine, meters): (Engine, Arc<Meters>),
     policy: Arc<str>,
-    facts: Box<HealthFacts>,
-) -> Judgement {
+    question: &Question,
+) -> Asking {
+    let Question::Health { facts, .. } = question;
+    let facts = facts.clone();
     Box::pin(async move {
         if &*policy == PolicyName::BUILTIN {
             return Err(NoAnswer::Absent);
         }
         match engine.judge(&policy, *facts).await {
-            Some(Ok(verdict)) => Ok(verdict),
+            Some(Ok(verdict)) => Ok(Answer::Health(verdict)),
             Some(Err(failure)) => {
                 meters.plugin_failed();
                 tracing::debug!(plugin = &*policy, reason = %failure, "a policy did not answer");

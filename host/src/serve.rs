@@ -23,7 +23,10 @@ use parking_lot::Mutex;
 use router_access::{Access, SessionKey, SessionSealer};
 use router_admin::{AuditEntry, Operations as _, RouterFacts};
 use router_config::Config;
-use router_core::{event::Event, spec::Source};
+use router_core::{
+    event::{Event, FleetEvent},
+    spec::Source,
+};
 use router_engine::Engine;
 use router_proxy::{Proxy, ProxyLimits, ProxyParts, RoutingTable};
 use router_store::Store;
@@ -351,15 +354,15 @@ fn first_events(applier: &Applier, has_recalled: bool) -> Vec<Event> {
     registered.log_left_out();
     let theirs = registered.planned(&applier.plans);
     vec![
-        Event::SpecsApplied {
+        Event::Fleet(FleetEvent::SpecsApplied {
             source: Source::Config,
             specs: ours,
-        },
-        Event::SpecsApplied {
+        }),
+        Event::Fleet(FleetEvent::SpecsApplied {
             source: Source::Api,
             specs: theirs,
-        },
-        Event::Database(has_recalled),
+        }),
+        Event::Fleet(FleetEvent::Database(has_recalled)),
     ]
 }
 

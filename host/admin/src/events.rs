@@ -39,7 +39,7 @@ fn told(
         let event = match changes.recv().await {
             Ok(change) => Event::default()
                 .id(change.sequence.to_string())
-                .event(change.transition.axis.as_str())
+                .event(change.transition.change.axis().as_str())
                 .data(rendered(&change).to_string()),
             Err(RecvError::Lagged(missed)) => Event::default()
                 .event("missed")
@@ -52,15 +52,16 @@ fn told(
 
 fn rendered(change: &StateChange) -> Value {
     let transition = &change.transition;
+    let (from, to) = transition.change.as_strs();
     let key = transition.key.as_ref();
     json!({
         "at": change.at,
         "versionId": key.map(|key| key.instance.as_str()),
         "slot": key.map(|key| key.slot),
         "run": transition.run.map(|run| run.0),
-        "axis": transition.axis.as_str(),
-        "from": transition.from,
-        "to": transition.to,
+        "axis": transition.change.axis().as_str(),
+        "from": from,
+        "to": to,
         "reason": transition.reason,
         "detail": transition.detail,
     })

@@ -21,8 +21,8 @@ use router_admin::{
 };
 use router_core::{
     Fleet, InstanceId, Now,
-    action::{Action, Done},
-    event::{Command, Event, Verb},
+    action::{Action, Done, OperatorAction, SlotAction},
+    event::{Command, Event, FleetEvent, SlotEvent, Verb},
     settings::Settings,
     spec::{InstanceSpec, Source},
     view::FleetView,
@@ -50,12 +50,12 @@ impl World {
             ..InstanceSpec::new(InstanceId::parse(id).unwrap(), Source::Config, 7)
         });
         for event in [
-            Event::SpecsApplied {
+            Event::Fleet(FleetEvent::SpecsApplied {
                 source: Source::Config,
                 specs: specs.to_vec(),
-            },
-            Event::Database(true),
-            Event::AdoptionFinished,
+            }),
+            Event::Fleet(FleetEvent::Database(true)),
+            Event::Fleet(FleetEvent::AdoptionFinished),
         ] {
             fleet.step(Now::at(1), event, &mut out);
         }
@@ -76,20 +76,21 @@ impl World {
     }
 
     /// Steps the core, answering spawns at once: there is no process here.
-    fn step(&self, event: Event) -> Vec<Action> {
+    fn step(&self, event: impl Into<Event>) -> Vec<Action> {
         let mut fleet = self.fleet.lock();
         let mut all = Vec::new();
-        let mut events = vec![event];
+        let mut events = vec![event.into()];
         while let Some(event) = events.pop() {
             let mut actions = Vec::new();
             fleet.step(Now::at(2), event, &mut actions);
             for action in &actions {
-                if let Action::Spawn { key, run, .. } = action {
-                    events.push(Event::Spawned {
-                        key: key.clone(),
-                        run: *run,
-                        pid: 4711,
-                    });
+                if let Action::Slot {
+                    key,
+                    run,
+                    action: SlotAction::Spawn { .. },
+                } = action
+                {
+                    events.push(SlotEvent::Spawned { pid: 4711 }.on(key.clone(), *run));
                 }
             }
             all.extend(actions);
@@ -126,10 +127,10 @@ impl Operations for World {
             verb,
         };
         let done = self
-            .step(Event::Command(command))
+            .step(command)
             .into_iter()
             .find_map(|action| match action {
-                Action::CommandDone { result, .. } => Some(result),
+                Action::Operator(OperatorAction::CommandDone { result, .. }) => Some(result),
                 _ => None,
             });
         match done {
@@ -146,7 +147,7 @@ impl Operations for World {
             OperationError::Invalid(vec![error.to_string(), "no template".to_owned()])
         })?;
         let spec = InstanceSpec::new(id.clone(), Source::Api, 1);
-        self.step(Event::SpecAdded(Box::new(spec)));
+        self.step(FleetEvent::SpecAdded(Box::new(spec)));
         Ok(id)
     }
 
@@ -277,10 +278,10 @@ async fn the_summary_partitions_the_total_and_ids_of_digits_are_numbers() {
 #[tokio::test]
 async fn nothing_registered_is_an_empty_list() {
     let world = Arc::new(World::new());
-    let event = Event::SpecsApplied {
+    let event = Event::Fleet(FleetEvent::SpecsApplied {
         source: Source::Config,
         specs: Vec::new(),
-    };
+    });
     world.step(event);
     let answer = ask(&world, "GET", "/api/health/mcp", "").await.json();
     assert_eq!(answer["summary"]["totalInstances"], 0);
@@ -312,10 +313,10 @@ async fn readiness_follows_the_core() {
         body
     };
     check(StatusCode::OK, "healthy", "connected").await;
-    world.step(Event::Database(false));
+    world.step(FleetEvent::Database(false));
     let body = check(StatusCode::OK, "degraded", "disconnected").await;
     assert_eq!(body["checks"]["database"]["status"], "degraded");
-    world.step(Event::Shutdown);
+    world.step(FleetEvent::Shutdown);
     check(StatusCode::SERVICE_UNAVAILABLE, "down", "disconnected").await;
 }
 
@@ -457,13 +458,13 @@ async fn a_listener_hears_changes_and_how_many_it_missed() {
         response.headers()[header::CONTENT_TYPE],
         "text/event-stream"
     );
-    let transitions = world.step(Event::Command(Command {
+    let transitions = world.step(Event::Operator(Command {
         id: 2,
         instance: InstanceId::parse("demo").unwrap(),
         verb: Verb::Stop,
     }));
     let transition = transitions.into_iter().find_map(|action| match action {
-        Action::Announce(transition) => Some(transition),
+        Action::Operator(OperatorAction::Announce(transition)) => Some(transition),
         _ => None,
     });
     let transition = transition.expect("a stop is announced");

@@ -139,7 +139,7 @@ impl Config {
             keep_on_exit: launch.on_router_exit == OnRouterExit::Keep,
             breaker: template.breaker.as_ref().map(thresholds),
             // `builtin` goes on as it is: no plugin answers by that name, so the built-in rule does.
-            health_policy: health.map(|policy| policy.as_str().into()),
+            health_policies: health.map(|policy| [policy.as_str().into()].into()),
             ..InstanceSpec::new(instance.id.clone(), source, launch.digest)
         };
         let waits = Waits {
@@ -353,7 +353,13 @@ impl Config {
                 slow_retry_ms: instances.crash_loop.slow_retry.map(milliseconds),
             },
             breaker: thresholds(&self.breaker),
-            health_policy: self.policies.health.plugin().map(Into::into),
+            health_policies: self
+                .policies
+                .health
+                .plugin()
+                .map(Into::into)
+                .into_iter()
+                .collect(),
             health_every_ms: milliseconds(health.interval),
             question_ms: milliseconds(health.policy_timeout),
             ping_every_ms: milliseconds(health.ping_interval),

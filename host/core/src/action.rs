@@ -1,86 +1,90 @@
-//! Everything the core can decide. The driver executes actions in the order given; none of them fails inside the core.
-
-use std::sync::Arc;
+//! Everything the core can decide, grouped by what it is about. The driver executes actions in the order given; none of them
+//! fails inside the core.
 
 use crate::{
-    event::{Evidence, Exit, QuestionId},
-    health::HealthFacts,
+    event::{Evidence, Exit},
+    health::Health,
     id::{InstanceId, Run, SlotKey},
-    permit::BreakerSetting,
+    permit::{BreakerSetting, BreakerState},
+    policy::Ask,
     route::Route,
     spec::Source,
+    view::{Lifecycle, Readiness},
 };
 
 /// Something to be done.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
-    /// Start a process. Answered by `Spawned` (or `SpawnFailed`), then `Ready` or `HandshakeFailed`.
-    Spawn {
+    /// Something about one run of one slot.
+    Slot {
         /// Which slot.
         key: SlotKey,
-        /// The new run.
+        /// Which start of it.
         run: Run,
+        /// What is to be done.
+        action: SlotAction,
+    },
+    /// Ask policies.
+    Ask(Ask),
+    /// What requests read is to change.
+    Routing(RoutingAction),
+    /// What people see, or what is kept for them.
+    Operator(OperatorAction),
+    /// The shutdown is complete. Exactly once, and last.
+    AllStopped,
+}
+
+/// What is done to a run.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SlotAction {
+    /// Start its process. Answered by `Spawned` (or `SpawnFailed`), then `Ready` or `HandshakeFailed`.
+    Spawn {
         /// The spec to launch, as [`crate::spec::InstanceSpec::digest`] names it.
         digest: u64,
         /// When it must be ready; past it the core stops it.
         deadline_ms: u64,
     },
-    /// Send nothing new to the run; say `Drained` once nothing is in flight. At `deadline_ms` the core goes on regardless.
+    /// Send nothing new to it; report `Drained` once nothing is in flight. At `deadline_ms` the core goes on regardless.
     Drain {
-        /// Which slot.
-        key: SlotKey,
-        /// Which start of it.
-        run: Run,
         /// How long the core waits.
         deadline_ms: u64,
     },
     /// SIGTERM to the process group.
-    Terminate {
-        /// Which slot.
-        key: SlotKey,
-        /// Which start of it.
-        run: Run,
-    },
-    /// Kill the whole tree (and sweep what a lost shim had started), reap, then say `Exited`, in any case. Asked for again
+    Terminate,
+    /// Kill the whole tree (and sweep what a lost shim had started), reap, then report `Exited`, in any case. Asked for again
     /// every [`crate::settings::Settings::kill_retry_ms`] until then.
-    Kill {
-        /// Which slot.
-        key: SlotKey,
-        /// Which start of it.
-        run: Run,
-    },
-    /// The router ends and this run stays: let go of it without harming it.
-    Release {
-        /// Which slot.
-        key: SlotKey,
-        /// Which start of it.
-        run: Run,
-    },
-
-    /// Ask a policy. Answered by `Answered` or `Unanswered`; past `deadline_ms` the built-in default answers. A slot has one
-    /// question open at a time; after `PolicyChanged` the one before is void.
-    Ask {
-        /// Names the question.
-        question: QuestionId,
-        /// Which slot is judged.
-        key: SlotKey,
-        /// The policy's name.
-        policy: Arc<str>,
-        /// What it is to judge by.
-        facts: Box<HealthFacts>,
-        /// How long the answer is waited for.
-        deadline_ms: u64,
-    },
+    Kill,
+    /// The router ends and this run stays: release it without harming it.
+    Release,
     /// Send a `ping`. Answered by `PingAnswered` or `PingFailed`.
     Ping {
-        /// Which slot.
-        key: SlotKey,
-        /// Which start of it.
-        run: Run,
         /// How long the answer is waited for.
         deadline_ms: u64,
     },
+    /// Keep this tool list (sorted) with the run, as the one that it and later runs are compared with: a router that adopts the
+    /// run gives it back in [`crate::event::Adopted::baseline`]. Comes with the `Spawn` where there is one already, and
+    /// whenever another one is to be kept.
+    KeepBaseline {
+        /// The names.
+        tools: Vec<String>,
+    },
+}
 
+impl SlotAction {
+    /// This, done to one run of one slot.
+    #[must_use]
+    pub fn on(self, key: SlotKey, run: Run) -> Action {
+        Action::Slot {
+            key,
+            run,
+            action: self,
+        }
+    }
+}
+
+/// What the hot path reads.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RoutingAction {
     /// Apply to the instance's [`crate::permit::BreakerCell`], which is made with the first of these.
     SetBreaker {
         /// Whose cell.
@@ -89,24 +93,19 @@ pub enum Action {
         setting: BreakerSetting,
     },
     /// Publish where requests go. `None`: the slot is no more.
-    RouteChanged {
+    SetRoute {
         /// Which slot.
         key: SlotKey,
         /// Its route.
         route: Option<Route>,
     },
     /// The instance is gone for good: drop its cell, metric series and windows.
-    InstanceGone(InstanceId),
-    /// A spec was refused because another source already defines that id.
-    SpecRefused {
-        /// The id.
-        instance: InstanceId,
-        /// Whose spec was refused.
-        refused: Source,
-        /// Who defines it.
-        holder: Source,
-    },
+    RemoveInstance(InstanceId),
+}
 
+/// What is told to people, answered to them, or kept for them.
+#[derive(Debug, Clone, PartialEq)]
+pub enum OperatorAction {
     /// Something changed that people should see: log it, count it, send it to `/api/events`.
     Announce(Transition),
     /// A command ended. Exactly one per command.
@@ -116,21 +115,31 @@ pub enum Action {
         /// How it ended.
         result: Result<Done, CommandError>,
     },
+    /// A spec was refused because another source already defines that id.
+    SpecRefused {
+        /// The id.
+        instance: InstanceId,
+        /// Whose spec was refused.
+        refused: Source,
+        /// Who defines it.
+        holder: Source,
+    },
     /// Keep what a failed run left behind.
     RecordCrash(Box<CrashRecord>),
     /// Clear the kept crash evidence, the baseline in the shim's blob and the like. What a running run needs to be adopted stays.
     ClearState(InstanceId),
-    /// Keep this tool list (sorted) with the slot's present run, as the one that it and later runs are compared with: whoever
-    /// adopts the run gives it back in [`crate::event::Adopted::baseline`]. Comes with the `Spawn` where there is one already,
-    /// and whenever another one is to be kept.
-    KeepBaseline {
-        /// Which slot.
-        key: SlotKey,
-        /// The names.
-        tools: Vec<String>,
-    },
-    /// The shutdown is complete. Exactly once, and last.
-    AllStopped,
+}
+
+impl From<RoutingAction> for Action {
+    fn from(action: RoutingAction) -> Self {
+        Self::Routing(action)
+    }
+}
+
+impl From<OperatorAction> for Action {
+    fn from(action: OperatorAction) -> Self {
+        Self::Operator(action)
+    }
 }
 
 /// Which of the closed lists a transition is on.
@@ -159,20 +168,73 @@ impl Axis {
     }
 }
 
-/// A change of state. `from` and `to` are the same word where only the reason is news: a slot that can be neither ended nor
-/// started for longer than any start or stop takes.
+/// From which state to which. They are the same where only the reason is news: a slot that can be neither ended nor started for
+/// longer than any start or stop takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Change {
+    /// Of a slot.
+    Lifecycle {
+        /// Before.
+        from: Lifecycle,
+        /// After.
+        to: Lifecycle,
+    },
+    /// Of a ready slot.
+    Health {
+        /// Before; `None`: it was not ready.
+        from: Option<Health>,
+        /// After.
+        to: Health,
+    },
+    /// Of an instance.
+    Breaker {
+        /// Before.
+        from: BreakerState,
+        /// After.
+        to: BreakerState,
+    },
+    /// Of the router as a whole.
+    Readiness {
+        /// Before.
+        from: Readiness,
+        /// After.
+        to: Readiness,
+    },
+}
+
+impl Change {
+    /// Which list it is on.
+    #[must_use]
+    pub fn axis(self) -> Axis {
+        match self {
+            Self::Lifecycle { .. } => Axis::Lifecycle,
+            Self::Health { .. } => Axis::Health,
+            Self::Breaker { .. } => Axis::Breaker,
+            Self::Readiness { .. } => Axis::Readiness,
+        }
+    }
+
+    /// The words before and after, as JSON and logs show them.
+    #[must_use]
+    pub fn as_strs(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Lifecycle { from, to } => (from.as_str(), to.as_str()),
+            Self::Health { from, to } => (from.map_or("unknown", Health::as_str), to.as_str()),
+            Self::Breaker { from, to } => (from.as_str(), to.as_str()),
+            Self::Readiness { from, to } => (from.as_str(), to.as_str()),
+        }
+    }
+}
+
+/// A change of state that people should see.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transition {
     /// Which slot; `None` for readiness. The breaker's transitions name slot 0.
     pub key: Option<SlotKey>,
     /// The run concerned, where there is one.
     pub run: Option<Run>,
-    /// Which list.
-    pub axis: Axis,
-    /// The word before.
-    pub from: &'static str,
-    /// The word after.
-    pub to: &'static str,
+    /// What changed.
+    pub change: Change,
     /// Why, for people.
     pub reason: String,
     /// More for people: for a crash loop what it was judged by and the last error.

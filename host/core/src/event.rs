@@ -1,13 +1,14 @@
-//! Everything that can happen to a fleet, as one closed list. I/O rooms report it; only the driver feeds it to the core.
+//! Everything that can happen to a fleet, as one closed list, grouped by what it is about. I/O rooms report it; only the driver
+//! feeds it to the core.
 //!
 //! Events may come late, twice or never: whatever names a run that is not the slot's present one is dropped. Two promises the
 //! supervisor does keep: after `Exited` nothing of that run lives any more, and every `Kill` is finally answered by `Exited`,
 //! also when that run had never lived.
 
 use crate::{
-    health::HealthVerdict,
     id::{InstanceId, Run, SlotKey},
     permit::{BreakerTotals, Report},
+    policy::{PolicyAnswer, PolicyKind, QuestionId},
     settings::Settings,
     spec::{InstanceSpec, Source},
 };
@@ -15,6 +16,30 @@ use crate::{
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
+    /// Time has passed; sent when [`crate::fleet::Fleet::next_wake`] is reached.
+    Tick,
+    /// Something about the router as a whole.
+    Fleet(FleetEvent),
+    /// A report about one run of one slot.
+    Slot {
+        /// Which slot.
+        key: SlotKey,
+        /// Which start of it.
+        run: Run,
+        /// What is reported.
+        event: SlotEvent,
+    },
+    /// Requests came, or ended.
+    Traffic(TrafficEvent),
+    /// Policies answered, or changed.
+    Policy(PolicyEvent),
+    /// A person or a program asks for something; answered by exactly one [`crate::action::OperatorAction::CommandDone`].
+    Operator(Command),
+}
+
+/// What is defined, what is adopted, what the router stands on, and its end.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FleetEvent {
     /// The whole set of instances of one source, at start and at each reload. What the source no longer names is removed.
     SpecsApplied {
         /// Whose set this is.
@@ -29,125 +54,101 @@ pub enum Event {
     /// The settings changed. `seed` and `first_run` are read only at the start.
     SettingsApplied(Box<Settings>),
 
-    /// A person or a program asks for something; answered by exactly one [`crate::action::Action::CommandDone`].
-    Command(Command),
-    /// A request reached a slot whose route was `Startable`.
-    Demand(SlotKey),
-    /// The slot was used (coalesced by the sender: once a second is plenty).
-    Used(SlotKey),
-
     /// A process (or its shim) that outlived an earlier router was found. Comes after the specs, before `AdoptionFinished`. One
     /// that nobody defines is stopped; while the database is lost (`Database(false)`), which may define it, it is left alone.
     Adopted(Box<Adopted>),
     /// Every survivor has been reported: from now on slots may be started. What is wanted waits for this; it must come.
     AdoptionFinished,
 
-    /// The process of a run exists.
+    /// The database was reached (`true`) or lost (`false`). Before `true`, apply the specs that it holds: survivors that were
+    /// left alone because only it could define them are then stopped where it does not.
+    Database(bool),
+    /// The fullest watched disk: share in use, from 0 to 1.
+    Disk(f64),
+    /// How many plugins are in quarantine now.
+    PluginsQuarantined(u32),
+
+    /// The router is to end. Answered by one [`crate::action::Action::AllStopped`].
+    Shutdown,
+}
+
+/// What became of a run, and what was measured on it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SlotEvent {
+    /// Its process exists.
     Spawned {
-        /// Which slot.
-        key: SlotKey,
-        /// Which start of it.
-        run: Run,
         /// Its process id.
         pid: u32,
     },
-    /// The process of a run could not be started; nothing of it lives.
+    /// Its process could not be started; nothing of it lives.
     SpawnFailed {
-        /// Which slot.
-        key: SlotKey,
-        /// Which start of it.
-        run: Run,
         /// Why, for people.
         error: String,
     },
     /// The handshake was answered and the tool list read.
     Ready {
-        /// Which slot.
-        key: SlotKey,
-        /// Which start of it.
-        run: Run,
         /// The names of its tools.
         tools: Vec<String>,
     },
     /// The handshake or the reading of the tool list failed.
     HandshakeFailed {
-        /// Which slot.
-        key: SlotKey,
-        /// Which start of it.
-        run: Run,
         /// Why, for people.
         error: String,
     },
     /// The instance announced by itself that its tools changed, and this is the new list: it becomes the baseline.
     ToolsListed {
-        /// Which slot.
-        key: SlotKey,
-        /// Which start of it.
-        run: Run,
         /// The names of its tools.
         tools: Vec<String>,
     },
     /// The run ended: nothing of it lives.
     Exited {
-        /// Which slot.
-        key: SlotKey,
-        /// Which start of it.
-        run: Run,
         /// How.
         exit: Exit,
         /// What it left behind.
         evidence: Evidence,
     },
-    /// The shim of a run is gone; what it had started may live. Answered by a `Kill`.
-    ShimLost {
-        /// Which slot.
-        key: SlotKey,
-        /// Which start of it.
-        run: Run,
-    },
+    /// Its shim is gone; what that had started may live. Answered by a `Kill`.
+    ShimLost,
     /// The connection to the process broke although nobody reported its end.
     UpstreamLost {
-        /// Which slot.
-        key: SlotKey,
-        /// Which start of it.
-        run: Run,
         /// Why, for people.
         error: String,
     },
-    /// Nothing is in flight on a draining run any more.
-    Drained {
-        /// Which slot.
-        key: SlotKey,
-        /// Which start of it.
-        run: Run,
-    },
-
-    /// What was measured on a run.
+    /// Nothing is in flight on it any more, while it drains.
+    Drained,
+    /// What was measured on it.
     Sampled {
-        /// Which slot.
-        key: SlotKey,
-        /// Which start of it.
-        run: Run,
         /// The figures.
         sample: Sample,
     },
     /// A ping was answered, be it with an error such as −32601.
     PingAnswered {
-        /// Which slot.
-        key: SlotKey,
-        /// Which start of it.
-        run: Run,
         /// Round trip.
         rtt_ms: f64,
     },
     /// A ping was not answered in time, or could not be sent.
-    PingFailed {
-        /// Which slot.
-        key: SlotKey,
-        /// Which start of it.
-        run: Run,
-    },
+    PingFailed,
+}
 
+impl SlotEvent {
+    /// This, reported about one run of one slot.
+    #[must_use]
+    pub fn on(self, key: SlotKey, run: Run) -> Event {
+        Event::Slot {
+            key,
+            run,
+            event: self,
+        }
+    }
+}
+
+/// What requests need, and what their ends say about an instance.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TrafficEvent {
+    /// A request reached a slot whose route was `Startable`.
+    Demand(SlotKey),
+    /// The slot was used (coalesced by the sender: once a second is plenty).
+    Used(SlotKey),
     /// A request ended in a way that the breaker must hear of (see [`crate::permit::Permit::finish`]).
     Outcome {
         /// Whose breaker.
@@ -160,42 +161,50 @@ pub enum Event {
         upstream_died: bool,
     },
     /// The breaker cell's counters, read every few seconds, after the outcomes already queued; the core keeps the window.
-    Traffic {
+    Counted {
         /// Whose cell.
         instance: InstanceId,
         /// Counters since the cell was made.
         totals: BreakerTotals,
     },
+}
 
-    /// A policy answered.
+/// What policies say.
+#[derive(Debug, Clone, PartialEq)]
+pub enum PolicyEvent {
+    /// A question is over: what each policy that was asked answered, in any order. Where none answered, the built-in rule does.
     Answered {
         /// Which question.
         question: QuestionId,
-        /// What it answered.
-        verdict: HealthVerdict,
-    },
-    /// A policy did not answer; the built-in default does.
-    Unanswered {
-        /// Which question.
-        question: QuestionId,
-        /// Why not.
-        why: NoAnswer,
+        /// One entry for each policy; one that is missing did not answer.
+        answers: Vec<PolicyAnswer>,
     },
     /// The policies of a kind were swapped or configured anew: what they judge is judged again at once.
-    PolicyChanged(PolicyKind),
+    Changed(PolicyKind),
+}
 
-    /// The database was reached (`true`) or lost (`false`). Before `true`, apply the specs that it holds: survivors that were
-    /// left alone because only it could define them are then stopped where it does not.
-    Database(bool),
-    /// The fullest watched disk: share in use, from 0 to 1.
-    Disk(f64),
-    /// How many plugins are in quarantine now.
-    PluginsQuarantined(u32),
+impl From<FleetEvent> for Event {
+    fn from(event: FleetEvent) -> Self {
+        Self::Fleet(event)
+    }
+}
 
-    /// Time has passed; sent when [`crate::fleet::Fleet::next_wake`] is reached.
-    Tick,
-    /// The router is to end. Answered by one [`crate::action::Action::AllStopped`].
-    Shutdown,
+impl From<TrafficEvent> for Event {
+    fn from(event: TrafficEvent) -> Self {
+        Self::Traffic(event)
+    }
+}
+
+impl From<PolicyEvent> for Event {
+    fn from(event: PolicyEvent) -> Self {
+        Self::Policy(event)
+    }
+}
+
+impl From<Command> for Event {
+    fn from(command: Command) -> Self {
+        Self::Operator(command)
+    }
 }
 
 /// What somebody asks for.
@@ -302,32 +311,4 @@ pub struct Sample {
     pub window_errors: u64,
     /// 95th percentile over the last 5 minutes, absent under 20 requests.
     pub window_p95_ms: Option<f64>,
-}
-
-/// Names one question to a policy. Strictly increasing over the life of a fleet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct QuestionId(pub u64);
-
-/// Why a policy did not answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NoAnswer {
-    /// Its time was up.
-    TimedOut,
-    /// It failed.
-    Trapped,
-    /// No such policy is loaded, or it is in quarantine.
-    Absent,
-}
-
-/// The kinds of policy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum PolicyKind {
-    /// Judges slots.
-    Health,
-    /// Gives breaker thresholds and the classification table.
-    Breaker,
-    /// Judges capacity.
-    Capacity,
-    /// Judges what deserves an alert.
-    AlertRule,
 }

@@ -12,17 +12,17 @@ mod tests;
 use std::collections::BTreeMap;
 
 use crate::{
-    action::{Action, CommandError},
+    action::{Action, CommandError, OperatorAction, SlotAction},
     breaker::Verdict,
-    event::{Adopted, Command, Event, PolicyKind, QuestionId, Verb},
-    health::HealthVerdict,
+    event::{Adopted, Command, Event, FleetEvent, PolicyEvent, SlotEvent, TrafficEvent, Verb},
     id::{InstanceId, Run, SlotKey},
     instance::Instance,
     planted::{Bugs, Planted},
+    policy::{PolicyAnswer, PolicyKind, QuestionId},
     settings::{BreakerThresholds, Settings},
     slot::Slot,
     spec::InstanceSpec,
-    step::{Counters, Gate, Mandate, Step},
+    step::{Counters, DesiredState, FleetPhase, Step},
     time::{Now, earlier},
     view::{FleetView, Summary},
 };
@@ -34,7 +34,7 @@ pub struct Fleet {
     settings: Settings,
     instances: BTreeMap<InstanceId, Instance>,
     counters: Counters,
-    gate: Gate,
+    phase: FleetPhase,
     adoption_finished: bool,
     all_stopped: bool,
     watch: Watch,
@@ -50,7 +50,7 @@ impl Fleet {
             counters: Counters::new(settings.seed, settings.first_run),
             settings,
             instances: BTreeMap::new(),
-            gate: Gate::Adopting,
+            phase: FleetPhase::Adopting,
             adoption_finished: false,
             all_stopped: false,
             watch: Watch::default(),
@@ -72,7 +72,7 @@ impl Fleet {
         let wakes = self
             .instances
             .values()
-            .map(|instance| instance.next_wake(self.gate, self.bugs));
+            .map(|instance| instance.next_wake(self.phase, self.bugs));
         let readiness = self.watch.next_wake(&self.settings, self.bugs);
         wakes.fold(readiness, earlier)
     }
@@ -84,7 +84,7 @@ impl Fleet {
         let instances: Vec<_> = self
             .instances
             .values()
-            .map(|instance| instance.view(self.gate, now_ms))
+            .map(|instance| instance.view(self.phase, now_ms))
             .collect();
         let mut summary = Summary::default();
         for view in &instances {
@@ -100,7 +100,7 @@ impl Fleet {
             readiness: self.readiness(now_ms),
             summary,
             instances,
-            shutting_down: self.gate == Gate::ShuttingDown,
+            shutting_down: self.phase == FleetPhase::ShuttingDown,
             adoption_finished: self.adoption_finished,
         }
     }
@@ -127,22 +127,56 @@ impl Fleet {
 
     fn take_in(&mut self, event: Event, out: &mut Vec<Action>) {
         match event {
-            Event::SpecsApplied { source, specs } => self.apply_specs(source, specs, out),
-            Event::SpecAdded(spec) => self.add_spec(*spec, out),
-            Event::SpecRemoved(id) => self.remove_spec(&id),
-            Event::SettingsApplied(settings) => self.settings = *settings,
-            Event::Command(command) => self.command(&command, out),
-            Event::Demand(key) => self.demand(&key),
-            Event::Used(key) => self.used(&key),
-            Event::Adopted(adopted) => self.adopt(*adopted, out),
-            Event::AdoptionFinished => {
+            Event::Tick => {}
+            Event::Fleet(event) => self.take_in_fleet(event, out),
+            Event::Slot { key, run, event } => self.take_in_slot(&key, run, event, out),
+            Event::Traffic(event) => self.take_in_traffic(event, out),
+            Event::Policy(event) => self.take_in_policy(event, out),
+            Event::Operator(command) => self.command(&command, out),
+        }
+    }
+
+    fn take_in_fleet(&mut self, event: FleetEvent, out: &mut Vec<Action>) {
+        match event {
+            FleetEvent::SpecsApplied { source, specs } => self.apply_specs(source, specs, out),
+            FleetEvent::SpecAdded(spec) => self.add_spec(*spec, out),
+            FleetEvent::SpecRemoved(id) => self.remove_spec(&id),
+            FleetEvent::SettingsApplied(settings) => self.settings = *settings,
+            FleetEvent::Adopted(adopted) => self.adopt(*adopted, out),
+            FleetEvent::AdoptionFinished => {
                 self.adoption_finished = true;
-                if self.gate == Gate::Adopting {
-                    self.gate = Gate::Open;
+                if self.phase == FleetPhase::Adopting {
+                    self.phase = FleetPhase::Running;
                 }
             }
-            Event::Spawned { key, run, pid } => self.spawned(&key, run, pid, out),
-            Event::Outcome {
+            FleetEvent::Database(reached) => {
+                self.watch.database = reached;
+                self.settle_claims();
+            }
+            FleetEvent::Disk(share) => self.watch.disk_share = share,
+            FleetEvent::PluginsQuarantined(count) => self.watch.plugins_quarantined = count,
+            FleetEvent::Shutdown => self.phase = FleetPhase::ShuttingDown,
+        }
+    }
+
+    fn take_in_slot(&mut self, key: &SlotKey, run: Run, event: SlotEvent, out: &mut Vec<Action>) {
+        let instance = self.instances.get(&key.instance);
+        let is_known = instance.is_some_and(|instance| instance.slots.contains_key(&key.slot));
+        if is_known {
+            self.with_slot(key, out, |slot, step, desired| {
+                slot.report(step, desired, run, event);
+            });
+        } else if matches!(event, SlotEvent::Spawned { .. }) {
+            // Its instance went when its end was reported; if that was wrong, this puts it right.
+            out.push(SlotAction::Kill.on(key.clone(), run));
+        }
+    }
+
+    fn take_in_traffic(&mut self, event: TrafficEvent, out: &mut Vec<Action>) {
+        match event {
+            TrafficEvent::Demand(key) => self.demand(&key),
+            TrafficEvent::Used(key) => self.used(&key),
+            TrafficEvent::Outcome {
                 instance,
                 run,
                 report,
@@ -161,7 +195,7 @@ impl Fleet {
                         .verdict(step.now_ms, verdict, &thresholds, jitter, step.bugs);
                 });
             }
-            Event::Traffic { instance, totals } => {
+            TrafficEvent::Counted { instance, totals } => {
                 self.with_instance(&instance, out, |instance, step| {
                     let thresholds = thresholds(instance, step);
                     let jitter = &mut step.counters.jitter;
@@ -170,22 +204,17 @@ impl Fleet {
                         .traffic(step.now_ms, totals, &thresholds, jitter);
                 });
             }
-            Event::Answered { question, verdict } => self.answered(question, Some(verdict), out),
-            Event::Unanswered { question, why: _ } => self.answered(question, None, out),
-            Event::PolicyChanged(PolicyKind::Health) => self.judge_again(),
+        }
+    }
+
+    fn take_in_policy(&mut self, event: PolicyEvent, out: &mut Vec<Action>) {
+        match event {
+            PolicyEvent::Answered { question, answers } => self.answered(question, answers, out),
+            PolicyEvent::Changed(PolicyKind::Health) => self.judge_again(),
             // Thresholds and capacity come to the core as settings; nothing of them is judged here.
-            Event::PolicyChanged(
+            PolicyEvent::Changed(
                 PolicyKind::Breaker | PolicyKind::Capacity | PolicyKind::AlertRule,
-            )
-            | Event::Tick => {}
-            Event::Database(reached) => {
-                self.watch.database = reached;
-                self.settle_claims();
-            }
-            Event::Disk(share) => self.watch.disk_share = share,
-            Event::PluginsQuarantined(count) => self.watch.plugins_quarantined = count,
-            Event::Shutdown => self.gate = Gate::ShuttingDown,
-            about_a_run => self.report(about_a_run, out),
+            ) => {}
         }
     }
 
@@ -193,68 +222,6 @@ impl Fleet {
         let instances = self.instances.values_mut();
         for slot in instances.flat_map(|instance| instance.slots.values_mut()) {
             slot.judge_again(self.now_ms);
-        }
-    }
-
-    /// What is reported about one run of one slot.
-    fn report(&mut self, event: Event, out: &mut Vec<Action>) {
-        let now_ms = self.now_ms;
-        match event {
-            Event::SpawnFailed { key, run, error } => {
-                self.with_slot(&key, out, |slot, step, mandate| {
-                    slot.spawn_failed(step, mandate, run, error);
-                });
-            }
-            Event::Ready { key, run, tools } => {
-                self.with_slot(&key, out, |slot, step, mandate| {
-                    slot.ready(step, mandate, run, tools);
-                });
-            }
-            Event::HandshakeFailed { key, run, error } => {
-                self.with_slot(&key, out, |slot, step, mandate| {
-                    slot.handshake_failed(step, mandate, run, error);
-                });
-            }
-            Event::ToolsListed { key, run, tools } => {
-                self.with_slot(&key, out, |slot, step, _| {
-                    slot.tools_listed(step, run, tools);
-                });
-            }
-            Event::Exited {
-                key,
-                run,
-                exit,
-                evidence,
-            } => {
-                self.with_slot(&key, out, |slot, step, mandate| {
-                    slot.exited(step, mandate, run, exit, evidence);
-                });
-            }
-            Event::ShimLost { key, run } => {
-                self.with_slot(&key, out, |slot, step, _| slot.shim_lost(step, run));
-            }
-            Event::UpstreamLost { key, run, error } => {
-                self.with_slot(&key, out, |slot, step, mandate| {
-                    slot.upstream_lost(step, mandate, run, error);
-                });
-            }
-            Event::Drained { key, run } => {
-                self.with_slot(&key, out, |slot, step, _| slot.drained(step, run));
-            }
-            Event::Sampled { key, run, sample } => {
-                self.with_slot(&key, out, |slot, step, mandate| {
-                    slot.sampled(step, mandate, run, sample);
-                });
-            }
-            Event::PingAnswered { key, run, rtt_ms } => {
-                self.with_slot(&key, out, |slot, _, _| {
-                    slot.ping_answered(now_ms, run, rtt_ms);
-                });
-            }
-            Event::PingFailed { key, run } => {
-                self.with_slot(&key, out, |slot, _, _| slot.ping_failed(now_ms, run));
-            }
-            _ => {}
         }
     }
 
@@ -267,7 +234,7 @@ impl Fleet {
             .instances
             .values()
             .all(|instance| instance.slots.values().all(Slot::is_over));
-        if self.gate == Gate::ShuttingDown && is_over && !self.all_stopped {
+        if self.phase == FleetPhase::ShuttingDown && is_over && !self.all_stopped {
             self.all_stopped = true;
             out.push(Action::AllStopped);
         }
@@ -282,7 +249,7 @@ impl Fleet {
             settings: &self.settings,
             counters: &mut self.counters,
             out,
-            gate: self.gate,
+            phase: self.phase,
             bugs: self.bugs,
         };
         (&mut self.instances, step)
@@ -304,11 +271,11 @@ impl Fleet {
         &mut self,
         key: &SlotKey,
         out: &mut Vec<Action>,
-        act: impl FnOnce(&mut Slot, &mut Step<'_>, Mandate<'_>),
+        act: impl FnOnce(&mut Slot, &mut Step<'_>, DesiredState<'_>),
     ) {
         self.with_instance(&key.instance, out, |instance, step| {
-            if let Some((slot, mandate)) = instance.slot_and_mandate(key.slot) {
-                act(slot, step, mandate);
+            if let Some((slot, desired)) = instance.slot_and_desired(key.slot) {
+                act(slot, step, desired);
             }
         });
     }
@@ -317,7 +284,7 @@ impl Fleet {
         let refused = match self.instances.get(&command.instance) {
             None => Some(CommandError::UnknownInstance),
             Some(instance) if instance.removed => Some(CommandError::Removed),
-            Some(_) if self.gate == Gate::ShuttingDown => Some(CommandError::ShuttingDown),
+            Some(_) if self.phase == FleetPhase::ShuttingDown => Some(CommandError::ShuttingDown),
             Some(instance)
                 if instance.unclaimed && matches!(command.verb, Verb::Start | Verb::Restart) =>
             {
@@ -326,10 +293,10 @@ impl Fleet {
             Some(_) => None,
         };
         match refused {
-            Some(error) => out.push(Action::CommandDone {
+            Some(error) => out.push(Action::Operator(OperatorAction::CommandDone {
                 id: command.id,
                 result: Err(error),
-            }),
+            })),
             None => self.with_instance(&command.instance, out, |instance, step| {
                 instance.command(step, command.id, command.verb);
             }),
@@ -343,8 +310,8 @@ impl Fleet {
             if is_down && self.bugs.has(Planted::DemandBeatsStop) {
                 instance.stopped = false;
             }
-            if instance.mandate().permits_running()
-                && self.gate != Gate::ShuttingDown
+            if instance.desired().permits_running()
+                && self.phase != FleetPhase::ShuttingDown
                 && let Some(slot) = instance.slot(key.slot, now_ms)
             {
                 slot.demand(now_ms);
@@ -363,35 +330,16 @@ impl Fleet {
     fn answered(
         &mut self,
         question: QuestionId,
-        verdict: Option<HealthVerdict>,
+        answers: Vec<PolicyAnswer>,
         out: &mut Vec<Action>,
     ) {
-        let slots = self
-            .instances
-            .values()
-            .flat_map(|instance| instance.slots.values());
-        let asked = slots
-            .into_iter()
-            .find(|slot| slot.awaits(question))
-            .map(|slot| slot.key.clone());
-        if let Some(key) = asked {
-            self.with_slot(&key, out, |slot, step, mandate| {
-                slot.answered(step, mandate, verdict);
+        let instances = self.instances.values();
+        let mut slots = instances.flat_map(|instance| instance.slots.values());
+        let asked = slots.find(|slot| slot.awaits(question));
+        if let Some(key) = asked.map(|slot| slot.key.clone()) {
+            self.with_slot(&key, out, |slot, step, desired| {
+                slot.answered(step, desired, answers);
             });
-        }
-    }
-
-    fn spawned(&mut self, key: &SlotKey, run: Run, pid: u32, out: &mut Vec<Action>) {
-        let known = self
-            .instances
-            .get(&key.instance)
-            .is_some_and(|instance| instance.slots.contains_key(&key.slot));
-        if known {
-            self.with_slot(key, out, |slot, step, _| slot.spawned(step, run, pid));
-        } else {
-            // Its instance went when its end was reported; if that was wrong, this puts it right.
-            let key = key.clone();
-            out.push(Action::Kill { key, run });
         }
     }
 
@@ -411,8 +359,8 @@ impl Fleet {
             .or_insert_with(orphan);
         // Also beyond `max_slots`, which may have been lowered: what lives must be known in order to be stopped.
         instance.adopt_slot(key.slot, now_ms);
-        self.with_slot(&key, out, |slot, step, mandate| {
-            slot.adopt(step, mandate, adopted);
+        self.with_slot(&key, out, |slot, step, desired| {
+            slot.adopt(step, desired, adopted);
         });
     }
 }

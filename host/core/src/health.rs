@@ -2,6 +2,8 @@
 //!
 //! The WIT interface `router:plugin/health-policy` mirrors these types; the built-in default answers from the same facts.
 
+use std::sync::Arc;
+
 /// The facts about one ready slot that a health policy judges. All durations are milliseconds, all sizes bytes.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct HealthFacts {
@@ -207,9 +209,79 @@ fn tools_missing(facts: &HealthFacts) -> Option<String> {
     })
 }
 
+/// The verdict of several policies, in the order configured: the worst health counts, its reason names its policy where more
+/// than one was `asked`, and any of them may ask for a recycle. A policy without an answer is left out; `None`: none answered.
+#[must_use]
+pub fn combine(asked: usize, verdicts: &[(Arc<str>, HealthVerdict)]) -> Option<HealthVerdict> {
+    let rank = |(_, verdict): &&(Arc<str>, HealthVerdict)| (verdict.health, verdict.recycle);
+    // Of several that are equally bad the first counts, but one that asks for a recycle comes before those that do not.
+    let worst = verdicts.iter().rev().max_by_key(rank)?;
+    let recycler = verdicts.iter().find(|(_, verdict)| verdict.recycle);
+    let also = recycler.filter(|_| !worst.1.recycle);
+    let mut reasons = Vec::new();
+    for (policy, verdict) in [worst].into_iter().chain(also) {
+        match verdict.reason.as_str() {
+            "" => {}
+            reason if asked > 1 => reasons.push(format!("{policy}: {reason}")),
+            reason => reasons.push(reason.to_owned()),
+        }
+    }
+    Some(HealthVerdict {
+        health: worst.1.health,
+        reason: reasons.join("; "),
+        recycle: recycler.is_some(),
+        attributes: worst.1.attributes.clone(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Health, HealthFacts, builtin};
+    use super::{Health, HealthFacts, HealthVerdict, builtin, combine};
+
+    #[test]
+    fn of_several_policies_the_worst_counts_and_any_may_ask_for_a_recycle() {
+        let verdict = |policy: &str, health, reason: &str, recycle| {
+            let reason = reason.to_owned();
+            let verdict = HealthVerdict {
+                health,
+                reason,
+                recycle,
+                ..HealthVerdict::healthy()
+            };
+            (policy.into(), verdict)
+        };
+        let check = |asked, verdicts: &[_], health, reason: &str, recycle| {
+            let combined = combine(asked, verdicts).unwrap();
+            let got = (combined.health, combined.reason.as_str(), combined.recycle);
+            assert_eq!(got, (health, reason, recycle), "{verdicts:?}");
+        };
+        use Health::{Degraded, Healthy, Unhealthy};
+        let well = verdict("well", Healthy, "", false);
+        let slow = verdict("slow", Degraded, "it is slow", false);
+        let old = verdict("old", Degraded, "it is old", true);
+        let ill = verdict("ill", Unhealthy, "it is ill", false);
+        let worn = verdict("worn", Healthy, "", true);
+        let all = |verdicts: &[&(_, _)]| {
+            let verdicts = verdicts.iter().map(|verdict| (*verdict).clone());
+            verdicts.collect::<Vec<_>>()
+        };
+        assert_eq!(combine(2, &[]), None);
+        check(1, &all(&[&slow]), Degraded, "it is slow", false);
+        // The other one did not answer.
+        check(2, &all(&[&slow]), Degraded, "slow: it is slow", false);
+        check(
+            2,
+            &all(&[&well, &slow]),
+            Degraded,
+            "slow: it is slow",
+            false,
+        );
+        check(2, &all(&[&ill, &slow]), Unhealthy, "ill: it is ill", false);
+        check(2, &all(&[&slow, &old]), Degraded, "old: it is old", true);
+        check(2, &all(&[&well, &worn]), Healthy, "", true);
+        let both = "ill: it is ill; old: it is old";
+        check(3, &all(&[&old, &well, &ill]), Unhealthy, both, true);
+    }
 
     #[test]
     fn the_built_in_default_judges_by_each_fact() {

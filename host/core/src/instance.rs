@@ -1,11 +1,11 @@
 //! One instance: its definition, what an operator wants of it, its slots, its breaker, and the commands that wait for it.
 
-mod words;
+mod view;
 
 use std::collections::BTreeMap;
 
 use crate::{
-    action::{Action, Axis, CommandError, Done, Transition},
+    action::{Change, CommandError, Done, OperatorAction, RoutingAction, Transition},
     breaker::Breaker,
     event::Verb,
     id::{InstanceId, Run, SlotKey},
@@ -14,7 +14,7 @@ use crate::{
     settings::{BreakerThresholds, Settings},
     slot::Slot,
     spec::{InstanceSpec, Source},
-    step::{Gate, Mandate, Step},
+    step::{DesiredState, FleetPhase, Step},
     time::earlier,
 };
 
@@ -139,19 +139,22 @@ impl Instance {
         })
     }
 
-    /// A slot and the mandate it stands under.
-    pub(crate) fn slot_and_mandate(&mut self, number: u32) -> Option<(&mut Slot, Mandate<'_>)> {
-        let mandate = Mandate {
+    /// A slot and the state that is desired of it.
+    pub(crate) fn slot_and_desired(
+        &mut self,
+        number: u32,
+    ) -> Option<(&mut Slot, DesiredState<'_>)> {
+        let desired = DesiredState {
             spec: &self.spec,
             stopped: self.stopped,
             removed: self.removed,
             unclaimed: self.unclaimed,
         };
-        Some((self.slots.get_mut(&number)?, mandate))
+        Some((self.slots.get_mut(&number)?, desired))
     }
 
-    pub(crate) fn mandate(&self) -> Mandate<'_> {
-        Mandate {
+    pub(crate) fn desired(&self) -> DesiredState<'_> {
+        DesiredState {
             spec: &self.spec,
             stopped: self.stopped,
             removed: self.removed,
@@ -165,7 +168,7 @@ impl Instance {
 
     /// Whether the router means any slot of it to run.
     pub(crate) fn is_wanted(&self) -> bool {
-        self.mandate().permits_running() && self.slots.values().any(|slot| slot.wanted)
+        self.desired().permits_running() && self.slots.values().any(|slot| slot.wanted)
     }
 
     /// Whether a request to it would be served, if need be after a wait that nothing speaks against.
@@ -194,7 +197,7 @@ impl Instance {
         if waits && self.waiters.len() >= WAITERS_MAX {
             let result = Err(CommandError::Busy);
             let id = command;
-            step.out.push(Action::CommandDone { id, result });
+            step.push(OperatorAction::CommandDone { id, result });
             return;
         }
         let goal = match verb {
@@ -225,7 +228,7 @@ impl Instance {
                     self.breaker.reset(now_ms);
                 }
                 if !step.bugs.has(Planted::ClearKeepsEvidence) {
-                    step.out.push(Action::ClearState(self.id().clone()));
+                    step.push(OperatorAction::ClearState(self.id().clone()));
                 }
                 None
             }
@@ -240,7 +243,7 @@ impl Instance {
         };
         match goal {
             Some(goal) => self.waiters.push(Waiter { command, goal }),
-            None => step.out.push(Action::CommandDone {
+            None => step.push(OperatorAction::CommandDone {
                 id: command,
                 result: Ok(Done::default()),
             }),
@@ -260,10 +263,10 @@ impl Instance {
         let newer_than = self.first_slot(now_ms).run_to_replace();
         let numbers: Vec<u32> = self.slots.keys().copied().collect();
         for number in numbers {
-            if let Some((slot, mandate)) = self.slot_and_mandate(number)
+            if let Some((slot, desired)) = self.slot_and_desired(number)
                 && (number == 0 || slot.wanted)
             {
-                slot.restart_by_hand(step, mandate);
+                slot.restart_by_hand(step, desired);
             }
         }
         Goal::Running { newer_than }
@@ -282,17 +285,17 @@ impl Instance {
     /// Ends the step for this instance. Returns whether it is gone for good.
     pub(crate) fn settle(&mut self, step: &mut Step<'_>) -> bool {
         self.breaker.tick(step.now_ms);
-        if self.unclaimed && step.gate != Gate::ShuttingDown {
+        if self.unclaimed && step.phase != FleetPhase::ShuttingDown {
             self.let_survivors_be();
         }
-        let mandate = Mandate {
+        let desired = DesiredState {
             spec: &self.spec,
             stopped: self.stopped,
             removed: self.removed,
             unclaimed: self.unclaimed,
         };
         for slot in self.slots.values_mut() {
-            slot.settle(step, mandate);
+            slot.settle(step, desired);
         }
         let is_gone = self.removed && self.slots.values().all(Slot::is_over);
         let removed = self.removed;
@@ -308,7 +311,7 @@ impl Instance {
         self.publish_breaker(step);
         self.answer_waiters(step, is_gone);
         if is_gone {
-            step.out.push(Action::InstanceGone(self.id().clone()));
+            step.push(RoutingAction::RemoveInstance(self.id().clone()));
         }
         is_gone
     }
@@ -323,8 +326,8 @@ impl Instance {
         }
     }
 
-    pub(crate) fn next_wake(&self, gate: Gate, bugs: Bugs) -> Option<u64> {
-        let slots = self.slots.values().map(|slot| slot.next_wake(gate, bugs));
+    pub(crate) fn next_wake(&self, phase: FleetPhase, bugs: Bugs) -> Option<u64> {
+        let slots = self.slots.values().map(|slot| slot.next_wake(phase, bugs));
         slots.fold(self.breaker.next_wake(), earlier)
     }
 
@@ -345,17 +348,15 @@ impl Instance {
         if self.published != Some(setting) && !withheld {
             self.published = Some(setting);
             let instance = self.spec.id.clone();
-            step.out.push(Action::SetBreaker { instance, setting });
+            step.push(RoutingAction::SetBreaker { instance, setting });
         }
         let state = (self.breaker.state(), self.breaker.isolated());
         if state != self.announced_breaker {
             let (from, _) = std::mem::replace(&mut self.announced_breaker, state);
-            step.out.push(Action::Announce(Transition {
+            step.push(OperatorAction::Announce(Transition {
                 key: Some(SlotKey::first(self.spec.id.clone())),
                 run: None,
-                axis: Axis::Breaker,
-                from: from.as_str(),
-                to: state.0.as_str(),
+                change: Change::Breaker { from, to: state.0 },
                 reason: self.breaker.reason().to_owned(),
                 detail: None,
             }));
@@ -365,9 +366,9 @@ impl Instance {
     fn answer_waiters(&mut self, step: &mut Step<'_>, is_gone: bool) {
         let waiters = std::mem::take(&mut self.waiters);
         for waiter in waiters {
-            match self.answer(waiter.goal, step.gate, is_gone) {
+            match self.answer(waiter.goal, step.phase, is_gone) {
                 Some(Err(CommandError::Superseded)) if step.bugs.has(Planted::CommandLost) => {}
-                Some(result) => step.out.push(Action::CommandDone {
+                Some(result) => step.push(OperatorAction::CommandDone {
                     id: waiter.command,
                     result,
                 }),
@@ -377,11 +378,16 @@ impl Instance {
     }
 
     /// How a command with this goal ends, if it ends now.
-    fn answer(&self, goal: Goal, gate: Gate, is_gone: bool) -> Option<Result<Done, CommandError>> {
+    fn answer(
+        &self,
+        goal: Goal,
+        phase: FleetPhase,
+        is_gone: bool,
+    ) -> Option<Result<Done, CommandError>> {
         let is_down = self.slots.values().all(Slot::is_over);
         let newer_than = match goal {
             Goal::Down if is_down => return Some(Ok(Done::default())),
-            Goal::Down if !self.stopped && !self.removed && gate != Gate::ShuttingDown => {
+            Goal::Down if !self.stopped && !self.removed && phase != FleetPhase::ShuttingDown => {
                 return Some(Err(CommandError::Superseded));
             }
             Goal::Down => return None,
@@ -390,7 +396,7 @@ impl Instance {
         if self.removed || is_gone {
             return Some(Err(CommandError::Removed));
         }
-        if gate == Gate::ShuttingDown {
+        if phase == FleetPhase::ShuttingDown {
             return Some(Err(CommandError::ShuttingDown));
         }
         let slot = self.slots.get(&0)?;

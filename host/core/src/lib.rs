@@ -8,29 +8,31 @@
 //! and sends `Tick` when [`Fleet::next_wake`] says so, on one monotonic clock whose origin never changes:
 //!
 //! ```
-//! use router_core::{Fleet, InstanceId, Now, SlotKey, action::Action, event::Event, settings::Settings,
-//!     spec::{InstanceSpec, Source}};
+//! use router_core::{Fleet, InstanceId, Now, SlotKey, action::{Action, SlotAction}, event::{FleetEvent, SlotEvent},
+//!     settings::Settings, spec::{InstanceSpec, Source}};
 //!
 //! let mut fleet = Fleet::new(Settings::default()); // `first_run` must grow from one life of the router to the next
 //! let mut out = Vec::new();
 //! let demo = InstanceId::parse("demo").expect("letters are an id");
 //! let specs = vec![InstanceSpec { autostart: true, ..InstanceSpec::new(demo.clone(), Source::Config, 1) }];
 //! // 1. What every source defines; `Database(false)` where the store cannot be read, so that its survivors are left alone.
-//! fleet.step(Now::at(0), Event::SpecsApplied { source: Source::Config, specs }, &mut out);
+//! fleet.step(Now::at(0), FleetEvent::SpecsApplied { source: Source::Config, specs }.into(), &mut out);
 //! // 2. One `Adopted` for each survivor of an earlier router, then: from now on slots may start.
-//! fleet.step(Now::at(5), Event::AdoptionFinished, &mut out);
-//! let [Action::Spawn { key, run, .. }] = &out.iter().filter(|a| matches!(a, Action::Spawn { .. })).collect::<Vec<_>>()[..]
-//! else { panic!("nothing was started") };
+//! fleet.step(Now::at(5), FleetEvent::AdoptionFinished.into(), &mut out);
+//! let started = out.into_iter().find_map(|action| match action {
+//!     Action::Slot { key, run, action: SlotAction::Spawn { .. } } => Some((key, run)),
+//!     _ => None,
+//! });
 //! // 3. What becomes of it. Reports may be late, doubled or lost; but every `Kill` is finally answered by `Exited`.
-//! let (key, run) = (key.clone(), *run);
-//! fleet.step(Now::at(400), Event::Ready { key, run, tools: vec!["ping".into()] }, &mut Vec::new());
+//! let (key, run) = started.expect("what is wanted is started");
+//! fleet.step(Now::at(400), SlotEvent::Ready { tools: vec!["ping".into()] }.on(key, run), &mut Vec::new());
 //! // 4. What people see, and when the core wants to be woken.
 //! assert_eq!(fleet.view(Now::at(401)).summary.healthy, 1);
 //! assert_eq!(fleet.next_wake(), Some(10_400)); // to judge it anew, and to ping it
 //! ```
 //!
-//! - `RouteChanged` and `SetBreaker` feed what requests read; a request never waits for a step but for a start.
-//! - Read the cells' counters for `Traffic` only after the `Outcome`s that are already queued: many requests that die with one
+//! - `SetRoute` and `SetBreaker` feed what requests read; a request never waits for a step but for a start.
+//! - Read the cells' counters for `Counted` only after the `Outcome`s that are already queued: many requests that die with one
 //!   run are one failure, and it is the outcomes that say so.
 //! - When a source's definition was refused (`SpecRefused`) and the holder later goes, apply the other sources again: the core
 //!   does not keep what it refused. With the store back, apply its definitions first and say `Database(true)` then.
@@ -56,6 +58,7 @@ mod instance;
 mod jitter;
 pub mod permit;
 mod planted;
+pub mod policy;
 mod role;
 pub mod route;
 pub mod settings;

@@ -53,6 +53,8 @@ pub(crate) enum Planted {
     PermitLost,
     /// A question can be answered twice.
     AnsweredTwice,
+    /// Of several policies the last one's verdict counts, however bad another's is.
+    LastAnswerCounts,
     /// A question without an answer stays open.
     QuestionNeverEnds,
     /// Where a policy gives no answer, its verdict before stands.

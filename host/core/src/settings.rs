@@ -2,7 +2,7 @@
 //!
 //! They are plain values: the configuration room validates them, the core trusts them but stays safe with any.
 
-use std::sync::Arc;
+use crate::policy::PolicyNames;
 
 /// Everything the fleet is configured with. All durations are milliseconds.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,8 +17,8 @@ pub struct Settings {
     pub crash_loop: CrashLoopSettings,
     /// When a breaker trips and how it recovers, where an instance has no thresholds of its own.
     pub breaker: BreakerThresholds,
-    /// The health policy of instances that name none. `None`: the built-in default judges.
-    pub health_policy: Option<Arc<str>>,
+    /// The health policies of instances that name none. Without any the built-in rule judges.
+    pub health_policies: PolicyNames,
     /// How often each ready slot is judged anew.
     pub health_every_ms: u64,
     /// How long a policy may take before the built-in default answers in its place.
@@ -49,7 +49,7 @@ impl Default for Settings {
             restart: RestartSettings::default(),
             crash_loop: CrashLoopSettings::default(),
             breaker: BreakerThresholds::default(),
-            health_policy: None,
+            health_policies: PolicyNames::default(),
             // The original router checked every 10 s, and its operators' dashboards expect that freshness.
             health_every_ms: 10_000,
             // A policy call is worth microseconds; a second means that the host is in trouble.

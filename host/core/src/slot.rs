@@ -2,19 +2,19 @@
 //!
 //! The rule that everything here serves: a slot is `Down` (or waits in back-off) only after the end of its last run was reported.
 //! So whatever goes wrong, the way to the next start leads through `Exited`, and a kill is asked for until it comes.
-//! What the slot should do is not remembered as a plan but read from the intent (`wanted`, the mandate) at every step: commands,
+//! What the slot should do is not remembered as a plan but read from the intent (`wanted`, the desired state) at every step: commands,
 //! reloads and failures that cross each other end in the state that the last of them asked for.
 
 mod reports;
 mod service;
 mod settle;
 mod stop;
-mod words;
+mod view;
 
 use std::collections::VecDeque;
 
 use crate::{
-    action::{Action, CrashRecord},
+    action::{CrashRecord, OperatorAction, SlotAction},
     event::{Evidence, Exit},
     failure::{Failure, last_error, signature},
     health::Health,
@@ -22,7 +22,7 @@ use crate::{
     planted::Planted,
     route::Route,
     slot::{service::Service, stop::Stop},
-    step::{Gate, Mandate, Step},
+    step::{DesiredState, FleetPhase, Step},
     tally::{Cause, Failed, Sentence, Tally},
     time::Since,
     view::Lifecycle,
@@ -47,7 +47,7 @@ const RESTARTED: &str = "restarted by an operator";
 pub(crate) struct Slot {
     pub(crate) key: SlotKey,
     phase: Phase,
-    /// Whether it is meant to run, unless the mandate forbids it.
+    /// Whether it is meant to run, unless the desired state forbids it.
     pub(crate) wanted: bool,
     tally: Tally,
     /// The spec that the tally and the baseline are about.
@@ -126,8 +126,8 @@ impl Process {
     fn keep_baseline(&mut self, step: &mut Step<'_>, key: &SlotKey, baseline: Option<&[String]>) {
         if let Some(tools) = baseline.filter(|tools| self.kept.as_deref() != Some(*tools)) {
             self.kept = Some(tools.to_vec());
-            let (key, tools) = (key.clone(), tools.to_vec());
-            step.out.push(Action::KeepBaseline { key, tools });
+            let tools = tools.to_vec();
+            step.push_for(key, self.run, SlotAction::KeepBaseline { tools });
         }
     }
 }
@@ -203,7 +203,7 @@ impl Slot {
     }
 
     /// An operator restarts it. A start already under way is that restart.
-    pub(crate) fn restart_by_hand(&mut self, step: &mut Step<'_>, mandate: Mandate<'_>) {
+    pub(crate) fn restart_by_hand(&mut self, step: &mut Step<'_>, desired: DesiredState<'_>) {
         self.demand(step.now_ms);
         self.due_ms = None;
         if step.bugs.has(Planted::RestartLimited) {
@@ -212,9 +212,9 @@ impl Slot {
             self.forgive();
         }
         // Before adoption is finished, a survivor may still turn up that this restart is about.
-        self.restarts_survivor = step.gate == Gate::Adopting;
+        self.restarts_survivor = step.phase == FleetPhase::Adopting;
         if matches!(self.phase, Phase::Ready(..)) {
-            self.stop(step, mandate, None, RESTARTED.to_owned());
+            self.stop(step, desired, None, RESTARTED.to_owned());
         }
     }
 
@@ -228,7 +228,7 @@ impl Slot {
         }
         self.baseline = None;
         if let Some(process) = self.process_mut() {
-            // `Action::ClearState` clears what is kept with the run.
+            // `OperatorAction::ClearState` clears what is kept with the run.
             process.kept = None;
         }
         self.last_error = None;
@@ -247,7 +247,7 @@ impl Slot {
         }
     }
 
-    /// Forgets failures, so that only the mandate and `wanted` decide about the next start.
+    /// Forgets failures, so that only the desired state and `wanted` decide about the next start.
     fn forgive(&mut self) {
         self.tally.forget();
         match &mut self.phase {
@@ -294,7 +294,7 @@ impl Slot {
     fn ended(
         &mut self,
         step: &mut Step<'_>,
-        mandate: Mandate<'_>,
+        desired: DesiredState<'_>,
         process: &Process,
         ending: Ending,
     ) {
@@ -309,13 +309,13 @@ impl Slot {
         let reason = failure.describe(ending.exit);
         self.last_error = Some(last_error(&reason, &evidence));
         let is_meant_to_run =
-            self.wanted && mandate.permits_running() && step.gate != Gate::ShuttingDown;
+            self.wanted && desired.permits_running() && step.phase != FleetPhase::ShuttingDown;
         if is_meant_to_run && !ending.forgiven {
             let failed = Failed {
                 signature: signature(&failure, ending.exit, &evidence),
                 ready_ms: ready_ms.filter(|_| !self.remembers(step)),
                 permanent_code: match ending.exit {
-                    Some(Exit::Code(code)) if mandate.spec.permanent_exit_codes.contains(&code) => {
+                    Some(Exit::Code(code)) if desired.spec.permanent_exit_codes.contains(&code) => {
                         Some(code)
                     }
                     _ => None,
@@ -326,7 +326,7 @@ impl Slot {
         if step.bugs.has(Planted::CrashUnrecorded) {
             return;
         }
-        step.out.push(Action::RecordCrash(Box::new(CrashRecord {
+        step.push(OperatorAction::RecordCrash(Box::new(CrashRecord {
             key: self.key.clone(),
             run: process.run,
             reason,
@@ -341,8 +341,10 @@ impl Slot {
     /// A run serves no more, and says so for how long it did: if that was long enough, what failed before it is forgotten.
     fn note_service(&mut self, step: &Step<'_>, process: &Process) -> Option<u64> {
         let ready_ms = process.ready.map(|ready| ready.elapsed_ms(step.now_ms));
-        if !self.remembers(step) {
-            self.tally.served(ready_ms, &step.settings.restart);
+        let loops_on = self.remembers(step);
+        self.tally.served(ready_ms, &step.settings.restart);
+        if loops_on {
+            self.tally.loop_on();
         }
         ready_ms
     }

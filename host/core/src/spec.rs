@@ -1,9 +1,7 @@
 //! What the core must know about an instance. How it is launched (command, arguments, environment) stays outside:
 //! the core sees that only as a digest, so that it can tell whether it changed.
 
-use std::sync::Arc;
-
-use crate::{id::InstanceId, settings::BreakerThresholds};
+use crate::{id::InstanceId, policy::PolicyNames, settings::BreakerThresholds};
 
 /// Where an instance is defined; it is removed there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,8 +61,8 @@ pub struct InstanceSpec {
     pub keep_on_exit: bool,
     /// Thresholds of its own in place of [`crate::settings::Settings::breaker`].
     pub breaker: Option<BreakerThresholds>,
-    /// Health policy of its own in place of [`crate::settings::Settings::health_policy`].
-    pub health_policy: Option<Arc<str>>,
+    /// Health policies of its own in place of [`crate::settings::Settings::health_policies`].
+    pub health_policies: Option<PolicyNames>,
 }
 
 impl InstanceSpec {
@@ -86,7 +84,7 @@ impl InstanceSpec {
             permanent_exit_codes: Vec::new(),
             keep_on_exit: false,
             breaker: None,
-            health_policy: None,
+            health_policies: None,
         }
     }
 }

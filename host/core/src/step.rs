@@ -1,7 +1,12 @@
 //! What a step carries with it: the moment, the settings, the counters that must never go back, and the actions so far.
 
 use crate::{
-    action::Action, event::QuestionId, id::Run, jitter::Jitter, planted::Bugs, settings::Settings,
+    action::{Action, SlotAction},
+    id::{Run, SlotKey},
+    jitter::Jitter,
+    planted::Bugs,
+    policy::QuestionId,
+    settings::Settings,
     spec::InstanceSpec,
 };
 
@@ -11,17 +16,29 @@ pub(crate) struct Step<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) counters: &'a mut Counters,
     pub(crate) out: &'a mut Vec<Action>,
-    pub(crate) gate: Gate,
+    pub(crate) phase: FleetPhase,
     pub(crate) bugs: Bugs,
+}
+
+impl Step<'_> {
+    /// Decides something.
+    pub(crate) fn push(&mut self, action: impl Into<Action>) {
+        self.out.push(action.into());
+    }
+
+    /// Decides something about one run of one slot.
+    pub(crate) fn push_for(&mut self, key: &SlotKey, run: Run, action: SlotAction) {
+        self.out.push(action.on(key.clone(), run));
+    }
 }
 
 /// Whether the fleet as a whole lets slots start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Gate {
+pub(crate) enum FleetPhase {
     /// Survivors of an earlier router may still be reported.
     Adopting,
     /// Slots may start.
-    Open,
+    Running,
     /// Slots stop.
     ShuttingDown,
 }
@@ -63,7 +80,7 @@ impl Counters {
 
 /// What an instance asks of its slots.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Mandate<'a> {
+pub(crate) struct DesiredState<'a> {
     pub(crate) spec: &'a InstanceSpec,
     /// An operator stopped it.
     pub(crate) stopped: bool,
@@ -73,7 +90,7 @@ pub(crate) struct Mandate<'a> {
     pub(crate) unclaimed: bool,
 }
 
-impl Mandate<'_> {
+impl DesiredState<'_> {
     /// Whether slots may run at all.
     pub(crate) fn permits_running(&self) -> bool {
         !self.stopped && !self.removed

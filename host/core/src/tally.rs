@@ -143,6 +143,11 @@ impl Tally {
         }
     }
 
+    /// Stays in crash loop, whatever was forgotten.
+    pub(crate) fn loop_on(&mut self) {
+        self.looping = true;
+    }
+
     /// Forgets everything.
     pub(crate) fn forget(&mut self) {
         *self = Self::default();

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use router_core::{
     ErrorKind, Run,
     classify::{CALLER_FAULT_CODES, OutcomeKind},
-    event::Event,
+    event::TrafficEvent,
     permit::{Class, Permit},
 };
 use router_upstream::{CallError, Reply, ReplySink};
@@ -121,7 +121,7 @@ impl Exchange {
             .take()
             .and_then(|permit| permit.finish(class));
         if let Some(report) = report {
-            self.proxy.tell_driver(Event::Outcome {
+            self.proxy.tell_driver(TrafficEvent::Outcome {
                 instance: self.entry.key.instance.clone(),
                 run: self.run,
                 report,

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::response::Response;
 use bytes::Bytes;
-use router_core::{InstanceId, event::Event, route::Route};
+use router_core::{InstanceId, event::TrafficEvent, route::Route};
 use router_upstream::{CallError, Envelope, Upstream};
 use tokio::time::{Instant, timeout_at};
 
@@ -76,7 +76,7 @@ impl Proxy {
                 .try_acquire(now_ms)
                 .map_err(|rejected| Fault::new(Thing::Breaker(rejected)).on(instance))?;
             if entry.is_use_news(now_ms) {
-                self.tell_driver(Event::Used(entry.key.clone()));
+                self.tell_driver(TrafficEvent::Used(entry.key.clone()));
             }
             let exchange = Exchange::new(self, session, &entry, upstream.run(), incoming, permit);
             let sent = session.attach(&upstream).and_then(|key| {
@@ -144,7 +144,7 @@ impl Proxy {
                 },
                 Route::Startable { wait_ms } => {
                     has_demanded =
-                        has_demanded || self.tell_driver(Event::Demand(entry.key.clone()));
+                        has_demanded || self.tell_driver(TrafficEvent::Demand(entry.key.clone()));
                     Duration::from_millis(*wait_ms)
                 }
                 Route::Starting { deadline_ms } => {

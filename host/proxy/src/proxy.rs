@@ -18,7 +18,10 @@ use axum::{
 };
 use http::Method;
 use parking_lot::Mutex;
-use router_core::{ErrorKind, InstanceId, Now, event::Event};
+use router_core::{
+    ErrorKind, InstanceId, Now,
+    event::{Event, TrafficEvent},
+};
 use tokio::{sync::mpsc, time::interval};
 
 use crate::{
@@ -54,7 +57,7 @@ pub struct ProxyParts {
     pub seal: Arc<dyn SessionSeal>,
     /// Hears how requests ended.
     pub observer: Arc<dyn ProxyObserver>,
-    /// To the driver: [`Event::Demand`], [`Event::Used`] and [`Event::Outcome`]. Bounded; what does not fit is dropped
+    /// To the driver: [`TrafficEvent::Demand`], [`TrafficEvent::Used`] and [`TrafficEvent::Outcome`]. Bounded; what does not fit is dropped
     /// and counted, except that a demand is repeated while its request waits.
     pub events: mpsc::Sender<Event>,
     /// The driver's clock.
@@ -287,8 +290,8 @@ impl Proxy {
     }
 
     /// Sends an event to the driver, or counts that there was no room.
-    pub(crate) fn tell_driver(&self, event: Event) -> bool {
-        let sent = self.parts.events.try_send(event).is_ok();
+    pub(crate) fn tell_driver(&self, event: TrafficEvent) -> bool {
+        let sent = self.parts.events.try_send(event.into()).is_ok();
         if !sent {
             self.parts.observer.count(Count::DriverEventDropped);
         }

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use router_core::{
     Run, SlotKey,
-    event::{Adopted, Event},
+    event::{Adopted, FleetEvent, SlotEvent},
 };
 use router_supervisor::{Adoption, InstanceIo, SupervisorEvent};
 use router_upstream::{Upstream, UpstreamConfig, UpstreamEvents};
@@ -137,15 +137,15 @@ impl Driver {
         let wait = self.waits(&key.instance);
         let upstream = live.upstream.clone();
         self.live.insert(key.clone(), live);
-        self.step(Event::Adopted(Box::new(adopted)));
+        self.step(FleetEvent::Adopted(Box::new(adopted)));
         let Some(upstream) = upstream else {
             if let Some(error) = fault {
-                self.step(Event::UpstreamLost { key, run, error });
+                self.step(SlotEvent::UpstreamLost { error }.on(key, run));
             }
             return;
         };
         match (fault, upstream.closed()) {
-            (Some(error), _) => self.step(Event::UpstreamLost { key, run, error }),
+            (Some(error), _) => self.step(SlotEvent::UpstreamLost { error }.on(key, run)),
             // It ended between its answer and now, when nobody knew the run yet.
             (None, Some(closed)) => self.ended(key, run, &closed),
             // The router before died before it had the answer to its handshake: the wait starts over.
@@ -166,7 +166,7 @@ impl Driver {
         if self.adopting.all_found && self.adopting.pending.is_empty() {
             self.adopting.all_found = false;
             self.adopting.finished = true;
-            self.step(Event::AdoptionFinished);
+            self.step(FleetEvent::AdoptionFinished);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use router_core::{
     InstanceId,
     action::{CommandError, Done},
-    event::{Command, Event, Verb},
+    event::{Command, FleetEvent, Verb},
     settings::Settings,
     spec::{InstanceSpec, Source},
     view::FleetView,
@@ -81,14 +81,14 @@ impl Driver {
                 registered,
                 done,
             } => {
-                self.step(Event::SettingsApplied(settings));
+                self.step(FleetEvent::SettingsApplied(settings));
                 self.apply(file, registered);
                 let _ = done.send(());
             }
             Ask::Restore { registered, done } => {
                 let source = Source::Api;
                 let specs = registered;
-                self.step(Event::SpecsApplied { source, specs });
+                self.step(FleetEvent::SpecsApplied { source, specs });
                 self.applied();
                 let _ = done.send(());
             }
@@ -97,17 +97,17 @@ impl Driver {
                 let _ = reply.send((source, self.fleet.specs().count()));
             }
             Ask::Add { spec, done } => {
-                self.step(Event::SpecAdded(spec));
+                self.step(FleetEvent::SpecAdded(spec));
                 self.tell_instances();
                 let _ = done.send(());
             }
             Ask::Remove { instance, done } => {
-                self.step(Event::SpecRemoved(instance));
+                self.step(FleetEvent::SpecRemoved(instance));
                 let _ = done.send(());
             }
             Ask::Shutdown(reply) => {
                 let _ = reply.send(self.shutdown_within());
-                self.step(Event::Shutdown);
+                self.step(FleetEvent::Shutdown);
             }
         }
     }
@@ -125,7 +125,7 @@ impl Driver {
             (Source::Config, file),
             (Source::Api, registered),
         ] {
-            self.step(Event::SpecsApplied { source, specs });
+            self.step(FleetEvent::SpecsApplied { source, specs });
         }
         self.applied();
     }
@@ -168,6 +168,6 @@ impl Driver {
         let id = self.next_command;
         self.next_command += 1;
         self.commands.insert(id, reply);
-        self.step(Event::Command(Command { id, instance, verb }));
+        self.step(Command { id, instance, verb });
     }
 }

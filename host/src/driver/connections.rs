@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use router_core::{InstanceId, Run, SlotKey, event::Event};
+use router_core::{
+    InstanceId, Run, SlotKey,
+    event::{Event, SlotEvent},
+};
 use router_supervisor::InstanceIo;
 use router_upstream::{
     Closed, Connection, Handshake, ListKind, Upstream, UpstreamConfig, UpstreamEvents,
@@ -257,17 +260,13 @@ impl Driver {
         let inner = self.inner.clone();
         let Some(live) = self.current(&key, run) else {
             // Nobody waits for this run any more; the core asks for its end when it hears of it.
-            return self.step(Event::Spawned { key, run, pid });
+            return self.step(SlotEvent::Spawned { pid }.on(key, run));
         };
         let blob = live.kept.to_bytes();
         let (wait, ready_by_ms) = (live.wait, live.ready_by_ms);
         let wiring = live.wiring(&key, inner);
         self.parts.supervisor.put_blob(&key, run, blob);
-        self.step(Event::Spawned {
-            key: key.clone(),
-            run,
-            pid,
-        });
+        self.step(SlotEvent::Spawned { pid }.on(key.clone(), run));
         let within = self.parts.clock.until(ready_by_ms);
         let config = self.upstream_config(&key, run, wait);
         match io {
@@ -283,11 +282,12 @@ impl Driver {
                         self.opened(&key, run, Arc::clone(&upstream));
                         self.greet(key, run, upstream, wait.socket.min(within), within);
                     }
-                    Err(error) => self.step(Event::HandshakeFailed {
-                        key,
-                        run,
-                        error: chain(&error),
-                    }),
+                    Err(error) => self.step(
+                        SlotEvent::HandshakeFailed {
+                            error: chain(&error),
+                        }
+                        .on(key, run),
+                    ),
                 }
             }
             InstanceIo::Socket(path) => self.reach(wiring, path, (config, wait, within)),
@@ -317,11 +317,12 @@ impl Driver {
                     let _ = inner.send(opened).await;
                     handshake(key, run, &upstream, wait.socket.min(within), within).await
                 }
-                Err(error) => Inner::Core(Event::HandshakeFailed {
-                    key,
-                    run,
-                    error: chain(&error),
-                }),
+                Err(error) => Inner::Core(
+                    SlotEvent::HandshakeFailed {
+                        error: chain(&error),
+                    }
+                    .on(key, run),
+                ),
             };
             let _ = inner.send(event).await;
         };
@@ -357,7 +358,7 @@ impl Driver {
             self.parts.supervisor.put_blob(&key, run, blob);
         }
         let tools = handshake.tools().to_vec();
-        self.step(Event::Ready { key, run, tools });
+        self.step(SlotEvent::Ready { tools }.on(key, run));
     }
 
     /// A connection ended, by itself or with its process.
@@ -370,7 +371,7 @@ impl Driver {
         let inner = self.inner.clone();
         self.tasks.spawn(async move {
             tokio::time::sleep(END_REPORT).await;
-            let lost = Inner::Core(Event::UpstreamLost { key, run, error });
+            let lost = Inner::Core(SlotEvent::UpstreamLost { error }.on(key, run));
             let _ = inner.send(lost).await;
         });
     }
@@ -422,11 +423,7 @@ impl Driver {
                 live.kept.relisted(&tools);
                 let blob = live.kept.to_bytes();
                 self.parts.supervisor.put_blob(key, run, blob);
-                self.step(Event::ToolsListed {
-                    key: key.clone(),
-                    run,
-                    tools,
-                });
+                self.step(SlotEvent::ToolsListed { tools }.on(key.clone(), run));
             }
             Err(error) => tracing::warn!(
                 instance = %key.instance,
@@ -522,7 +519,7 @@ async fn handshake(
             millis(within)
         ),
     };
-    Inner::Core(Event::HandshakeFailed { key, run, error })
+    Inner::Core(SlotEvent::HandshakeFailed { error }.on(key, run))
 }
 
 /// An error with all its sources, for people.

@@ -76,10 +76,10 @@ impl Driver {
         }
     }
 
-    pub(super) fn keep_baseline(&mut self, key: &SlotKey, tools: Vec<String>) {
-        if let Some(live) = self.live.get_mut(key) {
+    pub(super) fn keep_baseline(&mut self, key: &SlotKey, run: Run, tools: Vec<String>) {
+        if let Some(live) = self.current(key, run) {
             live.kept.baseline = Some(tools);
-            let (run, blob) = (live.run, live.kept.to_bytes());
+            let blob = live.kept.to_bytes();
             self.parts.supervisor.put_blob(key, run, blob);
         }
     }

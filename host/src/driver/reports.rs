@@ -3,7 +3,7 @@
 use router_core::{
     Run, SlotKey,
     action::CrashRecord,
-    event::{Event, Evidence, Exit, Sample},
+    event::{Evidence, Exit, Sample, SlotEvent},
 };
 use router_supervisor::{ExitCause, SlotExit, SupervisorEvent};
 
@@ -23,7 +23,7 @@ impl Driver {
             SupervisorEvent::Started { key, run, pid, io } => self.started(key, run, pid, io),
             SupervisorEvent::SpawnFailed { key, run, error } => {
                 self.forget(&key, run);
-                self.step(Event::SpawnFailed { key, run, error });
+                self.step(SlotEvent::SpawnFailed { error }.on(key, run));
             }
             SupervisorEvent::Adopted { key, run, adoption } => self.found(&key, run, adoption),
             SupervisorEvent::HeldElsewhere {
@@ -45,7 +45,7 @@ impl Driver {
                 if let Some(live) = self.current(&key, run) {
                     live.close_died();
                 }
-                self.step(Event::ShimLost { key, run });
+                self.step(SlotEvent::ShimLost.on(key, run));
             }
             SupervisorEvent::Memory {
                 key,
@@ -97,12 +97,7 @@ impl Driver {
                 evidence: evidence.clone(),
             });
         }
-        self.step(Event::Exited {
-            key,
-            run,
-            exit,
-            evidence,
-        });
+        self.step(SlotEvent::Exited { exit, evidence }.on(key, run));
     }
 
     fn sampled(&mut self, key: SlotKey, run: Run, rss_bytes: u64, processes: u32) {
@@ -123,6 +118,6 @@ impl Driver {
             window_errors: figures.errors,
             window_p95_ms: figures.p95_ms,
         };
-        self.step(Event::Sampled { key, run, sample });
+        self.step(SlotEvent::Sampled { sample }.on(key, run));
     }
 }

@@ -6,18 +6,17 @@ use router_admin::Figures;
 use router_core::{
     InstanceId,
     action::{CrashRecord, Transition},
-    event::NoAnswer,
-    health::{HealthFacts, HealthVerdict},
+    policy::{Answer, NoAnswer, Question},
     view::FleetView,
 };
 
-/// What a policy said, or why it said nothing.
-pub(crate) type Judgement = Pin<Box<dyn Future<Output = Result<HealthVerdict, NoAnswer>> + Send>>;
+/// What a policy will say, or why it says nothing.
+pub(crate) type Asking = Pin<Box<dyn Future<Output = Result<Answer, NoAnswer>> + Send>>;
 
 /// See the module.
 pub(crate) trait Rooms: Send + Sync {
-    /// Asks a health policy. The driver bounds the wait.
-    fn judge(&self, policy: Arc<str>, facts: Box<HealthFacts>) -> Judgement;
+    /// Asks a policy. The driver bounds the wait.
+    fn ask(&self, policy: &Arc<str>, question: &Question) -> Asking;
 
     /// Keeps crash evidence.
     fn keep_crash(&self, record: CrashRecord);

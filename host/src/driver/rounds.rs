@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use router_core::event::Event;
+use router_core::event::TrafficEvent;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::Driver;
@@ -36,10 +36,10 @@ impl Driver {
             };
             self.step(event);
         }
-        let traffic: Vec<Event> = self
+        let traffic: Vec<TrafficEvent> = self
             .cells
             .iter()
-            .map(|(instance, cell)| Event::Traffic {
+            .map(|(instance, cell)| TrafficEvent::Counted {
                 instance: instance.clone(),
                 totals: cell.totals(),
             })

@@ -7,7 +7,7 @@ use router_config::Config;
 use router_core::{
     InstanceId,
     action::{CrashRecord, Transition},
-    health::HealthFacts,
+    policy::Question,
     view::FleetView,
 };
 use router_engine::Engine;
@@ -17,7 +17,7 @@ use router_telemetry::{LogFormat, LogOptions};
 
 use crate::{
     announce::Announcer,
-    driver::{Judgement, Rooms},
+    driver::{Asking, Rooms},
     keeping::Keeping,
     meters::Meters,
     standing::StandingFile,
@@ -141,9 +141,9 @@ pub(super) struct Wired {
 }
 
 impl Rooms for Wired {
-    fn judge(&self, policy: Arc<str>, facts: Box<HealthFacts>) -> Judgement {
+    fn ask(&self, policy: &Arc<str>, question: &Question) -> Asking {
         let rooms = (self.engine.clone(), Arc::clone(&self.meters));
-        crate::engine::judge(rooms, policy, facts)
+        crate::engine::ask(rooms, Arc::clone(policy), question)
     }
 
     fn keep_crash(&self, record: CrashRecord) {

@@ -4,7 +4,8 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use router_config::Config;
 use router_core::{
-    event::{Event, PolicyKind},
+    event::{Event, FleetEvent, PolicyEvent},
+    policy::PolicyKind,
     view::{InstanceView, Lifecycle},
 };
 use router_engine::EngineEvent;
@@ -93,7 +94,10 @@ async fn watch_database(desk: Arc<Desk>, events: mpsc::Sender<Event>, mut has_re
         // With the word that the database is there the core ends what no source claims: not before it was asked.
         let is_there = is_connected && has_recalled;
         if was_told.replace(is_there) != Some(is_there)
-            && events.send(Event::Database(is_there)).await.is_err()
+            && events
+                .send(Event::Fleet(FleetEvent::Database(is_there)))
+                .await
+                .is_err()
         {
             return;
         }
@@ -165,9 +169,11 @@ async fn watch_plugins(
             event,
             EngineEvent::Refused { .. } | EngineEvent::Missing { .. }
         );
-        let changed = changes_answers.then_some(Event::PolicyChanged(PolicyKind::Health));
-        let quarantined =
-            Event::PluginsQuarantined(u32::try_from(desk.engine.quarantined()).unwrap_or(u32::MAX));
+        let changed =
+            changes_answers.then_some(Event::Policy(PolicyEvent::Changed(PolicyKind::Health)));
+        let quarantined = Event::Fleet(FleetEvent::PluginsQuarantined(
+            u32::try_from(desk.engine.quarantined()).unwrap_or(u32::MAX),
+        ));
         for event in changed.into_iter().chain([quarantined]) {
             if events.send(event).await.is_err() {
                 return;
@@ -186,7 +192,11 @@ async fn watch_disks(paths: Vec<PathBuf>, events: mpsc::Sender<Event>) {
         let Ok(fullest) = tokio::task::spawn_blocking(move || fullest(&paths)).await else {
             return;
         };
-        if events.send(Event::Disk(fullest)).await.is_err() {
+        if events
+            .send(Event::Fleet(FleetEvent::Disk(fullest)))
+            .await
+            .is_err()
+        {
             return;
         }
     }

@@ -145,7 +145,7 @@ fn no_file_at_all_means_the_same_as_the_shipped_one() {
 #[test]
 fn the_defaults_are_those_of_the_core() {
     let core = router_core::settings::Settings {
-        health_policy: Some("default-health".into()),
+        health_policies: ["default-health".into()].into(),
         seed: 7,
         first_run: 9,
         ..Default::default()
@@ -438,7 +438,10 @@ fn an_instance_in_json_is_judged_as_one_in_the_file() {
     let instance = parse_instance_json(body, &config).unwrap_or_else(|faults| panic!("{faults}"));
     let defined = config.define(&instance, Source::Api).unwrap();
     assert_eq!(defined.spec.id.as_str(), "42");
-    assert_eq!(defined.spec.health_policy.as_deref(), Some("builtin"));
+    assert_eq!(
+        defined.spec.health_policies.as_deref(),
+        Some(&["builtin".into()][..])
+    );
     assert_eq!(defined.launch.args, ["instance", "--project", "/g"]);
     let before = good("");
     let faults = before.define(&instance, Source::Api).unwrap_err();

@@ -76,7 +76,7 @@ fn a_template_is_filled_in_and_the_instance_goes_before_it() {
     assert_eq!(spec.spawn_timeout_ms, 1_000);
     assert_eq!(spec.idle_stop_ms, None);
     assert_eq!(spec.permanent_exit_codes, [1]);
-    assert_eq!(spec.health_policy, None);
+    assert_eq!(spec.health_policies, None);
     assert!(waits.cache_ttl.is_zero());
     assert_eq!(waits.request.as_secs(), 300);
 }

@@ -2,11 +2,11 @@
 
 use super::Fleet;
 use crate::{
-    action::{Action, Axis, Transition},
+    action::{Action, Change, OperatorAction, Transition},
     instance::Instance,
     planted::{Bugs, Planted},
     settings::Settings,
-    step::Gate,
+    step::FleetPhase,
     view::{Readiness, ReadinessView, Status},
 };
 
@@ -50,7 +50,7 @@ impl Fleet {
     /// The word alone.
     fn standing(&self, now_ms: u64) -> Readiness {
         let troubled = |instance: &Instance| instance.is_wanted() && self.is_troubled(instance);
-        if self.gate == Gate::ShuttingDown || self.unable_ms(now_ms).is_some() {
+        if self.phase == FleetPhase::ShuttingDown || self.unable_ms(now_ms).is_some() {
             Readiness::Down
         } else if (!self.watch.database && !self.bugs.has(Planted::DatabaseIgnored))
             || self.watch.plugins_quarantined > 0
@@ -64,7 +64,7 @@ impl Fleet {
     }
 
     fn is_troubled(&self, instance: &Instance) -> bool {
-        let status = instance.status(self.gate);
+        let status = instance.status(self.phase);
         matches!(status, Status::Unhealthy | Status::Degraded)
             || instance.is_overdue(self.bugs)
             || instance.is_retrying(self.bugs)
@@ -89,7 +89,7 @@ impl Fleet {
             .filter(|instance| instance.is_wanted())
             .collect();
         let mut reasons = Vec::new();
-        if self.gate == Gate::ShuttingDown {
+        if self.phase == FleetPhase::ShuttingDown {
             reasons.push("the router is shutting down".to_owned());
         } else if let Some(ms) = self.unable_ms(now_ms) {
             let count = wanted.len();
@@ -152,15 +152,13 @@ impl Fleet {
         if standing != self.watch.announced {
             let reason = self.readiness(self.now_ms).reasons.join("; ");
             let from = std::mem::replace(&mut self.watch.announced, standing);
-            out.push(Action::Announce(Transition {
+            out.push(Action::Operator(OperatorAction::Announce(Transition {
                 key: None,
                 run: None,
-                axis: Axis::Readiness,
-                from: from.as_str(),
-                to: standing.as_str(),
+                change: Change::Readiness { from, to: standing },
                 reason,
                 detail: None,
-            }));
+            })));
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Fleet;
 use crate::{
-    action::Action,
+    action::{Action, OperatorAction},
     id::InstanceId,
     instance::Instance,
     planted::Planted,
@@ -42,11 +42,11 @@ impl Fleet {
                     .insert(spec.id.clone(), Instance::new(spec, now_ms));
             }
             Some(held) if !held.removed && !held.unclaimed && held.spec.source != spec.source => {
-                out.push(Action::SpecRefused {
+                out.push(Action::Operator(OperatorAction::SpecRefused {
                     instance: spec.id,
                     refused: spec.source,
                     holder: held.spec.source,
-                });
+                }));
             }
             Some(held) => held.redefine(spec, now_ms),
         }

@@ -6,11 +6,13 @@ mod way_down;
 use super::Fleet;
 use crate::{
     InstanceId, Now, Run, SlotKey,
-    action::{Action, Axis, CommandError, Done},
+    action::{Action, Change, CommandError, Done, OperatorAction, RoutingAction, SlotAction},
     event::{
-        Adopted, Command, Event, Evidence, Exit, NoAnswer, PolicyKind, QuestionId, Sample, Verb,
+        Adopted, Command, Event, Evidence, Exit, FleetEvent, PolicyEvent, Sample, SlotEvent,
+        TrafficEvent, Verb,
     },
     health::{Health, HealthVerdict},
+    policy::{Answer, NoAnswer, PolicyAnswer, PolicyKind, PolicyNames, QuestionId},
     route::{Route, UnavailableKind},
     settings::Settings,
     spec::{InstanceSpec, Source},
@@ -52,27 +54,44 @@ fn survivor(id: &str, run: u64) -> Adopted {
 }
 
 fn exited(id: &str, run: Run, code: i32) -> Event {
-    Event::Exited {
-        key: key(id),
-        run,
+    SlotEvent::Exited {
         exit: Exit::Code(code),
         evidence: Evidence::default(),
     }
+    .on(key(id), run)
 }
 
 fn spawned_run(actions: &[Action]) -> Option<Run> {
     actions.iter().find_map(|action| match action {
-        Action::Spawn { run, .. } => Some(*run),
+        Action::Slot {
+            run,
+            action: SlotAction::Spawn { .. },
+            ..
+        } => Some(*run),
         _ => None,
     })
 }
 
 fn asked(actions: &[Action]) -> Vec<QuestionId> {
     let questions = actions.iter().filter_map(|action| match action {
-        Action::Ask { question, .. } => Some(*question),
+        Action::Ask(ask) => Some(ask.id),
         _ => None,
     });
     questions.collect()
+}
+
+/// The policy `p` answers.
+fn answered(question: QuestionId, verdict: HealthVerdict) -> PolicyEvent {
+    let (policy, answer) = ("p".into(), Ok(Answer::Health(verdict)));
+    let answers = vec![PolicyAnswer { policy, answer }];
+    PolicyEvent::Answered { question, answers }
+}
+
+/// The policy `p` does not answer.
+fn unanswered(question: QuestionId, why: NoAnswer) -> PolicyEvent {
+    let (policy, answer) = ("p".into(), Err(why));
+    let answers = vec![PolicyAnswer { policy, answer }];
+    PolicyEvent::Answered { question, answers }
 }
 
 impl Bench {
@@ -83,13 +102,13 @@ impl Bench {
             commands: 0,
         };
         let source = Source::Config;
-        bench.feed(Event::SpecsApplied { source, specs });
+        bench.feed(FleetEvent::SpecsApplied { source, specs });
         bench
     }
 
     fn new(settings: Settings, specs: Vec<InstanceSpec>) -> (Self, Vec<Action>) {
         let mut bench = Self::adopting(settings, specs);
-        let actions = bench.feed(Event::AdoptionFinished);
+        let actions = bench.feed(FleetEvent::AdoptionFinished);
         (bench, actions)
     }
 
@@ -101,18 +120,20 @@ impl Bench {
         (bench, run, actions)
     }
 
-    fn feed(&mut self, event: Event) -> Vec<Action> {
+    fn feed(&mut self, event: impl Into<Event>) -> Vec<Action> {
         let mut out = Vec::new();
-        self.fleet.step(Now::at(self.now_ms), event, &mut out);
+        self.fleet
+            .step(Now::at(self.now_ms), event.into(), &mut out);
         out
     }
 
     fn become_ready(&mut self, run: Run) -> Vec<Action> {
-        self.feed(Event::Ready {
-            key: key("a"),
-            run,
-            tools: vec!["ping".into()],
-        })
+        self.feed(
+            SlotEvent::Ready {
+                tools: vec!["ping".into()],
+            }
+            .on(key("a"), run),
+        )
     }
 
     /// Lets time pass as the driver does: a tick at each wake. Pings are answered.
@@ -123,9 +144,14 @@ impl Bench {
             self.now_ms = self.now_ms.max(wake_ms);
             let actions = self.feed(Event::Tick);
             for action in &actions {
-                if let Action::Ping { key, run, .. } = action {
+                if let Action::Slot {
+                    key,
+                    run,
+                    action: SlotAction::Ping { .. },
+                } = action
+                {
                     let (key, run, rtt_ms) = (key.clone(), *run, 0.1);
-                    self.feed(Event::PingAnswered { key, run, rtt_ms });
+                    self.feed(SlotEvent::PingAnswered { rtt_ms }.on(key, run));
                 }
             }
             out.extend(actions);
@@ -147,7 +173,7 @@ impl Bench {
             instance: key("a").instance,
             verb,
         };
-        self.feed(Event::Command(command))
+        self.feed(command)
     }
 
     fn view(&self) -> InstanceView {
@@ -167,8 +193,8 @@ fn a_survivor_that_was_being_stopped_is_started_again_where_it_is_wanted() {
         wanted: false,
         ..survivor("a", 5)
     };
-    bench.feed(Event::Adopted(Box::new(adopted)));
-    bench.feed(Event::AdoptionFinished);
+    bench.feed(FleetEvent::Adopted(Box::new(adopted)));
+    bench.feed(FleetEvent::AdoptionFinished);
     assert_eq!(bench.view().lifecycle, Lifecycle::Draining);
     let actions = bench.feed(exited("a", Run(5), 0));
     assert!(spawned_run(&actions) > Some(Run(5)), "{actions:?}");
@@ -177,12 +203,15 @@ fn a_survivor_that_was_being_stopped_is_started_again_where_it_is_wanted() {
 #[test]
 fn an_older_survivor_is_killed_although_the_newer_one_has_ended() {
     let mut bench = Bench::adopting(Settings::default(), vec![autostart("a")]);
-    bench.feed(Event::Adopted(Box::new(survivor("a", 6))));
+    bench.feed(FleetEvent::Adopted(Box::new(survivor("a", 6))));
     bench.feed(exited("a", Run(6), 1));
     let (key, run) = (key("a"), Run(5));
-    let actions = bench.feed(Event::Adopted(Box::new(survivor("a", 5))));
-    assert!(actions.contains(&Action::Kill { key, run }), "{actions:?}");
-    bench.feed(Event::AdoptionFinished);
+    let actions = bench.feed(FleetEvent::Adopted(Box::new(survivor("a", 5))));
+    assert!(
+        actions.contains(&SlotAction::Kill.on(key, run)),
+        "{actions:?}"
+    );
+    bench.feed(FleetEvent::AdoptionFinished);
     assert_eq!(spawned_run(&bench.pass(60_000)), None);
     assert!(spawned_run(&bench.feed(exited("a", run, 0))).is_some());
 }
@@ -190,7 +219,7 @@ fn an_older_survivor_is_killed_although_the_newer_one_has_ended() {
 #[test]
 fn a_survivor_is_as_old_as_it_is() {
     let mut bench = Bench::adopting(Settings::default(), vec![spec("a")]);
-    bench.feed(Event::Adopted(Box::new(survivor("a", 5))));
+    bench.feed(FleetEvent::Adopted(Box::new(survivor("a", 5))));
     assert_eq!(bench.view().uptime_ms, Some(3_600_000));
     bench.pass(500);
     assert_eq!(bench.view().uptime_ms, Some(3_600_500));
@@ -203,23 +232,22 @@ fn a_restart_before_adoption_is_finished_restarts_the_survivor() {
         bench
             .order(Verb::Restart)
             .iter()
-            .all(|action| !matches!(action, Action::CommandDone { .. }))
+            .all(|action| !matches!(action, Action::Operator(OperatorAction::CommandDone { .. })))
     );
-    bench.feed(Event::Adopted(Box::new(survivor("a", 5))));
-    bench.feed(Event::AdoptionFinished);
+    bench.feed(FleetEvent::Adopted(Box::new(survivor("a", 5))));
+    bench.feed(FleetEvent::AdoptionFinished);
     let run = spawned_run(&bench.feed(exited("a", Run(5), 0))).unwrap();
     let pid = 9;
-    let done = bench.feed(Event::Spawned {
-        key: key("a"),
-        run,
-        pid,
-    });
+    let done = bench.feed(SlotEvent::Spawned { pid }.on(key("a"), run));
     let result = Ok(Done {
         pid: Some(pid),
         run: Some(run),
     });
     assert!(
-        done.contains(&Action::CommandDone { id: 1, result }),
+        done.contains(&Action::Operator(OperatorAction::CommandDone {
+            id: 1,
+            result
+        })),
         "{done:?}"
     );
 }
@@ -228,21 +256,21 @@ fn a_restart_before_adoption_is_finished_restarts_the_survivor() {
 fn survivors_that_only_a_lost_database_can_define_are_left_alone_until_it_is_back() {
     for claimed in [true, false] {
         let mut bench = Bench::adopting(Settings::default(), Vec::new());
-        bench.feed(Event::Database(false));
-        bench.feed(Event::Adopted(Box::new(survivor("a", 5))));
-        bench.feed(Event::AdoptionFinished);
+        bench.feed(FleetEvent::Database(false));
+        bench.feed(FleetEvent::Adopted(Box::new(survivor("a", 5))));
+        bench.feed(FleetEvent::AdoptionFinished);
         bench.pass(1_000_000);
         assert_eq!(bench.view().lifecycle, Lifecycle::Ready);
         assert!(bench.fleet.spec(&key("a").instance).is_none());
-        let refused = Action::CommandDone {
+        let refused = Action::Operator(OperatorAction::CommandDone {
             id: 1,
             result: Err(CommandError::UnknownInstance),
-        };
+        });
         assert!(bench.order(Verb::Restart).contains(&refused));
         let source = Source::Api;
         let specs = if claimed { vec![spec("a")] } else { Vec::new() };
-        bench.feed(Event::SpecsApplied { source, specs });
-        bench.feed(Event::Database(true));
+        bench.feed(FleetEvent::SpecsApplied { source, specs });
+        bench.feed(FleetEvent::Database(true));
         let (lifecycle, source) = (bench.view().lifecycle, bench.view().source);
         if claimed {
             assert_eq!((lifecycle, source), (Lifecycle::Ready, Source::Api));
@@ -268,25 +296,31 @@ fn long_service_that_ended_well_wipes_the_slate_too() {
     bench.pass(710_000);
     bench.feed(exited("a", run, 0));
     assert_eq!(bench.view().lifecycle, Lifecycle::Idle);
-    let run = spawned_run(&bench.feed(Event::Demand(key("a")))).unwrap();
+    let run = spawned_run(&bench.feed(TrafficEvent::Demand(key("a")))).unwrap();
     bench.feed(exited("a", run, 9));
     let pause_ms = bench.view().retry_after_ms.unwrap();
     assert!((750..=1_250).contains(&pause_ms), "{pause_ms}");
 }
 
 #[test]
-fn what_cannot_be_killed_is_told_and_waits_for_nobody() {
+fn what_cannot_be_killed_is_announced_and_waits_for_nobody() {
     let (mut bench, run, _) = Bench::ready(Settings::default(), autostart("a"));
-    bench.feed(Event::ShimLost { key: key("a"), run });
+    bench.feed(SlotEvent::ShimLost.on(key("a"), run));
     let actions = bench.pass(60_000);
-    let kills = actions
-        .iter()
-        .filter(|action| matches!(action, Action::Kill { .. }));
-    assert!(kills.count() >= 10, "{actions:?}");
-    let told = actions.iter().any(|action| {
-        matches!(action, Action::Announce(told) if told.axis == Axis::Lifecycle && told.reason.contains("do not end"))
+    let kills = actions.iter().filter(|action| {
+        matches!(
+            action,
+            Action::Slot {
+                action: SlotAction::Kill,
+                ..
+            }
+        )
     });
-    assert!(told, "{actions:?}");
+    assert!(kills.count() >= 10, "{actions:?}");
+    let is_announced = actions.iter().any(|action| {
+        matches!(action, Action::Operator(OperatorAction::Announce(transition)) if matches!(transition.change, Change::Lifecycle { .. }) && transition.reason.contains("do not end"))
+    });
+    assert!(is_announced, "{actions:?}");
     let view = bench.view();
     assert_eq!(view.status, Status::Draining);
     assert!(view.reason.contains("do not end"), "{}", view.reason);
@@ -296,11 +330,11 @@ fn what_cannot_be_killed_is_told_and_waits_for_nobody() {
 }
 
 #[test]
-fn an_adoption_that_never_ends_is_told() {
+fn an_adoption_that_never_ends_is_announced() {
     let mut bench = Bench::adopting(Settings::default(), vec![autostart("a")]);
     let actions = bench.pass(10_000);
     let unavailable = actions.iter().any(|action| {
-        let Action::RouteChanged { route, .. } = action else {
+        let Action::Routing(RoutingAction::SetRoute { route, .. }) = action else {
             return false;
         };
         matches!(route, Some(Route::Unavailable(why)) if why.kind == UnavailableKind::Draining && why.reason.contains("survivors"))
@@ -309,14 +343,14 @@ fn an_adoption_that_never_ends_is_told() {
     assert_eq!(bench.readiness(), Readiness::Degraded);
     bench.pass(10_000);
     assert_eq!(bench.readiness(), Readiness::Down);
-    assert!(spawned_run(&bench.feed(Event::AdoptionFinished)).is_some());
+    assert!(spawned_run(&bench.feed(FleetEvent::AdoptionFinished)).is_some());
     assert_eq!(bench.readiness(), Readiness::Healthy);
 }
 
 #[test]
 fn a_policy_is_asked_one_question_at_a_time() {
     let settings = Settings {
-        health_policy: Some("p".into()),
+        health_policies: PolicyNames::from(["p".into()]),
         ..Settings::default()
     };
     let (mut bench, run, actions) = Bench::ready(settings, autostart("a"));
@@ -328,7 +362,7 @@ fn a_policy_is_asked_one_question_at_a_time() {
         let tools = vec![format!("t{n}")];
         let key = key("a");
         assert_eq!(
-            asked(&bench.feed(Event::ToolsListed { key, run, tools })),
+            asked(&bench.feed(SlotEvent::ToolsListed { tools }.on(key, run))),
             []
         );
     }
@@ -337,50 +371,33 @@ fn a_policy_is_asked_one_question_at_a_time() {
         reason: "so it is".into(),
         ..HealthVerdict::healthy()
     };
-    let verdict = ill.clone();
-    let actions = bench.feed(Event::Answered {
-        question: first,
-        verdict,
-    });
+    let actions = bench.feed(answered(first, ill.clone()));
     assert_eq!(bench.view().reason, "so it is");
     let [second] = asked(&actions)[..] else {
         panic!("{actions:?}")
     };
     // An answer to a question that is over changes nothing; another policy is asked at once.
-    bench.feed(Event::Answered {
-        question: first,
-        verdict: HealthVerdict::healthy(),
-    });
+    bench.feed(answered(first, HealthVerdict::healthy()));
     assert_eq!(bench.view().health, Some(Health::Degraded));
-    let actions = bench.feed(Event::PolicyChanged(PolicyKind::Health));
+    let actions = bench.feed(PolicyEvent::Changed(PolicyKind::Health));
     let [third] = asked(&actions)[..] else {
         panic!("{actions:?}")
     };
-    bench.feed(Event::Answered {
-        question: second,
-        verdict: ill,
-    });
-    let why = NoAnswer::Trapped;
-    bench.feed(Event::Unanswered {
-        question: third,
-        why,
-    });
+    bench.feed(answered(second, ill));
+    bench.feed(unanswered(third, NoAnswer::Trapped));
     assert_eq!(bench.view().health, Some(Health::Healthy));
 }
 
 #[test]
 fn shorter_intervals_hold_at_once() {
     let settings = Settings {
-        health_policy: Some("p".into()),
+        health_policies: PolicyNames::from(["p".into()]),
         health_every_ms: 86_400_000,
         ..Settings::default()
     };
     let (mut bench, _, actions) = Bench::ready(settings.clone(), autostart("a"));
-    bench.feed(Event::Unanswered {
-        question: asked(&actions)[0],
-        why: NoAnswer::TimedOut,
-    });
-    bench.feed(Event::SettingsApplied(Box::new(Settings {
+    bench.feed(unanswered(asked(&actions)[0], NoAnswer::TimedOut));
+    bench.feed(FleetEvent::SettingsApplied(Box::new(Settings {
         health_every_ms: 10_000,
         ..settings
     })));
@@ -397,7 +414,7 @@ fn slow_retry_can_be_switched_on_while_it_is_needed() {
     assert_eq!(bench.view().lifecycle, Lifecycle::CrashLoop);
     assert_eq!(spawned_run(&bench.pass(86_400_000)), None);
     settings.crash_loop.slow_retry_ms = Some(600_000);
-    let actions = bench.feed(Event::SettingsApplied(Box::new(settings)));
+    let actions = bench.feed(FleetEvent::SettingsApplied(Box::new(settings)));
     assert!(spawned_run(&actions).is_some());
 }
 
@@ -409,7 +426,13 @@ fn too_many_commands_are_refused_before_they_do_anything() {
     }
     let busy = bench.order(Verb::Stop);
     let result = Err(CommandError::Busy);
-    assert_eq!(busy, [Action::CommandDone { id: 65, result }]);
+    assert_eq!(
+        busy,
+        [Action::Operator(OperatorAction::CommandDone {
+            id: 65,
+            result
+        })]
+    );
     let actions = bench.feed(exited("a", run, 0));
     assert!(
         spawned_run(&actions).is_some(),
@@ -444,12 +467,14 @@ fn memory_drains_at_90_percent_once_and_kills_at_100() {
         ..autostart("a")
     };
     let (mut bench, run, _) = Bench::ready(Settings::default(), limited);
-    let sampled = |run, bytes| Event::Sampled {
+    let sampled = |run, bytes| Event::Slot {
         key: key("a"),
         run,
-        sample: Sample {
-            memory_bytes: Some(bytes),
-            ..Sample::default()
+        event: SlotEvent::Sampled {
+            sample: Sample {
+                memory_bytes: Some(bytes),
+                ..Sample::default()
+            },
         },
     };
     assert_eq!(bench.feed(sampled(run, 899)), []);
@@ -468,22 +493,24 @@ fn memory_drains_at_90_percent_once_and_kills_at_100() {
         "recycled twice within ten minutes"
     );
     let actions = bench.feed(sampled(run, 1_000));
-    assert!(
-        actions
-            .iter()
-            .any(|action| matches!(action, Action::Kill { .. }))
-    );
+    assert!(actions.iter().any(|action| matches!(
+        action,
+        Action::Slot {
+            action: SlotAction::Kill,
+            ..
+        }
+    )));
 }
 
 #[test]
 fn readiness_says_down_after_ten_seconds_and_not_for_what_nobody_wants() {
     let (mut bench, run, _) = Bench::ready(Settings::default(), autostart("a"));
     assert_eq!(bench.readiness(), Readiness::Healthy);
-    bench.feed(Event::Disk(0.8));
+    bench.feed(FleetEvent::Disk(0.8));
     assert_eq!(bench.readiness(), Readiness::Healthy);
-    bench.feed(Event::Disk(0.81));
+    bench.feed(FleetEvent::Disk(0.81));
     assert_eq!(bench.readiness(), Readiness::Degraded);
-    bench.feed(Event::Disk(0.1));
+    bench.feed(FleetEvent::Disk(0.1));
     bench.order(Verb::BreakerIsolate);
     bench.pass(9_999);
     assert_ne!(bench.readiness(), Readiness::Down);
@@ -492,7 +519,7 @@ fn readiness_says_down_after_ten_seconds_and_not_for_what_nobody_wants() {
     bench.order(Verb::Stop);
     bench.feed(exited("a", run, 0));
     assert_eq!(bench.readiness(), Readiness::Healthy);
-    bench.feed(Event::Shutdown);
+    bench.feed(FleetEvent::Shutdown);
     assert_eq!(bench.readiness(), Readiness::Down);
 }
 
@@ -508,7 +535,7 @@ fn odd_settings_neither_overflow_nor_spin() {
             kill_retry_ms: ms,
             recycle_every_ms: ms,
             unable_ms: ms,
-            health_policy: Some("p".into()),
+            health_policies: PolicyNames::from(["p".into()]),
             ..Settings::default()
         };
         settings.restart.forget_after_ms = ms;
@@ -533,6 +560,6 @@ fn odd_settings_neither_overflow_nor_spin() {
             bench.feed(Event::Tick);
         }
         bench.order(Verb::BreakerIsolate);
-        bench.feed(Event::Shutdown);
+        bench.feed(FleetEvent::Shutdown);
     }
 }

@@ -1,5 +1,7 @@
 //! People, sources and accidents: commands, reloads, adoption, lost shims, the database, calm, and the end.
 
+use std::sync::Arc;
+
 use super::{
     dice::Dice,
     supervisor::{Character, Proc, Temper},
@@ -7,7 +9,8 @@ use super::{
 };
 use crate::{
     InstanceId, Run, SlotKey,
-    event::{Adopted, Command, Event, Exit, PolicyKind, Verb},
+    event::{Adopted, Command, Event, Exit, FleetEvent, PolicyEvent, SlotEvent, Verb},
+    policy::{PolicyKind, PolicyNames},
     settings::{BreakerThresholds, Settings},
     spec::{InstanceSpec, Source},
 };
@@ -38,10 +41,17 @@ impl Plan {
             ..Settings::default()
         };
         if dice.chance(70) {
-            settings.health_policy = Some("default-health".into());
+            settings.health_policies = Self::policies(dice);
         }
         Self::turn_some(&mut settings, dice);
         settings
+    }
+
+    /// One health policy, or several.
+    fn policies(dice: &mut Dice) -> PolicyNames {
+        let all: [Arc<str>; 3] = ["default-health".into(), "another".into(), "third".into()];
+        let count = *dice.pick(&[1, 1, 2, 3]).unwrap_or(&1);
+        all[..count].into()
     }
 
     /// Every number that an operator may change, now and then.
@@ -89,7 +99,7 @@ impl World {
         self.later(0, Item::Deliver(config));
         if self.dice.chance(10) {
             // The store cannot be read: what was registered there is not known for a while.
-            self.later(0, Item::Deliver(Event::Database(false)));
+            self.later(0, Item::Deliver(Event::Fleet(FleetEvent::Database(false))));
             let known_ms = self.dice.between(5_000, 60_000);
             self.later(known_ms, Item::StoreIsBack);
         } else {
@@ -105,7 +115,10 @@ impl World {
             (true, false) => self.dice.between(100, 3_000),
             (true, true) => self.dice.between(3_000, 60_000),
         };
-        self.later(finish_ms, Item::Deliver(Event::AdoptionFinished));
+        self.later(
+            finish_ms,
+            Item::Deliver(Event::Fleet(FleetEvent::AdoptionFinished)),
+        );
         self.later(1, Item::Sample);
         self.later(2, Item::Clients);
         self.later(3, Item::Chaos);
@@ -178,7 +191,7 @@ impl World {
     pub(super) fn store_is_back(&mut self) {
         let event = self.set_of(Source::Api);
         self.deliver(event);
-        self.deliver(Event::Database(true));
+        self.deliver(FleetEvent::Database(true));
     }
 
     fn set_of(&self, source: Source) -> Event {
@@ -188,7 +201,7 @@ impl World {
             .filter(|spec| spec.source == source)
             .cloned()
             .collect();
-        Event::SpecsApplied { source, specs }
+        Event::Fleet(FleetEvent::SpecsApplied { source, specs })
     }
 
     /// What an earlier router left running: of defined instances and others, now and then two for one slot.
@@ -240,7 +253,10 @@ impl World {
             wanted: self.dice.chance(85),
         };
         let in_ms = self.dice.between(1, 90);
-        self.later(in_ms, Item::Deliver(Event::Adopted(Box::new(adopted))));
+        self.later(
+            in_ms,
+            Item::Deliver(Event::Fleet(FleetEvent::Adopted(Box::new(adopted)))),
+        );
         if !handshook {
             self.later(in_ms + 400, Item::Handshake(key, run));
         }
@@ -261,27 +277,31 @@ impl World {
             0..35 => self.some_command(&id),
             35..47 => self.accident(),
             47..60 => self.some_reload(&id),
-            60..66 => self.deliver(Event::PolicyChanged(PolicyKind::Health)),
+            60..66 => self.deliver(PolicyEvent::Changed(PolicyKind::Health)),
             66..71 => {
                 let reached = self.dice.chance(50);
-                self.deliver(Event::Database(reached));
+                self.deliver(FleetEvent::Database(reached));
             }
             71..75 => {
                 let share = self.dice.between(0, 100) as f64 / 100.0;
-                self.deliver(Event::Disk(share));
+                self.deliver(FleetEvent::Disk(share));
             }
             75..79 => {
                 let count = self.dice.between(0, 2) as u32;
-                self.deliver(Event::PluginsQuarantined(count));
+                self.deliver(FleetEvent::PluginsQuarantined(count));
             }
             79..84 => {
                 let mut settings = self.settings.clone();
                 Plan::turn_some(&mut settings, &mut self.dice);
                 if self.dice.chance(20) {
-                    settings.health_policy = self.dice.chance(70).then(|| "another".into());
+                    settings.health_policies = if self.dice.chance(70) {
+                        Plan::policies(&mut self.dice)
+                    } else {
+                        PolicyNames::default()
+                    };
                 }
                 self.saw("settings changed");
-                self.deliver(Event::SettingsApplied(Box::new(settings)));
+                self.deliver(FleetEvent::SettingsApplied(Box::new(settings)));
             }
             84..90 => {
                 let nature = self.nature();
@@ -317,7 +337,7 @@ impl World {
         };
         self.later(
             in_ms,
-            Item::Deliver(Event::Command(Command { id, instance, verb })),
+            Item::Deliver(Event::Operator(Command { id, instance, verb })),
         );
     }
 
@@ -333,13 +353,14 @@ impl World {
         match self.dice.between(0, 5) {
             0 => {
                 self.saw("shim lost");
-                self.tell(Event::ShimLost { key, run });
+                self.tell(SlotEvent::ShimLost.on(key, run));
             }
-            1 => self.tell(Event::UpstreamLost {
-                key,
-                run,
-                error: "end of file".into(),
-            }),
+            1 => self.tell(
+                SlotEvent::UpstreamLost {
+                    error: "end of file".into(),
+                }
+                .on(key, run),
+            ),
             2 => self.die(&key, run, Exit::Signal(9)),
             // A shutdown may take as long as a process hangs, so not for ever.
             4 if !self.shutting_down() => {
@@ -347,17 +368,17 @@ impl World {
                 if let Some(proc) = self.procs.get_mut(&(key.clone(), run)) {
                     proc.temper.unkillable_until_ms = until_ms;
                 }
-                self.tell(Event::ShimLost { key, run });
+                self.tell(SlotEvent::ShimLost.on(key, run));
             }
             3 => {
                 let tools = self.tools();
-                self.tell(Event::ToolsListed { key, run, tools });
+                self.tell(SlotEvent::ToolsListed { tools }.on(key, run));
             }
             // A report about a run that is long gone, or never was.
             _ => {
                 let run = Run(run.0.saturating_sub(self.dice.between(1, 5)));
                 let tools = self.tools();
-                self.tell(Event::Ready { key, run, tools });
+                self.tell(SlotEvent::Ready { tools }.on(key, run));
             }
         }
     }
@@ -370,7 +391,7 @@ impl World {
             (0..2, Some(_)) => {
                 self.specs.remove(id);
                 if self.dice.chance(50) {
-                    return self.deliver(Event::SpecRemoved(id.clone()));
+                    return self.deliver(FleetEvent::SpecRemoved(id.clone()));
                 }
             }
             (2..4, Some(mut spec)) => {
@@ -393,14 +414,14 @@ impl World {
                     let spec = self.specs.get(&id).cloned();
                     return spec
                         .into_iter()
-                        .for_each(|spec| self.deliver(Event::SpecAdded(Box::new(spec))));
+                        .for_each(|spec| self.deliver(FleetEvent::SpecAdded(Box::new(spec))));
                 }
             }
             (6, Some(mut spec)) => {
                 // Another source claims the id: it must be refused.
                 spec.source = Source::Discovery;
                 spec.digest += 77;
-                return self.deliver(Event::SpecAdded(Box::new(spec)));
+                return self.deliver(FleetEvent::SpecAdded(Box::new(spec)));
             }
             _ => self.saw("reload without a change"),
         }

@@ -18,8 +18,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{property::Property, world::World};
 use crate::{
     InstanceId, Run, SlotKey,
-    action::Action,
-    event::{Event, QuestionId},
+    action::{Action, OperatorAction, RoutingAction, SlotAction},
+    event::{Event, FleetEvent, PolicyEvent, SlotEvent, TrafficEvent},
+    policy::{Question, QuestionId},
     settings::Settings,
     spec::InstanceSpec,
     view::{FleetView, Lifecycle, SlotView},
@@ -27,7 +28,7 @@ use crate::{
 use breakers::BreakerWatch;
 use failures::{Expected, Tally};
 use intent::Order;
-use questions::Question;
+use questions::{Answered, OpenQuestion};
 use standing::Standing;
 use tools::Tools;
 use way_down::WayDown;
@@ -44,7 +45,7 @@ pub(super) struct Watched {
     shutting_down: bool,
     instances: BTreeMap<InstanceId, InstanceWatch>,
     slots: BTreeMap<SlotKey, SlotWatch>,
-    questions: BTreeMap<QuestionId, Question>,
+    questions: BTreeMap<QuestionId, OpenQuestion>,
     orders: BTreeMap<u64, Order>,
     orders_given: u64,
     waiters: Vec<Waiter>,
@@ -67,8 +68,8 @@ pub(super) struct Watched {
     clearing: Option<(InstanceId, bool)>,
     /// The tool lists that are kept with runs to be compared with.
     kept: BTreeMap<(SlotKey, Run), Vec<String>>,
-    /// The question that the step in progress answers.
-    answered: Option<QuestionId>,
+    /// What the step in progress answers, where a policy did.
+    answered: Option<Answered>,
     /// Runs that shutdown must not harm.
     keepers: BTreeSet<(SlotKey, Run)>,
     standing: Standing,
@@ -142,24 +143,66 @@ impl World {
         (self.watched.adopting, self.watched.answered) = (None, None);
         self.watched.clearing = None;
         match event {
-            Event::SpecsApplied { source, specs } => self.expect_specs(*source, specs),
-            Event::SpecAdded(spec) => self.expect_spec(spec),
-            Event::SpecRemoved(id) => self.expect_removal(id),
-            Event::SettingsApplied(settings) => self.expect_settings(settings),
-            Event::Command(command) => self.expect_command(command),
-            Event::Demand(key) => self.expect_demand(key),
-            Event::Used(key) => self.note_use(key),
-            Event::AdoptionFinished => self.watched.adoption_finished = true,
-            Event::Adopted(adopted) => self.expect_adoption(adopted),
-            Event::Exited { key, run, .. } | Event::SpawnFailed { key, run, .. } => {
-                self.expect_end(key, *run, matches!(event, Event::Exited { .. }));
+            Event::Tick => {}
+            Event::Fleet(event) => self.expect_of_fleet(event),
+            Event::Slot { key, run, event } => self.expect_of_slot(key, *run, event),
+            Event::Traffic(event) => self.expect_of_traffic(event),
+            Event::Policy(PolicyEvent::Answered { question, answers }) => {
+                self.expect_answers(*question, answers);
             }
-            Event::Ready { key, run, tools } => self.expect_ready(key, *run, tools),
-            Event::ToolsListed { key, run, tools } => self.expect_list(key, *run, tools),
-            Event::Drained { key, run } | Event::UpstreamLost { key, run, .. } => {
-                self.nothing_in_flight(key, *run);
+            Event::Policy(PolicyEvent::Changed(_)) => self.void_questions(),
+            Event::Operator(command) => self.expect_command(command),
+        }
+    }
+
+    fn expect_of_fleet(&mut self, event: &FleetEvent) {
+        match event {
+            FleetEvent::SpecsApplied { source, specs } => self.expect_specs(*source, specs),
+            FleetEvent::SpecAdded(spec) => self.expect_spec(spec),
+            FleetEvent::SpecRemoved(id) => self.expect_removal(id),
+            FleetEvent::SettingsApplied(settings) => self.expect_settings(settings),
+            FleetEvent::Adopted(adopted) => self.expect_adoption(adopted),
+            FleetEvent::AdoptionFinished => self.watched.adoption_finished = true,
+            FleetEvent::Database(reached) => {
+                self.watched.standing.database_lost = !reached;
+                for held in self.watched.instances.values_mut().filter(|_| *reached) {
+                    held.removed |= std::mem::take(&mut held.unclaimed);
+                }
             }
-            Event::Outcome {
+            FleetEvent::Disk(share) => self.watched.standing.disk_share = *share,
+            FleetEvent::PluginsQuarantined(count) => self.watched.standing.quarantined = *count,
+            FleetEvent::Shutdown => self.expect_shutdown(),
+        }
+    }
+
+    fn expect_of_slot(&mut self, key: &SlotKey, run: Run, event: &SlotEvent) {
+        match event {
+            SlotEvent::Exited { .. } => self.expect_end(key, run, true),
+            SlotEvent::SpawnFailed { .. } => self.expect_end(key, run, false),
+            SlotEvent::Ready { tools } => self.expect_ready(key, run, tools),
+            SlotEvent::ToolsListed { tools } => self.expect_list(key, run, tools),
+            SlotEvent::Drained | SlotEvent::UpstreamLost { .. } => {
+                self.nothing_in_flight(key, run);
+            }
+            SlotEvent::Sampled { sample } => {
+                self.note_sample(key, run, sample);
+                if self.is_past_a_limit(key, sample) {
+                    self.may_be_killed(key, run);
+                }
+            }
+            SlotEvent::ShimLost => self.may_be_killed(key, run),
+            SlotEvent::Spawned { .. }
+            | SlotEvent::HandshakeFailed { .. }
+            | SlotEvent::PingAnswered { .. }
+            | SlotEvent::PingFailed => {}
+        }
+    }
+
+    fn expect_of_traffic(&mut self, event: &TrafficEvent) {
+        match event {
+            TrafficEvent::Demand(key) => self.expect_demand(key),
+            TrafficEvent::Used(key) => self.note_use(key),
+            TrafficEvent::Outcome {
                 instance,
                 run,
                 report,
@@ -169,31 +212,11 @@ impl World {
                     held.breaker.hear(*run, *report, *upstream_died);
                 }
             }
-            Event::Traffic { instance, .. } => {
+            TrafficEvent::Counted { instance, .. } => {
                 if let Some(held) = self.watched.instances.get_mut(instance) {
                     held.breaker.counted = true;
                 }
             }
-            Event::Answered { question, .. } => self.expect_answer(*question, true),
-            Event::Unanswered { question, .. } => self.expect_answer(*question, false),
-            Event::PolicyChanged(_) => self.void_questions(),
-            Event::Database(reached) => {
-                self.watched.standing.database_lost = !reached;
-                for held in self.watched.instances.values_mut().filter(|_| *reached) {
-                    held.removed |= std::mem::take(&mut held.unclaimed);
-                }
-            }
-            Event::Disk(share) => self.watched.standing.disk_share = *share,
-            Event::PluginsQuarantined(count) => self.watched.standing.quarantined = *count,
-            Event::Sampled { key, run, sample } => {
-                self.note_sample(key, *run, sample);
-                if self.is_past_a_limit(key, sample) {
-                    self.may_be_killed(key, *run);
-                }
-            }
-            Event::ShimLost { key, run } => self.may_be_killed(key, *run),
-            Event::Shutdown => self.expect_shutdown(),
-            _ => {}
         }
     }
 
@@ -206,45 +229,48 @@ impl World {
             );
         }
         match action {
-            Action::Spawn {
-                key,
-                run,
-                digest,
-                deadline_ms,
-            } => self.check_spawn(key, *run, *digest, *deadline_ms),
-            Action::Drain {
-                key,
-                run,
-                deadline_ms,
-            } => self.check_drain(key, *run, *deadline_ms),
-            Action::Terminate { key, run } => self.check_terminate(key, *run),
-            Action::Kill { key, run } => self.check_kill(key, *run),
-            Action::Release { key, run } => self.check_release(key, *run),
-            Action::Ask {
-                question,
-                key,
-                facts,
-                deadline_ms,
-                ..
-            } => {
-                self.check_ask(*question, key, *deadline_ms);
+            Action::Slot { key, run, action } => self.check_slot_action(key, *run, action),
+            Action::Ask(ask) => {
+                let Question::Health { key, facts } = &ask.question;
+                self.check_ask(ask, key);
                 self.check_facts(key, facts);
             }
-            Action::SetBreaker { instance, setting } => self.note_setting(instance, setting),
-            Action::InstanceGone(instance) => self.check_gone(instance),
-            Action::Announce(transition) => self.check_transition(transition),
-            Action::CommandDone { id, result } => self.check_done(*id, result),
-            Action::RecordCrash(record) => self.check_crash(record),
+            Action::Routing(action) => match action {
+                RoutingAction::SetBreaker { instance, setting } => {
+                    self.note_setting(instance, setting);
+                }
+                RoutingAction::RemoveInstance(instance) => self.check_gone(instance),
+                RoutingAction::SetRoute { .. } => {}
+            },
+            Action::Operator(action) => match action {
+                OperatorAction::Announce(transition) => self.check_transition(transition),
+                OperatorAction::CommandDone { id, result } => self.check_done(*id, result),
+                OperatorAction::RecordCrash(record) => self.check_crash(record),
+                OperatorAction::ClearState(id) => self.check_clear(id),
+                OperatorAction::SpecRefused { .. } => {}
+            },
             Action::AllStopped => self.check_all_stopped(),
-            Action::ClearState(id) => self.check_clear(id),
-            Action::KeepBaseline { key, tools } => self.note_kept(key, tools),
-            Action::Ping { .. } | Action::RouteChanged { .. } | Action::SpecRefused { .. } => {}
+        }
+    }
+
+    fn check_slot_action(&mut self, key: &SlotKey, run: Run, action: &SlotAction) {
+        match action {
+            SlotAction::Spawn {
+                digest,
+                deadline_ms,
+            } => self.check_spawn(key, run, *digest, *deadline_ms),
+            SlotAction::Drain { deadline_ms } => self.check_drain(key, run, *deadline_ms),
+            SlotAction::Terminate => self.check_terminate(key, run),
+            SlotAction::Kill => self.check_kill(key, run),
+            SlotAction::Release => self.check_release(key, run),
+            SlotAction::KeepBaseline { tools } => self.note_kept(key, run, tools),
+            SlotAction::Ping { .. } => {}
         }
     }
 
     /// Compares what people see after a step with the model.
     pub(super) fn check_state(&mut self, event: &Event, after: &FleetView) {
-        if let Event::Adopted(adopted) = event {
+        if let Event::Fleet(FleetEvent::Adopted(adopted)) = event {
             self.note_adoption(adopted, after);
         }
         self.note_strays(after);

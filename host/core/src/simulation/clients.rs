@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     InstanceId, Run, SlotKey,
-    event::Event,
+    event::{Event, TrafficEvent},
     permit::{BreakerState, Class, Permit},
     route::Route,
 };
@@ -46,18 +46,20 @@ impl World {
                 for _ in 0..burst {
                     self.request(&key, run);
                 }
-                self.later(0, Item::Deliver(Event::Used(key)));
+                self.later(0, Item::Deliver(Event::Traffic(TrafficEvent::Used(key))));
             }
             Some(Route::Startable { wait_ms }) => {
                 let asked = self.maybe_another_slot(key.clone());
                 let waits = asked == key;
-                self.deliver(Event::Demand(asked));
+                self.deliver(TrafficEvent::Demand(asked));
                 if waits {
                     self.wait_for_start(key, wait_ms);
                 }
             }
             // A client that does not look where it goes.
-            Some(Route::Unavailable(_)) if self.dice.chance(30) => self.deliver(Event::Demand(key)),
+            Some(Route::Unavailable(_)) if self.dice.chance(30) => {
+                self.deliver(TrafficEvent::Demand(key));
+            }
             _ => {}
         }
     }
@@ -217,12 +219,12 @@ impl World {
             && !self.is_lost()
         {
             let (instance, run) = (request.instance, request.run);
-            let event = Event::Outcome {
+            let event = Event::Traffic(TrafficEvent::Outcome {
                 instance,
                 run,
                 report,
                 upstream_died,
-            };
+            });
             // Verdicts come from a bounded channel: late perhaps, but never twice.
             let is_prompt = self.calm || self.dice.chance(90);
             let in_ms = if is_prompt {

@@ -43,6 +43,8 @@ pub(super) enum Property {
     PermitsReturn,
     /// A question ends once: answered, refused or timed out; where there is no answer the default stands.
     QuestionEnds,
+    /// Of several policies the worst verdict counts, and its reason names its policy.
+    WorstCounts,
     /// A policy recycles a slot only so often.
     RecycleBound,
     /// A slot at its memory limit, or with more processes than it may have, is killed at once.
@@ -76,7 +78,7 @@ pub(super) enum Property {
 }
 
 impl Property {
-    pub(super) const ALL: [Self; 34] = [
+    pub(super) const ALL: [Self; 35] = [
         Self::OneProcess,
         Self::RunsGrow,
         Self::AdoptionFirst,
@@ -96,6 +98,7 @@ impl Property {
         Self::Permits,
         Self::PermitsReturn,
         Self::QuestionEnds,
+        Self::WorstCounts,
         Self::RecycleBound,
         Self::LimitsHold,
         Self::MemoryRecycles,
@@ -163,6 +166,7 @@ planted_bugs! {
     answered_twice: AnsweredTwice breaks QuestionEnds;
     question_never_ends: QuestionNeverEnds breaks QuestionEnds;
     default_forgotten: DefaultForgotten breaks QuestionEnds;
+    last_answer_counts: LastAnswerCounts breaks WorstCounts;
     recycle_unbounded: RecycleUnbounded breaks RecycleBound;
     memory_ignored: MemoryIgnored breaks LimitsHold;
     processes_ignored: ProcessesIgnored breaks LimitsHold;
@@ -189,7 +193,7 @@ planted_bugs! {
 }
 
 /// What must come up often enough in a whole run for the properties to mean something.
-pub(super) const SITUATIONS: [&str; 35] = [
+pub(super) const SITUATIONS: [&str; 36] = [
     "adopted",
     "adopted with tools missing",
     "backoff",
@@ -215,6 +219,7 @@ pub(super) const SITUATIONS: [&str; 35] = [
     "released",
     "reload without a change",
     "settings changed",
+    "several policies answered",
     "shim lost",
     "SIGTERM ignored",
     "slow retry",

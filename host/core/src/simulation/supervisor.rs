@@ -1,14 +1,17 @@
 //! The supervisor and the plugin host of the simulated world: processes with tempers, and answers that may not come.
 
+use std::sync::Arc;
+
 use super::{
     check::words,
     world::{Item, World},
 };
 use crate::{
     Run, SlotKey,
-    action::Action,
-    event::{Event, Evidence, Exit, NoAnswer, QuestionId, Sample},
+    action::SlotAction,
+    event::{Event, Evidence, Exit, PolicyEvent, Sample, SlotEvent, TrafficEvent},
     health::{Health, HealthVerdict},
+    policy::{Answer, Ask, NoAnswer, PolicyAnswer, QuestionId},
 };
 
 /// A process as it really is, whatever the core believes.
@@ -47,20 +50,19 @@ pub(super) struct Character {
 }
 
 impl World {
-    pub(super) fn supervise(&mut self, action: Action) {
+    pub(super) fn supervise(&mut self, key: SlotKey, run: Run, action: &SlotAction) {
         match action {
-            Action::Spawn { key, run, .. } => self.spawn(key, run),
-            Action::Drain { key, run, .. } => self.drain(key, run),
-            Action::Terminate { key, run } => self.terminate(key, run),
-            Action::Kill { key, run } => self.kill(key, run),
-            Action::Release { key, run } => {
+            SlotAction::Spawn { .. } => self.spawn(key, run),
+            SlotAction::Drain { .. } => self.drain(key, run),
+            SlotAction::Terminate => self.terminate(key, run),
+            SlotAction::Kill => self.kill(key, run),
+            SlotAction::Release => {
                 if let Some(proc) = self.procs.get_mut(&(key, run)) {
                     proc.released = true;
                 }
             }
-            Action::Ping { key, run, .. } => self.ping(key, run),
-            Action::Ask { question, .. } => self.ask(question),
-            _ => {}
+            SlotAction::Ping { .. } => self.ping(key, run),
+            SlotAction::KeepBaseline { .. } => {}
         }
     }
 
@@ -72,11 +74,12 @@ impl World {
             .unwrap_or_default();
         if self.dice.chance(nature.spawn_fails) {
             self.saw("spawn failed");
-            return self.tell(Event::SpawnFailed {
-                key,
-                run,
-                error: "EADDRINUSE".into(),
-            });
+            return self.tell(
+                SlotEvent::SpawnFailed {
+                    error: "EADDRINUSE".into(),
+                }
+                .on(key, run),
+            );
         }
         // The request to spawn may itself get lost: then nothing lives, and nothing is heard.
         if self.is_lost() {
@@ -96,11 +99,7 @@ impl World {
         self.procs.insert((key.clone(), run), proc);
         if !self.is_lost() {
             let pid = 1_000 + run.0 as u32;
-            self.tell(Event::Spawned {
-                key: key.clone(),
-                run,
-                pid,
-            });
+            self.tell(SlotEvent::Spawned { pid }.on(key.clone(), run));
         }
         if self.dice.chance(nature.dies_early) {
             let (in_ms, code) = (self.dice.between(0, 2_000), self.dice.between(0, 3) as i32);
@@ -110,11 +109,10 @@ impl World {
             self.later(in_ms, Item::Die(key.clone(), run, Exit::Signal(11)));
         }
         if self.dice.chance(nature.handshake_fails) {
-            let event = Event::HandshakeFailed {
-                key,
-                run,
+            let event = SlotEvent::HandshakeFailed {
                 error: "garbage".into(),
-            };
+            }
+            .on(key, run);
             self.tell(event);
         } else if !self.dice.chance(nature.never_ready) {
             let in_ms = if self.calm {
@@ -133,11 +131,7 @@ impl World {
         if proc.alive && !proc.released {
             proc.handshook = true;
             let tools = self.tools();
-            self.tell(Event::Ready {
-                key: key.clone(),
-                run,
-                tools,
-            });
+            self.tell(SlotEvent::Ready { tools }.on(key.clone(), run));
         }
     }
 
@@ -182,14 +176,9 @@ impl World {
             self.saw("end lost");
             let error = "end of file".to_owned();
             let key = key.clone();
-            return self.tell(Event::UpstreamLost { key, run, error });
+            return self.tell(SlotEvent::UpstreamLost { error }.on(key, run));
         }
-        self.tell(Event::Exited {
-            key: key.clone(),
-            run,
-            exit,
-            evidence,
-        });
+        self.tell(SlotEvent::Exited { exit, evidence }.on(key.clone(), run));
     }
 
     fn drain(&mut self, key: SlotKey, run: Run) {
@@ -198,7 +187,7 @@ impl World {
             .get(&(key.clone(), run))
             .is_some_and(|proc| proc.temper.never_drains);
         if !is_stubborn && !self.is_lost() {
-            self.tell(Event::Drained { key, run });
+            self.tell(SlotEvent::Drained.on(key, run));
         }
     }
 
@@ -227,12 +216,7 @@ impl World {
             self.later(in_ms, Item::Die(key, run, Exit::Signal(9)));
         } else {
             let (exit, evidence) = (Exit::Unknown, Evidence::default());
-            self.tell(Event::Exited {
-                key,
-                run,
-                exit,
-                evidence,
-            });
+            self.tell(SlotEvent::Exited { exit, evidence }.on(key, run));
         }
     }
 
@@ -245,60 +229,70 @@ impl World {
             return;
         }
         if answers && (self.calm || self.dice.chance(97)) {
-            self.tell(Event::PingAnswered {
-                key,
-                run,
-                rtt_ms: 1.5,
-            });
+            self.tell(SlotEvent::PingAnswered { rtt_ms: 1.5 }.on(key, run));
         } else {
-            self.later(5_000, Item::Deliver(Event::PingFailed { key, run }));
+            self.later(5_000, Item::Deliver(SlotEvent::PingFailed.on(key, run)));
         }
     }
 
-    fn ask(&mut self, question: QuestionId) {
+    pub(super) fn ask(&mut self, ask: &Ask) {
         let dice = if self.calm {
             0
         } else {
             self.dice.between(0, 99)
         };
         match dice {
-            0..80 => {
-                let verdict = self.verdict(question);
-                self.later(0, Item::Deliver(Event::Answered { question, verdict }));
+            0..93 => {
+                let event = self.answers(ask);
+                self.later(0, Item::Deliver(event));
                 if !self.calm && self.dice.chance(5) {
                     // A second answer to the same question, and another one at that.
-                    let verdict = HealthVerdict {
-                        health: Health::Unhealthy,
-                        reason: words(question) + "was answered twice",
-                        recycle: true,
-                        attributes: Vec::new(),
-                    };
+                    let answers = ask.policies.iter().map(|policy| {
+                        let reason = words(ask.id) + "was answered twice";
+                        entry(policy, verdict(Health::Unhealthy, reason, true))
+                    });
+                    let event = answered(ask, answers.collect());
                     let in_ms = self.dice.between(0, 5_000);
-                    self.later(in_ms, Item::Deliver(Event::Answered { question, verdict }));
+                    self.later(in_ms, Item::Deliver(event));
                 }
             }
-            80..85 => self.tell(Event::Unanswered {
-                question,
-                why: NoAnswer::TimedOut,
-            }),
-            85..90 => self.tell(Event::Unanswered {
-                question,
-                why: NoAnswer::Trapped,
-            }),
-            90..93 => self.tell(Event::Unanswered {
-                question,
-                why: NoAnswer::Absent,
-            }),
             93..97 => {
                 self.saw("late answer");
-                let (in_ms, verdict) = (self.dice.between(1_000, 20_000), self.verdict(question));
-                self.later(in_ms, Item::Deliver(Event::Answered { question, verdict }));
+                let (in_ms, event) = (self.dice.between(1_000, 20_000), self.answers(ask));
+                self.later(in_ms, Item::Deliver(event));
             }
             _ => self.saw("question lost"),
         }
     }
 
-    fn verdict(&mut self, question: QuestionId) -> HealthVerdict {
+    /// What each of the policies answers, if it does.
+    fn answers(&mut self, ask: &Ask) -> Event {
+        let mut answers = Vec::new();
+        for policy in ask.policies.iter() {
+            let fails = !self.calm && self.dice.chance(14);
+            if fails && self.dice.chance(20) {
+                // It is not even mentioned.
+                continue;
+            }
+            let verdict = self.verdict(ask.id, policy);
+            let mut entry = entry(policy, verdict);
+            if fails {
+                let why = [NoAnswer::TimedOut, NoAnswer::Trapped, NoAnswer::Absent];
+                let why = self.dice.pick(&why).copied();
+                entry.answer = Err(why.unwrap_or(NoAnswer::Absent));
+            }
+            answers.push(entry);
+        }
+        if answers.len() > 1 {
+            self.saw("several policies answered");
+            if self.dice.chance(50) {
+                answers.reverse();
+            }
+        }
+        answered(ask, answers)
+    }
+
+    fn verdict(&mut self, question: QuestionId, policy: &str) -> HealthVerdict {
         if self.calm || self.dice.chance(80) {
             return HealthVerdict::healthy();
         }
@@ -307,12 +301,8 @@ impl World {
         } else {
             Health::Unhealthy
         };
-        HealthVerdict {
-            health,
-            reason: words(question) + "was answered so",
-            recycle: self.dice.chance(30),
-            attributes: Vec::new(),
-        }
+        let reason = format!("{}was answered so by {policy}", words(question));
+        verdict(health, reason, self.dice.chance(30))
     }
 
     /// What the probe of the driver reads every few seconds.
@@ -361,7 +351,7 @@ impl World {
                 },
                 window_p95_ms: Some(12.0),
             };
-            self.tell(Event::Sampled { key, run, sample });
+            self.tell(SlotEvent::Sampled { sample }.on(key, run));
         }
         let totals: Vec<_> = self
             .cells
@@ -369,7 +359,31 @@ impl World {
             .map(|(id, cell)| (id.clone(), cell.totals()))
             .collect();
         for (instance, totals) in totals {
-            self.later(0, Item::Deliver(Event::Traffic { instance, totals }));
+            self.later(
+                0,
+                Item::Deliver(Event::Traffic(TrafficEvent::Counted { instance, totals })),
+            );
         }
     }
+}
+
+fn verdict(health: Health, reason: String, recycle: bool) -> HealthVerdict {
+    HealthVerdict {
+        health,
+        reason,
+        recycle,
+        attributes: Vec::new(),
+    }
+}
+
+fn entry(policy: &Arc<str>, verdict: HealthVerdict) -> PolicyAnswer {
+    PolicyAnswer {
+        policy: Arc::clone(policy),
+        answer: Ok(Answer::Health(verdict)),
+    }
+}
+
+fn answered(ask: &Ask, answers: Vec<PolicyAnswer>) -> Event {
+    let question = ask.id;
+    Event::Policy(PolicyEvent::Answered { question, answers })
 }

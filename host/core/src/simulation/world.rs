@@ -17,8 +17,8 @@ use super::{
 };
 use crate::{
     Fleet, InstanceId, Now, Run, SlotKey,
-    action::Action,
-    event::{Event, Exit},
+    action::{Action, RoutingAction},
+    event::{Event, Exit, FleetEvent},
     permit::BreakerCell,
     planted::Planted,
     route::Route,
@@ -189,7 +189,7 @@ impl World {
             Item::Calm => self.calm_down(),
             Item::Hands => self.restart_all(),
             Item::CalmIsOver => self.calm_is_over(),
-            Item::End => self.deliver(Event::Shutdown),
+            Item::End => self.deliver(FleetEvent::Shutdown),
         }
     }
 
@@ -201,7 +201,8 @@ impl World {
     }
 
     /// Tells the core something after an ordinary delay; unless the world is calm, now and then twice.
-    pub(super) fn tell(&mut self, event: Event) {
+    pub(super) fn tell(&mut self, event: impl Into<Event>) {
+        let event = event.into();
         let delay_ms = if self.calm {
             self.dice.between(0, 20)
         } else {
@@ -224,13 +225,13 @@ impl World {
         self.agenda.retain(|_, item| {
             !matches!(
                 item,
-                Item::Die(..) | Item::Chaos | Item::Deliver(Event::Command(_))
+                Item::Die(..) | Item::Chaos | Item::Deliver(Event::Operator(_))
             )
         });
     }
 
-    pub(super) fn deliver(&mut self, event: Event) {
-        self.feed(event);
+    pub(super) fn deliver(&mut self, event: impl Into<Event>) {
+        self.feed(event.into());
     }
 
     /// One step of the core: feed, check, execute.
@@ -260,19 +261,21 @@ impl World {
 
     fn execute(&mut self, action: Action) {
         match action {
-            Action::SetBreaker { instance, setting } => {
+            Action::Routing(RoutingAction::SetBreaker { instance, setting }) => {
                 self.cells.entry(instance).or_default().apply(&setting);
             }
-            Action::RouteChanged { key, route } => {
+            Action::Routing(RoutingAction::SetRoute { key, route }) => {
                 match route {
                     Some(route) => self.routes.insert(key, route),
                     None => self.routes.remove(&key),
                 };
             }
-            Action::InstanceGone(instance) => {
+            Action::Routing(RoutingAction::RemoveInstance(instance)) => {
                 self.cells.remove(&instance);
             }
-            about_a_process => self.supervise(about_a_process),
+            Action::Slot { key, run, action } => self.supervise(key, run, &action),
+            Action::Ask(ask) => self.ask(&ask),
+            Action::Operator(_) | Action::AllStopped => {}
         }
     }
 

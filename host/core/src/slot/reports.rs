@@ -5,19 +5,47 @@ use super::{
     service::Service,
 };
 use crate::{
-    action::Action,
-    event::{Adopted, Evidence, Exit, QuestionId, Sample},
+    action::SlotAction,
+    event::{Adopted, Evidence, Exit, Sample, SlotEvent},
     failure::Failure,
-    health::HealthVerdict,
     id::Run,
     planted::{Bugs, Planted},
+    policy::{PolicyAnswer, QuestionId},
     spec::InstanceSpec,
-    step::{Mandate, Step},
+    step::{DesiredState, Step},
     time::Since,
 };
 
 impl Slot {
-    pub(crate) fn spawned(&mut self, step: &mut Step<'_>, run: Run, pid: u32) {
+    /// Takes in what is reported about one of its runs.
+    pub(crate) fn report(
+        &mut self,
+        step: &mut Step<'_>,
+        desired: DesiredState<'_>,
+        run: Run,
+        event: SlotEvent,
+    ) {
+        match event {
+            SlotEvent::Spawned { pid } => self.spawned(step, run, pid),
+            SlotEvent::SpawnFailed { error } => self.spawn_failed(step, desired, run, error),
+            SlotEvent::Ready { tools } => self.ready(step, desired, run, tools),
+            SlotEvent::HandshakeFailed { error } => {
+                self.handshake_failed(step, desired, run, error);
+            }
+            SlotEvent::ToolsListed { tools } => self.tools_listed(step, run, tools),
+            SlotEvent::Exited { exit, evidence } => {
+                self.exited(step, desired, run, exit, evidence);
+            }
+            SlotEvent::ShimLost => self.shim_lost(step, run),
+            SlotEvent::UpstreamLost { error } => self.upstream_lost(step, desired, run, error),
+            SlotEvent::Drained => self.drained(step, run),
+            SlotEvent::Sampled { sample } => self.sampled(step, desired, run, sample),
+            SlotEvent::PingAnswered { rtt_ms } => self.ping_answered(step.now_ms, run, rtt_ms),
+            SlotEvent::PingFailed => self.ping_failed(step.now_ms, run),
+        }
+    }
+
+    fn spawned(&mut self, step: &mut Step<'_>, run: Run, pid: u32) {
         if self.is_current(run) {
             if let Some(process) = self.process_mut() {
                 process.pid = Some(pid);
@@ -27,10 +55,10 @@ impl Slot {
         }
     }
 
-    pub(crate) fn spawn_failed(
+    fn spawn_failed(
         &mut self,
         step: &mut Step<'_>,
-        mandate: Mandate<'_>,
+        desired: DesiredState<'_>,
         run: Run,
         error: String,
     ) {
@@ -51,13 +79,13 @@ impl Slot {
             evidence: Evidence::default(),
             forgiven,
         };
-        self.ended(step, mandate, &process, ending);
+        self.ended(step, desired, &process, ending);
     }
 
-    pub(crate) fn ready(
+    fn ready(
         &mut self,
         step: &mut Step<'_>,
-        mandate: Mandate<'_>,
+        desired: DesiredState<'_>,
         run: Run,
         tools: Vec<String>,
     ) {
@@ -69,7 +97,7 @@ impl Slot {
         }
         let process = process.clone();
         self.used(step.now_ms);
-        self.become_ready(step, mandate, process, tools, 0);
+        self.become_ready(step, desired, process, tools, 0);
         self.explain(String::new(), None);
     }
 
@@ -78,7 +106,7 @@ impl Slot {
     fn become_ready(
         &mut self,
         step: &mut Step<'_>,
-        mandate: Mandate<'_>,
+        desired: DesiredState<'_>,
         mut process: Process,
         tools: Vec<String>,
         age_ms: u64,
@@ -100,28 +128,28 @@ impl Slot {
         let about = About {
             key: &self.key,
             uptime_ms: age_ms,
-            memory_limit_bytes: mandate.spec.max_memory_bytes,
+            memory_limit_bytes: desired.spec.max_memory_bytes,
             restarts_recent: self.restarts_recent(step.now_ms),
         };
         service.answer_builtin(step.now_ms, &about);
         self.phase = Phase::Ready(process, Box::new(service));
     }
 
-    pub(crate) fn handshake_failed(
+    fn handshake_failed(
         &mut self,
         step: &mut Step<'_>,
-        mandate: Mandate<'_>,
+        desired: DesiredState<'_>,
         run: Run,
         error: String,
     ) {
         if self.is_current(run) && matches!(self.phase, Phase::Starting(..)) {
             let failure = Failure::Handshake(error);
             let reason = failure.describe(None);
-            self.stop(step, mandate, Some(failure), reason);
+            self.stop(step, desired, Some(failure), reason);
         }
     }
 
-    pub(crate) fn tools_listed(&mut self, step: &mut Step<'_>, run: Run, tools: Vec<String>) {
+    fn tools_listed(&mut self, step: &mut Step<'_>, run: Run, tools: Vec<String>) {
         let now_ms = step.now_ms;
         let tools = sorted(tools);
         if let Phase::Ready(process, service) = &mut self.phase
@@ -134,10 +162,10 @@ impl Slot {
         }
     }
 
-    pub(crate) fn exited(
+    fn exited(
         &mut self,
         step: &mut Step<'_>,
-        mandate: Mandate<'_>,
+        desired: DesiredState<'_>,
         run: Run,
         exit: Exit,
         evidence: Evidence,
@@ -163,10 +191,10 @@ impl Slot {
             evidence,
             forgiven,
         };
-        self.ended(step, mandate, &process, ending);
+        self.ended(step, desired, &process, ending);
     }
 
-    pub(crate) fn shim_lost(&mut self, step: &mut Step<'_>, run: Run) {
+    fn shim_lost(&mut self, step: &mut Step<'_>, run: Run) {
         if self.is_current(run) {
             let failure = Failure::ShimLost;
             let reason = failure.describe(None);
@@ -174,10 +202,10 @@ impl Slot {
         }
     }
 
-    pub(crate) fn upstream_lost(
+    fn upstream_lost(
         &mut self,
         step: &mut Step<'_>,
-        mandate: Mandate<'_>,
+        desired: DesiredState<'_>,
         run: Run,
         error: String,
     ) {
@@ -186,11 +214,11 @@ impl Slot {
             let reason = failure.describe(None);
             // A run that is being stopped may well close its end first; what was in flight on it has ended with it.
             self.drained(step, run);
-            self.stop(step, mandate, Some(failure), reason);
+            self.stop(step, desired, Some(failure), reason);
         }
     }
 
-    pub(crate) fn drained(&mut self, step: &mut Step<'_>, run: Run) {
+    fn drained(&mut self, step: &mut Step<'_>, run: Run) {
         if let Phase::Stopping(process, stop) = &self.phase
             && process.run == run
             && matches!(stop.at, super::stop::At::Draining { .. })
@@ -199,10 +227,10 @@ impl Slot {
         }
     }
 
-    pub(crate) fn sampled(
+    fn sampled(
         &mut self,
         step: &mut Step<'_>,
-        mandate: Mandate<'_>,
+        desired: DesiredState<'_>,
         run: Run,
         sample: Sample,
     ) {
@@ -210,7 +238,7 @@ impl Slot {
             return;
         }
         let memory_bytes = sample.memory_bytes;
-        let passed = limit_passed(mandate.spec, &sample, step.bugs);
+        let passed = limit_passed(desired.spec, &sample, step.bugs);
         let now_ms = step.now_ms;
         if let Some(process) = self.process_mut() {
             process.memory_bytes = memory_bytes.or(process.memory_bytes);
@@ -225,7 +253,7 @@ impl Slot {
             }
             return;
         }
-        let (Some(bytes), Some(limit_bytes)) = (memory_bytes, mandate.spec.max_memory_bytes) else {
+        let (Some(bytes), Some(limit_bytes)) = (memory_bytes, desired.spec.max_memory_bytes) else {
             return;
         };
         let is_much = bytes as f64 >= limit_bytes as f64 * step.settings.memory_recycle_share;
@@ -236,7 +264,7 @@ impl Slot {
                 mib(bytes),
                 mib(limit_bytes)
             );
-            self.recycle(step, mandate, &reason);
+            self.recycle(step, desired, &reason);
         }
     }
 
@@ -245,7 +273,7 @@ impl Slot {
             || matches!(self.phase, Phase::Released(_))
     }
 
-    pub(crate) fn ping_answered(&mut self, now_ms: u64, run: Run, rtt_ms: f64) {
+    fn ping_answered(&mut self, now_ms: u64, run: Run, rtt_ms: f64) {
         if let Phase::Ready(process, service) = &mut self.phase
             && process.run == run
         {
@@ -253,7 +281,7 @@ impl Slot {
         }
     }
 
-    pub(crate) fn ping_failed(&mut self, now_ms: u64, run: Run) {
+    fn ping_failed(&mut self, now_ms: u64, run: Run) {
         if let Phase::Ready(process, service) = &mut self.phase
             && process.run == run
         {
@@ -265,55 +293,55 @@ impl Slot {
         matches!(&self.phase, Phase::Ready(_, service) if service.awaits(question))
     }
 
-    /// Takes in a policy's verdict; `None`: it gave none, and the built-in default answers.
+    /// Takes in what policies answered to the open question.
     pub(crate) fn answered(
         &mut self,
         step: &mut Step<'_>,
-        mandate: Mandate<'_>,
-        verdict: Option<HealthVerdict>,
+        desired: DesiredState<'_>,
+        answers: Vec<PolicyAnswer>,
     ) {
         let restarts_recent = self.restarts_recent(step.now_ms);
         if let Phase::Ready(process, service) = &mut self.phase {
-            match verdict {
-                Some(verdict) => service.answered(step, verdict),
-                None => {
-                    let about = About {
-                        key: &self.key,
-                        uptime_ms: process.uptime_ms(step.now_ms),
-                        memory_limit_bytes: mandate.spec.max_memory_bytes,
-                        restarts_recent,
-                    };
-                    service.answer_default(step, &about);
-                }
-            }
+            let about = About {
+                key: &self.key,
+                uptime_ms: process.uptime_ms(step.now_ms),
+                memory_limit_bytes: desired.spec.max_memory_bytes,
+                restarts_recent,
+            };
+            service.answered(step, &about, answers);
         }
-        self.obey_verdict(step, mandate);
+        self.obey_verdict(step, desired);
     }
 
     /// Recycles where the present verdict asks for it, and then not again for that verdict.
-    pub(super) fn obey_verdict(&mut self, step: &mut Step<'_>, mandate: Mandate<'_>) {
+    pub(super) fn obey_verdict(&mut self, step: &mut Step<'_>, desired: DesiredState<'_>) {
         if let Phase::Ready(_, service) = &mut self.phase
             && std::mem::take(&mut service.verdict.recycle)
         {
             let reason = service.verdict.reason.clone();
-            self.recycle(step, mandate, &reason);
+            self.recycle(step, desired, &reason);
         }
     }
 
     /// Drains and starts anew, unless that was done not long ago.
-    fn recycle(&mut self, step: &mut Step<'_>, mandate: Mandate<'_>, reason: &str) {
+    fn recycle(&mut self, step: &mut Step<'_>, desired: DesiredState<'_>, reason: &str) {
         let every_ms = step.settings.recycle_every_ms;
         let too_soon = self
             .last_recycle_ms
             .is_some_and(|at_ms| at_ms.saturating_add(every_ms) > step.now_ms);
         let obeyed = !too_soon || step.bugs.has(Planted::RecycleUnbounded);
-        if obeyed && !mandate.unclaimed && matches!(self.phase, Phase::Ready(..)) {
+        if obeyed && !desired.unclaimed && matches!(self.phase, Phase::Ready(..)) {
             self.last_recycle_ms = Some(step.now_ms);
-            self.stop(step, mandate, None, format!("recycled: {reason}"));
+            self.stop(step, desired, None, format!("recycled: {reason}"));
         }
     }
 
-    pub(crate) fn adopt(&mut self, step: &mut Step<'_>, mandate: Mandate<'_>, adopted: Adopted) {
+    pub(crate) fn adopt(
+        &mut self,
+        step: &mut Step<'_>,
+        desired: DesiredState<'_>,
+        adopted: Adopted,
+    ) {
         let run = adopted.run;
         step.counters.saw(run);
         match self.process() {
@@ -347,10 +375,10 @@ impl Slot {
         };
         self.explain("adopted from an earlier router".to_owned(), None);
         match adopted.tools {
-            Some(tools) => self.become_ready(step, mandate, process, tools, adopted.age_ms),
+            Some(tools) => self.become_ready(step, desired, process, tools, adopted.age_ms),
             None => {
                 process.keep_baseline(step, &self.key, self.baseline.as_deref());
-                let by_ms = step.now_ms.saturating_add(mandate.spec.spawn_timeout_ms);
+                let by_ms = step.now_ms.saturating_add(desired.spec.spawn_timeout_ms);
                 self.phase = Phase::Starting(process, StartBy(by_ms));
             }
         }
@@ -361,7 +389,7 @@ impl Slot {
         } else {
             "the earlier router was stopping it"
         };
-        self.stop(step, mandate, None, reason.to_owned());
+        self.stop(step, desired, None, reason.to_owned());
     }
 
     /// Notes a run that lives beside the slot's own: it is killed, and nothing starts until it is gone.
@@ -371,8 +399,7 @@ impl Slot {
             let kill_again_ms = step.now_ms;
             self.strays.push(Stray { run, kill_again_ms });
         } else if !known {
-            let key = self.key.clone();
-            step.out.push(Action::Kill { key, run });
+            step.push_for(&self.key, run, SlotAction::Kill);
         }
     }
 }

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use crate::{
-    action::Action,
-    event::{QuestionId, Sample},
-    health::{HealthFacts, HealthVerdict, builtin},
+    action::{Action, SlotAction},
+    event::Sample,
+    health::{HealthFacts, HealthVerdict, builtin, combine},
     id::{Run, SlotKey},
     planted::Planted,
+    policy::{Answer, Ask, PolicyAnswer, PolicyNames, Question, QuestionId},
     step::Step,
     time::earlier,
 };
@@ -36,6 +37,7 @@ pub(super) struct Service {
 #[derive(Debug)]
 struct Pending {
     question: QuestionId,
+    policies: PolicyNames,
     until_ms: u64,
 }
 
@@ -138,21 +140,12 @@ impl Service {
         self.next_ping_ms = now_ms.saturating_add(step.settings.ping_every_ms.max(1));
         let deadline_ms = now_ms.saturating_add(step.settings.ping_timeout_ms);
         self.ping_due_ms = Some(deadline_ms.saturating_add(ANSWER_SLACK_MS));
-        let key = key.clone();
-        step.out.push(Action::Ping {
-            key,
-            run,
-            deadline_ms,
-        });
+        step.push_for(key, run, SlotAction::Ping { deadline_ms });
     }
 
-    /// Asks the policy when that is due and no question is open: a policy is asked no faster than it answers. Where there is none, or its time is up, the built-in default answers.
-    pub(super) fn judge(
-        &mut self,
-        step: &mut Step<'_>,
-        about: &About<'_>,
-        policy: Option<&Arc<str>>,
-    ) {
+    /// Asks the policies when that is due and no question is open: they are asked no faster than they answer. Where there are
+    /// none, or their time is up, the built-in rule answers.
+    pub(super) fn judge(&mut self, step: &mut Step<'_>, about: &About<'_>, policies: &PolicyNames) {
         let now_ms = step.now_ms;
         let is_overdue = self
             .pending
@@ -165,21 +158,27 @@ impl Service {
             return;
         }
         self.next_ask_ms = now_ms.saturating_add(step.settings.health_every_ms.max(1));
-        let Some(policy) = policy else {
+        if policies.is_empty() {
             self.answer_builtin(now_ms, about);
             return;
-        };
-        let question = step.counters.question();
+        }
+        let id = step.counters.question();
         let deadline_ms = now_ms.saturating_add(step.settings.question_ms);
-        let until_ms = deadline_ms.saturating_add(ANSWER_SLACK_MS);
-        self.pending = Some(Pending { question, until_ms });
-        step.out.push(Action::Ask {
-            question,
-            key: about.key.clone(),
-            policy: Arc::clone(policy),
-            facts: Box::new(self.facts(now_ms, about)),
-            deadline_ms,
+        self.pending = Some(Pending {
+            question: id,
+            policies: Arc::clone(policies),
+            until_ms: deadline_ms.saturating_add(ANSWER_SLACK_MS),
         });
+        let question = Question::Health {
+            key: about.key.clone(),
+            facts: Box::new(self.facts(now_ms, about)),
+        };
+        step.push(Action::Ask(Ask {
+            id,
+            policies: Arc::clone(policies),
+            question,
+            deadline_ms,
+        }));
     }
 
     pub(super) fn awaits(&self, question: QuestionId) -> bool {
@@ -193,15 +192,31 @@ impl Service {
         self.pending.as_ref().map(|pending| pending.question)
     }
 
-    pub(super) fn answered(&mut self, step: &Step<'_>, verdict: HealthVerdict) {
+    /// Takes in what the policies answered to the open question; where none did, the built-in rule answers.
+    pub(super) fn answered(
+        &mut self,
+        step: &Step<'_>,
+        about: &About<'_>,
+        answers: Vec<PolicyAnswer>,
+    ) {
+        let Some(pending) = &self.pending else {
+            return;
+        };
+        let mut verdicts = verdicts(&pending.policies, answers);
+        if step.bugs.has(Planted::LastAnswerCounts) {
+            verdicts.drain(..verdicts.len().saturating_sub(1));
+        }
+        let Some(verdict) = combine(pending.policies.len(), &verdicts) else {
+            return self.answer_default(step, about);
+        };
         if !step.bugs.has(Planted::AnsweredTwice) {
             self.pending = None;
         }
         self.verdict = verdict;
     }
 
-    /// The policy gave no answer to the open question.
-    pub(super) fn answer_default(&mut self, step: &Step<'_>, about: &About<'_>) {
+    /// The policies gave no answer to the open question.
+    fn answer_default(&mut self, step: &Step<'_>, about: &About<'_>) {
         if step.bugs.has(Planted::DefaultForgotten) {
             self.pending = None;
             return;
@@ -234,4 +249,19 @@ impl Service {
             attributes: Vec::new(),
         }
     }
+}
+
+/// What the policies that were asked answered, in the order configured.
+fn verdicts(
+    policies: &PolicyNames,
+    mut answers: Vec<PolicyAnswer>,
+) -> Vec<(Arc<str>, HealthVerdict)> {
+    let verdicts = policies.iter().filter_map(|policy| {
+        let at = answers.iter().position(|entry| entry.policy == *policy)?;
+        match answers.swap_remove(at).answer {
+            Ok(Answer::Health(verdict)) => Some((Arc::clone(policy), verdict)),
+            Err(_) => None,
+        }
+    });
+    verdicts.collect()
 }

@@ -2,31 +2,31 @@
 
 use super::{FAILED_STARTS_MAX, Phase, Process, Slot, StartBy, service::About};
 use crate::{
-    action::{Action, Axis, Transition},
+    action::{Change, OperatorAction, RoutingAction, SlotAction, Transition},
     failure::Failure,
     planted::Planted,
-    step::{Gate, Mandate, Step},
+    step::{DesiredState, FleetPhase, Step},
     time::{Since, earlier},
     view::Lifecycle,
 };
 
 impl Slot {
-    pub(crate) fn settle(&mut self, step: &mut Step<'_>, mandate: Mandate<'_>) {
-        self.note_definition(step, mandate);
+    pub(crate) fn settle(&mut self, step: &mut Step<'_>, desired: DesiredState<'_>) {
+        self.note_definition(step, desired);
         self.kill_strays(step);
-        self.obey_intent(step, mandate);
-        self.mind_deadlines(step, mandate);
-        self.start_if_due(step, mandate);
-        self.note_due(step, mandate);
-        if matches!(self.phase, Phase::Down) && !(self.wanted && mandate.permits_running()) {
+        self.obey_intent(step, desired);
+        self.mind_deadlines(step, desired);
+        self.start_if_due(step, desired);
+        self.note_due(step, desired);
+        if matches!(self.phase, Phase::Down) && !(self.wanted && desired.permits_running()) {
             self.is_rerun = false;
         }
-        self.publish(step, mandate);
+        self.publish(step, desired);
     }
 
     /// When [`Slot::settle`] must be called at the latest.
-    pub(crate) fn next_wake(&self, gate: Gate, bugs: crate::planted::Bugs) -> Option<u64> {
-        let may_start = gate == Gate::Open && self.strays.is_empty();
+    pub(crate) fn next_wake(&self, phase: FleetPhase, bugs: crate::planted::Bugs) -> Option<u64> {
+        let may_start = phase == FleetPhase::Running && self.strays.is_empty();
         let own = match &self.phase {
             Phase::Down | Phase::Released(_) => None,
             Phase::Backoff { until_ms } => may_start.then_some(*until_ms),
@@ -45,9 +45,9 @@ impl Slot {
     }
 
     /// A changed definition is a new beginning: what failed or shrank before says nothing about it.
-    fn note_definition(&mut self, step: &Step<'_>, mandate: Mandate<'_>) {
-        if self.digest != mandate.spec.digest {
-            self.digest = mandate.spec.digest;
+    fn note_definition(&mut self, step: &Step<'_>, desired: DesiredState<'_>) {
+        if self.digest != desired.spec.digest {
+            self.digest = desired.spec.digest;
             self.baseline = None;
             self.forgive();
         }
@@ -61,7 +61,7 @@ impl Slot {
             let retry_ms = step.settings.crash_loop.slow_retry_ms;
             *retry_at_ms = retry_ms.map(|ms| since_ms.saturating_add(ms));
         }
-        self.idle_at_ms = mandate
+        self.idle_at_ms = desired
             .spec
             .idle_stop_ms
             .map(|ms| self.last_used_ms.saturating_add(ms));
@@ -73,42 +73,40 @@ impl Slot {
                 stray.kill_again_ms = step
                     .now_ms
                     .saturating_add(step.settings.kill_retry_ms.max(1));
-                let (key, run) = (self.key.clone(), stray.run);
-                step.out.push(Action::Kill { key, run });
+                step.push_for(&self.key, stray.run, SlotAction::Kill);
             }
         }
     }
 
-    fn obey_intent(&mut self, step: &mut Step<'_>, mandate: Mandate<'_>) {
-        let is_ending = step.gate == Gate::ShuttingDown;
+    fn obey_intent(&mut self, step: &mut Step<'_>, desired: DesiredState<'_>) {
+        let is_ending = step.phase == FleetPhase::ShuttingDown;
         let digest = match &self.phase {
             Phase::Starting(process, _) | Phase::Ready(process, _) => process.digest,
-            Phase::Backoff { .. } | Phase::CrashLoop { .. } => mandate.spec.digest,
+            Phase::Backoff { .. } | Phase::CrashLoop { .. } => desired.spec.digest,
             Phase::Down | Phase::Stopping(..) | Phase::Released(_) => return,
         };
-        let reason = if mandate.removed {
+        let reason = if desired.removed {
             "its source no longer defines it"
-        } else if mandate.stopped {
+        } else if desired.stopped {
             "stopped by an operator"
         } else if !self.wanted {
             "it is not wanted"
         } else if is_ending {
-            return self.end_with_router(step, mandate);
-        } else if digest != mandate.spec.digest && !step.bugs.has(Planted::ReloadIgnored) {
+            return self.end_with_router(step, desired);
+        } else if digest != desired.spec.digest && !step.bugs.has(Planted::ReloadIgnored) {
             "its definition changed"
         } else {
             return;
         };
-        self.stop(step, mandate, None, reason.to_owned());
+        self.stop(step, desired, None, reason.to_owned());
     }
 
-    fn end_with_router(&mut self, step: &mut Step<'_>, mandate: Mandate<'_>) {
-        let keep = mandate.spec.keep_on_exit && !step.bugs.has(Planted::KeepIgnored);
+    fn end_with_router(&mut self, step: &mut Step<'_>, desired: DesiredState<'_>) {
+        let keep = desired.spec.keep_on_exit && !step.bugs.has(Planted::KeepIgnored);
         match &self.phase {
-            Phase::Ready(..) if keep => self.drain_and_release(step, mandate),
+            Phase::Ready(..) if keep => self.drain_and_release(step, desired),
             Phase::Starting(process, _) if keep => {
-                let (key, run) = (self.key.clone(), process.run);
-                step.out.push(Action::Release { key, run });
+                step.push_for(&self.key, process.run, SlotAction::Release);
                 self.phase = Phase::Released(process.clone());
             }
             Phase::Starting(..) if step.bugs.has(Planted::ShutdownForgetsStarting) => {
@@ -116,57 +114,54 @@ impl Slot {
             }
             _ => self.stop(
                 step,
-                mandate,
+                desired,
                 None,
                 "the router is shutting down".to_owned(),
             ),
         }
     }
 
-    fn mind_deadlines(&mut self, step: &mut Step<'_>, mandate: Mandate<'_>) {
+    fn mind_deadlines(&mut self, step: &mut Step<'_>, desired: DesiredState<'_>) {
         let now_ms = step.now_ms;
         match &self.phase {
             Phase::Starting(..) if step.bugs.has(Planted::StartUnbounded) => {}
             Phase::Starting(_, StartBy(by_ms)) if *by_ms <= now_ms => {
-                let failure = Failure::StartTimeout(mandate.spec.spawn_timeout_ms);
+                let failure = Failure::StartTimeout(desired.spec.spawn_timeout_ms);
                 let reason = failure.describe(None);
-                self.stop(step, mandate, Some(failure), reason);
+                self.stop(step, desired, Some(failure), reason);
             }
             Phase::Ready(..) => {
-                self.serve(step, mandate);
-                self.stop_if_idle(step, mandate);
+                self.serve(step, desired);
+                self.stop_if_idle(step, desired);
             }
             Phase::Stopping(_, stop) if stop.at.deadline_ms() <= now_ms => self.stop_further(step),
             _ => {}
         }
     }
 
-    fn serve(&mut self, step: &mut Step<'_>, mandate: Mandate<'_>) {
+    fn serve(&mut self, step: &mut Step<'_>, desired: DesiredState<'_>) {
         let restarts_recent = self.restarts_recent(step.now_ms);
         if let Phase::Ready(process, service) = &mut self.phase {
             let about = About {
                 key: &self.key,
                 uptime_ms: process.uptime_ms(step.now_ms),
-                memory_limit_bytes: mandate.spec.max_memory_bytes,
+                memory_limit_bytes: desired.spec.max_memory_bytes,
                 restarts_recent,
             };
-            let policy = mandate
-                .spec
-                .health_policy
-                .as_ref()
-                .or(step.settings.health_policy.as_ref());
+            let own = desired.spec.health_policies.as_ref();
+            let policies = own.unwrap_or(&step.settings.health_policies);
             service.hasten(step);
             service.ping(step, &self.key, process.run);
-            service.judge(step, &about, policy);
+            service.judge(step, &about, policies);
         }
-        self.obey_verdict(step, mandate);
+        self.obey_verdict(step, desired);
     }
 
-    fn stop_if_idle(&mut self, step: &mut Step<'_>, mandate: Mandate<'_>) {
+    fn stop_if_idle(&mut self, step: &mut Step<'_>, desired: DesiredState<'_>) {
         let Phase::Ready(_, service) = &self.phase else {
             return;
         };
-        let (Some(idle_ms), Some(at_ms)) = (mandate.spec.idle_stop_ms, self.idle_at_ms) else {
+        let (Some(idle_ms), Some(at_ms)) = (desired.spec.idle_stop_ms, self.idle_at_ms) else {
             return;
         };
         if at_ms > step.now_ms || step.bugs.has(Planted::IdleForgotten) {
@@ -180,18 +175,18 @@ impl Slot {
             self.wanted = false;
             self.stop(
                 step,
-                mandate,
+                desired,
                 None,
                 format!("not used for {} s", idle_ms / 1_000),
             );
         }
     }
 
-    fn start_if_due(&mut self, step: &mut Step<'_>, mandate: Mandate<'_>) {
-        let gate_open = step.gate == Gate::Open
-            || (step.gate == Gate::Adopting && step.bugs.has(Planted::StartBeforeAdoption));
+    fn start_if_due(&mut self, step: &mut Step<'_>, desired: DesiredState<'_>) {
+        let is_running = step.phase == FleetPhase::Running
+            || (step.phase == FleetPhase::Adopting && step.bugs.has(Planted::StartBeforeAdoption));
         let may_start =
-            gate_open && self.wanted && mandate.permits_running() && self.strays.is_empty();
+            is_running && self.wanted && desired.permits_running() && self.strays.is_empty();
         let is_due = match &self.phase {
             Phase::Down => true,
             Phase::Backoff { until_ms } => {
@@ -224,11 +219,11 @@ impl Slot {
             Some(run) if step.bugs.has(Planted::RunReused) => run,
             _ => step.counters.run(),
         };
-        let by_ms = step.now_ms.saturating_add(mandate.spec.spawn_timeout_ms);
+        let by_ms = step.now_ms.saturating_add(desired.spec.spawn_timeout_ms);
         let mut process = Process {
             run,
             pid: None,
-            digest: mandate.spec.digest,
+            digest: desired.spec.digest,
             spawned: Since::ago(step.now_ms, 0),
             ready: None,
             memory_bytes: None,
@@ -238,23 +233,22 @@ impl Slot {
             process.kept.clone_from(&self.baseline);
         }
         self.explain(String::new(), None);
-        step.out.push(Action::Spawn {
-            key: self.key.clone(),
-            run,
-            digest: mandate.spec.digest,
+        let spawn = SlotAction::Spawn {
+            digest: desired.spec.digest,
             deadline_ms: by_ms,
-        });
+        };
+        step.push_for(&self.key, run, spawn);
         process.keep_baseline(step, &self.key, self.baseline.as_deref());
         self.phase = Phase::Starting(process, StartBy(by_ms));
     }
 
     /// Notes by when whoever waits for it is to be answered, and says so when that moment has passed: what cannot be ended, or
     /// may not be started, must not wait in silence.
-    fn note_due(&mut self, step: &Step<'_>, mandate: Mandate<'_>) {
+    fn note_due(&mut self, step: &Step<'_>, desired: DesiredState<'_>) {
         let now_ms = step.now_ms;
-        let spec = mandate.spec;
+        let spec = desired.spec;
         let is_awaited =
-            self.wanted && mandate.permits_running() && step.gate != Gate::ShuttingDown;
+            self.wanted && desired.permits_running() && step.phase != FleetPhase::ShuttingDown;
         let is_early = step.bugs.has(Planted::OverdueEarly);
         let drain_ms = if is_early { 0 } else { spec.drain_ms };
         let after = |parts: &[u64]| parts.iter().fold(now_ms, |sum, ms| sum.saturating_add(*ms));
@@ -274,7 +268,7 @@ impl Slot {
         if self.overdue && !was_overdue {
             let what = match &self.phase {
                 Phase::Stopping(..) => "its processes do not end, however often they are killed",
-                _ if step.gate == Gate::Adopting => {
+                _ if step.phase == FleetPhase::Adopting => {
                     "survivors of an earlier router are still being looked for"
                 }
                 _ => "processes of an earlier run of it do not end, however often they are killed",
@@ -284,17 +278,18 @@ impl Slot {
     }
 
     /// Tells what changed since it was last told.
-    fn publish(&mut self, step: &mut Step<'_>, mandate: Mandate<'_>) {
-        let lifecycle = self.lifecycle(mandate, step.gate);
+    fn publish(&mut self, step: &mut Step<'_>, desired: DesiredState<'_>) {
+        let lifecycle = self.lifecycle(desired, step.phase);
         let run = self.process().map(|process| process.run);
         let is_news = self.overdue && !self.announced_overdue;
         if lifecycle != self.announced || is_news {
-            step.out.push(Action::Announce(Transition {
+            step.push(OperatorAction::Announce(Transition {
                 key: Some(self.key.clone()),
                 run,
-                axis: Axis::Lifecycle,
-                from: self.announced.as_str(),
-                to: lifecycle.as_str(),
+                change: Change::Lifecycle {
+                    from: self.announced,
+                    to: lifecycle,
+                },
                 reason: self.reason.clone(),
                 detail: self.detail.clone(),
             }));
@@ -305,25 +300,24 @@ impl Slot {
         if let Some(now) = health
             && health != self.announced_health
         {
-            step.out.push(Action::Announce(Transition {
+            step.push(OperatorAction::Announce(Transition {
                 key: Some(self.key.clone()),
                 run,
-                axis: Axis::Health,
-                from: self
-                    .announced_health
-                    .map_or("unknown", crate::health::Health::as_str),
-                to: now.as_str(),
+                change: Change::Health {
+                    from: self.announced_health,
+                    to: now,
+                },
                 reason: self.health_reason().to_owned(),
                 detail: None,
             }));
         }
         self.announced_health = health;
-        let route = self.route(mandate, step.gate);
+        let route = self.route(desired, step.phase);
         let withheld = step.bugs.has(Planted::RouteOutlivesRun) && lifecycle == Lifecycle::Backoff;
         if route != self.published && !withheld {
             self.published.clone_from(&route);
             let key = self.key.clone();
-            step.out.push(Action::RouteChanged { key, route });
+            step.push(RoutingAction::SetRoute { key, route });
         }
     }
 
@@ -331,7 +325,7 @@ impl Slot {
     pub(crate) fn withdraw(&mut self, step: &mut Step<'_>) {
         if self.published.take().is_some() {
             let key = self.key.clone();
-            step.out.push(Action::RouteChanged { key, route: None });
+            step.push(RoutingAction::SetRoute { key, route: None });
         }
     }
 }

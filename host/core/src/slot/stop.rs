@@ -3,10 +3,10 @@
 
 use super::{Phase, Process, Slot};
 use crate::{
-    action::Action,
+    action::SlotAction,
     failure::Failure,
     planted::Planted,
-    step::{Mandate, Step},
+    step::{DesiredState, Step},
 };
 
 /// A run on its way down.
@@ -44,7 +44,7 @@ impl Slot {
     pub(super) fn stop(
         &mut self,
         step: &mut Step<'_>,
-        mandate: Mandate<'_>,
+        desired: DesiredState<'_>,
         failure: Option<Failure>,
         reason: String,
     ) {
@@ -54,17 +54,16 @@ impl Slot {
             return;
         }
         let serves = matches!(self.phase, Phase::Ready(..)) && failure.is_none();
-        let until_ms = step.now_ms.saturating_add(mandate.spec.drain_ms);
+        let until_ms = step.now_ms.saturating_add(desired.spec.drain_ms);
         let drain = At::Draining { until_ms };
         let Some(process) = self.begin_stop(step, drain, failure, reason) else {
             return;
         };
         if serves {
-            step.out.push(Action::Drain {
-                key: self.key.clone(),
-                run: process.run,
+            let drain = SlotAction::Drain {
                 deadline_ms: until_ms,
-            });
+            };
+            step.push_for(&self.key, process.run, drain);
         }
         if !serves || step.bugs.has(Planted::DrainSkipped) {
             self.terminate(step);
@@ -72,11 +71,11 @@ impl Slot {
     }
 
     /// Drains the present run and then lets go of it.
-    pub(super) fn drain_and_release(&mut self, step: &mut Step<'_>, mandate: Mandate<'_>) {
+    pub(super) fn drain_and_release(&mut self, step: &mut Step<'_>, desired: DesiredState<'_>) {
         let was_ready = matches!(self.phase, Phase::Ready(..));
         self.stop(
             step,
-            mandate,
+            desired,
             None,
             "left running by a router that ends".to_owned(),
         );
@@ -105,8 +104,7 @@ impl Slot {
         };
         match stop.at {
             At::Draining { .. } if stop.release => {
-                let (key, run) = (self.key.clone(), process.run);
-                step.out.push(Action::Release { key, run });
+                step.push_for(&self.key, process.run, SlotAction::Release);
                 self.phase = Phase::Released(process.clone());
             }
             At::Draining { .. } => self.terminate(step),
@@ -148,8 +146,7 @@ impl Slot {
         if let Phase::Stopping(process, stop) = &mut self.phase {
             let until_ms = step.now_ms.saturating_add(step.settings.term_ms);
             stop.at = At::Terminating { until_ms };
-            let (key, run) = (self.key.clone(), process.run);
-            step.out.push(Action::Terminate { key, run });
+            step.push_for(&self.key, process.run, SlotAction::Terminate);
         }
         if step.bugs.has(Planted::GraceSkipped) {
             self.kill_tree(step);
@@ -163,8 +160,7 @@ impl Slot {
                 .now_ms
                 .saturating_add(step.settings.kill_retry_ms.max(1));
             stop.at = At::Killing { again_ms };
-            let (key, run) = (self.key.clone(), process.run);
-            step.out.push(Action::Kill { key, run });
+            step.push_for(&self.key, process.run, SlotAction::Kill);
         }
     }
 }

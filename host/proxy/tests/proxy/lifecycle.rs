@@ -7,7 +7,7 @@ use std::{
 
 use router_core::{
     ErrorKind, InstanceId, SlotKey,
-    event::Event,
+    event::{Event, TrafficEvent},
     permit::Class,
     route::{Route, UnavailableKind},
 };
@@ -31,7 +31,7 @@ async fn a_request_to_an_idle_instance_waits_for_its_start() {
             client
         }
     });
-    let Event::Demand(key) = world.next_event().await else {
+    let Event::Traffic(TrafficEvent::Demand(key)) = world.next_event().await else {
         panic!("not a demand");
     };
     assert_eq!(key.instance, world.id);
@@ -54,10 +54,16 @@ async fn a_start_that_takes_too_long_or_fails_is_told() {
         "{answer:?}"
     );
     assert_eq!(answer.body["error"]["data"]["kind"], "spawn");
-    assert!(matches!(world.next_event().await, Event::Demand(_)));
+    assert!(matches!(
+        world.next_event().await,
+        Event::Traffic(TrafficEvent::Demand(_))
+    ));
     world.route(Route::Startable { wait_ms: 10_000 });
     let waiting = tokio::spawn(async move { whole(client.post(&initialize).await).await });
-    assert!(matches!(world.next_event().await, Event::Demand(_)));
+    assert!(matches!(
+        world.next_event().await,
+        Event::Traffic(TrafficEvent::Demand(_))
+    ));
     world.unavailable(
         UnavailableKind::Backoff,
         "Spawn failed: no such file",
@@ -88,7 +94,10 @@ async fn so_many_wait_for_a_start_and_no_more() {
         let (client, initialize) = (world.raw_client(), initialize.clone());
         async move { whole(client.post(&initialize).await).await }
     });
-    assert!(matches!(world.next_event().await, Event::Demand(_)));
+    assert!(matches!(
+        world.next_event().await,
+        Event::Traffic(TrafficEvent::Demand(_))
+    ));
     let second = whole(world.raw_client().post(&initialize).await).await;
     assert!(
         second.message().contains("too many requests wait"),
@@ -112,7 +121,10 @@ async fn who_hangs_up_while_an_instance_starts_waits_no_more() {
             let (client, initialize) = (world.raw_client(), initialize.clone());
             async move { whole(client.post(&initialize).await).await }
         });
-        assert!(matches!(world.next_event().await, Event::Demand(_)));
+        assert!(matches!(
+            world.next_event().await,
+            Event::Traffic(TrafficEvent::Demand(_))
+        ));
         hasty.abort();
         assert!(hasty.await.is_err());
         // Its place is free as soon as the server has noticed; until then the next one would be refused.
@@ -138,7 +150,10 @@ async fn a_demand_that_finds_no_room_is_repeated() {
         .collect();
     // More than the queue to the driver holds.
     for _ in 0..70 {
-        assert!(matches!(world.next_event().await, Event::Demand(_)));
+        assert!(matches!(
+            world.next_event().await,
+            Event::Traffic(TrafficEvent::Demand(_))
+        ));
     }
     let _instance = world.start_run(1).await;
     for client in waiting {
@@ -199,12 +214,12 @@ async fn an_instance_that_dies_answers_all_at_once_with_what_comes_next() {
     );
     let mut died = 0;
     while died < 9 {
-        if let Event::Outcome {
+        if let Event::Traffic(TrafficEvent::Outcome {
             report,
             upstream_died,
             run,
             ..
-        } = world.next_event().await
+        }) = world.next_event().await
         {
             assert_eq!(
                 (report.class, upstream_died, run.0),
@@ -351,12 +366,15 @@ async fn a_request_that_takes_too_long_is_a_timeout() {
     );
     instance.saw_method("notifications/cancelled").await;
     assert_eq!(world.notes.errors(), [ErrorKind::Timeout]);
-    assert!(matches!(world.next_event().await, Event::Used(_)));
-    let Event::Outcome {
+    assert!(matches!(
+        world.next_event().await,
+        Event::Traffic(TrafficEvent::Used(_))
+    ));
+    let Event::Traffic(TrafficEvent::Outcome {
         report,
         upstream_died,
         ..
-    } = world.next_event().await
+    }) = world.next_event().await
     else {
         panic!("not an outcome");
     };

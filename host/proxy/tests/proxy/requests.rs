@@ -2,7 +2,7 @@
 
 use router_core::{
     ErrorKind,
-    event::Event,
+    event::{Event, TrafficEvent},
     permit::{BreakerSetting, BreakerState, Class},
 };
 use router_proxy::Count;
@@ -231,18 +231,21 @@ async fn how_requests_end_is_told_to_metrics_and_driver() {
         "an error of the server's own says nothing"
     );
     // Without a streak, only the use is told.
-    assert!(matches!(world.next_event().await, Event::Used(_)));
+    assert!(matches!(
+        world.next_event().await,
+        Event::Traffic(TrafficEvent::Used(_))
+    ));
     assert!(world.events.try_recv().is_err());
     world.set_breaker(BreakerSetting {
         streak: true,
         ..BreakerSetting::default()
     });
     client.work_json(5, json!({})).await;
-    let Event::Outcome {
+    let Event::Traffic(TrafficEvent::Outcome {
         report,
         upstream_died,
         ..
-    } = world.next_event().await
+    }) = world.next_event().await
     else {
         panic!("not an outcome");
     };
@@ -323,8 +326,11 @@ async fn a_half_open_breaker_admits_its_probes_and_no_more() {
         probe.await.unwrap().body["result"],
         json!({"released": true})
     );
-    assert!(matches!(world.next_event().await, Event::Used(_)));
-    let Event::Outcome { report, .. } = world.next_event().await else {
+    assert!(matches!(
+        world.next_event().await,
+        Event::Traffic(TrafficEvent::Used(_))
+    ));
+    let Event::Traffic(TrafficEvent::Outcome { report, .. }) = world.next_event().await else {
         panic!("not an outcome");
     };
     assert_eq!((report.generation, report.class), (3, Class::Success));
@@ -396,11 +402,11 @@ async fn what_the_router_answers_by_itself_says_nothing_about_the_instance() {
     second.work_json(2, json!({"do": "fail"})).await;
     loop {
         match world.next_event().await {
-            Event::Outcome { report, .. } => {
+            Event::Traffic(TrafficEvent::Outcome { report, .. }) => {
                 assert_eq!((report.generation, report.class), (3, Class::Success));
                 break;
             }
-            Event::Used(_) => {}
+            Event::Traffic(TrafficEvent::Used(_)) => {}
             other => panic!("{other:?}"),
         }
     }

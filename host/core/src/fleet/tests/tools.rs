@@ -3,8 +3,8 @@
 use super::{Bench, autostart, exited, key, spawned_run, survivor};
 use crate::{
     Run,
-    action::Action,
-    event::{Adopted, Event, Verb},
+    action::{Action, SlotAction},
+    event::{Adopted, Event, FleetEvent, SlotEvent, Verb},
     health::Health,
     settings::Settings,
     spec::{InstanceSpec, Source},
@@ -17,13 +17,16 @@ fn list(names: &[&str]) -> Vec<String> {
 
 fn ready(run: Run, names: &[&str]) -> Event {
     let (key, tools) = (key("a"), list(names));
-    Event::Ready { key, run, tools }
+    SlotEvent::Ready { tools }.on(key, run)
 }
 
 /// What is to be kept with the run.
 fn kept(actions: &[Action]) -> Option<Vec<String>> {
     let mut kept = actions.iter().filter_map(|action| match action {
-        Action::KeepBaseline { tools, .. } => Some(tools.clone()),
+        Action::Slot {
+            action: SlotAction::KeepBaseline { tools, .. },
+            ..
+        } => Some(tools.clone()),
         _ => None,
     });
     let first = kept.next();
@@ -54,7 +57,13 @@ fn shrunken() -> (Bench, Run, Vec<Action>) {
 }
 
 fn is_kept(action: &&Action) -> bool {
-    matches!(action, Action::KeepBaseline { .. })
+    matches!(
+        action,
+        Action::Slot {
+            action: SlotAction::KeepBaseline { .. },
+            ..
+        }
+    )
 }
 
 #[test]
@@ -70,9 +79,9 @@ fn a_shrunken_list_is_degraded_over_restarts_of_the_router_until_the_tools_are_b
         ..survivor("a", run.0)
     };
     let mut bench = Bench::adopting(Settings::default(), vec![autostart("a")]);
-    let actions = bench.feed(Event::Adopted(Box::new(adopted)));
+    let actions = bench.feed(FleetEvent::Adopted(Box::new(adopted)));
     assert_eq!(kept(&actions), None, "it is kept already");
-    bench.feed(Event::AdoptionFinished);
+    bench.feed(FleetEvent::AdoptionFinished);
     is_degraded_for(&bench, "a, c");
     // Another start that lists too little, and then one that lists all.
     bench.order(Verb::Restart);
@@ -92,7 +101,7 @@ fn a_shrunken_list_is_degraded_over_restarts_of_the_router_until_the_tools_are_b
 fn a_list_that_the_instance_announces_is_right_by_definition() {
     let (mut bench, run, _) = shrunken();
     let (key, tools) = (key("a"), list(&["b", "a"]));
-    let actions = bench.feed(Event::ToolsListed { key, run, tools });
+    let actions = bench.feed(SlotEvent::ToolsListed { tools }.on(key, run));
     assert_eq!(kept(&actions), Some(list(&["a", "b"])));
     assert_eq!(bench.view().health, Some(Health::Healthy));
 }
@@ -106,7 +115,7 @@ fn a_survivor_that_was_not_ready_is_compared_when_it_is() {
         ..survivor("a", 5)
     };
     let mut bench = Bench::adopting(Settings::default(), vec![autostart("a")]);
-    let actions = bench.feed(Event::Adopted(Box::new(adopted)));
+    let actions = bench.feed(FleetEvent::Adopted(Box::new(adopted)));
     assert_eq!(kept(&actions), None);
     bench.feed(ready(Run(5), &["b"]));
     is_degraded_for(&bench, "a");
@@ -121,13 +130,13 @@ fn a_survivor_without_a_baseline_gets_the_one_that_is_held() {
             tools: None,
             ..survivor("a", 5)
         };
-        bench.feed(Event::Adopted(Box::new(first)));
+        bench.feed(FleetEvent::Adopted(Box::new(first)));
         bench.feed(exited("a", Run(5), 1));
         let second = Adopted {
             tools: tools.clone(),
             ..survivor("a", 6)
         };
-        let actions = bench.feed(Event::Adopted(Box::new(second)));
+        let actions = bench.feed(FleetEvent::Adopted(Box::new(second)));
         assert_eq!(kept(&actions), Some(list(&["a", "b"])), "{tools:?}");
         bench.feed(ready(Run(6), &["b"]));
         is_degraded_for(&bench, "a");
@@ -146,8 +155,8 @@ fn what_a_survivor_of_another_definition_listed_says_nothing_about_this_one() {
         baseline: Some(list(&["a", "b", "c"])),
         ..survivor("a", 5)
     };
-    bench.feed(Event::Adopted(Box::new(adopted)));
-    bench.feed(Event::AdoptionFinished);
+    bench.feed(FleetEvent::Adopted(Box::new(adopted)));
+    bench.feed(FleetEvent::AdoptionFinished);
     assert_eq!(bench.view().lifecycle, Lifecycle::Draining);
     let run = spawned_run(&bench.feed(exited("a", Run(5), 0))).unwrap();
     bench.feed(ready(run, &["d"]));
@@ -169,7 +178,7 @@ fn cleared_state_and_a_changed_definition_begin_anew() {
         ..autostart("a")
     }];
     let source = Source::Config;
-    bench.feed(Event::SpecsApplied { source, specs });
+    bench.feed(FleetEvent::SpecsApplied { source, specs });
     let actions = bench.feed(exited("a", run, 0));
     assert_eq!(kept(&actions), None);
 }

@@ -1,11 +1,12 @@
 //! The way down of a run, step by step, and what takes the short cut.
 
-use super::{Bench, autostart, exited, key, spawned_run};
+use super::{Bench, answered, autostart, exited, key, spawned_run};
 use crate::{
     Run,
-    action::Action,
-    event::{Event, Sample, Verb},
+    action::{Action, SlotAction},
+    event::{Event, Sample, SlotEvent, Verb},
     health::{Health, HealthVerdict},
+    policy::PolicyNames,
     settings::Settings,
     spec::InstanceSpec,
     view::{Lifecycle, Readiness},
@@ -14,16 +15,25 @@ use crate::{
 /// The signals among the actions, and the request to drain.
 fn steps(actions: &[Action]) -> Vec<&'static str> {
     let steps = actions.iter().filter_map(|action| match action {
-        Action::Drain { .. } => Some("drain"),
-        Action::Terminate { .. } => Some("SIGTERM"),
-        Action::Kill { .. } => Some("kill"),
+        Action::Slot {
+            action: SlotAction::Drain { .. },
+            ..
+        } => Some("drain"),
+        Action::Slot {
+            action: SlotAction::Terminate,
+            ..
+        } => Some("SIGTERM"),
+        Action::Slot {
+            action: SlotAction::Kill,
+            ..
+        } => Some("kill"),
         _ => None,
     });
     steps.collect()
 }
 
 fn drained(run: Run) -> Event {
-    Event::Drained { key: key("a"), run }
+    SlotEvent::Drained.on(key("a"), run)
 }
 
 #[test]
@@ -53,7 +63,7 @@ fn sigterm_follows_at_once_where_nothing_is_in_flight() {
     let (mut bench, run, _) = Bench::ready(Settings::default(), autostart("a"));
     let error = "end of file".to_owned();
     let key = key("a");
-    let lost = bench.feed(Event::UpstreamLost { key, run, error });
+    let lost = bench.feed(SlotEvent::UpstreamLost { error }.on(key, run));
     assert_eq!(steps(&lost), ["SIGTERM"]);
     assert_eq!(steps(&bench.pass(4_999)), [""; 0]);
 
@@ -70,12 +80,14 @@ fn more_processes_than_allowed_are_killed_at_once_and_are_a_failure() {
         ..autostart("a")
     };
     let (mut bench, run, _) = Bench::ready(Settings::default(), limited);
-    let sampled = |processes| Event::Sampled {
+    let sampled = |processes| Event::Slot {
         key: key("a"),
         run,
-        sample: Sample {
-            processes,
-            ..Sample::default()
+        event: SlotEvent::Sampled {
+            sample: Sample {
+                processes,
+                ..Sample::default()
+            },
         },
     };
     assert_eq!(bench.feed(sampled(8)), []);
@@ -90,7 +102,7 @@ fn more_processes_than_allowed_are_killed_at_once_and_are_a_failure() {
 #[test]
 fn what_failed_long_ago_is_no_trouble_on_the_way_down() {
     let settings = Settings {
-        health_policy: Some("p".into()),
+        health_policies: PolicyNames::from(["p".into()]),
         ..Settings::default()
     };
     let (mut bench, actions) = Bench::new(settings, vec![autostart("a")]);
@@ -105,7 +117,7 @@ fn what_failed_long_ago_is_no_trouble_on_the_way_down() {
         recycle: true,
         attributes: Vec::new(),
     };
-    let actions = bench.feed(Event::Answered { question, verdict });
+    let actions = bench.feed(answered(question, verdict));
     assert_eq!(steps(&actions), ["drain"]);
     assert_eq!(bench.readiness(), Readiness::Healthy);
     bench.pass(14_000);

@@ -3,8 +3,8 @@
 use super::slot_in;
 use crate::{
     InstanceId, Run, SlotKey,
-    action::{Axis, Transition},
-    event::{Event, Sample},
+    action::{Change, Transition},
+    event::{Event, Sample, SlotEvent},
     route::{Route, UnavailableKind},
     simulation::{property::Property, world::World},
     view::{FleetView, Lifecycle, SlotView},
@@ -104,13 +104,13 @@ impl World {
         }
     }
 
-    pub(super) fn check_transition(&mut self, told: &Transition) {
-        let (Axis::Lifecycle, Some(key)) = (told.axis, &told.key) else {
+    pub(super) fn check_transition(&mut self, transition: &Transition) {
+        let (Change::Lifecycle { to, .. }, Some(key)) = (transition.change, &transition.key) else {
             return;
         };
-        if told.reason == "its definition changed" {
+        if transition.reason == "its definition changed" {
             let held = self.held(&key.instance).map(|held| held.spec.digest);
-            let launched = told
+            let launched = transition
                 .run
                 .and_then(|run| self.watched.launched.get(&(key.clone(), run)));
             if launched.map(|(digest, _)| *digest) == held {
@@ -120,7 +120,7 @@ impl World {
                 );
             }
         }
-        if told.reason.starts_with("recycled:") && told.to == "draining" {
+        if transition.reason.starts_with("recycled:") && to == Lifecycle::Draining {
             let (now_ms, every_ms) = (self.now_ms, self.settings.recycle_every_ms);
             let slot = self.watched.slots.get_mut(key);
             let before_ms = slot.and_then(|slot| slot.recycled_ms.replace(now_ms));
@@ -297,7 +297,12 @@ impl World {
 
     /// What a sample says of a run's memory and processes has its consequence in the same step.
     pub(super) fn check_limits(&mut self, event: &Event, after: &FleetView) {
-        let Event::Sampled { key, run, sample } = event else {
+        let Event::Slot {
+            key,
+            run,
+            event: SlotEvent::Sampled { sample },
+        } = event
+        else {
             return;
         };
         let at = (key.clone(), *run);

@@ -3,7 +3,9 @@
 
 use crate::{
     Run, SlotKey,
-    event::{Event, QuestionId},
+    event::{Event, PolicyEvent},
+    health::{Health, HealthVerdict},
+    policy::{Answer, Ask, PolicyAnswer, QuestionId},
     simulation::{property::Property, world::World},
     view::{Lifecycle, SlotView},
 };
@@ -13,10 +15,45 @@ const SLACK_MS: u64 = 250;
 
 /// A question that was asked.
 #[derive(Debug)]
-pub(super) struct Question {
+pub(super) struct OpenQuestion {
     key: SlotKey,
     run: Run,
+    /// How many policies were asked.
+    asked: usize,
     until_ms: u64,
+}
+
+/// What the answers to a question must lead to.
+#[derive(Debug)]
+pub(super) struct Answered {
+    question: QuestionId,
+    /// The worst health that a policy gave.
+    health: Health,
+    /// What the reason must begin with.
+    reason: Vec<String>,
+}
+
+impl Answered {
+    fn new(question: QuestionId, asked: usize, answers: &[PolicyAnswer]) -> Option<Self> {
+        let verdicts = answers.iter().filter_map(|entry| match &entry.answer {
+            Ok(Answer::Health(verdict)) => Some((&*entry.policy, verdict)),
+            Err(_) => None,
+        });
+        let verdicts: Vec<(&str, &HealthVerdict)> = verdicts.collect();
+        let health = verdicts.iter().map(|(_, verdict)| verdict.health).max()?;
+        let worst = verdicts
+            .iter()
+            .filter(|(_, verdict)| verdict.health == health);
+        let reason = worst.map(|(policy, verdict)| match verdict.reason.as_str() {
+            reason if asked > 1 && !reason.is_empty() => format!("{policy}: {reason}"),
+            reason => reason.to_owned(),
+        });
+        Some(Self {
+            question,
+            health,
+            reason: reason.collect(),
+        })
+    }
 }
 
 /// What the reason of a verdict on this question begins with.
@@ -25,13 +62,13 @@ pub(in crate::simulation) fn words(question: QuestionId) -> String {
 }
 
 impl World {
-    pub(super) fn check_ask(&mut self, question: QuestionId, key: &SlotKey, deadline_ms: u64) {
-        let now_ms = self.now_ms;
+    pub(super) fn check_ask(&mut self, ask: &Ask, key: &SlotKey) {
+        let (now_ms, question) = (self.now_ms, ask.id);
         // A survivor may become ready, and be asked about, in one step: people did not see it before.
         let before = self.slot_before(key).and_then(|slot| slot.run);
         let adopting = self.watched.adopting.as_ref().filter(|(at, _)| at == key);
         let run = before.or(adopting.map(|(_, run)| *run)).unwrap_or(Run(0));
-        let until_ms = deadline_ms + SLACK_MS;
+        let until_ms = ask.deadline_ms + SLACK_MS;
         let Some(slot) = self.watched.slots.get_mut(key) else {
             let how = format!("{key} is asked about and is not known");
             return self.fail(Property::QuestionEnds, how);
@@ -49,9 +86,10 @@ impl World {
                 self.saw("default answered");
             }
         }
-        let asked = Question {
+        let asked = OpenQuestion {
             key: key.clone(),
             run,
+            asked: ask.policies.len(),
             until_ms,
         };
         self.watched.questions.insert(question, asked);
@@ -60,18 +98,19 @@ impl World {
         }
     }
 
-    /// A policy answers, or fails to.
-    pub(super) fn expect_answer(&mut self, question: QuestionId, is_answer: bool) {
-        let Some(asked) = self.watched.questions.remove(&question) else {
+    /// Policies answer, or fail to.
+    pub(super) fn expect_answers(&mut self, question: QuestionId, answers: &[PolicyAnswer]) {
+        let Some(open) = self.watched.questions.remove(&question) else {
             return;
         };
-        if let Some(slot) = self.watched.slots.get_mut(&asked.key) {
-            slot.question = None;
-            slot.verdict_of = is_answer.then_some(question);
-            self.watched.answered = is_answer.then_some(question);
-        }
-        if !is_answer {
+        let answered = Answered::new(question, open.asked, answers);
+        if answered.is_none() {
             self.saw("default answered");
+        }
+        if let Some(slot) = self.watched.slots.get_mut(&open.key) {
+            slot.question = None;
+            slot.verdict_of = answered.is_some().then_some(question);
+            self.watched.answered = answered;
         }
     }
 
@@ -86,9 +125,9 @@ impl World {
     pub(super) fn check_question(&mut self, event: &Event, view: &SlotView) {
         let now_ms = self.now_ms;
         let open = self.fleet.open_question(&view.key);
-        let policy = self.held(&view.key.instance);
-        let policy = policy.and_then(|held| held.spec.health_policy.clone());
-        let asks = policy.is_some() || self.settings.health_policy.is_some();
+        let held = self.held(&view.key.instance);
+        let own = held.and_then(|held| held.spec.health_policies.as_ref());
+        let asks = !own.unwrap_or(&self.settings.health_policies).is_empty();
         let every_ms = self.settings.health_every_ms + self.settings.question_ms + SLACK_MS;
         let Some(slot) = self.watched.slots.get_mut(&view.key) else {
             return;
@@ -120,23 +159,27 @@ impl World {
             let how = format!("{} has not been judged since {judged_ms}", view.key);
             return self.fail(Property::QuestionEnds, how);
         }
-        let told = view.reason.strip_prefix("question ");
-        let told = told.and_then(|text| text.split(' ').next()?.parse().ok().map(QuestionId));
-        if ready && told.is_some() && told != verdict_of {
+        let stated = view.reason.split("question ").nth(1);
+        let stated = stated.and_then(|text| text.split(' ').next()?.parse().ok().map(QuestionId));
+        if ready && stated.is_some() && stated != verdict_of {
             let how = format!(
-                "{} stands by {told:?}; the last answer was to {verdict_of:?}",
+                "{} stands by {stated:?}; the last answer was to {verdict_of:?}",
                 view.key
             );
             return self.fail(Property::QuestionEnds, how);
         }
-        if let Event::Answered { question, verdict } = event
+        if let Event::Policy(PolicyEvent::Answered { question, .. }) = event
             && ready
-            && self.watched.answered == Some(*question)
             && verdict_of == Some(*question)
-            && view.health != Some(verdict.health)
+            && let Some(answered) = &self.watched.answered
+            && answered.question == *question
         {
-            let how = format!("{} is {:?} although {verdict:?}", view.key, view.health);
-            self.fail(Property::QuestionEnds, how);
+            let begins = |reason: &String| view.reason.starts_with(reason);
+            if view.health != Some(answered.health) || !answered.reason.iter().any(begins) {
+                let (health, reason) = (view.health, &view.reason);
+                let how = format!("{} is {health:?} for {reason:?}: {answered:?}", view.key);
+                self.fail(Property::WorstCounts, how);
+            }
         }
     }
 }

@@ -69,14 +69,9 @@ impl World {
         }
     }
 
-    /// A list is kept with the slot's run, which may have been started, or taken over, in this step.
-    pub(super) fn note_kept(&mut self, key: &SlotKey, tools: &[String]) {
-        let adopting = self.watched.adopting.as_ref().filter(|(at, _)| at == key);
-        let mut launched = self.watched.launched.keys().rev();
-        let at = adopting.or_else(|| launched.find(|(at, _)| at == key));
-        if let Some(at) = at.cloned() {
-            self.watched.kept.insert(at, tools.to_vec());
-        }
+    /// A list is kept with a run.
+    pub(super) fn note_kept(&mut self, key: &SlotKey, run: Run, tools: &[String]) {
+        self.watched.kept.insert((key.clone(), run), tools.to_vec());
     }
 
     /// A policy hears what is missing.

@@ -4,24 +4,26 @@ use super::Instance;
 use crate::{
     health::Health,
     slot::Slot,
-    step::Gate,
+    step::FleetPhase,
     view::{InstanceView, Lifecycle, SlotView, Status},
 };
 
 impl Instance {
     /// The one word that its view shows.
-    pub(crate) fn status(&self, gate: Gate) -> Status {
-        let mandate = self.mandate();
+    pub(crate) fn status(&self, phase: FleetPhase) -> Status {
+        let desired = self.desired();
         let slots = self.slots.values();
-        let slots = slots.map(|slot| (slot.lifecycle(mandate, gate), Slot::health(slot)));
+        let slots = slots.map(|slot| (slot.lifecycle(desired, phase), Slot::health(slot)));
         let (lifecycle, health) = combined(slots);
         Status::of(lifecycle, health)
     }
 
-    pub(crate) fn view(&self, gate: Gate, now_ms: u64) -> InstanceView {
-        let mandate = self.mandate();
+    pub(crate) fn view(&self, phase: FleetPhase, now_ms: u64) -> InstanceView {
+        let desired = self.desired();
         let slots = self.slots.values();
-        let slots: Vec<_> = slots.map(|slot| slot.view(mandate, gate, now_ms)).collect();
+        let slots: Vec<_> = slots
+            .map(|slot| slot.view(desired, phase, now_ms))
+            .collect();
         let (lifecycle, health) = combined(slots.iter().map(|slot| (slot.lifecycle, slot.health)));
         let shown = shown(&slots, lifecycle, health);
         let breaker = self.breaker.view(now_ms);

@@ -7,15 +7,15 @@ use crate::{
     health::Health,
     id::Run,
     route::{Route, Unavailable, UnavailableKind},
-    step::{Gate, Mandate},
+    step::{DesiredState, FleetPhase},
     view::{Lifecycle, SlotView},
 };
 
 impl Slot {
-    pub(crate) fn lifecycle(&self, mandate: Mandate<'_>, gate: Gate) -> Lifecycle {
+    pub(crate) fn lifecycle(&self, desired: DesiredState<'_>, phase: FleetPhase) -> Lifecycle {
         match &self.phase {
-            Phase::Down if mandate.stopped => Lifecycle::Stopped,
-            Phase::Down if self.wanted && !mandate.removed && gate != Gate::ShuttingDown => {
+            Phase::Down if desired.stopped => Lifecycle::Stopped,
+            Phase::Down if self.wanted && !desired.removed && phase != FleetPhase::ShuttingDown => {
                 Lifecycle::Starting
             }
             Phase::Down => Lifecycle::Idle,
@@ -90,14 +90,14 @@ impl Slot {
     }
 
     #[cfg(test)]
-    pub(crate) fn open_question(&self) -> Option<crate::event::QuestionId> {
+    pub(crate) fn open_question(&self) -> Option<crate::policy::QuestionId> {
         match &self.phase {
             Phase::Ready(_, service) => service.open_question(),
             _ => None,
         }
     }
 
-    pub(super) fn route(&self, mandate: Mandate<'_>, gate: Gate) -> Option<Route> {
+    pub(super) fn route(&self, desired: DesiredState<'_>, phase: FleetPhase) -> Option<Route> {
         let unavailable = |kind, reason: &str, retry_at_ms| {
             let reason = Arc::from(reason);
             Some(Route::Unavailable(Unavailable {
@@ -108,25 +108,25 @@ impl Slot {
         };
         let error = self.last_error.as_deref().unwrap_or("it failed");
         let startable = Some(Route::Startable {
-            wait_ms: mandate.spec.spawn_timeout_ms,
+            wait_ms: desired.spec.spawn_timeout_ms,
         });
         match &self.phase {
             Phase::Ready(process, _) => Some(Route::Ready {
                 key: self.key.clone(),
                 run: process.run,
             }),
-            _ if gate == Gate::ShuttingDown => unavailable(
+            _ if phase == FleetPhase::ShuttingDown => unavailable(
                 UnavailableKind::ShuttingDown,
                 "the router is shutting down",
                 None,
             ),
             Phase::Starting(_, by) => Some(Route::Starting { deadline_ms: by.0 }),
-            Phase::Down | Phase::Stopping(..) if mandate.stopped => unavailable(
+            Phase::Down | Phase::Stopping(..) if desired.stopped => unavailable(
                 UnavailableKind::Stopped,
                 "it was stopped by an operator",
                 None,
             ),
-            Phase::Down if mandate.removed => None,
+            Phase::Down if desired.removed => None,
             Phase::Down | Phase::Stopping(..) if self.overdue => {
                 unavailable(UnavailableKind::Draining, &self.reason, None)
             }
@@ -138,7 +138,7 @@ impl Slot {
                 let reason = format!("it is in crash loop protection; the last failure: {error}");
                 unavailable(UnavailableKind::CrashLoop, &reason, *retry_at_ms)
             }
-            Phase::Stopping(..) if mandate.removed => {
+            Phase::Stopping(..) if desired.removed => {
                 unavailable(UnavailableKind::Removing, "it is being removed", None)
             }
             Phase::Stopping(_, stop) => match &stop.failure {
@@ -155,8 +155,13 @@ impl Slot {
         }
     }
 
-    pub(crate) fn view(&self, mandate: Mandate<'_>, gate: Gate, now_ms: u64) -> SlotView {
-        let lifecycle = self.lifecycle(mandate, gate);
+    pub(crate) fn view(
+        &self,
+        desired: DesiredState<'_>,
+        phase: FleetPhase,
+        now_ms: u64,
+    ) -> SlotView {
+        let lifecycle = self.lifecycle(desired, phase);
         let process = self.process();
         let until = |at_ms: u64| at_ms.saturating_sub(now_ms);
         let service = match &self.phase {
@@ -195,7 +200,7 @@ impl Slot {
             tools_missing: service
                 .map(|service| service.missing.clone())
                 .unwrap_or_default(),
-            wanted: self.wanted && mandate.permits_running(),
+            wanted: self.wanted && desired.permits_running(),
         }
     }
 }

@@ -1,0 +1,93 @@
+//! Questions that the core asks of policies, and their answers: one case per kind. Which component answers, and how, is the
+//! plugin engine's business.
+
+use std::sync::Arc;
+
+use crate::{
+    health::{HealthFacts, HealthVerdict},
+    id::SlotKey,
+};
+
+/// The kinds of policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PolicyKind {
+    /// Judges slots.
+    Health,
+    /// Gives breaker thresholds and the classification table.
+    Breaker,
+    /// Judges capacity.
+    Capacity,
+    /// Judges what deserves an alert.
+    AlertRule,
+}
+
+/// Names one question. Strictly increasing over the life of a fleet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct QuestionId(pub u64);
+
+/// The names of the policies that are asked together, in the order configured. Empty: none is, and the built-in rule answers.
+pub type PolicyNames = Arc<[Arc<str>]>;
+
+/// A question on its way to its policies. Answered by one [`crate::event::PolicyEvent::Answered`]; past `deadline_ms` the
+/// built-in rule answers. A slot has one question open at a time; after [`crate::event::PolicyEvent::Changed`] the one before
+/// is void.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ask {
+    /// Names the question.
+    pub id: QuestionId,
+    /// Whom to ask: all of them, at once.
+    pub policies: PolicyNames,
+    /// What is asked.
+    pub question: Question,
+    /// How long the answers are waited for.
+    pub deadline_ms: u64,
+}
+
+/// What a policy is asked: a case per kind.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Question {
+    /// How well is this slot?
+    Health {
+        /// Which slot is judged.
+        key: SlotKey,
+        /// What it is to be judged by.
+        facts: Box<HealthFacts>,
+    },
+}
+
+impl Question {
+    /// Which kind of policy answers it.
+    #[must_use]
+    pub fn kind(&self) -> PolicyKind {
+        match self {
+            Self::Health { .. } => PolicyKind::Health,
+        }
+    }
+}
+
+/// What a policy answered: a case per kind. An answer of another kind than the question's counts as none.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// To [`Question::Health`].
+    Health(HealthVerdict),
+}
+
+/// What one of the policies asked said, or why it said nothing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PolicyAnswer {
+    /// Its name.
+    pub policy: Arc<str>,
+    /// Its answer.
+    pub answer: Result<Answer, NoAnswer>,
+}
+
+/// Why a policy did not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoAnswer {
+    /// Its time was up.
+    TimedOut,
+    /// It failed.
+    Trapped,
+    /// No such policy is loaded, or it is in quarantine.
+    Absent,
+}

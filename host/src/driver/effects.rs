@@ -1,0 +1,181 @@
+//! Performing what the core decided. Nothing here decides: an action that takes time becomes a task that reports back.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::join_all;
+use router_core::{
+    Run, SlotKey,
+    action::{Action, OperatorAction, RoutingAction, SlotAction},
+    classify::ClassTable,
+    event::{Event, PolicyEvent, SlotEvent},
+    policy::{Ask, NoAnswer, PolicyAnswer},
+    route::Route,
+};
+use router_proxy::Entry;
+
+use super::{Driver, connections::Inner};
+use crate::clock::millis;
+
+impl Driver {
+    pub(super) fn perform(&mut self, action: Action) {
+        match action {
+            Action::Slot { key, run, action } => self.perform_on_run(key, run, action),
+            Action::Ask(ask) => self.ask(&ask),
+            Action::Routing(action) => self.perform_routing(action),
+            Action::Operator(action) => self.perform_for_operators(action),
+            Action::AllStopped => self.all_stopped = true,
+        }
+    }
+
+    fn perform_on_run(&mut self, key: SlotKey, run: Run, action: SlotAction) {
+        match action {
+            SlotAction::Spawn {
+                digest,
+                deadline_ms,
+            } => self.spawn(key, run, digest, deadline_ms),
+            SlotAction::Drain { deadline_ms } => self.drain(key, run, deadline_ms),
+            SlotAction::Terminate => {
+                self.note_unwanted(&key, run);
+                let grace = Duration::from_millis(self.fleet.settings().term_ms);
+                self.parts.supervisor.stop(&key, run, grace);
+            }
+            SlotAction::Kill => {
+                self.note_unwanted(&key, run);
+                self.parts.supervisor.kill(&key, run);
+            }
+            SlotAction::Release => self.release(&key, run),
+            SlotAction::Ping { deadline_ms } => self.ping(key, run, deadline_ms),
+            SlotAction::KeepBaseline { tools } => self.keep_baseline(&key, run, tools),
+        }
+    }
+
+    fn perform_routing(&mut self, action: RoutingAction) {
+        match action {
+            RoutingAction::SetBreaker { instance, setting } => {
+                self.cells.entry(instance).or_default().apply(&setting);
+            }
+            RoutingAction::SetRoute { key, route } => self.route(key, route),
+            RoutingAction::RemoveInstance(instance) => {
+                self.cells.remove(&instance);
+                self.parts.table.remove(&instance);
+                self.parts.rooms.let_go(&instance);
+                self.tell_instances();
+            }
+        }
+    }
+
+    fn perform_for_operators(&mut self, action: OperatorAction) {
+        match action {
+            OperatorAction::Announce(transition) => self.parts.rooms.announce(transition),
+            OperatorAction::CommandDone { id, result } => self.command_done(id, result),
+            OperatorAction::SpecRefused {
+                instance,
+                refused,
+                holder,
+            } => tracing::warn!(
+                instance = %instance,
+                source = refused.as_str(),
+                reason = holder.as_str(),
+                "an instance was refused because another source defines its id"
+            ),
+            OperatorAction::RecordCrash(record) => self.parts.rooms.keep_crash(*record),
+            OperatorAction::ClearState(instance) => {
+                self.parts.rooms.forget_crashes(&instance);
+                self.forget_baselines(&instance);
+            }
+        }
+    }
+
+    fn spawn(&mut self, key: SlotKey, run: Run, digest: u64, deadline_ms: u64) {
+        let plan = self.plan(&key.instance);
+        match plan.filter(|plan| plan.digest == digest) {
+            Some(plan) => {
+                self.begin(key.clone(), run, &plan, deadline_ms);
+                self.parts.supervisor.launch(key, run, plan.launch.clone());
+            }
+            None => self.report(
+                SlotEvent::SpawnFailed {
+                    error: "its definition changed while it was being started".to_owned(),
+                }
+                .on(key, run),
+            ),
+        }
+    }
+
+    fn drain(&mut self, key: SlotKey, run: Run, deadline_ms: u64) {
+        let Some(upstream) = self.upstream(&key, run) else {
+            return self.report(SlotEvent::Drained.on(key, run));
+        };
+        let within = self.parts.clock.until(deadline_ms);
+        let inner = self.inner.clone();
+        self.tasks.spawn(async move {
+            // In time or not: past its deadline the core goes on by itself.
+            upstream.drain(within).await;
+            let _ = inner
+                .send(Inner::Core(SlotEvent::Drained.on(key, run)))
+                .await;
+        });
+    }
+
+    /// Asks all policies at once: one that hangs costs the others nothing.
+    fn ask(&self, ask: &Ask) {
+        let within = self.parts.clock.until(ask.deadline_ms);
+        let asked = ask.policies.iter().map(|policy| {
+            let asking = self.parts.rooms.ask(policy, &ask.question);
+            let policy = Arc::clone(policy);
+            async move {
+                let answer = tokio::time::timeout(within, asking).await;
+                let answer = answer.unwrap_or(Err(NoAnswer::TimedOut));
+                PolicyAnswer { policy, answer }
+            }
+        });
+        let answers = join_all(asked);
+        let (inner, question) = (self.inner.clone(), ask.id);
+        self.tasks.spawn(async move {
+            let answers = answers.await;
+            let event = PolicyEvent::Answered { question, answers };
+            let _ = inner.send(Inner::Core(event.into())).await;
+        });
+    }
+
+    fn ping(&self, key: SlotKey, run: Run, deadline_ms: u64) {
+        let Some(upstream) = self.upstream(&key, run) else {
+            return self.report(SlotEvent::PingFailed.on(key, run));
+        };
+        let within = self.parts.clock.until(deadline_ms);
+        let inner = self.inner.clone();
+        self.tasks.spawn(async move {
+            let event = match upstream.ping(within).await {
+                Ok(rtt) => SlotEvent::PingAnswered {
+                    rtt_ms: rtt.as_secs_f64() * 1000.0,
+                }
+                .on(key, run),
+                Err(_) => SlotEvent::PingFailed.on(key, run),
+            };
+            let _ = inner.send(Inner::Core(event)).await;
+        });
+    }
+
+    pub(super) fn route(&mut self, key: SlotKey, route: Option<Route>) {
+        let Some(route) = route else {
+            return self.parts.table.remove(&key.instance);
+        };
+        let upstream = match &route {
+            Route::Ready { key, run } => self.upstream(key, *run),
+            _ => None,
+        };
+        let slow_ms = self.waits(&key.instance).slow.map(millis);
+        let classes = Arc::new(ClassTable::new(Vec::new(), slow_ms));
+        let cell = self.cells.entry(key.instance.clone()).or_default();
+        let entry = Entry::new(key, route, upstream, Arc::clone(cell));
+        self.parts.table.set(entry.with_classes(classes));
+    }
+
+    /// Feeds an event back that is known while actions are being performed: it waits its turn like those of tasks.
+    pub(super) fn report(&self, event: Event) {
+        let inner = self.inner.clone();
+        self.tasks.spawn(async move {
+            let _ = inner.send(Inner::Core(event)).await;
+        });
+    }
+}
