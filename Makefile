@@ -30,12 +30,13 @@ build: toolchain plugins # router, shim and fixture servers in the profile that 
 	cargo build --workspace --bins
 
 # The router watches plugins/dist: a guest arrives there whole, by a rename, and only when it differs.
-plugins: toolchain ## the bundled plugins into plugins/dist, the hostile guest for the tests into target/guests
-	cargo build --profile plugin --target wasm32-wasip2 -p default-health -p hostile-health
+plugins: toolchain ## the bundled plugins into plugins/dist, the guests of the tests into target/guests
+	cargo build --profile plugin --target wasm32-wasip2 -p default-health -p hostile-health -p echo-guest
 	@mkdir -p plugins/dist $(CARGO_TARGET_DIR)/guests
 	@set -e; place() { cmp -s "$$1" "$$2" || { cp "$$1" "$$2.part" && mv "$$2.part" "$$2" && echo "placed $$2"; }; }; \
 	place $(GUESTS)/default_health.wasm plugins/dist/default-health.wasm; \
-	place $(GUESTS)/hostile_health.wasm $(CARGO_TARGET_DIR)/guests/hostile-health.wasm
+	place $(GUESTS)/hostile_health.wasm $(CARGO_TARGET_DIR)/guests/hostile-health.wasm; \
+	place $(GUESTS)/echo_guest.wasm $(CARGO_TARGET_DIR)/guests/echo.wasm
 
 fmt: ## is the code formatted?
 	cargo fmt --all --check

@@ -1,4 +1,4 @@
-//! The plugin engine as the other rooms use it: its options, its answers, its events, and where plugins' values are kept.
+//! The plugin engine as the rest of the router uses it: its options, its answers, its events, and where plugins' values are saved.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,8 +12,8 @@ use router_core::{
     spec::InstanceSpec,
 };
 use router_engine::{
-    Engine, EngineEvent, EngineOptions, FailureKind, Grants, KeepError, Keeping, Kept, Limits,
-    Loading, PluginSettings, ValueKeeper,
+    DEFAULT_WORLD, Engine, EngineEvent, EngineOptions, FailureKind, Grants, Health, Kept, Limits,
+    LoadFuture, PluginSettings, SaveFuture, ValueError, ValueKeeper,
 };
 use router_store::{Store, StoreError};
 use router_supervisor::DataDir;
@@ -35,13 +35,13 @@ pub(crate) fn options(config: &Config, store: &Store, data_dir: &DataDir) -> Eng
         name_fault,
         values: Arc::new(StoredValues {
             store: store.clone(),
-            rooms: Handle::current(),
+            runtime: Handle::current(),
         }),
         reserve_address_space: true,
     }
 }
 
-/// The rule for a plugin's name is the configuration's, which speaks of plugins by it.
+/// The rule for a plugin's name is the configuration's, which names plugins so.
 fn name_fault(name: &str) -> Option<String> {
     match PluginName::parse(name) {
         Err(error) => Some(format!("its file's name cannot be used: {error}")),
@@ -115,11 +115,11 @@ pub(crate) fn ask(
         if &*policy == PolicyName::BUILTIN {
             return Err(NoAnswer::Absent);
         }
-        match engine.judge(&policy, *facts).await {
+        match engine.ask::<Health>(&policy, *facts).await {
             Some(Ok(verdict)) => Ok(Answer::Health(verdict)),
             Some(Err(failure)) => {
                 meters.plugin_failed();
-                tracing::debug!(plugin = &*policy, reason = %failure, "a policy did not answer");
+                tracing::debug!(plugin = &*policy, reason = %failure, "policy did not answer");
                 Err(match failure.kind {
                     FailureKind::Timeout => NoAnswer::TimedOut,
                     FailureKind::Trap | FailureKind::Limit | FailureKind::Start => {
@@ -132,7 +132,7 @@ pub(crate) fn ask(
     })
 }
 
-/// Says what happened to a plugin.
+/// Logs what happened to a plugin.
 pub(crate) fn log(event: &EngineEvent) {
     match event {
         EngineEvent::Swapped {
@@ -143,13 +143,13 @@ pub(crate) fn log(event: &EngineEvent) {
             plugin,
             generation,
             reason = summary,
-            "a plugin was taken into service"
+            "plugin generation in service"
         ),
         EngineEvent::Refused {
             plugin,
             reason,
             serving,
-        } => tracing::error!(plugin, generation = serving, reason, "a plugin was refused"),
+        } => tracing::error!(plugin, generation = serving, reason, "plugin refused"),
         EngineEvent::Quarantined {
             plugin,
             reason,
@@ -158,26 +158,26 @@ pub(crate) fn log(event: &EngineEvent) {
             plugin,
             reason,
             elapsed_ms = crate::clock::millis(*pause),
-            "a plugin was put into quarantine; the built-in default answers"
+            "plugin quarantined: the built-in rule answers"
         ),
         EngineEvent::Released { plugin } => {
             tracing::info!(
                 plugin,
-                "a plugin answers again and was let out of quarantine"
+                "quarantine lifted: the plugin answers again"
             );
         }
         EngineEvent::Lapsed { plugin } => {
             tracing::info!(
                 plugin,
-                "nobody asks a plugin any more that was in quarantine"
+                "quarantine lifted: no policy uses the plugin"
             );
         }
         EngineEvent::Missing { plugin } => tracing::warn!(
             plugin,
-            "a policy names a plugin that is not there; the built-in default answers"
+            "plugin of a policy not found: the built-in rule answers"
         ),
         EngineEvent::Removed { plugin } => {
-            tracing::warn!(plugin, "a plugin is gone; the built-in default answers");
+            tracing::warn!(plugin, "plugin removed: the built-in rule answers");
         }
     }
 }
@@ -206,7 +206,7 @@ pub(crate) fn figures(engine: &Engine) -> Vec<PluginFigures> {
     if unnamed > 0 {
         all.push(PluginFigures {
             name: UNNAMED.to_owned(),
-            kind: router_engine::WORLD_SERVED.to_owned(),
+            kind: DEFAULT_WORLD.to_owned(),
             refusals: vec![("bad_name".to_owned(), unnamed)],
             ..PluginFigures::default()
         });
@@ -221,41 +221,41 @@ fn owned(counts: BTreeMap<&'static str, u64>) -> Vec<(String, u64)> {
         .collect()
 }
 
-/// Plugins' values in the store. Its connections belong to the rooms' runtime, and guests must not hold one up.
+/// Plugins' values in the store. Its connections belong to another runtime than the guests', which must not hold one up.
 struct StoredValues {
     store: Store,
-    rooms: Handle,
+    runtime: Handle,
 }
 
 impl StoredValues {
-    /// Does something with the store, unless that is away anyway: what only waits is no failed statement.
+    /// Does something with the store, unless the database is not connected anyway: what only waits is no failed statement.
     async fn run<T: Send + 'static>(
         store: Store,
-        rooms: Handle,
+        runtime: Handle,
         work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
-    ) -> Result<T, KeepError> {
+    ) -> Result<T, ValueError> {
         if !store.state().borrow().is_connected() {
-            return Err(KeepError::Away("the database is not connected".to_owned()));
+            return Err(ValueError::Unavailable("the database is not connected".to_owned()));
         }
-        match rooms.spawn(work).await {
-            Ok(done) => done.map_err(not_kept),
-            Err(error) => Err(KeepError::Away(error.to_string())),
+        match runtime.spawn(work).await {
+            Ok(done) => done.map_err(value_error),
+            Err(error) => Err(ValueError::Unavailable(error.to_string())),
         }
     }
 }
 
 /// Only what the store will never take is given up.
-fn not_kept(error: StoreError) -> KeepError {
+fn value_error(error: StoreError) -> ValueError {
     match error {
         StoreError::Invalid(_) | StoreError::PluginFull { .. } => {
-            KeepError::Refused(error.to_string())
+            ValueError::Refused(error.to_string())
         }
-        passing => KeepError::Away(passing.to_string()),
+        passing => ValueError::Unavailable(passing.to_string()),
     }
 }
 
 impl ValueKeeper for StoredValues {
-    fn load(&self, plugin: &str) -> Loading {
+    fn load(&self, plugin: &str) -> LoadFuture {
         let (store, plugin) = (self.store.clone(), plugin.to_owned());
         let read = {
             let store = store.clone();
@@ -269,10 +269,10 @@ impl ValueKeeper for StoredValues {
                 Ok(values)
             }
         };
-        Box::pin(Self::run(store, self.rooms.clone(), read))
+        Box::pin(Self::run(store, self.runtime.clone(), read))
     }
 
-    fn keep(&self, plugin: &str, key: &str, value: Option<Vec<u8>>) -> Keeping {
+    fn save(&self, plugin: &str, key: &str, value: Option<Vec<u8>>) -> SaveFuture {
         let store = self.store.clone();
         let (plugin, key) = (plugin.to_owned(), key.to_owned());
         let written = {
@@ -284,7 +284,7 @@ impl ValueKeeper for StoredValues {
                 }
             }
         };
-        Box::pin(Self::run(store, self.rooms.clone(), written))
+        Box::pin(Self::run(store, self.runtime.clone(), written))
     }
 }
 

@@ -233,7 +233,7 @@ fn wrong_world(_: &[u8], number: u32) -> Vec<u8> {
 }
 
 fn wrong_version(bundled: &[u8], number: u32) -> Vec<u8> {
-    let (ours, other) = (b"router:plugin/health@0.1.0", b"router:plugin/health@0.9.0");
+    let (ours, other) = (b"router:health/health@0.2.0", b"router:health/health@0.9.0");
     let mut bytes = bundled.to_vec();
     let places: Vec<usize> = (0..bytes.len() - ours.len())
         .filter(|at| bytes[*at..].starts_with(ours))

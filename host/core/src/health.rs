@@ -1,6 +1,6 @@
 //! What a health policy is asked, and what it may answer.
 //!
-//! The WIT interface `router:plugin/health-policy` mirrors these types; the built-in default answers from the same facts.
+//! The WIT interface `router:health/health` mirrors these types; the built-in default answers from the same facts.
 
 use std::sync::Arc;
 

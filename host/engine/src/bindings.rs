@@ -1,12 +1,12 @@
-//! The interfaces of `wit/` from the host's side.
+//! What `wit/` states for every kind of plugin, from the host's side. What it states for one kind is in that kind's module.
 
 wasmtime::component::bindgen!({
     path: "../../wit",
-    world: "router:plugin/health-policy",
+    interfaces: "import router:common/host@0.2.0; export router:common/lifecycle@0.2.0;",
     imports: { default: trappable },
     exports: { default: async },
     additional_derives: [PartialEq],
 });
 
-pub(crate) use exports::router::plugin::health::{Facts, Status, Verdict};
-pub(crate) use router::plugin::{host, types};
+pub(crate) use exports::router::common::lifecycle;
+pub(crate) use router::common::{host, types};

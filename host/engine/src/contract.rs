@@ -1,191 +1,182 @@
-//! Whether a component fits: which world and version it was built for, what this router offers, what is missing and how to
-//! rebuild. In words for its author, in place of a linker's.
+//! Whether a component fits: which kind and version it was built for, what this router offers, what is missing and how to rebuild,
+//! said for its author in place of a linker.
 
 use wasmtime::component::Component;
 
-use crate::guest::cut;
+use crate::{kinds::Served, rejection::Rejection};
 
-/// The world that is served.
-pub const WORLD_SERVED: &str = "health-policy";
+/// Interfaces that every kind may import.
+const OFFERED: [&str; 2] = ["router:common/host@0.2.0", "router:common/types@0.2.0"];
 
-/// The package and version of the interfaces in `wit/`.
-const PACKAGE: &str = "router:plugin";
-const VERSION: &str = "0.1.0";
+/// The interface that every kind exports beside its question.
+const LIFECYCLE: &str = "router:common/lifecycle@0.2.0";
 
-/// Which exported interface makes which world.
-const WORLDS: [(&str, &str); 5] = [
-    ("health", "health-policy"),
-    ("breaker", "breaker-policy"),
-    ("capacity", "capacity-policy"),
-    ("rule", "alert-rule"),
-    ("sink", "alert-sink"),
+/// Worlds of `wit/` that are not served yet, with the interfaces that hold their questions.
+const DRAFTS: [(&str, &str); 4] = [
+    ("breaker-policy", "router:breaker/breaker@0.2.0"),
+    ("capacity-policy", "router:capacity/capacity@0.2.0"),
+    ("alert-rule", "router:alerts/rule@0.2.0"),
+    ("alert-sink", "router:alerts/sink@0.2.0"),
 ];
 
-/// Interfaces that the served world may import.
-const OFFERED: [&str; 2] = ["host", "types"];
+/// The package that held the questions of all kinds before each had one of its own.
+const PACKAGE_BEFORE: &str = "router:plugin";
 
-/// Why a file is not a plugin that can be served.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{words}")]
-pub(crate) struct Misfit {
-    /// One word for metrics.
-    pub(crate) code: &'static str,
-    /// What is wrong and what to do.
-    pub(crate) words: String,
+/// The name of an interface: `router:health/health@0.2.0`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct InterfaceName<'a> {
+    /// `router:health`.
+    package: &'a str,
+    interface: &'a str,
+    version: &'a str,
 }
 
-/// Longest words of a refusal: they may quote names from the file, and are shown and logged.
-const WORDS_BYTES_MAX: usize = 4096;
-
-impl Misfit {
-    pub(crate) fn new(code: &'static str, words: impl Into<String>) -> Self {
-        let mut words = words.into();
-        words.truncate(cut(&words, WORDS_BYTES_MAX).len());
-        Self { code, words }
+impl<'a> InterfaceName<'a> {
+    fn parse(name: &'a str) -> Option<Self> {
+        let (package, rest) = name.split_once('/')?;
+        let (interface, version) = rest.split_once('@')?;
+        Some(Self {
+            package,
+            interface,
+            version,
+        })
     }
 
-    /// Whether the same file may well be taken another time: it had too little time, or the router had a fault.
-    pub(crate) fn is_passing(&self) -> bool {
-        matches!(self.code, FAILED_AT_LOAD | INTERNAL)
+    /// Whether it asks the question of another one, in whatever version.
+    fn is_successor_or_same(&self, asked: &Self) -> bool {
+        self.interface == asked.interface
+            && (self.package == asked.package || asked.package == PACKAGE_BEFORE)
     }
 }
 
-/// It did not answer what every plugin is asked before it is taken into service.
-pub(crate) const FAILED_AT_LOAD: &str = "failed_at_load";
-
-/// The fault is the router's.
-pub(crate) const INTERNAL: &str = "internal";
-
-/// Looks at a file before it is compiled.
-pub(crate) fn check_bytes(bytes: &[u8]) -> Result<(), Misfit> {
+/// Checks a file before it is compiled.
+pub(crate) fn check_bytes(bytes: &[u8]) -> Result<(), Rejection> {
     match (bytes.get(..4), bytes.get(4..8)) {
         (Some(b"\0asm"), Some([0x0d, 0, 1, 0])) => Ok(()),
-        (Some(b"\0asm"), Some([1, 0, 0, 0])) => Err(Misfit::new(
+        (Some(b"\0asm"), Some([1, 0, 0, 0])) => Err(Rejection::new(
             "core_module",
             "it is a core WebAssembly module, not a component: build it with `cargo build --release --target wasm32-wasip2`",
         )),
-        (Some(b"\0asm"), Some(_)) => Err(Misfit::new(
+        (Some(b"\0asm"), Some(_)) => Err(Rejection::new(
             "not_wasm",
             "it is WebAssembly of a kind that this router does not read: build a component (target wasm32-wasip2)",
         )),
-        (Some(b"\0asm"), None) => Err(damaged("it ends after its first bytes")),
-        _ if bytes.is_empty() => Err(damaged("it is empty")),
-        _ => Err(Misfit::new(
+        (Some(b"\0asm"), None) => Err(Rejection::damaged("it ends after its first bytes")),
+        _ if bytes.is_empty() => Err(Rejection::damaged("it is empty")),
+        _ => Err(Rejection::new(
             "not_wasm",
             "it is not WebAssembly: it does not begin with the four bytes that every WebAssembly file begins with",
         )),
     }
 }
 
-/// A file that is cut off or changed.
-pub(crate) fn damaged(how: &str) -> Misfit {
-    Misfit::new(
-        "damaged",
-        format!(
-            "it is cut off or damaged ({how}): copy it again; a copy that is still under way is looked at when it is complete"
-        ),
-    )
-}
-
-/// What wasmtime says against a file that looks like a component.
-pub(crate) fn not_compiled(error: &wasmtime::Error) -> Misfit {
-    const QUOTED_BYTES_MAX: usize = 256;
-    let text = format!("{error:#}");
-    let quoted = cut(text.lines().next().unwrap_or_default(), QUOTED_BYTES_MAX);
-    if text.contains("exceeds the") {
-        let words = format!("it is made of more than a plugin may be made of: {quoted}");
-        return Misfit::new("over_bound", words);
-    }
-    damaged(quoted)
-}
-
-/// Compares a component's imports and exports with what the router offers.
-pub(crate) fn check(component: &Component) -> Result<(), Misfit> {
+/// Compares a component's imports and exports with what the router offers, and says which kind it is.
+pub(crate) fn check(component: &Component, served: &[Served]) -> Result<Served, Rejection> {
     let engine = component.engine();
-    let kind = component.component_type();
-    let exports: Vec<String> = kind
+    let shape = component.component_type();
+    let exports: Vec<String> = shape
         .exports(engine)
         .map(|(name, _)| name.to_owned())
         .collect();
-    let ours: Vec<(&str, &str)> = exports.iter().filter_map(|name| of_package(name)).collect();
-    let Some((interface, version)) = ours
-        .iter()
-        .find(|(interface, _)| WORLDS.iter().any(|(known, _)| known == interface))
-    else {
-        return Err(Misfit::new(
+    let kind = kind_of(&exports, served)?;
+    let world = kind.contract.world;
+    if !exports.iter().any(|name| name == LIFECYCLE) {
+        return Err(Rejection::new(
             "wrong_world",
             format!(
-                "it exports nothing that a plugin of this router exports ({}): build it for a world of {PACKAGE}@{VERSION}, such as {WORLD_SERVED}",
-                listed(&exports)
-            ),
-        ));
-    };
-    let world = WORLDS.iter().find(|(known, _)| known == interface);
-    let world = world.map_or("?", |(_, world)| *world);
-    if *version != VERSION {
-        return Err(Misfit::new(
-            "wrong_version",
-            format!(
-                "it was built for {world} of {PACKAGE}@{version}, and this router offers {PACKAGE}@{VERSION}: rebuild it with the SDK of this router's version"
+                "it exports {} but not {LIFECYCLE}: build it for the whole world {world}",
+                kind.contract.question
             ),
         ));
     }
-    if world != WORLD_SERVED {
-        return Err(Misfit::new(
-            "wrong_world",
-            format!(
-                "it was built for the world {world}, which this version does not serve yet; it serves {WORLD_SERVED}"
-            ),
-        ));
-    }
-    if !ours.contains(&("lifecycle", VERSION)) {
-        return Err(Misfit::new(
-            "wrong_world",
-            format!(
-                "it exports {interface} but not lifecycle: build it for the whole world {WORLD_SERVED}"
-            ),
-        ));
-    }
-    let missing: Vec<String> = kind
+    let missing: Vec<String> = shape
         .imports(engine)
         .map(|(name, _)| name.to_owned())
-        .filter(|name| !is_offered(name))
+        .filter(|name| !is_offered(name, kind.contract.imports))
         .collect();
     if missing.is_empty() {
-        return Ok(());
+        return Ok(kind);
     }
-    Err(Misfit::new(
+    Err(Rejection::new(
         "missing_import",
         format!(
-            "it needs {}, which the world {WORLD_SERVED} of {PACKAGE}@{VERSION} does not offer: build it for that world alone",
+            "it needs {}, which the world {world} does not offer: build it for that world alone",
             listed(&missing)
         ),
     ))
 }
 
-/// `router:plugin/health@0.1.0` as interface and version.
-fn of_package(name: &str) -> Option<(&str, &str)> {
-    name.strip_prefix(PACKAGE)?
-        .strip_prefix('/')?
-        .split_once('@')
+/// The kind whose question a component answers.
+fn kind_of(exports: &[String], served: &[Served]) -> Result<Served, Rejection> {
+    for export in exports.iter().filter_map(|name| InterfaceName::parse(name)) {
+        let kind = served
+            .iter()
+            .find(|kind| is_question(&export, kind.contract.question));
+        if let Some(kind) = kind {
+            same_version(&export, kind.contract.world, kind.contract.question)?;
+            return Ok(*kind);
+        }
+        let draft = DRAFTS
+            .iter()
+            .find(|(_, question)| is_question(&export, question));
+        if let Some((world, question)) = draft {
+            same_version(&export, world, question)?;
+            return Err(Rejection::new(
+                "wrong_world",
+                format!(
+                    "it was built for the world {world}, which this version does not serve yet; it serves {}",
+                    worlds(served)
+                ),
+            ));
+        }
+    }
+    Err(Rejection::new(
+        "wrong_world",
+        format!(
+            "it exports nothing that a plugin of this router exports ({}): build it for a world of this router's wit/, such as {}",
+            listed(exports),
+            worlds(served)
+        ),
+    ))
+}
+
+/// Whether an interface holds a question, in whatever version.
+fn is_question(export: &InterfaceName<'_>, question: &str) -> bool {
+    InterfaceName::parse(question).is_some_and(|question| question.is_successor_or_same(export))
+}
+
+fn same_version(export: &InterfaceName<'_>, world: &str, question: &str) -> Result<(), Rejection> {
+    let Some(offered) = InterfaceName::parse(question).filter(|offered| offered != export) else {
+        return Ok(());
+    };
+    Err(Rejection::new(
+        "wrong_version",
+        format!(
+            "it was built for {world} of {}@{}, and this router offers {}@{}: rebuild it with the SDK and the wit/ of this router's version",
+            export.package, export.version, offered.package, offered.version
+        ),
+    ))
+}
+
+/// The worlds that are served, for a sentence.
+pub(crate) fn worlds(served: &[Served]) -> String {
+    let worlds: Vec<&str> = served.iter().map(|kind| kind.contract.world).collect();
+    worlds.join(", ")
 }
 
 /// WASI is offered, empty: even a pure function of some languages imports it.
-fn is_offered(name: &str) -> bool {
-    match of_package(name) {
-        Some((interface, version)) => version == VERSION && OFFERED.contains(&interface),
-        None => {
-            let wasi = [
-                "wasi:cli/",
-                "wasi:clocks/",
-                "wasi:filesystem/",
-                "wasi:io/",
-                "wasi:random/",
-                "wasi:sockets/",
-            ];
-            wasi.iter().any(|package| name.starts_with(package)) && name.contains("@0.2.")
-        }
-    }
+fn is_offered(name: &str, of_kind: &[&str]) -> bool {
+    let wasi = [
+        "wasi:cli/",
+        "wasi:clocks/",
+        "wasi:filesystem/",
+        "wasi:io/",
+        "wasi:random/",
+        "wasi:sockets/",
+    ];
+    OFFERED.contains(&name)
+        || of_kind.contains(&name)
+        || (wasi.iter().any(|package| name.starts_with(package)) && name.contains("@0.2."))
 }
 
 /// Names for a sentence; the first few of many.
@@ -208,11 +199,12 @@ fn listed(names: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{check_bytes, is_offered};
+    use super::{DRAFTS, check_bytes, is_offered, kind_of};
+    use crate::kinds::SERVED;
 
     #[test]
-    fn files_that_are_no_components_are_told_apart() {
-        let code = |bytes: &[u8]| check_bytes(bytes).map_err(|misfit| misfit.code);
+    fn files_that_are_no_components_are_distinguished() {
+        let code = |bytes: &[u8]| check_bytes(bytes).map_err(|rejection| rejection.code);
         assert_eq!(code(b"\0asm\x0d\0\x01\0"), Ok(()));
         assert_eq!(code(b"\0asm\x01\0\0\0"), Err("core_module"));
         assert_eq!(code(b"\0asm\x02\0\0\0"), Err("not_wasm"));
@@ -223,12 +215,62 @@ mod tests {
 
     #[test]
     fn only_an_empty_wasi_and_the_small_host_are_offered() {
-        assert!(is_offered("router:plugin/host@0.1.0"));
-        assert!(is_offered("wasi:cli/environment@0.2.6"));
-        assert!(!is_offered("router:plugin/host@0.2.0"));
-        assert!(!is_offered("router:plugin/egress@0.1.0"));
-        assert!(!is_offered("wasi:http/outgoing-handler@0.2.6"));
-        assert!(!is_offered("wasi:cli/environment@0.3.0"));
-        assert!(!is_offered("acme:stuff/things"));
+        let of_kind = ["router:alerts/egress@0.2.0"];
+        for name in [
+            "router:common/host@0.2.0",
+            "router:alerts/egress@0.2.0",
+            "wasi:cli/environment@0.2.6",
+        ] {
+            assert!(is_offered(name, &of_kind), "{name}");
+        }
+        assert!(!is_offered(of_kind[0], &[]), "another kind may import it");
+        for name in [
+            "router:common/host@0.1.0",
+            "wasi:http/outgoing-handler@0.2.6",
+            "wasi:cli/environment@0.3.0",
+            "acme:stuff/things",
+        ] {
+            assert!(!is_offered(name, &of_kind), "{name}");
+        }
+    }
+
+    fn refused(export: &str) -> (&'static str, String) {
+        let exports = [
+            export.to_owned(),
+            "router:common/lifecycle@0.2.0".to_owned(),
+        ];
+        let rejection = kind_of(&exports, SERVED).map(|kind| kind.contract.world);
+        let rejection = rejection.unwrap_err();
+        (rejection.code, rejection.reason)
+    }
+
+    #[test]
+    fn a_plugin_of_the_package_before_is_refused_with_how_to_rebuild() {
+        for (interface, offered) in [
+            (
+                "health",
+                "health-policy of router:plugin@0.1.0, and this router offers router:health@0.2.0",
+            ),
+            (
+                "rule",
+                "alert-rule of router:plugin@0.1.0, and this router offers router:alerts@0.2.0",
+            ),
+        ] {
+            let (code, reason) = refused(&format!("router:plugin/{interface}@0.1.0"));
+            assert_eq!(code, "wrong_version");
+            assert!(
+                reason.contains(offered) && reason.contains("rebuild it"),
+                "{reason}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_draft_is_refused_by_its_world() {
+        for (world, question) in DRAFTS {
+            let (code, reason) = refused(question);
+            assert_eq!(code, "wrong_world");
+            assert!(reason.contains(&format!("the world {world}")), "{reason}");
+        }
     }
 }

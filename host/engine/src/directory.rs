@@ -12,7 +12,7 @@ use std::{
 use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 
-use crate::contract::Misfit;
+use crate::rejection::Rejection;
 
 /// Most plugins: each keeps a store ahead. As many that are refused by their name are listed.
 pub(crate) const PLUGINS_MAX: usize = 64;
@@ -85,14 +85,14 @@ pub(crate) struct Listed {
     pub(crate) stamps: Stamps,
 }
 
-/// The `NAME.wasm` of a directory by name, and why some are not looked at. One that is not there holds none.
+/// The `NAME.wasm` of a directory by name, and why some are not loaded. One that is not there holds none.
 ///
 /// Where there are too many, those that are `known` stay, so that a new file never takes a plugin out of service.
 pub(crate) fn list(
     directory: &Path,
     known: &BTreeSet<String>,
     name_fault: fn(&str) -> Option<String>,
-) -> io::Result<BTreeMap<String, Result<Listed, Misfit>>> {
+) -> io::Result<BTreeMap<String, Result<Listed, Rejection>>> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
@@ -108,7 +108,7 @@ pub(crate) fn list(
         let path = entry?.path();
         let Some(name) = name_of(&path) else { continue };
         let listed = match name_fault(&name) {
-            Some(fault) => Err(Misfit::new("bad_name", fault)),
+            Some(fault) => Err(Rejection::new("bad_name", fault)),
             None => match stamps(&path) {
                 Ok(stamps) => Ok(Listed { path, stamps }),
                 // It vanished since it was listed.
@@ -118,13 +118,14 @@ pub(crate) fn list(
         };
         found.insert(name, listed);
     }
-    let fits =
-        |(name, listed): (&String, &Result<Listed, Misfit>)| listed.is_ok().then(|| name.clone());
+    let fits = |(name, listed): (&String, &Result<Listed, Rejection>)| {
+        listed.is_ok().then(|| name.clone())
+    };
     let mut fitting: Vec<String> = found.iter().filter_map(fits).collect();
     fitting.sort_by_key(|name| !known.contains(name));
     for name in fitting.into_iter().skip(PLUGINS_MAX) {
-        let words = format!("there are {PLUGINS_MAX} plugins already: take one away");
-        found.insert(name, Err(Misfit::new("too_many", words)));
+        let reason = format!("there are {PLUGINS_MAX} plugins already: take one away");
+        found.insert(name, Err(Rejection::new("too_many", reason)));
     }
     let mut refused = 0;
     found.retain(|_, listed| {
@@ -144,8 +145,8 @@ fn name_of(path: &Path) -> Option<String> {
     (!name.starts_with('.')).then(|| name.chars().map(shown).collect())
 }
 
-fn unreadable(error: &io::Error) -> Misfit {
-    Misfit::new("unreadable", format!("it cannot be read: {error}"))
+fn unreadable(error: &io::Error) -> Rejection {
+    Rejection::new("unreadable", format!("it cannot be read: {error}"))
 }
 
 fn stamps(path: &Path) -> io::Result<Stamps> {
@@ -155,11 +156,11 @@ fn stamps(path: &Path) -> io::Result<Stamps> {
     })
 }
 
-/// Reads a plugin's files. They are read between two looks at their stamps: what is being written meanwhile is read again later.
-pub(crate) fn read(path: &Path, bytes_max: u64) -> Result<Files, Misfit> {
+/// Reads a plugin's files. Their stamps are read first: what is written meanwhile is read again later.
+pub(crate) fn read(path: &Path, bytes_max: u64) -> Result<Files, Rejection> {
     let stamps = stamps(path).map_err(|error| unreadable(&error))?;
     if stamps.wasm.bytes > bytes_max {
-        return Err(Misfit::new(
+        return Err(Rejection::new(
             "too_large",
             format!(
                 "it has {} bytes, and plugins.limits.max_file_mb allows {bytes_max}",
@@ -171,7 +172,7 @@ pub(crate) fn read(path: &Path, bytes_max: u64) -> Result<Files, Misfit> {
     let manifest = match stamps.manifest {
         None => String::new(),
         Some(stamp) if stamp.bytes > MANIFEST_BYTES_MAX => {
-            return Err(Misfit::new(
+            return Err(Rejection::new(
                 "manifest",
                 "its manifest is longer than 64 KiB",
             ));
@@ -179,11 +180,11 @@ pub(crate) fn read(path: &Path, bytes_max: u64) -> Result<Files, Misfit> {
         Some(_) => {
             let bytes = read_file(&path.with_extension("toml"), MANIFEST_BYTES_MAX);
             String::from_utf8(bytes.map_err(|error| unreadable(&error))?)
-                .map_err(|_| Misfit::new("manifest", "its manifest is not UTF-8"))?
+                .map_err(|_| Rejection::new("manifest", "its manifest is not UTF-8"))?
         }
     };
     Ok(Files {
-        // What was written a moment ago may be written again without a new stamp: it is read once more at the next look.
+        // What was written a moment ago may be written again without a new stamp: it is read once more at the next scan.
         stamps: if stamps.are_settled(SystemTime::now()) {
             stamps
         } else {
@@ -199,7 +200,7 @@ pub(crate) fn read(path: &Path, bytes_max: u64) -> Result<Files, Misfit> {
 fn read_file(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     let file = fs::OpenOptions::new()
         .read(true)
-        // Opening a pipe waits for its other end, unless told not to; for a file this means nothing.
+        // Opening a pipe waits for its other end without this; for a file it means nothing.
         .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
         .open(path)?;
     if !file.metadata()?.is_file() {
@@ -250,8 +251,8 @@ mod tests {
         let found = list(directory, &known, name_fault).unwrap().into_iter();
         found
             .map(|(name, listed)| {
-                let words = listed.map_or_else(|misfit| misfit.words, |_| String::new());
-                (name, words)
+                let reason = listed.map_or_else(|rejection| rejection.reason, |_| String::new());
+                (name, reason)
             })
             .collect()
     }
@@ -261,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn each_wasm_file_is_a_plugin_or_told_why_not() {
+    fn each_wasm_file_is_a_plugin_or_refused_with_the_reason() {
         let dir = tempfile::tempdir().unwrap();
         for name in [
             "a.wasm",
@@ -276,13 +277,13 @@ mod tests {
         put(dir.path(), std::ffi::OsStr::from_bytes(b"\xff\n.wasm"));
         // A link to what is gone.
         std::os::unix::fs::symlink("/nowhere/at/all", dir.path().join("gone.wasm")).unwrap();
-        let told = |name: &str| (name.to_owned(), format!("{name} is no name"));
+        let refused = |name: &str| (name.to_owned(), format!("{name} is no name"));
         assert_eq!(
             listed(dir.path(), &[]),
             [
-                told("B b"),
+                refused("B b"),
                 ("a".to_owned(), String::new()),
-                told("\u{fffd}\u{fffd}")
+                refused("\u{fffd}\u{fffd}")
             ]
         );
     }
@@ -296,7 +297,7 @@ mod tests {
         let left_out = |known: &[&str]| {
             let listed = listed(dir.path(), known).into_iter();
             let mut refused: Vec<String> = listed
-                .filter_map(|(name, words)| words.contains("already").then_some(name))
+                .filter_map(|(name, reason)| reason.contains("already").then_some(name))
                 .collect();
             assert_eq!(refused.len(), 1);
             refused.remove(0)
@@ -321,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_just_written_is_read_again_at_the_next_look() {
+    fn what_was_just_written_is_read_again_at_the_next_scan() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("p.wasm");
         fs::write(&path, b"bytes").unwrap();
@@ -347,9 +348,9 @@ mod tests {
         let device = dir.path().join("device.wasm");
         std::os::unix::fs::symlink("/dev/zero", &device).unwrap();
         for path in [pipe, device] {
-            let misfit = read(&path, 100).unwrap_err();
-            assert_eq!(misfit.code, "unreadable");
-            assert!(misfit.words.contains("regular file"), "{misfit}");
+            let rejection = read(&path, 100).unwrap_err();
+            assert_eq!(rejection.code, "unreadable");
+            assert!(rejection.reason.contains("regular file"), "{rejection}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! What stands behind one store: the guest's bounds for one call, its empty WASI, and the host's functions.
 
+mod cpu_meter;
 mod space;
-mod turns;
 
 use std::{
     sync::Arc,
@@ -13,11 +13,16 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::{
     Limits,
-    bindings::host::{Host, LogLevel, StoreError, add_to_linker},
+    bindings::{
+        host::{self, Host, LogLevel, StoreError},
+        types,
+    },
+    kinds::Served,
+    texts::cut,
     values::PluginValues,
 };
+pub(crate) use cpu_meter::{CpuMeter, read_clock};
 pub(crate) use space::{INSTANCES_MAX, MEMORIES_MAX, Space, TABLE_ELEMENTS_MAX, TABLES_MAX};
-pub(crate) use turns::{Turns, look_at_clock};
 
 /// Most handles that a guest may hold: an empty WASI gives it a handful.
 const HANDLES_MAX: usize = 64;
@@ -25,7 +30,7 @@ const HANDLES_MAX: usize = 64;
 /// Most random bytes of one call to WASI: a seed takes 32.
 const RANDOM_BYTES_MAX: u64 = 4096;
 
-/// Longest line of a log, as `wit/host.wit` states it.
+/// Longest line of a log, as `host.log` of `wit/` states it.
 const LINE_BYTES_MAX: usize = 4096;
 
 /// A bound that a guest ran into.
@@ -48,8 +53,17 @@ pub(crate) enum Bound {
     Tables(usize),
 }
 
+/// How long a call may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CallTime {
+    /// On the processor.
+    pub(crate) running: Duration,
+    /// By the clock.
+    pub(crate) wall: Duration,
+}
+
 /// A store's data.
-pub(crate) struct Guest {
+pub struct GuestState {
     plugin: Arc<str>,
     limits: Limits,
     pub(crate) space: Space,
@@ -61,7 +75,7 @@ pub(crate) struct Guest {
     deadline: Deadline,
 }
 
-impl Guest {
+impl GuestState {
     pub(crate) fn new(plugin: Arc<str>, limits: Limits, values: Arc<PluginValues>) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES_MAX);
@@ -79,26 +93,31 @@ impl Guest {
             table,
             host_calls: 0,
             log_bytes: 0,
-            deadline: Deadline::new(Duration::ZERO),
+            deadline: Deadline::new(CallTime {
+                running: Duration::ZERO,
+                wall: Duration::ZERO,
+            }),
         }
     }
 
-    /// A call begins, and must be over within this. Its turns are what the deadline is held against.
-    pub(crate) fn begin(&mut self, within: Duration) -> Arc<Turns> {
-        self.deadline = Deadline::new(within);
-        Arc::clone(&self.deadline.turns)
+    /// A call begins, which may take this long. The meter is to measure it.
+    pub(crate) fn begin(&mut self, time: CallTime) -> Arc<CpuMeter> {
+        self.deadline = Deadline::new(time);
+        Arc::clone(&self.deadline.meter)
     }
 
     /// Whether the call in progress may go on.
     pub(crate) fn check(&self) -> Result<(), Bound> {
         if self.deadline.is_over() {
-            let within_ms = u64::try_from(self.deadline.within.as_millis()).unwrap_or(u64::MAX);
-            return Err(Bound::Time(within_ms));
+            let running = self.deadline.time.running;
+            let running_ms = u64::try_from(running.as_millis()).unwrap_or(u64::MAX);
+            return Err(Bound::Time(running_ms));
         }
         self.count()
     }
 
-    fn called(&mut self) -> wasmtime::Result<()> {
+    /// Counts a call to the host.
+    pub(crate) fn called(&mut self) -> wasmtime::Result<()> {
         self.host_calls = self.host_calls.saturating_add(1);
         Ok(self.count()?)
     }
@@ -111,39 +130,35 @@ impl Guest {
     }
 }
 
-impl Drop for Guest {
-    /// With its store, a guest's last turn is over.
+impl Drop for GuestState {
+    /// With its store, a guest's last slice is over.
     fn drop(&mut self) {
-        look_at_clock();
+        read_clock();
     }
 }
 
-/// On a machine that is busy with requests a guest waits for its turn. So its time is the time that it ran, and a multiple of
-/// that by the clock.
+/// When the call in progress must be over.
 struct Deadline {
-    within: Duration,
+    time: CallTime,
     begun: Instant,
-    turns: Arc<Turns>,
+    meter: Arc<CpuMeter>,
 }
 
-/// How much longer than it may run a call may take by the clock.
-pub(crate) const WAITING_FACTOR: u32 = 10;
-
 impl Deadline {
-    fn new(within: Duration) -> Self {
+    fn new(time: CallTime) -> Self {
         Self {
-            within,
+            time,
             begun: Instant::now(),
-            turns: Arc::default(),
+            meter: Arc::default(),
         }
     }
 
     fn is_over(&self) -> bool {
-        self.turns.ran() >= self.within || self.begun.elapsed() >= self.within * WAITING_FACTOR
+        self.meter.ran() >= self.time.running || self.begun.elapsed() >= self.time.wall
     }
 }
 
-impl WasiView for Guest {
+impl WasiView for GuestState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         // Each call of WASI passes here, at least once. It cannot be refused here, but at the next tick.
         self.host_calls = self.host_calls.saturating_add(1);
@@ -154,9 +169,9 @@ impl WasiView for Guest {
     }
 }
 
-impl crate::bindings::types::Host for Guest {}
+impl types::Host for GuestState {}
 
-impl Host for Guest {
+impl Host for GuestState {
     fn log(&mut self, level: LogLevel, message: String) -> wasmtime::Result<()> {
         self.called()?;
         self.log_bytes += message.len() as u64;
@@ -166,10 +181,10 @@ impl Host for Guest {
         let plugin = &*self.plugin;
         let message = cut(&message, LINE_BYTES_MAX);
         match level {
-            LogLevel::Error => tracing::error!(plugin, reason = message, "a plugin says"),
-            LogLevel::Warn => tracing::warn!(plugin, reason = message, "a plugin says"),
-            LogLevel::Info => tracing::info!(plugin, reason = message, "a plugin says"),
-            LogLevel::Debug => tracing::debug!(plugin, reason = message, "a plugin says"),
+            LogLevel::Error => tracing::error!(plugin, reason = message, "plugin log"),
+            LogLevel::Warn => tracing::warn!(plugin, reason = message, "plugin log"),
+            LogLevel::Info => tracing::info!(plugin, reason = message, "plugin log"),
+            LogLevel::Debug => tracing::debug!(plugin, reason = message, "plugin log"),
         }
         Ok(())
     }
@@ -191,22 +206,20 @@ impl Host for Guest {
     }
 }
 
-/// Everything that a guest of the served world may import.
-pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Guest>> {
+/// Everything that guests may import: what every kind may, and what single kinds may beside that. Which component may import what is
+/// checked before it is linked.
+pub(crate) fn linker(
+    engine: &wasmtime::Engine,
+    served: &[Served],
+) -> wasmtime::Result<Linker<GuestState>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    crate::bindings::types::add_to_linker::<_, HasSelf<_>>(&mut linker, |guest| guest)?;
-    add_to_linker::<_, HasSelf<_>>(&mut linker, |guest| guest)?;
-    Ok(linker)
-}
-
-/// The first bytes of a text, at a character's end.
-pub(crate) fn cut(text: &str, bytes_max: usize) -> &str {
-    let mut end = text.len().min(bytes_max);
-    while !text.is_char_boundary(end) {
-        end -= 1;
+    types::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
+    host::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
+    for kind in served {
+        (kind.link)(&mut linker)?;
     }
-    &text[..end]
+    Ok(linker)
 }
 
 #[cfg(test)]

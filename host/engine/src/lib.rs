@@ -2,25 +2,37 @@
 //!
 //! It owns a thread of low priority on which every guest runs, so that no guest ever holds up a request. It decides nothing
 //! about instances: a policy that does not answer is reported as such, and the core's built-in default answers in its place.
+//! Of the kinds of plugin only [`kinds`] knows anything.
 
 mod bindings;
+mod calls;
 mod contract;
 mod directory;
 mod engine;
+mod event;
+mod failure;
 mod generation;
 mod guest;
+mod kinds;
 mod loader;
 mod machine;
 mod options;
 mod registry;
+mod rejection;
 mod settings;
+mod shared;
+#[cfg(test)]
+mod tests;
+mod texts;
 mod values;
 mod view;
+mod watcher;
 
-pub use contract::WORLD_SERVED;
-pub use engine::{Engine, EngineError, ReloadReport};
-pub use generation::{Failure, FailureKind};
+pub use engine::{Engine, EngineError};
+pub use event::EngineEvent;
+pub use failure::{Failure, FailureKind};
+pub use kinds::{Kind, health::Health};
+pub use loader::ReloadReport;
 pub use options::{EngineOptions, Grants, Limits, PluginSettings};
-pub use registry::EngineEvent;
-pub use values::{KeepError, Keeping, Kept, Loading, NoValues, ValueKeeper};
-pub use view::{CallFigures, Decision, PluginView, Refusal};
+pub use values::{Kept, LoadFuture, NoValues, SaveFuture, ValueError, ValueKeeper};
+pub use view::{CallFigures, DEFAULT_WORLD, Decision, PluginView, Refusal};

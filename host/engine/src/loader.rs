@@ -1,4 +1,4 @@
-//! Reloading: a look at the directory, and each new candidate on its way into service. A bad one leaves the one before.
+//! Reloading: scanning the directory, and taking each new candidate into service. A bad one leaves the one before.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,16 +8,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    Grants, PluginSettings,
-    contract::Misfit,
+    Grants, PluginSettings, contract,
     directory::{self, Files, Listed, Stamps},
-    engine::{ReloadReport, Shared},
+    event::EngineEvent,
     generation::{Candidate, Compiled, Generation},
-    registry::EngineEvent,
+    rejection::Rejection,
     settings,
+    shared::Shared,
 };
 
 /// A file that is replaced by removing and writing it is missing for a moment; so long the plugin goes on without its file.
@@ -42,29 +42,54 @@ struct Requests {
     secrets: Vec<String>,
 }
 
-/// Why the directory is looked at.
+/// Why the directory is scanned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Look {
+pub(crate) enum Scan {
     /// By itself: what is as it was is left alone, and a refused candidate is tried again when its time has come.
-    Round,
-    /// Somebody asked for it: every file is read, and every refused candidate tried again.
-    Asked,
+    Periodic,
+    /// An operator asked for it: every file is read, and every refused candidate tried again.
+    Requested,
+}
+
+/// What a scan of the directory did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReloadReport {
+    /// Plugins with a new generation.
+    pub loaded: Vec<String>,
+    /// Plugins as they were.
+    pub unchanged: Vec<String>,
+    /// Candidates that were refused, at this scan or before, each with its reason.
+    pub refused: BTreeMap<String, String>,
+    /// Plugins whose file is gone.
+    pub removed: Vec<String>,
+    /// Plugins that a policy names and that are not there.
+    pub missing: BTreeSet<String>,
+    /// Why the directory could not be read.
+    pub fault: Option<String>,
+}
+
+/// What came of one plugin of a scan.
+enum Scanned {
+    Unchanged,
+    Swapped,
+    Refused(String),
 }
 
 impl Shared {
-    /// Looks at the directory, loads what is new, and lets go of what is gone.
-    pub(crate) async fn look(self: &Arc<Self>, look: Look) -> ReloadReport {
-        let _one_at_a_time = self.looking.lock().await;
+    /// Scans the directory, loads what is new, and removes what is gone.
+    pub(crate) async fn scan(self: &Arc<Self>, scan: Scan) -> ReloadReport {
+        let _one_at_a_time = self.scan.lock().await;
         let settings = self.settings.lock().clone();
         let mut report = ReloadReport::default();
         match self.listed().await {
             Ok(found) => {
-                self.let_go(&found, &mut report);
+                self.remove_missing(&found, &mut report);
                 for (name, listed) in found {
-                    match self.look_at(&name, listed, look, &settings).await {
-                        Looked::Same => report.unchanged.push(name),
-                        Looked::Swapped => report.loaded.push(name),
-                        Looked::Refused(reason) => {
+                    match self.scan_one(&name, listed, scan, &settings).await {
+                        Scanned::Unchanged => report.unchanged.push(name),
+                        Scanned::Swapped => report.loaded.push(name),
+                        Scanned::Refused(reason) => {
                             report.refused.insert(name, reason);
                         }
                     }
@@ -75,14 +100,14 @@ impl Shared {
         }
         let before = std::mem::replace(&mut *self.fault.lock(), report.fault.clone());
         if let Some(reason) = report.fault.as_ref().filter(|_| report.fault != before) {
-            tracing::error!(reason, "the plugins directory cannot be read");
+            tracing::error!(reason, "plugins directory cannot be read");
         }
-        self.lapse();
+        self.lapse_quarantines();
         report.missing = self.note_missing();
         report
     }
 
-    async fn listed(&self) -> io::Result<BTreeMap<String, Result<Listed, Misfit>>> {
+    async fn listed(&self) -> io::Result<BTreeMap<String, Result<Listed, Rejection>>> {
         let known: BTreeSet<String> = {
             let plugins = self.plugins.lock();
             let serving = plugins.iter().filter(|(_, entry)| entry.serving.is_some());
@@ -93,25 +118,25 @@ impl Shared {
         tokio::task::spawn_blocking(list).await?
     }
 
-    async fn look_at(
+    async fn scan_one(
         self: &Arc<Self>,
         name: &str,
-        listed: Result<Listed, Misfit>,
-        look: Look,
+        listed: Result<Listed, Rejection>,
+        scan: Scan,
         settings: &PluginSettings,
-    ) -> Looked {
+    ) -> Scanned {
         match listed {
-            Err(misfit) => self.refuse(name, "", &misfit),
+            Err(rejection) => self.refuse(name, "", &rejection),
             Ok(Listed { stamps, .. })
-                if look == Look::Round && self.is_known(name, stamps, settings) =>
+                if scan == Scan::Periodic && self.is_known(name, stamps, settings) =>
             {
-                Looked::Same
+                Scanned::Unchanged
             }
-            Ok(Listed { path, .. }) => self.consider(name, &path, look, settings).await,
+            Ok(Listed { path, .. }) => self.load_changed(name, &path, scan, settings).await,
         }
     }
 
-    /// Whether neither the files nor what the operator says about the plugin changed since it was looked at, and it need not be
+    /// Whether neither the files nor what the operator configured for the plugin changed since it was tried, and it need not be
     /// tried again.
     fn is_known(&self, name: &str, stamps: Stamps, settings: &PluginSettings) -> bool {
         let plugins = self.plugins.lock();
@@ -119,60 +144,28 @@ impl Shared {
             return false;
         };
         entry.stamps == stamps
-            && self.applied.lock().get(name) == Some(&told(settings, name))
+            && self.applied.lock().get(name) == Some(&configured(settings, name))
             && !entry.is_due(Instant::now())
     }
 
-    /// Ends quarantines that nobody asks about.
-    pub(crate) fn lapse(&self) {
-        let policies = self.policies.lock().clone();
-        let now = Instant::now();
-        let mut lapsed = Vec::new();
-        for (name, entry) in self.plugins.lock().iter_mut() {
-            if entry.lapse(is_in_use(policies.as_ref(), name), now) {
-                lapsed.push(name.clone());
-            }
-        }
-        for plugin in lapsed {
-            self.tell(EngineEvent::Lapsed { plugin });
-        }
-    }
-
-    /// Notes which plugins policies name that are not there, and tells each once.
-    pub(crate) fn note_missing(&self) -> BTreeSet<String> {
-        let policies = self.policies.lock().clone().unwrap_or_default();
-        let missing: BTreeSet<String> = {
-            let plugins = self.plugins.lock();
-            let missing = policies.into_iter();
-            missing.filter(|name| !plugins.contains_key(name)).collect()
-        };
-        let before = self.missing.lock().replace(missing.clone());
-        for plugin in missing.difference(&before.unwrap_or_default()) {
-            self.tell(EngineEvent::Missing {
-                plugin: plugin.clone(),
-            });
-        }
-        missing
-    }
-
-    /// Takes one candidate through every check.
-    async fn consider(
+    /// Reads the files of one plugin, and where they differ from what was tried last, takes them through every check.
+    async fn load_changed(
         self: &Arc<Self>,
         name: &str,
         path: &Path,
-        look: Look,
+        scan: Scan,
         settings: &PluginSettings,
-    ) -> Looked {
+    ) -> Scanned {
         let bytes_max = settings.limits.file_bytes;
         let path = path.to_owned();
         let read = tokio::task::spawn_blocking(move || directory::read(&path, bytes_max)).await;
         let files = match read {
             Ok(Ok(files)) => files,
-            Ok(Err(misfit)) => return self.refuse(name, "", &misfit),
-            Err(_) => return Looked::Same,
+            Ok(Err(rejection)) => return self.refuse(name, "", &rejection),
+            Err(_) => return Scanned::Unchanged,
         };
-        let told = told(settings, name);
-        let parts = [&files.wasm_digest, &files.manifest, &told].map(String::as_bytes);
+        let configured = configured(settings, name);
+        let parts = [&files.wasm_digest, &files.manifest, &configured].map(String::as_bytes);
         let digest = directory::digest(&parts);
         let stamps = files.stamps;
         let is_same = {
@@ -182,31 +175,31 @@ impl Shared {
             entry.grants = settings.grants.get(name).cloned().unwrap_or_default();
             entry.limits = settings.limits.clone();
             let is_tried_again =
-                entry.is_refused() && (look == Look::Asked || entry.is_due(Instant::now()));
-            entry.looked_at == digest && !is_tried_again
+                entry.is_refused() && (scan == Scan::Requested || entry.is_due(Instant::now()));
+            entry.tried == digest && !is_tried_again
         };
-        self.applied.lock().insert(name.to_owned(), told);
+        self.applied.lock().insert(name.to_owned(), configured);
         if is_same {
-            return Looked::Same;
+            return Scanned::Unchanged;
         }
         let begun = Instant::now();
         let loaded = self.load(name, &digest, files, settings).await;
         let mut plugins = self.plugins.lock();
         let entry = plugins.entry(name.to_owned()).or_default();
-        entry.looked_at.clone_from(&digest);
+        entry.tried.clone_from(&digest);
         match loaded {
             Ok((generation, requested)) => {
                 entry.requested = requested;
                 let event = entry.swap(Arc::new(generation));
                 let elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-                tracing::debug!(plugin = name, elapsed_ms, "a generation was made");
+                tracing::debug!(plugin = name, elapsed_ms, "plugin generation loaded");
                 drop(plugins);
-                self.tell(event);
-                Looked::Swapped
+                self.emit(event);
+                Scanned::Swapped
             }
-            Err(misfit) => {
+            Err(rejection) => {
                 drop(plugins);
-                self.refuse(name, &digest, &misfit)
+                self.refuse(name, &digest, &rejection)
             }
         }
     }
@@ -217,26 +210,30 @@ impl Shared {
         digest: &str,
         files: Files,
         settings: &PluginSettings,
-    ) -> Result<(Generation, Grants), Misfit> {
+    ) -> Result<(Generation, Grants), Rejection> {
         let manifest: Manifest = toml::from_str(&files.manifest).map_err(|error| {
-            Misfit::new(
+            Rejection::new(
                 "manifest",
                 format!("its manifest {name}.toml is faulty: {error}"),
             )
         })?;
-        if let Some(world) = manifest.world.filter(|world| world != crate::WORLD_SERVED) {
-            return Err(Misfit::new(
+        let is_served = |world: &String| {
+            let mut served = self.machine.served.iter();
+            served.any(|kind| kind.contract.world == *world)
+        };
+        if let Some(world) = manifest.world.as_ref().filter(|world| !is_served(world)) {
+            return Err(Rejection::new(
                 "wrong_world",
                 format!(
                     "its manifest says that it is for the world {world}; this version serves {}",
-                    crate::WORLD_SERVED
+                    contract::worlds(self.machine.served)
                 ),
             ));
         }
         let empty = toml::Table::new();
         let config = settings.config.get(name).unwrap_or(&empty);
-        let settings_told =
-            settings::flatten(config).map_err(|words| Misfit::new("refused_config", words))?;
+        let flattened =
+            settings::flatten(config).map_err(|fault| Rejection::new("refused_config", fault))?;
         let generation = Generation::load(
             Arc::clone(&self.machine),
             Candidate {
@@ -245,13 +242,22 @@ impl Shared {
                 digest: digest.to_owned(),
                 wasm: files.wasm,
                 wasm_digest: files.wasm_digest,
-                settings: settings_told,
+                settings: flattened,
                 limits: settings.limits.clone(),
                 values: self.values.of(name).await,
                 before: self.compiled(name),
             },
         )
         .await?;
+        let world = generation.contract().world;
+        if let Some(other) = manifest.world.filter(|other| other != world) {
+            return Err(Rejection::new(
+                "wrong_world",
+                format!(
+                    "its manifest says that it is for the world {other}, and the file was built for {world}"
+                ),
+            ));
+        }
         let requested = Grants {
             http: manifest.requests.http,
             secrets: manifest.requests.secrets,
@@ -270,24 +276,24 @@ impl Shared {
         Some(plugins.get(name)?.serving.as_ref()?.compiled())
     }
 
-    fn refuse(&self, name: &str, digest: &str, misfit: &Misfit) -> Looked {
+    fn refuse(&self, name: &str, digest: &str, rejection: &Rejection) -> Scanned {
         let event = {
             let mut plugins = self.plugins.lock();
             let entry = plugins.entry(name.to_owned()).or_default();
             if digest.is_empty() {
-                // It was not read, so it is tried at each look.
-                entry.looked_at.clear();
+                // It was not read, so it is tried at each scan.
+                entry.tried.clear();
             }
-            entry.refuse(name, digest, misfit)
+            entry.refuse(name, digest, rejection)
         };
         if let Some(event) = event {
-            self.tell(event);
+            self.emit(event);
         }
-        Looked::Refused(misfit.words.clone())
+        Scanned::Refused(rejection.reason.clone())
     }
 
-    /// Lets go of plugins whose file has been missing for long enough to be gone.
-    fn let_go<T>(&self, found: &BTreeMap<String, T>, report: &mut ReloadReport) {
+    /// Removes plugins whose file has been missing for long enough to be gone.
+    fn remove_missing<T>(&self, found: &BTreeMap<String, T>, report: &mut ReloadReport) {
         let mut gone = Vec::new();
         {
             let mut plugins = self.plugins.lock();
@@ -308,26 +314,14 @@ impl Shared {
             self.applied.lock().remove(&plugin);
             report.removed.push(plugin.clone());
             if has_served {
-                self.tell(EngineEvent::Removed { plugin });
+                self.emit(EngineEvent::Removed { plugin });
             }
         }
     }
 }
 
-/// What came of a look at one plugin.
-enum Looked {
-    Same,
-    Swapped,
-    Refused(String),
-}
-
-/// Whether a policy names a plugin.
-pub(crate) fn is_in_use(policies: Option<&BTreeSet<String>>, name: &str) -> bool {
-    policies.is_none_or(|policies| policies.contains(name))
-}
-
-/// What the operator says about a plugin, as text that changes when any of it does.
-fn told(settings: &PluginSettings, name: &str) -> String {
+/// What the operator configured for a plugin, as text that changes when any of it does.
+fn configured(settings: &PluginSettings, name: &str) -> String {
     let config = settings.config.get(name);
     let grants = settings.grants.get(name);
     let limits = &settings.limits;

@@ -20,17 +20,21 @@ use wasmtime::{
 use crate::{
     directory::PLUGINS_MAX,
     guest::{
-        Guest, INSTANCES_MAX, MEMORIES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX, linker, look_at_clock,
+        GuestState, INSTANCES_MAX, MEMORIES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX, linker, read_clock,
     },
+    kinds::Served,
 };
 
-/// How often a running guest is interrupted: to look at its deadline, and to let others run.
+/// How often a running guest is interrupted: to check its deadline, and to let others run.
 const TICK: Duration = Duration::from_millis(10);
 
-/// Stores that may exist at once. A plugin is asked one question at a time, so each of its generations has one at most: that of
-/// the call, or the one for the next. There are two generations while one replaces the other. One candidate is questioned at a
+/// Stores that may exist at once. A generation has as many as calls of it may be in progress at most: those of the calls, and where
+/// there is one less, the one for the next. There are two generations while one replaces the other. One candidate is checked at a
 /// time, and one store may be made to measure that.
-const STORES_MAX: u32 = 2 * PLUGINS_MAX as u32 + 2;
+fn stores_max(served: &[Served]) -> u32 {
+    let calls_max = served.iter().map(|kind| kind.contract.budget.calls_max);
+    2 * PLUGINS_MAX as u32 * calls_max.max().unwrap_or(1) + 2
+}
 
 /// What the pool lets a memory grow to: as far as 32 bits reach, which costs address space only. The bound that counts is the
 /// store's ([`crate::Limits`]), and a reload may change it.
@@ -74,7 +78,9 @@ pub(crate) enum Stores {
 /// See the module.
 pub(crate) struct Machine {
     pub(crate) engine: Engine,
-    pub(crate) linker: Linker<Guest>,
+    pub(crate) linker: Linker<GuestState>,
+    /// The kinds of plugin that it serves.
+    pub(crate) served: &'static [Served],
     /// The runtime of the guests' thread.
     pub(crate) runtime: Handle,
     ends: CancellationToken,
@@ -83,17 +89,21 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    pub(crate) fn start(cache_dir: Option<&Path>, stores: Stores) -> Result<Self, MachineError> {
+    pub(crate) fn start(
+        cache_dir: Option<&Path>,
+        stores: Stores,
+        served: &'static [Served],
+    ) -> Result<Self, MachineError> {
         let wasm = |error: wasmtime::Error| MachineError::Wasmtime(format!("{error:#}"));
         let cache = cache_dir.and_then(cache);
-        let engine = configured(cache.clone(), stores)
+        let engine = configured(cache.clone(), stores, stores_max(served))
             .or_else(|error| {
                 // Where address space is short.
-                tracing::info!(error = %format!("{error:#}"), "no address space is reserved for plugins");
-                configured(cache, Stores::OneByOne)
+                tracing::info!(error = %format!("{error:#}"), "no address space reserved for plugins");
+                configured(cache, Stores::OneByOne, 0)
             })
             .map_err(wasm)?;
-        let linker = linker(&engine).map_err(wasm)?;
+        let linker = linker(&engine, served).map_err(wasm)?;
         let ends = CancellationToken::new();
         let (runtime, guests) = guests(ends.clone()).map_err(MachineError::Thread)?;
         let ticks = Arc::new(AtomicBool::new(true));
@@ -101,6 +111,7 @@ impl Machine {
         Ok(Self {
             engine,
             linker,
+            served,
             runtime,
             ends,
             ticks,
@@ -113,7 +124,7 @@ impl Machine {
         self.ends.cancel();
         let mut threads = std::mem::take(&mut *self.threads.lock()).into_iter();
         if let Some(guests) = threads.next() {
-            // A panic of that thread was told by itself.
+            // A panic of that thread was logged by itself.
             let _ = guests.join();
         }
         self.ticks.store(false, Ordering::Relaxed);
@@ -138,18 +149,18 @@ fn cache(directory: &Path) -> Option<Cache> {
     match cache {
         Ok(cache) => Some(cache),
         Err(error) => {
-            tracing::warn!(error = %format!("{error:#}"), "plugins are compiled at each start: their cache cannot be used");
+            tracing::warn!(error = %format!("{error:#}"), "compilation cache of plugins cannot be used");
             None
         }
     }
 }
 
-fn configured(cache: Option<Cache>, stores: Stores) -> wasmtime::Result<Engine> {
+fn configured(cache: Option<Cache>, stores: Stores, stores_max: u32) -> wasmtime::Result<Engine> {
     let mut config = Config::new();
     config
         .wasm_component_model(true)
         .epoch_interruption(true)
-        // Said here, because a build with another feature of wasmtime would turn it on.
+        // Set here, because a build with another feature of wasmtime would turn it on.
         .concurrency_support(false)
         // Compiling on every core at once would be felt by requests.
         .parallel_compilation(false)
@@ -159,11 +170,11 @@ fn configured(cache: Option<Cache>, stores: Stores) -> wasmtime::Result<Engine> 
     if stores == Stores::Reserved {
         let mut pool = PoolingAllocationConfig::new();
         // As much for each store as it may have at most: none can take what another one needs.
-        pool.total_component_instances(STORES_MAX)
-            .total_core_instances(STORES_MAX * INSTANCES_MAX)
-            .total_memories(STORES_MAX * MEMORIES_MAX)
-            .total_tables(STORES_MAX * TABLES_MAX)
-            .total_stacks(STORES_MAX)
+        pool.total_component_instances(stores_max)
+            .total_core_instances(stores_max * INSTANCES_MAX)
+            .total_memories(stores_max * MEMORIES_MAX)
+            .total_tables(stores_max * TABLES_MAX)
+            .total_stacks(stores_max)
             .max_core_instances_per_component(INSTANCES_MAX)
             .max_memories_per_component(MEMORIES_MAX)
             .max_tables_per_component(TABLES_MAX)
@@ -187,9 +198,9 @@ fn guests(ends: CancellationToken) -> std::io::Result<(Handle, JoinHandle<()>)> 
         .max_blocking_threads(2)
         .thread_name("plugins")
         .on_thread_start(|| step_back(COMPILER_PRIORITY))
-        // What this thread did until now is no call's: see `guest::turns`.
+        // What this thread did until now is no call's: see `guest::cpu_meter`.
         .on_thread_park(|| {
-            look_at_clock();
+            read_clock();
         })
         .build()?;
     let handle = runtime.handle().clone();

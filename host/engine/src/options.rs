@@ -18,11 +18,11 @@ pub struct EngineOptions {
     pub plugins_dir: PathBuf,
     /// Where compiled plugins are kept, so that a restart compiles nothing; `None`: nowhere.
     pub cache_dir: Option<PathBuf>,
-    /// What each plugin is told and granted, and the bounds of all.
+    /// What each plugin is configured and granted, and the bounds of all.
     pub settings: PluginSettings,
     /// The plugins that a policy names ([`crate::Engine::use_policies`]); `None`: any may be asked.
     pub policies: Option<BTreeSet<String>>,
-    /// What is wrong with a file's name as the name of a plugin: the rule of the configuration, which speaks of it by that.
+    /// What is wrong with a file's name as the name of a plugin, by the rule of the configuration, which names plugins so.
     pub name_fault: fn(&str) -> Option<String>,
     /// Where the values that plugins keep outlive the router.
     pub values: Arc<dyn ValueKeeper>,
@@ -55,11 +55,10 @@ pub struct Grants {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Limits {
-    /// Wall time of one call.
+    /// How long one call may run. How long it may take by the clock depends on its kind.
     #[serde(serialize_with = "as_millis", rename = "callTimeoutMs")]
     pub call_timeout: Duration,
-    /// Linear memory of one store, all its memories together. A plugin has two stores at most: that of the call in progress, and
-    /// one that is kept for the next.
+    /// Linear memory of one store, all its memories together. A plugin has as many stores as calls of it may be in progress.
     pub memory_bytes: u64,
     /// Calls to the host within one call, those to WASI included.
     pub host_calls: u32,

@@ -1,4 +1,4 @@
-//! A plugin's TOML table as the list of settings that it is told.
+//! A plugin's TOML table as the list of settings that it gets with each call.
 
 use toml::{Table, Value};
 
@@ -34,13 +34,13 @@ fn add(settings: &mut Vec<Setting>, prefix: &str, table: &Table) {
             Value::Table(inner) => add(settings, &key, inner),
             value => settings.push(Setting {
                 key,
-                value: told(value),
+                value: setting_value(value),
             }),
         }
     }
 }
 
-fn told(value: &Value) -> SettingValue {
+fn setting_value(value: &Value) -> SettingValue {
     match value {
         Value::Boolean(flag) => SettingValue::Flag(*flag),
         Value::Integer(whole) => SettingValue::Whole(*whole),

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bindings::host::StoreError;
 
-/// Longest key and value, as `wit/host.wit` states them.
+/// Longest key and value, as `host.set` of `wit/` states them.
 const KEY_BYTES_MAX: usize = 256;
 const VALUE_BYTES_MAX: usize = 64 * 1024;
 
@@ -45,20 +45,20 @@ const RETRY_EVERY: Duration = Duration::from_secs(2);
 const FINISH_WITHIN: Duration = Duration::from_secs(2);
 
 /// What a plugin had kept.
-pub type Loading = Pin<Box<dyn Future<Output = Result<Kept, KeepError>> + Send>>;
+pub type LoadFuture = Pin<Box<dyn Future<Output = Result<Kept, ValueError>> + Send>>;
 
-/// Keeping one value.
-pub type Keeping = Pin<Box<dyn Future<Output = Result<(), KeepError>> + Send>>;
+/// SaveFuture one value.
+pub type SaveFuture = Pin<Box<dyn Future<Output = Result<(), ValueError>> + Send>>;
 
 /// Values by their keys.
 pub type Kept = BTreeMap<String, Vec<u8>>;
 
 /// Why values were not read or not kept.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum KeepError {
+pub enum ValueError {
     /// Not now. It is tried again.
     #[error("{0}")]
-    Away(String),
+    Unavailable(String),
     /// This value is never taken.
     #[error("{0}")]
     Refused(String),
@@ -67,10 +67,10 @@ pub enum KeepError {
 /// Makes values outlive the router.
 pub trait ValueKeeper: Send + Sync {
     /// Everything that a plugin kept.
-    fn load(&self, plugin: &str) -> Loading;
+    fn load(&self, plugin: &str) -> LoadFuture;
 
     /// Keeps a value, or forgets it. One at a time; the same may come twice.
-    fn keep(&self, plugin: &str, key: &str, value: Option<Vec<u8>>) -> Keeping;
+    fn save(&self, plugin: &str, key: &str, value: Option<Vec<u8>>) -> SaveFuture;
 }
 
 /// Nothing outlives the router.
@@ -78,11 +78,11 @@ pub trait ValueKeeper: Send + Sync {
 pub struct NoValues;
 
 impl ValueKeeper for NoValues {
-    fn load(&self, _: &str) -> Loading {
+    fn load(&self, _: &str) -> LoadFuture {
         Box::pin(async { Ok(Kept::new()) })
     }
 
-    fn keep(&self, _: &str, _: &str, _: Option<Vec<u8>>) -> Keeping {
+    fn save(&self, _: &str, _: &str, _: Option<Vec<u8>>) -> SaveFuture {
         Box::pin(async { Ok(()) })
     }
 }
@@ -93,8 +93,8 @@ pub(crate) struct Values {
     of_plugins: Mutex<HashMap<String, Arc<PluginValues>>>,
     /// Something waits to be read or written.
     changed: Arc<Notify>,
-    /// Rounds of reading and writing take turns.
-    turn: tokio::sync::Mutex<()>,
+    /// Held by the round of reading and writing in progress.
+    round: tokio::sync::Mutex<()>,
 }
 
 /// The values of one plugin.
@@ -109,7 +109,7 @@ struct Held {
     values: Kept,
     /// What that takes, keys included.
     bytes: u64,
-    /// Keys whose present value, or absence, the keeper has not heard of.
+    /// Keys whose present value, or absence, the keeper does not have yet.
     unwritten: BTreeSet<String>,
     /// Whether what was kept before is among the values.
     is_read: bool,
@@ -121,7 +121,7 @@ impl Values {
             keeper,
             of_plugins: Mutex::default(),
             changed: Arc::default(),
-            turn: tokio::sync::Mutex::default(),
+            round: tokio::sync::Mutex::default(),
         }
     }
 
@@ -141,24 +141,24 @@ impl Values {
             tracing::warn!(
                 plugin,
                 error = %error,
-                "what a plugin kept cannot be read now; it starts without it until that is possible"
+                "values of a plugin cannot be read: it starts without them"
             );
             self.changed.notify_one();
         }
         values
     }
 
-    async fn read(&self, plugin: &str, values: &PluginValues) -> Result<(), KeepError> {
+    async fn read(&self, plugin: &str, values: &PluginValues) -> Result<(), ValueError> {
         if values.held.lock().is_read {
             return Ok(());
         }
         let kept = within(LOAD_WITHIN, self.keeper.load(plugin)).await?;
-        values.held.lock().take_in(kept);
+        values.held.lock().merge(kept);
         Ok(())
     }
 
     /// Reads and writes what waits for it, until `ends`.
-    pub(crate) async fn keep_up(&self, ends: CancellationToken) {
+    pub(crate) async fn sync(&self, ends: CancellationToken) {
         let mut is_away = false;
         loop {
             let next = async {
@@ -177,9 +177,9 @@ impl Values {
             match (&result, is_away) {
                 (Err(error), false) => tracing::warn!(
                     error = %error,
-                    "values of plugins are kept in memory until the database takes them"
+                    "values of plugins not saved: kept in memory until the database is reachable"
                 ),
-                (Ok(()), true) => tracing::info!("values of plugins are in the database again"),
+                (Ok(()), true) => tracing::info!("values of plugins saved again"),
                 _ => {}
             }
             is_away = result.is_err();
@@ -196,7 +196,7 @@ impl Values {
                     tracing::error!(
                         plugin,
                         count,
-                        "values of a plugin are lost: they could not be written"
+                        "values of a plugin lost: not saved before the end"
                     );
                 }
             }
@@ -204,8 +204,8 @@ impl Values {
     }
 
     /// Reads and writes everything that waits. What cannot be done goes on waiting.
-    async fn round(&self) -> Result<(), KeepError> {
-        let _turn = self.turn.lock().await;
+    async fn round(&self) -> Result<(), ValueError> {
+        let _one_at_a_time = self.round.lock().await;
         let all: Vec<(String, Arc<PluginValues>)> = {
             let of_plugins = self.of_plugins.lock();
             let all = of_plugins.iter();
@@ -213,7 +213,7 @@ impl Values {
                 .collect()
         };
         for (plugin, values) in &all {
-            // Written only after that: until then nobody knows whether there is anything to forget.
+            // Written only after that: until then it is not known whether there is anything to forget.
             self.read(plugin, values).await?;
             self.write(plugin, values).await?;
         }
@@ -225,7 +225,7 @@ impl Values {
         Ok(())
     }
 
-    async fn write(&self, plugin: &str, values: &PluginValues) -> Result<(), KeepError> {
+    async fn write(&self, plugin: &str, values: &PluginValues) -> Result<(), ValueError> {
         let keys: Vec<String> = values.held.lock().unwritten.iter().cloned().collect();
         for key in keys {
             let value = {
@@ -234,10 +234,14 @@ impl Values {
                 held.unwritten.remove(&key);
                 held.values.get(&key).cloned()
             };
-            match within(KEEP_WITHIN, self.keeper.keep(plugin, &key, value)).await {
+            match within(KEEP_WITHIN, self.keeper.save(plugin, &key, value)).await {
                 Ok(()) => {}
-                Err(KeepError::Refused(reason)) => {
-                    tracing::warn!(plugin, reason, "a value of a plugin is kept in memory only");
+                Err(ValueError::Refused(reason)) => {
+                    tracing::warn!(
+                        plugin,
+                        reason,
+                        "value of a plugin refused by the database: kept in memory only"
+                    );
                 }
                 Err(away) => {
                     values.held.lock().unwritten.insert(key);
@@ -251,9 +255,9 @@ impl Values {
 
 async fn within<T>(
     within: Duration,
-    work: impl Future<Output = Result<T, KeepError>>,
-) -> Result<T, KeepError> {
-    let late = |_| KeepError::Away(format!("no answer within {} s", within.as_secs()));
+    work: impl Future<Output = Result<T, ValueError>>,
+) -> Result<T, ValueError> {
+    let late = |_| ValueError::Unavailable(format!("no answer within {} s", within.as_secs()));
     timeout(within, work).await.map_err(late)?
 }
 
@@ -268,7 +272,7 @@ fn is_key(key: &str) -> bool {
 
 impl Held {
     /// Puts what was kept before under what was changed since.
-    fn take_in(&mut self, kept: Kept) {
+    fn merge(&mut self, kept: Kept) {
         if std::mem::replace(&mut self.is_read, true) {
             return;
         }
@@ -291,7 +295,7 @@ impl PluginValues {
         self.held.lock().values.get(key).cloned()
     }
 
-    /// How many values the keeper has not heard of.
+    /// How many values the keeper does not have yet.
     pub(crate) fn unwritten(&self) -> usize {
         self.held.lock().unwritten.len()
     }

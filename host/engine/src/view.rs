@@ -1,11 +1,16 @@
 //! What operators see of plugins.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use router_core::health::{HealthFacts, HealthVerdict};
-use serde::{Serialize, ser::SerializeStruct as _};
+use serde::{Serialize, ser::SerializeMap as _};
 
-use crate::{Grants, Limits};
+use crate::{
+    Grants, Limits,
+    kinds::{Health, Kind as _, Record},
+};
+
+/// What a plugin counts as whose kind is not known, because nothing of it was ever loaded.
+pub const DEFAULT_WORLD: &str = Health::CONTRACT.world;
 
 /// One plugin, as in `GET /api/plugins`.
 #[derive(Debug, Clone, Serialize)]
@@ -16,7 +21,7 @@ pub struct PluginView {
     /// The world that it is built for.
     pub world: &'static str,
     /// `serving`; or `quarantined`, `refused` (nothing serves), `missing` (a policy names it, and there is no such file) or
-    /// `loading` (it is looked at for the first time): then the built-in default answers.
+    /// `loading` (for the first time): then the built-in default answers.
     pub state: &'static str,
     /// Why it does not serve.
     pub reason: Option<String>,
@@ -48,7 +53,7 @@ pub struct PluginView {
     pub failures: u64,
     /// Those by kind.
     pub failures_by_kind: BTreeMap<&'static str, u64>,
-    /// The last failure, in words.
+    /// What the last failure was.
     pub last_error: Option<String>,
     /// How long its calls take.
     pub call_micros: CallFigures,
@@ -106,52 +111,27 @@ pub struct Decision {
     pub at_ms: u64,
     /// Which generation.
     pub generation: u64,
-    /// What it was told.
-    pub facts: HealthFacts,
-    /// What it answered, or why it did not.
-    pub answer: Result<HealthVerdict, String>,
     /// How long the call took.
     pub micros: f64,
+    /// What was asked, and what it answered or why it did not.
+    pub(crate) record: Arc<dyn Record>,
 }
 
 impl Decision {
     /// What it takes in memory, about.
     pub(crate) fn bytes(&self) -> usize {
-        let pairs = |pairs: &[(String, String)]| {
-            let bytes = pairs.iter().map(|(name, value)| name.len() + value.len());
-            bytes.sum::<usize>() + size_of_val(pairs)
-        };
-        let missing = &self.facts.tools_missing;
-        let answer = match &self.answer {
-            Ok(verdict) => verdict.reason.len() + pairs(&verdict.attributes),
-            Err(words) => words.len(),
-        };
-        size_of::<Self>()
-            + self.facts.instance.len()
-            + missing.iter().map(String::len).sum::<usize>()
-            + size_of_val(missing.as_slice())
-            + pairs(&self.facts.attributes)
-            + answer
+        size_of::<Self>() + self.record.bytes()
     }
 }
 
 impl Serialize for Decision {
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let mut map = to.serialize_struct("Decision", 9)?;
-        map.serialize_field("atMs", &self.at_ms)?;
-        map.serialize_field("generation", &self.generation)?;
-        map.serialize_field("instance", &self.facts.instance)?;
-        map.serialize_field("slot", &self.facts.slot)?;
-        map.serialize_field("micros", &self.micros)?;
-        match &self.answer {
-            Ok(verdict) => {
-                map.serialize_field("health", verdict.health.as_str())?;
-                map.serialize_field("reason", &verdict.reason)?;
-                map.serialize_field("recycle", &verdict.recycle)?;
-                let attributes: BTreeMap<&str, &str> = pairs(&verdict.attributes);
-                map.serialize_field("attributes", &attributes)?;
-            }
-            Err(error) => map.serialize_field("error", error)?,
+        let mut map = to.serialize_map(None)?;
+        map.serialize_entry("atMs", &self.at_ms)?;
+        map.serialize_entry("generation", &self.generation)?;
+        map.serialize_entry("micros", &self.micros)?;
+        for (name, value) in self.record.show() {
+            map.serialize_entry(&name, &value)?;
         }
         map.end()
     }

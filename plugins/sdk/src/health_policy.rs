@@ -12,24 +12,25 @@
 #[doc(hidden)]
 pub mod bindings {
     wit_bindgen::generate!({
-        world: "health-policy",
         path: "../../wit",
+        inline: "
+            package router:sdk-health;
+            world health {
+                export router:health/health@0.2.0;
+            }
+        ",
+        generate_all,
+        with: { "router:common/types@0.2.0": crate::bindings::router::common::types },
         pub_export_macro: true,
-        export_macro_name: "export_component",
+        export_macro_name: "export_health",
         default_bindings_module: "router_plugin_sdk::health_policy::bindings",
         additional_derives: [PartialEq],
     });
 }
 
-use bindings::{
-    exports::router::plugin::{health, lifecycle},
-    router::plugin::types,
-};
-
 use crate::{ConfigFault, Settings};
 
-pub use bindings::router::plugin::host;
-pub use health::{Facts, Status, Verdict};
+pub use bindings::exports::router::health::health::{Facts, Status, Verdict};
 
 /// A health policy. Implement it, then [`crate::export_health_policy!`] it.
 pub trait HealthPolicy {
@@ -112,34 +113,30 @@ impl Default for Facts {
     }
 }
 
-impl<P: HealthPolicy> lifecycle::Guest for P {
-    fn describe() -> types::Description {
-        types::Description {
-            name: P::NAME.to_owned(),
-            version: P::VERSION.to_owned(),
-            summary: P::SUMMARY.to_owned(),
-            attributes: Vec::new(),
-        }
-    }
-
-    fn validate_config(settings: Vec<types::Setting>) -> Vec<ConfigFault> {
-        P::check(&Settings::from_guest(settings))
-    }
-}
-
-impl<P: HealthPolicy> health::Guest for P {
-    fn judge(facts: Facts, settings: Vec<types::Setting>) -> Verdict {
-        P::judge(&facts, &Settings::from_guest(settings))
-    }
-}
-
 /// Makes a [`HealthPolicy`] the plugin that this crate is built to. For wasm only: natively it does nothing, so that tests run.
 #[macro_export]
 macro_rules! export_health_policy {
     ($policy:ident) => {
         #[cfg(target_family = "wasm")]
-        $crate::health_policy::bindings::export_component!(
-            $policy with_types_in $crate::health_policy::bindings
-        );
+        const _: () = {
+            use $crate::health_policy::{Facts, HealthPolicy, Verdict, bindings};
+
+            struct Exported;
+
+            impl bindings::exports::router::health::health::Guest for Exported {
+                fn judge(
+                    facts: Facts,
+                    settings: Vec<$crate::bindings::router::common::types::Setting>,
+                ) -> Verdict {
+                    let settings = $crate::Settings::from_guest(settings);
+                    <$policy as HealthPolicy>::judge(&facts, &settings)
+                }
+            }
+
+            $crate::export_plugin_lifecycle!(Exported, $policy as HealthPolicy);
+            $crate::health_policy::bindings::export_health!(
+                Exported with_types_in $crate::health_policy::bindings
+            );
+        };
     };
 }

@@ -23,10 +23,47 @@
 //! Build it with `cargo build --release --target wasm32-wasip2` as a `cdylib`: the file is the plugin. The macro exports only for
 //! wasm, so that `cargo test` runs a policy natively, as the plain function that it is.
 
+#[allow(
+    unsafe_code,
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    clippy::pedantic,
+    reason = "generated from wit/"
+)]
+#[doc(hidden)]
+pub mod bindings;
 pub mod health_policy;
 mod settings;
 
+pub use bindings::router::common::host;
 pub use settings::{ConfigFault, Settings, Value};
+
+/// What every kind of plugin answers, from what the kind's trait says. For the macro of each kind.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! export_plugin_lifecycle {
+    ($exported:ident, $policy:ident as $kind:path) => {
+        impl $crate::bindings::exports::router::common::lifecycle::Guest for $exported {
+            fn describe() -> $crate::bindings::router::common::types::Description {
+                $crate::bindings::router::common::types::Description {
+                    name: <$policy as $kind>::NAME.to_owned(),
+                    version: <$policy as $kind>::VERSION.to_owned(),
+                    summary: <$policy as $kind>::SUMMARY.to_owned(),
+                    attributes: Vec::new(),
+                }
+            }
+
+            fn validate_config(
+                settings: Vec<$crate::bindings::router::common::types::Setting>,
+            ) -> Vec<$crate::ConfigFault> {
+                <$policy as $kind>::check(&$crate::Settings::from_guest(settings))
+            }
+        }
+        $crate::bindings::export_lifecycle!($exported with_types_in $crate::bindings);
+    };
+}
 
 /// The policy that the README shows is compiled as the example above is.
 #[cfg(doctest)]

@@ -1,6 +1,6 @@
 //! A plugin's configuration, and checking it.
 
-use crate::health_policy::bindings::router::plugin::types;
+use crate::bindings::router::common::types;
 
 pub use types::{ConfigFault, SettingValue as Value};
 
@@ -15,7 +15,10 @@ impl Settings {
         Self(pairs.map(|(key, value)| (key.to_owned(), value)).collect())
     }
 
-    pub(crate) fn from_guest(settings: Vec<types::Setting>) -> Self {
+    /// As they come with a call.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn from_guest(settings: Vec<types::Setting>) -> Self {
         let settings = settings.into_iter();
         Self(settings.map(|one| (one.key, one.value)).collect())
     }

@@ -1,8 +1,9 @@
-//! A health policy that misbehaves as its configuration tells it: what the engine must survive.
+//! A health policy that misbehaves as its configuration demands: what the engine must survive.
 
 use router_plugin_sdk::{
     ConfigFault, Settings,
-    health_policy::{Facts, HealthPolicy, Verdict, host},
+    health_policy::{Facts, HealthPolicy, Verdict},
+    host,
 };
 
 /// The guest.
@@ -13,7 +14,7 @@ router_plugin_sdk::export_health_policy!(Hostile);
 
 impl HealthPolicy for Hostile {
     const NAME: &'static str = "hostile-health";
-    const SUMMARY: &'static str = "misbehaves as it is told";
+    const SUMMARY: &'static str = "misbehaves as it is configured";
 
     fn check(settings: &Settings) -> Vec<ConfigFault> {
         match settings.text("at_load") {
@@ -108,7 +109,7 @@ fn memory() -> Verdict {
 
 #[allow(clippy::panic, reason = "this is what it is for")]
 fn trap() -> ! {
-    panic!("as it was told")
+    panic!("as it was configured")
 }
 
 fn counted() -> Option<u64> {

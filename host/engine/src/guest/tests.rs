@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use wasmtime::{Store, component::Component};
 
-use super::{Bound, Guest, TABLE_ELEMENTS_MAX};
+use super::{Bound, GuestState, TABLE_ELEMENTS_MAX};
 use crate::{
     Limits, NoValues,
+    kinds::SERVED,
     machine::{Machine, Stores},
     values::Values,
 };
@@ -63,8 +64,8 @@ async fn instantiate(machine: &Machine, bytes: &[u8]) -> wasmtime::Result<()> {
         memory_bytes: 64 << 20,
         ..Limits::default()
     };
-    let mut store = Store::new(&machine.engine, Guest::new("p".into(), limits, values));
-    store.limiter(|guest| &mut guest.space);
+    let mut store = Store::new(&machine.engine, GuestState::new("p".into(), limits, values));
+    store.limiter(|state| &mut state.space);
     // An hour of ticks: this is not about time.
     store.set_epoch_deadline(360_000);
     made.instantiate_async(&mut store).await.map(drop)
@@ -84,7 +85,7 @@ async fn memories_and_tables_are_bounded_together() {
     let too_much = Err(Bound::Memory(64 << 20));
     let too_long = Err(Bound::Tables(TABLE_ELEMENTS_MAX));
     for stores in [Stores::Reserved, Stores::OneByOne] {
-        let machine = Machine::start(None, stores).unwrap();
+        let machine = Machine::start(None, stores, SERVED).unwrap();
         let made = async |instances, memories: &[u32], tables: &[u32]| {
             instantiate(&machine, &component(instances, memories, tables)).await
         };
@@ -99,8 +100,8 @@ async fn memories_and_tables_are_bounded_together() {
             [(65, 0, 0), (1, 5, 0), (5, 1, 0), (1, 0, 9), (9, 0, 1)]
         {
             let many = made(instances, &vec![1; memories], &vec![1; tables]).await;
-            let words = format!("{:#}", many.unwrap_err());
-            assert!(words.contains("exceed"), "{words}");
+            let error = format!("{:#}", many.unwrap_err());
+            assert!(error.contains("exceed"), "{error}");
         }
         machine.stop();
     }

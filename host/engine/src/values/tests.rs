@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    KeepError, Keeping, Kept, Loading, NoValues, PluginValues, StoreError, UNWRITTEN_MAX,
+    Kept, LoadFuture, NoValues, PluginValues, SaveFuture, StoreError, UNWRITTEN_MAX, ValueError,
     ValueKeeper, Values,
 };
 
@@ -54,12 +54,12 @@ impl Keeper {
     }
 }
 
-fn away() -> KeepError {
-    KeepError::Away("the database is away".to_owned())
+fn away() -> ValueError {
+    ValueError::Unavailable("the database is away".to_owned())
 }
 
 impl ValueKeeper for Keeper {
-    fn load(&self, _: &str) -> Loading {
+    fn load(&self, _: &str) -> LoadFuture {
         let state = Arc::clone(&self.0);
         Box::pin(async move {
             let hangs = state.lock().hangs;
@@ -74,7 +74,7 @@ impl ValueKeeper for Keeper {
         })
     }
 
-    fn keep(&self, _: &str, key: &str, value: Option<Vec<u8>>) -> Keeping {
+    fn save(&self, _: &str, key: &str, value: Option<Vec<u8>>) -> SaveFuture {
         let (state, key) = (Arc::clone(&self.0), key.to_owned());
         Box::pin(async move {
             let mut state = state.lock();
@@ -83,7 +83,7 @@ impl ValueKeeper for Keeper {
                 return Err(away());
             }
             if state.refuses == Some(&*key) {
-                return Err(KeepError::Refused("it is full".to_owned()));
+                return Err(ValueError::Refused("it is full".to_owned()));
             }
             match value {
                 Some(value) => state.kept.insert(key, value),
@@ -155,7 +155,7 @@ async fn changes_are_followed_also_when_the_keeper_comes_back() {
     let ends = CancellationToken::new();
     let task = tokio::spawn({
         let (values, ends) = (Arc::clone(&values), ends.clone());
-        async move { values.keep_up(ends).await }
+        async move { values.sync(ends).await }
     });
     let of_p = values.of("p").await;
     set(&of_p, "b", "1");
@@ -204,7 +204,7 @@ async fn a_value_that_is_refused_is_kept_in_memory_and_holds_up_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn values_of_a_plugin_that_is_gone_are_let_go_once_they_are_written() {
+async fn values_of_a_plugin_that_is_gone_are_dropped_once_they_are_written() {
     let keeper = Keeper::default().away(true);
     let values = keeper.values();
     let of_p = values.of("p").await;

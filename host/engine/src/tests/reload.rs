@@ -1,10 +1,10 @@
-//! Reload: a good candidate is taken into service, a bad one leaves the one before, and the reason is told.
+//! Reload: a good candidate is taken into service, a bad one leaves the one before, and the reason is reported.
 
 use std::{fs, io::Write as _, time::Duration};
 
-use router_engine::{Engine, EngineEvent, EngineOptions, PluginSettings};
+use crate::{Engine, EngineEvent, EngineOptions, Health, PluginSettings};
 
-use crate::world::{World, facts, guest, settings};
+use super::world::{World, facts, guest, settings};
 
 const NAME: &str = "default-health";
 
@@ -72,7 +72,7 @@ async fn a_refused_configuration_leaves_the_one_before() {
     let mut world = loaded().await;
     let faulty = settings(NAME, "memory_mb = 5\nerrors_degraded = 7");
     let report = world.engine.reconfigure(faulty.clone()).await;
-    // The same again is as wrong as before, and so it is told.
+    // The same again is as wrong as before, and reported so.
     assert_eq!(world.engine.reconfigure(faulty).await, report);
     assert!(report.refused[NAME].contains("memory_mb"), "{report:?}");
     let reason = world.refused(NAME).await;
@@ -89,11 +89,11 @@ async fn a_refused_configuration_leaves_the_one_before() {
     assert!(world.judge(NAME).await.unwrap().is_ok());
 }
 
-async fn refused(bytes: &[u8], code: &str, words: &str) {
+async fn refused(bytes: &[u8], code: &str, text: &str) {
     let mut world = loaded().await;
     world.put(NAME, bytes);
     let reason = world.refused(NAME).await;
-    assert!(reason.contains(words), "{code}: {reason}");
+    assert!(reason.contains(text), "{code}: {reason}");
     let view = world.view(NAME);
     assert_eq!(view.candidate.as_ref().unwrap().code, code);
     assert_eq!(view.refusals[code], 1);
@@ -151,27 +151,27 @@ fn exporting(interface: &str) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_component_of_another_world_is_refused_by_its_name() {
     for (interface, world) in [
-        ("breaker", "world breaker-policy"),
-        ("capacity", "world capacity-policy"),
-        ("rule", "world alert-rule"),
-        ("sink", "world alert-sink"),
+        ("breaker/breaker", "world breaker-policy"),
+        ("capacity/capacity", "world capacity-policy"),
+        ("alerts/rule", "world alert-rule"),
+        ("alerts/sink", "world alert-sink"),
     ] {
-        let bytes = exporting(&format!("router:plugin/{interface}@0.1.0"));
+        let bytes = exporting(&format!("router:{interface}@0.2.0"));
         refused(&bytes, "wrong_world", world).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_world_of_another_version_is_refused_by_both_names() {
-    let bytes = exporting("router:plugin/sink@1.2.0");
-    let words = "alert-sink of router:plugin@1.2.0, and this router offers router:plugin@0.1.0";
-    refused(&bytes, "wrong_version", words).await;
+    let bytes = exporting("router:alerts/sink@1.2.0");
+    let text = "alert-sink of router:alerts@1.2.0, and this router offers router:alerts@0.2.0";
+    refused(&bytes, "wrong_version", text).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn half_a_world_is_refused() {
     refused(
-        &exporting("router:plugin/health@0.1.0"),
+        &exporting("router:health/health@0.2.0"),
         "wrong_world",
         "lifecycle",
     )
@@ -197,18 +197,25 @@ fn with(name: &str, from: &str, to: &str) -> Vec<u8> {
 async fn another_version_of_the_interface_is_refused_by_both_names() {
     let bytes = with(
         NAME,
-        "router:plugin/health@0.1.0",
-        "router:plugin/health@0.9.0",
+        "router:health/health@0.2.0",
+        "router:health/health@0.9.0",
     );
-    refused(&bytes, "wrong_version", "router:plugin@0.9.0").await;
+    refused(&bytes, "wrong_version", "router:health@0.9.0").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_of_the_package_before_is_refused_with_how_to_rebuild() {
+    let bytes = exporting("router:plugin/health@0.1.0");
+    let text = "health-policy of router:plugin@0.1.0, and this router offers router:health@0.2.0: rebuild it with the SDK";
+    refused(&bytes, "wrong_version", text).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_import_that_is_not_offered_is_named() {
     // The bundled policy needs nothing of the host.
-    let (from, to) = ("router:plugin/host@0.1.0", "router:plugin/gods@0.1.0");
+    let (from, to) = ("router:common/host@0.2.0", "router:common/gods@0.2.0");
     let bytes = with("hostile-health", from, to);
-    refused(&bytes, "missing_import", "router:plugin/gods@0.1.0").await;
+    refused(&bytes, "missing_import", "router:common/gods@0.2.0").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -268,7 +275,7 @@ async fn a_thousand_rapid_rewrites_end_with_the_last() {
             engine.show(NAME).unwrap().live_generations == 1
         })
         .await;
-    // Nothing is left to do: the next look finds all as it was.
+    // Nothing is left to do: the next scan finds all as it was.
     while tokio::time::timeout(Duration::from_millis(700), world.event())
         .await
         .is_ok()
@@ -325,7 +332,7 @@ async fn a_file_past_the_bound_is_not_read() {
     world.put(NAME, &guest(NAME));
     let reason = world.refused(NAME).await;
     assert!(reason.contains("plugins.limits.max_file_mb"), "{reason}");
-    // It is told once, not at each look; and it loads once the bound lets it.
+    // It is reported once, not at each scan; and it loads once the bound lets it.
     for _ in 0..3 {
         assert_eq!(world.engine.reload_now().await.refused[NAME], reason);
     }
@@ -344,7 +351,7 @@ async fn a_fleet_that_is_judged_at_once_gets_an_answer_each() {
     }
     let ask = |policy: &'static str| {
         let engine = world.engine.clone();
-        tokio::spawn(async move { engine.judge(policy, facts()).await })
+        tokio::spawn(async move { engine.ask::<Health>(policy, facts()).await })
     };
     // While one call uses up its time, all the others come to wait behind it.
     let slow = ask("hostile-health");
@@ -448,14 +455,14 @@ async fn a_plugin_that_a_policy_names_is_shown_from_the_first_moment() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_policy_without_a_plugin_is_told_once_and_shown() {
+async fn a_policy_without_a_plugin_is_reported_once_and_shown() {
     let mut world = loaded().await;
     let missing = ["another".to_owned()];
     world.engine.use_policies(missing.clone().into());
-    let told = EngineEvent::Missing {
+    let missing_event = EngineEvent::Missing {
         plugin: "another".to_owned(),
     };
-    assert_eq!(world.event().await, told);
+    assert_eq!(world.event().await, missing_event);
     let report = world.engine.reload_now().await;
     assert_eq!(report.missing, missing.into());
     let view = world.view("another");
@@ -467,7 +474,7 @@ async fn a_policy_without_a_plugin_is_told_once_and_shown() {
     assert!(world.engine.list().iter().any(|one| one.name == "another"));
     assert!(!world.view(NAME).in_use);
     world.put("another", &guest(NAME));
-    // Nothing else was told meanwhile.
+    // Nothing else was reported meanwhile.
     let event = world.event().await;
     assert!(matches!(event, EngineEvent::Swapped { .. }), "{event:?}");
     assert_eq!(world.view("another").state, "serving");

@@ -7,10 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use router_core::health::{HealthFacts, HealthVerdict};
-use router_engine::{
-    Engine, EngineEvent, EngineOptions, Failure, Limits, NoValues, PluginSettings, PluginView,
+use crate::{
+    Engine, EngineEvent, EngineOptions, Failure, Health, Limits, NoValues, PluginSettings,
+    PluginView,
+    kinds::{SERVED, Served},
 };
+use router_core::health::{HealthFacts, HealthVerdict};
 use tokio::sync::mpsc;
 
 /// Longest wait for anything. A loaded machine takes seconds for what takes milliseconds.
@@ -71,6 +73,16 @@ impl World {
         settings: PluginSettings,
         change: impl FnOnce(&mut EngineOptions),
     ) -> Self {
+        Self::serving(SERVED, dir, settings, change)
+    }
+
+    /// One for other kinds of plugin.
+    pub(crate) fn serving(
+        kinds: &'static [Served],
+        dir: tempfile::TempDir,
+        settings: PluginSettings,
+        change: impl FnOnce(&mut EngineOptions),
+    ) -> Self {
         let mut options = EngineOptions {
             plugins_dir: dir.path().join("plugins"),
             cache_dir: Some(dir.path().join("cache")),
@@ -81,7 +93,7 @@ impl World {
             reserve_address_space: true,
         };
         change(&mut options);
-        let (engine, events) = Engine::start(options).unwrap();
+        let (engine, events) = Engine::serve(kinds, options).unwrap();
         Self {
             dir,
             engine,
@@ -134,7 +146,7 @@ impl World {
             .expect("the engine lives")
     }
 
-    /// Waits until a generation of a plugin serves, and tells its number.
+    /// Waits until a generation of a plugin serves; its number.
     pub(crate) async fn swapped(&mut self, name: &str) -> u64 {
         loop {
             if let EngineEvent::Swapped {
@@ -147,7 +159,7 @@ impl World {
         }
     }
 
-    /// Waits until a candidate is refused, and tells why.
+    /// Waits until a candidate is refused; why.
     pub(crate) async fn refused(&mut self, name: &str) -> String {
         loop {
             if let EngineEvent::Refused { plugin, reason, .. } = self.event().await
@@ -159,7 +171,7 @@ impl World {
     }
 
     pub(crate) async fn judge(&self, policy: &str) -> Option<Result<HealthVerdict, Failure>> {
-        self.engine.judge(policy, facts()).await
+        self.engine.ask::<Health>(policy, facts()).await
     }
 
     pub(crate) fn view(&self, name: &str) -> PluginView {

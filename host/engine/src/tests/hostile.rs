@@ -1,10 +1,10 @@
-//! Guests that misbehave. None may harm the process, and each failure is told by its name.
+//! Guests that misbehave. None may harm the process, and each failure is reported by its name.
 
 use std::time::Duration;
 
-use router_engine::{EngineEvent, EngineOptions, FailureKind, Limits};
+use crate::{EngineEvent, EngineOptions, FailureKind, Health, Limits};
 
-use crate::world::{World, guest, settings};
+use super::world::{World, guest, settings};
 
 /// What each mode of the guest comes to.
 const FAILURES: [(&str, FailureKind, &str); 9] = [
@@ -43,18 +43,18 @@ async fn fails(mode: &str) {
 
 async fn fails_in(world: &World, mode: &str) {
     let known = FAILURES.iter().find(|(known, ..)| *known == mode);
-    let (_, kind, words) = *known.unwrap();
+    let (_, kind, text) = *known.unwrap();
     // Twice: a store that was spoilt must not be used again. What ran into a bound is not asked again for a while.
     let times = if kind == FailureKind::Trap { 2 } else { 1 };
     for _ in 0..times {
         let failure = world.judge("hostile-health").await.unwrap().unwrap_err();
         assert_eq!(failure.kind, kind, "{mode}: {failure}");
-        assert!(failure.to_string().contains(words), "{mode}: {failure}");
+        assert!(failure.to_string().contains(text), "{mode}: {failure}");
     }
     let view = world.view("hostile-health");
     assert_eq!((view.calls, view.failures), (times, times));
     assert_eq!(view.failures_by_kind[kind.as_str()], times);
-    assert!(view.last_error.unwrap().contains(words));
+    assert!(view.last_error.unwrap().contains(text));
     assert_eq!(view.decisions.len() as u64, times);
 }
 
@@ -113,11 +113,11 @@ async fn a_guest_that_sleeps_is_ended() {
     fails("sleep").await;
 }
 
-async fn answers(mode: &str, words: &str) {
+async fn answers(mode: &str, text: &str) {
     let world = World::hostile(mode).await;
     let verdict = world.judge("hostile-health").await.unwrap().unwrap();
     assert_eq!(verdict.health.as_str(), "degraded", "{mode}: {verdict:?}");
-    assert!(verdict.reason.contains(words), "{mode}: {verdict:?}");
+    assert!(verdict.reason.contains(text), "{mode}: {verdict:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,7 +136,7 @@ async fn a_guest_reaches_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn words_of_a_guest_are_passed_on_as_data() {
+async fn texts_of_a_guest_are_passed_on_as_data() {
     let world = World::hostile("injection").await;
     let verdict = world.judge("hostile-health").await.unwrap().unwrap();
     assert_eq!(verdict.reason, "one\ntwo AUDIT");
@@ -216,7 +216,7 @@ async fn many_askers_of_a_memory_hog_take_the_memory_of_one() {
     world.swapped("default-health").await;
     let ask = |policy: &'static str| {
         let engine = world.engine.clone();
-        tokio::spawn(async move { engine.judge(policy, crate::world::facts()).await })
+        tokio::spawn(async move { engine.ask::<Health>(policy, super::world::facts()).await })
     };
     let hostile: Vec<_> = (0..64).map(|_| ask("hostile-health")).collect();
     let good: Vec<_> = (0..64).map(|_| ask("default-health")).collect();
@@ -233,7 +233,7 @@ async fn many_askers_of_a_memory_hog_take_the_memory_of_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guest_that_loops_or_traps_at_load_is_refused() {
-    for (at_load, words) in [
+    for (at_load, text) in [
         (
             "loop",
             "validate-config failed: it took longer than the 500 ms",
@@ -247,7 +247,7 @@ async fn a_guest_that_loops_or_traps_at_load_is_refused() {
         ));
         world.put("hostile-health", &guest("hostile-health"));
         let reason = world.refused("hostile-health").await;
-        assert!(reason.contains(words), "{at_load}: {reason}");
+        assert!(reason.contains(text), "{at_load}: {reason}");
         assert!(world.judge("hostile-health").await.is_none());
     }
 }
@@ -257,7 +257,11 @@ async fn many_askers_of_an_endless_loop_do_not_wait_for_each_other_for_ever() {
     let world = World::hostile("loop").await;
     let asked = (0..200).map(|_| {
         let engine = world.engine.clone();
-        tokio::spawn(async move { engine.judge("hostile-health", crate::world::facts()).await })
+        tokio::spawn(async move {
+            engine
+                .ask::<Health>("hostile-health", super::world::facts())
+                .await
+        })
     });
     let mut unanswered = 0;
     for asking in asked.collect::<Vec<_>>() {
@@ -271,8 +275,11 @@ async fn many_askers_of_an_endless_loop_do_not_wait_for_each_other_for_ever() {
 async fn an_engine_ends_while_a_guest_loops() {
     let world = World::hostile("loop").await;
     let engine = world.engine.clone();
-    let asking =
-        tokio::spawn(async move { engine.judge("hostile-health", crate::world::facts()).await });
+    let asking = tokio::spawn(async move {
+        engine
+            .ask::<Health>("hostile-health", super::world::facts())
+            .await
+    });
     world.engine.shutdown().await;
     assert!(!matches!(asking.await.unwrap(), Some(Ok(_))));
 }

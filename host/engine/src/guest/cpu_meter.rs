@@ -1,9 +1,9 @@
-//! How long a call ran. All guests share one thread in turns, and a call must not pay for the turns of its neighbours.
+//! How long a call ran. All guests share one thread, and a call must not pay for the time of its neighbours.
 //!
-//! The thread's clock is a system call, and a call that is over in microseconds need not pay for that either. So a turn begins at
-//! the last reading. It is read where nobody waits for an answer: when a store was made and when it goes ([`look_at_clock`]), when
-//! a turn ends without an answer, at each tick, and when the thread goes to rest. What the thread does between a reading and the
-//! turn is the host's own work, and takes microseconds.
+//! The thread's clock is a system call, and a call that is over in microseconds need not pay for that either. So a slice, which is
+//! the time from one poll of a call to its end, begins at the last reading. The clock is read where nobody waits for an answer: when
+//! a store was made and when it is dropped ([`read_clock`]), when a slice ends without an answer, at each tick, and when the thread
+//! parks. What the thread does between a reading and the slice is the host's own work, and takes microseconds.
 
 use std::{
     cell::Cell,
@@ -17,31 +17,32 @@ use rustix::time::{ClockId, clock_gettime};
 
 thread_local! {
     /// The last reading of this thread's clock.
-    static LOOKED_NS: Cell<u64> = const { Cell::new(0) };
+    static LAST_READING_NS: Cell<u64> = const { Cell::new(0) };
 }
 
 /// See the module. Written by the one thread that polls the call.
 #[derive(Debug, Default)]
-pub(crate) struct Turns {
-    /// What the turns before this one took.
+pub(crate) struct CpuMeter {
+    /// What the slices before this one took.
     before_ns: AtomicU64,
     /// When this one began at the earliest, by the thread's own clock.
     began_ns: AtomicU64,
 }
 
-impl Turns {
-    /// How long the call ran so far. For the call itself, while it is its turn.
+impl CpuMeter {
+    /// How long the call ran so far. For the call itself, while it is polled.
     pub(crate) fn ran(&self) -> Duration {
         let began_ns = self.began_ns.load(Ordering::Relaxed);
         let before_ns = self.before_ns.load(Ordering::Relaxed);
-        Duration::from_nanos(before_ns + look_at_clock().saturating_sub(began_ns))
+        Duration::from_nanos(before_ns + read_clock().saturating_sub(began_ns))
     }
 
-    /// Polls a call, and measures its turns.
+    /// Polls a call, and measures its slices.
     pub(crate) async fn measure<T>(&self, call: impl Future<Output = T>) -> T {
         let mut call = pin!(call);
         poll_fn(|context| {
-            self.began_ns.store(LOOKED_NS.get(), Ordering::Relaxed);
+            self.began_ns
+                .store(LAST_READING_NS.get(), Ordering::Relaxed);
             let polled = call.as_mut().poll(context);
             if polled.is_pending() {
                 let ran_ns = u64::try_from(self.ran().as_nanos()).unwrap_or(u64::MAX);
@@ -53,10 +54,10 @@ impl Turns {
     }
 }
 
-/// Reads the thread's clock, in nanoseconds: the next turn begins here.
-pub(crate) fn look_at_clock() -> u64 {
+/// Reads the thread's clock, in nanoseconds: the next slice begins here.
+pub(crate) fn read_clock() -> u64 {
     let ran_ns = thread_ns();
-    LOOKED_NS.set(ran_ns);
+    LAST_READING_NS.set(ran_ns);
     ran_ns
 }
 
@@ -71,8 +72,11 @@ fn thread_ns() -> u64 {
 mod tests {
     use std::time::Duration;
 
-    use super::{Turns, look_at_clock, thread_ns};
-    use crate::machine::{Machine, Stores};
+    use super::{CpuMeter, read_clock, thread_ns};
+    use crate::{
+        kinds::SERVED,
+        machine::{Machine, Stores},
+    };
 
     fn compute(ms: u64) {
         let begun = thread_ns();
@@ -82,38 +86,38 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_does_not_pay_for_the_turns_of_others() {
-        look_at_clock();
-        let (slow, quick) = (Turns::default(), Turns::default());
-        let work = async |turns: &Turns, ms: u64| {
+    async fn a_call_does_not_pay_for_the_time_of_others() {
+        read_clock();
+        let (slow, quick) = (CpuMeter::default(), CpuMeter::default());
+        let work = async |meter: &CpuMeter, ms: u64| {
             let call = async {
                 for _ in 0..4 {
                     compute(ms);
                     tokio::task::yield_now().await;
                 }
-                turns.ran()
+                meter.ran()
             };
-            turns.measure(call).await
+            meter.measure(call).await
         };
         let (slow, quick) = tokio::join!(work(&slow, 20), work(&quick, 2));
         assert!(slow >= Duration::from_millis(80), "{slow:?}");
-        // Each of them ran in turn with the other, on the same thread.
+        // Each of them ran alternately with the other, on the same thread.
         let is_its_own = (Duration::from_millis(8)..Duration::from_millis(20)).contains(&quick);
         assert!(is_its_own, "{quick:?}");
     }
 
     #[tokio::test]
-    async fn a_call_does_not_pay_for_what_its_thread_did_before_it_rested() {
-        let machine = Machine::start(None, Stores::OneByOne).unwrap();
+    async fn a_call_does_not_pay_for_what_its_thread_did_before_it_parked() {
+        let machine = Machine::start(None, Stores::OneByOne, SERVED).unwrap();
         let work = async {
             compute(50);
-            // It rests.
+            // The thread parks.
             tokio::time::sleep(Duration::from_millis(5)).await;
         };
         machine.runtime.spawn(work).await.unwrap();
         let call = async {
-            let turns = Turns::default();
-            turns.measure(async { turns.ran() }).await
+            let meter = CpuMeter::default();
+            meter.measure(async { meter.ran() }).await
         };
         let ran = machine.runtime.spawn(call).await.unwrap();
         assert!(ran < Duration::from_millis(10), "{ran:?}");

@@ -1,0 +1,55 @@
+//! One call of a plugin, from its store to the next one's.
+
+use std::{sync::Arc, time::Instant};
+
+use tokio::sync::oneshot;
+
+use crate::{
+    failure::Failure,
+    generation::Called,
+    kinds::{Kind, record},
+    shared::Shared,
+};
+
+impl Shared {
+    /// Asks a plugin. Sends the answer as soon as it is there, and returns when that was; ends without one where no such plugin
+    /// serves, it is of another kind or in quarantine, or the asker is gone. Must run on the machine's runtime.
+    pub(crate) async fn call<K: Kind>(
+        &self,
+        plugin: &str,
+        question: K::Question,
+        reply: oneshot::Sender<Result<K::Answer, Failure>>,
+    ) -> Option<Instant> {
+        let calls = Arc::clone(&self.plugins.lock().get(plugin)?.calls);
+        let _permit = calls.acquire().await.ok()?;
+        if reply.is_closed() {
+            return None;
+        }
+        let generation = {
+            let mut plugins = self.plugins.lock();
+            plugins.get_mut(plugin)?.generation_for_call(K::CONTRACT)?
+        };
+        let Called {
+            answer,
+            took,
+            spent,
+        } = generation.call::<K>(&question).await;
+        let record = record::<K>(question, &answer);
+        let event = {
+            let mut plugins = self.plugins.lock();
+            let entry = plugins.get_mut(plugin);
+            entry.and_then(|entry| entry.ended(&generation, record, (answer.as_ref().err(), took)))
+        };
+        if let Some(event) = event {
+            self.emit(event);
+        }
+        // An answer that is not waited for any more counts like any other.
+        let _ = reply.send(answer);
+        let answered_at = Instant::now();
+        // Clearing the store takes as long as the call did: the asker has its answer by now. But it is done before the next
+        // call, so that there are never more stores than calls; and before the next store is made, which then gets warm memory.
+        drop(spent);
+        generation.refill().await;
+        Some(answered_at)
+    }
+}

@@ -1,0 +1,55 @@
+//! What happens to plugins that operators should know of.
+
+use std::time::Duration;
+
+/// Something that operators should know of a plugin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EngineEvent {
+    /// A generation was taken into service.
+    Swapped {
+        /// Which plugin.
+        plugin: String,
+        /// Which generation.
+        generation: u64,
+        /// What it says it does.
+        summary: String,
+    },
+    /// A candidate was refused; the generation before goes on.
+    Refused {
+        /// Which plugin.
+        plugin: String,
+        /// Why, and what to do.
+        reason: String,
+        /// Which generation goes on; 0: none.
+        serving: u64,
+    },
+    /// It failed too often in a row, and is not asked for a while.
+    Quarantined {
+        /// Which plugin.
+        plugin: String,
+        /// How it failed last.
+        reason: String,
+        /// For how long.
+        pause: Duration,
+    },
+    /// It answered again.
+    Released {
+        /// Which plugin.
+        plugin: String,
+    },
+    /// No policy uses it any more, so that its quarantine ended without a trial.
+    Lapsed {
+        /// Which plugin.
+        plugin: String,
+    },
+    /// A policy names it, and there is no such plugin.
+    Missing {
+        /// Which plugin.
+        plugin: String,
+    },
+    /// Its file is gone.
+    Removed {
+        /// Which plugin.
+        plugin: String,
+    },
+}

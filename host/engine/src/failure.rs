@@ -1,0 +1,96 @@
+//! Why a call has no answer.
+
+use serde::Serialize;
+use wasmtime::{PoolConcurrencyLimitError, Trap};
+
+use crate::{
+    guest::Bound,
+    texts::{REASON_BYTES_MAX, cut},
+};
+
+/// Why a call has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// What kind of failure.
+    pub kind: FailureKind,
+    /// What happened, for people.
+    pub message: String,
+}
+
+/// The kinds of failure. Closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// Its time was up.
+    Timeout,
+    /// It trapped.
+    Trap,
+    /// It ran into a bound: memory, tables, host calls, log, bytes.
+    Limit,
+    /// No store could be made for it.
+    Start,
+}
+
+impl FailureKind {
+    /// The word in metrics and JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Trap => "trap",
+            Self::Limit => "limit",
+            Self::Start => "start",
+        }
+    }
+}
+
+impl Failure {
+    pub(crate) fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self { kind, message }
+    }
+
+    /// What an error of wasmtime means; one that says nothing by its type is of the kind `otherwise`.
+    pub(crate) fn of(error: &wasmtime::Error, otherwise: FailureKind) -> Self {
+        if let Some(bound) = error.downcast_ref::<Bound>() {
+            let kind = match bound {
+                Bound::Time(_) => FailureKind::Timeout,
+                Bound::HostCalls(_) | Bound::Log(_) | Bound::Memory(_) | Bound::Tables(_) => {
+                    FailureKind::Limit
+                }
+            };
+            return Self::new(kind, bound.to_string());
+        }
+        if let Some(trap) = error.downcast_ref::<Trap>() {
+            return Self::new(FailureKind::Trap, trapped(*trap));
+        }
+        let text = format!("{error:#}");
+        // The bounds that are wasmtime's own have no type: bytes that cross, and counts of memories, tables and instances. That there
+        // is no room for one more store is not the guest's doing.
+        let is_bound = ["fuel", "resource limit exceeded"]
+            .iter()
+            .any(|part| text.contains(part))
+            && !error.is::<PoolConcurrencyLimitError>();
+        let kind = if is_bound {
+            FailureKind::Limit
+        } else {
+            otherwise
+        };
+        Self::new(kind, cut(&text, REASON_BYTES_MAX))
+    }
+}
+
+fn trapped(trap: Trap) -> String {
+    match trap {
+        Trap::StackOverflow => "its stack overflowed".to_owned(),
+        Trap::UnreachableCodeReached => {
+            "it panicked (or reached what should be unreachable)".to_owned()
+        }
+        Trap::MemoryOutOfBounds => {
+            "it reached beyond its memory, as a stack does that overflows".to_owned()
+        }
+        Trap::Interrupt => "it was interrupted".to_owned(),
+        other => format!("it trapped: {other}"),
+    }
+}

@@ -1,0 +1,174 @@
+//! The kinds of plugin: what the engine must know of each, and how it stays free of their types.
+//!
+//! A kind is one module here: its bindings, its question and answer and how they cross, its world and its budget. It stands in
+//! [`SERVED`], and whoever asks the question names it ([`crate::Engine::ask`]). Loading, limits, swap, quarantine, history and
+//! values are the same for all.
+
+pub(crate) mod health;
+
+use std::{any::Any, fmt, future::Future, sync::Arc, time::Duration};
+
+use serde_json::{Map, Value};
+use wasmtime::{
+    Store,
+    component::{Instance, InstancePre, Linker},
+};
+
+use crate::{bindings::types::Setting, failure::Failure, guest::GuestState};
+pub(crate) use health::Health;
+
+/// The kinds of this version.
+pub(crate) const SERVED: &[Served] = &[Served::of::<Health>()];
+
+/// One kind of plugin.
+pub trait Kind: fmt::Debug + Send + Sync + Sized + 'static {
+    /// Its names and its budget.
+    const CONTRACT: &'static Contract;
+
+    /// What is asked.
+    type Question: fmt::Debug + Send + Sync + 'static;
+
+    /// What a plugin answers.
+    type Answer: Clone + fmt::Debug + Send + Sync + 'static;
+
+    /// The functions that a component of this kind exports, of one instance.
+    type Exports: Send + Sync + 'static;
+
+    /// Adds what only this kind may import.
+    ///
+    /// # Errors
+    /// wasmtime refuses it.
+    fn link(_: &mut Linker<GuestState>) -> wasmtime::Result<()> {
+        Ok(())
+    }
+
+    /// Finds the exported functions, to load them from each instance.
+    ///
+    /// # Errors
+    /// One is missing.
+    fn find(component: &InstancePre<GuestState>) -> wasmtime::Result<Load<Self::Exports>>;
+
+    /// Asks. What the answer holds must be cut to what `wit/` states.
+    fn call(
+        exports: &Self::Exports,
+        store: &mut Store<GuestState>,
+        question: &Self::Question,
+        settings: &[Setting],
+    ) -> impl Future<Output = wasmtime::Result<Self::Answer>> + Send;
+
+    /// A question and its answer as operators see them in the API.
+    fn show(question: &Self::Question, answer: Option<&Self::Answer>) -> Map<String, Value>;
+
+    /// What they take in memory beyond their own size, about.
+    fn bytes(question: &Self::Question, answer: Option<&Self::Answer>) -> usize;
+}
+
+/// Loads exported functions from an instance.
+pub(crate) type Load<E> =
+    Box<dyn Fn(&mut Store<GuestState>, &Instance) -> wasmtime::Result<E> + Send + Sync>;
+
+/// By what the components of a kind are known, and what their calls may take.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Contract {
+    /// The world, as in `wit/worlds.wit`.
+    pub world: &'static str,
+    /// The exported interface that holds the question, with its version: it identifies the kind.
+    pub question: &'static str,
+    /// The interfaces that the world may import beside those of every kind.
+    pub imports: &'static [&'static str],
+    /// What calls may take.
+    pub budget: Budget,
+}
+
+/// What the calls of a kind may take beside [`crate::Limits`], which are the operator's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// Calls of one plugin that may be in progress at once: each has a store, with the memory of one.
+    pub calls_max: u32,
+    /// How long a call may take by the clock.
+    pub wall: Wall,
+}
+
+/// How long a call may take by the clock. Longer than it may run: on a machine that is busy with requests a guest waits for the
+/// processor, and some kinds wait for others in calls to the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wall {
+    /// So many times what it may run.
+    TimesRunning(u32),
+    /// So long.
+    For(Duration),
+}
+
+impl Wall {
+    pub(crate) fn of(self, running: Duration) -> Duration {
+        match self {
+            Self::TimesRunning(factor) => running * factor,
+            Self::For(wall) => wall,
+        }
+    }
+}
+
+/// The exported functions of one instance, whatever their kind.
+pub(crate) type Exports = Box<dyn Any + Send + Sync>;
+
+/// A kind as the loader sees it, without its types.
+#[derive(Clone, Copy)]
+pub(crate) struct Served {
+    pub(crate) contract: &'static Contract,
+    pub(crate) link: fn(&mut Linker<GuestState>) -> wasmtime::Result<()>,
+    pub(crate) find: fn(&InstancePre<GuestState>) -> wasmtime::Result<Load<Exports>>,
+}
+
+impl Served {
+    pub(crate) const fn of<K: Kind>() -> Self {
+        Self {
+            contract: K::CONTRACT,
+            link: K::link,
+            find: |component| {
+                let load = K::find(component)?;
+                Ok(Box::new(move |store, instance| {
+                    Ok(Box::new(load(store, instance)?) as Exports)
+                }))
+            },
+        }
+    }
+}
+
+/// A question and what came of it, as the history keeps them.
+pub(crate) trait Record: fmt::Debug + Send + Sync {
+    /// What it takes in memory, about.
+    fn bytes(&self) -> usize;
+
+    /// As operators see it in the API.
+    fn show(&self) -> Map<String, Value>;
+}
+
+/// The record of a call.
+pub(crate) fn record<K: Kind>(
+    question: K::Question,
+    answer: &Result<K::Answer, Failure>,
+) -> Arc<dyn Record> {
+    let answer = answer.clone().map_err(|failure| failure.to_string());
+    Arc::new(Recorded::<K> { question, answer })
+}
+
+#[derive(Debug)]
+struct Recorded<K: Kind> {
+    question: K::Question,
+    answer: Result<K::Answer, String>,
+}
+
+impl<K: Kind> Record for Recorded<K> {
+    fn bytes(&self) -> usize {
+        let error = self.answer.as_ref().err().map_or(0, String::len);
+        size_of::<Self>() + K::bytes(&self.question, self.answer.as_ref().ok()) + error
+    }
+
+    fn show(&self) -> Map<String, Value> {
+        let mut fields = K::show(&self.question, self.answer.as_ref().ok());
+        if let Err(error) = &self.answer {
+            fields.insert("error".to_owned(), error.clone().into());
+        }
+        fields
+    }
+}

@@ -1,0 +1,134 @@
+//! The last calls of a plugin, and the figures made of them.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use crate::{
+    failure::{Failure, FailureKind},
+    kinds::Record,
+    view::{CallFigures, Decision},
+};
+
+use super::unix_ms;
+
+/// Decisions that are kept per plugin, the memory that they may take, and durations that figures are made of. One takes some
+/// hundred bytes, and thirty thousand where a guest says as much as it may.
+const DECISIONS_MAX: usize = 256;
+const DECISIONS_BYTES_MAX: usize = 1024 * 1024;
+const DURATIONS_MAX: usize = 1024;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct History {
+    pub(super) calls: u64,
+    pub(super) call_time: Duration,
+    pub(super) failures: BTreeMap<FailureKind, u64>,
+    pub(super) last_error: Option<String>,
+    decisions: VecDeque<Decision>,
+    decisions_bytes: usize,
+    durations: VecDeque<f64>,
+}
+
+impl History {
+    /// Takes in one call.
+    pub(super) fn add(
+        &mut self,
+        generation: u64,
+        record: Arc<dyn Record>,
+        failure: Option<&Failure>,
+        took: Duration,
+    ) {
+        self.calls += 1;
+        self.call_time += took;
+        let micros = took.as_secs_f64() * 1e6;
+        if self.durations.len() == DURATIONS_MAX {
+            self.durations.pop_front();
+        }
+        self.durations.push_back(micros);
+        if let Some(failure) = failure {
+            *self.failures.entry(failure.kind).or_default() += 1;
+            self.last_error = Some(failure.to_string());
+        }
+        self.keep(Decision {
+            at_ms: unix_ms(),
+            generation,
+            micros,
+            record,
+        });
+    }
+
+    fn keep(&mut self, decision: Decision) {
+        self.decisions_bytes += decision.bytes();
+        self.decisions.push_back(decision);
+        while self.decisions.len() > DECISIONS_MAX || self.decisions_bytes > DECISIONS_BYTES_MAX {
+            let Some(oldest) = self.decisions.pop_front() else {
+                return;
+            };
+            self.decisions_bytes -= oldest.bytes();
+        }
+    }
+
+    /// The last decisions, the newest first.
+    pub(super) fn decisions(&self) -> Vec<Decision> {
+        self.decisions.iter().rev().cloned().collect()
+    }
+
+    /// How long the last calls took.
+    pub(super) fn figures(&self) -> CallFigures {
+        let mut sorted: Vec<f64> = self.durations.iter().copied().collect();
+        sorted.sort_by(f64::total_cmp);
+        let at = |share: f64| {
+            // Nearest rank.
+            let rank = (sorted.len() as f64 * share).ceil() as usize;
+            sorted.get(rank.saturating_sub(1)).copied()
+        };
+        CallFigures {
+            p50: at(0.5),
+            p99: at(0.99),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use router_core::health::{Health as Status, HealthFacts, HealthVerdict};
+
+    use super::{DECISIONS_BYTES_MAX, DECISIONS_MAX, Decision, History};
+    use crate::kinds::{Health, record};
+
+    #[test]
+    fn decisions_take_no_more_than_their_share() {
+        let decision = |attributes: usize| Decision {
+            at_ms: 0,
+            generation: 1,
+            micros: 1.0,
+            record: record::<Health>(
+                HealthFacts::default(),
+                &Ok(HealthVerdict {
+                    health: Status::Degraded,
+                    reason: "slow".to_owned(),
+                    recycle: false,
+                    attributes: vec![("n".repeat(256), "v".repeat(256)); attributes],
+                }),
+            ),
+        };
+        let mut history = History::default();
+        for _ in 0..2 * DECISIONS_MAX {
+            history.keep(decision(64));
+            assert!(history.decisions_bytes <= DECISIONS_BYTES_MAX);
+        }
+        assert!(history.decisions.len() < DECISIONS_MAX);
+        for _ in 0..2 * DECISIONS_MAX {
+            history.keep(decision(0));
+        }
+        assert_eq!(history.decisions.len(), DECISIONS_MAX);
+        let bytes: usize = history.decisions.iter().map(Decision::bytes).sum();
+        assert_eq!(history.decisions_bytes, bytes);
+        let shown = serde_json::to_value(decision(1)).unwrap();
+        assert_eq!(shown["health"], "degraded");
+        assert_eq!(shown["attributes"]["n".repeat(256)], "v".repeat(256));
+    }
+}

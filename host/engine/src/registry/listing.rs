@@ -1,0 +1,111 @@
+//! What operators see of a plugin's state.
+
+use std::{collections::BTreeMap, path::Path, time::Instant};
+
+use super::Entry;
+use crate::{
+    Grants,
+    view::{DEFAULT_WORLD, PluginView, Refusal, pairs},
+};
+
+impl Entry {
+    /// What operators see.
+    pub(crate) fn view(&self, name: &str, is_in_use: bool, with_decisions: bool) -> PluginView {
+        let serving = self.serving.as_ref();
+        let description = serving.map(|serving| &serving.description);
+        let candidate = self.refusal.clone().map(|refusal| Refusal {
+            next_try_in_ms: self.retry.map(|retry| ms_until(retry.at)),
+            ..refusal
+        });
+        let (state, reason) = self.state(candidate.as_ref());
+        let text = |text: &String| (!text.is_empty()).then(|| text.clone());
+        let history = &self.history;
+        PluginView {
+            name: name.to_owned(),
+            world: serving.map_or(DEFAULT_WORLD, |serving| serving.contract().world),
+            state,
+            reason,
+            in_use: is_in_use,
+            generation: serving.map_or(0, |serving| serving.number),
+            digest: serving.map(|serving| serving.digest.clone()),
+            loaded_at_ms: self.loaded_at_ms,
+            own_name: description.and_then(|one| text(&one.name)),
+            version: description.and_then(|one| text(&one.version)),
+            summary: description.and_then(|one| text(&one.summary)),
+            attributes: description.map_or_else(BTreeMap::new, |one| pairs(&one.attributes)),
+            grants: self.grants.clone(),
+            requested: Grants {
+                http: lacking(&self.requested.http, &self.grants.http),
+                secrets: lacking(&self.requested.secrets, &self.grants.secrets),
+            },
+            limits: self.limits.clone(),
+            calls: history.calls,
+            failures: history.failures.values().sum(),
+            failures_by_kind: history
+                .failures
+                .iter()
+                .map(|(kind, count)| (kind.as_str(), *count))
+                .collect(),
+            last_error: history.last_error.clone(),
+            call_micros: history.figures(),
+            reloads: self.reloads,
+            refusals: self.refusals.clone(),
+            live_generations: self
+                .alive
+                .iter()
+                .filter(|one| one.strong_count() > 0)
+                .count(),
+            quarantined_for_ms: self.quarantine.until().map(ms_until),
+            unwritten_values: serving.map_or(0, |serving| serving.unwritten()),
+            candidate,
+            decisions: if with_decisions {
+                history.decisions()
+            } else {
+                Vec::new()
+            },
+            call_time: history.call_time,
+        }
+    }
+
+    /// Its state in one word, and why it does not serve.
+    fn state(&self, candidate: Option<&Refusal>) -> (&'static str, Option<String>) {
+        match (&self.serving, candidate) {
+            (Some(_), _) if self.is_quarantined() => {
+                ("quarantined", self.history.last_error.clone())
+            }
+            (Some(_), _) => ("serving", None),
+            (None, Some(refusal)) => ("refused", Some(refusal.reason.clone())),
+            (None, None) => (
+                "loading",
+                Some("it was found, or named by a policy, and is being loaded".to_owned()),
+            ),
+        }
+    }
+
+    /// What operators see of a plugin that a policy names and that is not there.
+    pub(crate) fn missing(name: &str, directory: &Path) -> PluginView {
+        PluginView {
+            state: "missing",
+            reason: Some(format!(
+                "a policy names it, and {} holds no {name}.wasm: put it there, or correct the policy's name",
+                directory.display()
+            )),
+            ..Self::default().view(name, true, false)
+        }
+    }
+
+    /// What operators see of a plugin that a policy names until the directory was scanned for the first time.
+    pub(crate) fn loading(name: &str) -> PluginView {
+        Self::default().view(name, true, false)
+    }
+}
+
+fn lacking(asked: &[String], granted: &[String]) -> Vec<String> {
+    let lacking = asked.iter().filter(|one| !granted.contains(one));
+    lacking.cloned().collect()
+}
+
+fn ms_until(at: Instant) -> u64 {
+    let left = at.saturating_duration_since(Instant::now());
+    u64::try_from(left.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,8 @@
+//! The engine with real guests: reload, refusals, hostile ones, and a second kind.
+//!
+//! The guests are built by `make plugins`; without them every test fails and says so.
+
+mod hostile;
+mod reload;
+mod second_kind;
+mod world;
