@@ -161,16 +161,10 @@ pub(crate) fn log(event: &EngineEvent) {
             "plugin quarantined: the built-in rule answers"
         ),
         EngineEvent::Released { plugin } => {
-            tracing::info!(
-                plugin,
-                "quarantine lifted: the plugin answers again"
-            );
+            tracing::info!(plugin, "quarantine lifted: the plugin answers again");
         }
         EngineEvent::Lapsed { plugin } => {
-            tracing::info!(
-                plugin,
-                "quarantine lifted: no policy uses the plugin"
-            );
+            tracing::info!(plugin, "quarantine lifted: no policy uses the plugin");
         }
         EngineEvent::Missing { plugin } => tracing::warn!(
             plugin,
@@ -235,7 +229,9 @@ impl StoredValues {
         work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
     ) -> Result<T, ValueError> {
         if !store.state().borrow().is_connected() {
-            return Err(ValueError::Unavailable("the database is not connected".to_owned()));
+            return Err(ValueError::Unavailable(
+                "the database is not connected".to_owned(),
+            ));
         }
         match runtime.spawn(work).await {
             Ok(done) => done.map_err(value_error),
