@@ -5,6 +5,9 @@
 //!
 //! `… --example hot_path count PATH REQUESTS CONNECTIONS` only asks so often, for instruction counts: the difference between
 //! `/mcp/echo` and `/bound` under `valgrind --tool=callgrind`, divided by the requests, is what the proxy itself costs.
+//!
+//! `… --example hot_path table` measures the routing table: what it costs to add an instance, to change its entry and to
+//! read it, with 10 to 100,000 instances.
 
 #![allow(
     clippy::unwrap_used,
@@ -59,6 +62,7 @@ fn main() {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
         ["echo"] => echo(),
+        ["table"] => measure_table(&[10, 1_000, 10_000, 100_000]),
         ["count", path, requests, connections] => {
             let until = Until::Requests(requests.parse().unwrap());
             measure(&[connections.parse().unwrap()], &[path], until);
@@ -117,6 +121,39 @@ fn measure(connections: &[usize], paths: &[&str], until: Until) {
                 figures.0, figures.1, figures.2
             );
         }
+    }
+}
+
+/// Nanoseconds of each operation on a routing table of so many instances.
+fn measure_table(sizes: &[usize]) {
+    let entry = |id: &InstanceId| {
+        let route = Route::Startable { wait_ms: 1 };
+        Entry::new(SlotKey::first(id.clone()), route, None, Arc::default())
+    };
+    println!(
+        "{:>10} {:>10} {:>10} {:>10}",
+        "instances", "add ns", "set ns", "get ns"
+    );
+    for size in sizes {
+        let names = (0..*size).map(|n| format!("project-{n}"));
+        let ids: Vec<InstanceId> = names.map(|name| InstanceId::parse(&name).unwrap()).collect();
+        let table = RoutingTable::new();
+        let nanos = |operation: &dyn Fn(&InstanceId)| {
+            let rounds = 100_000 / size;
+            let begun = Instant::now();
+            for id in ids.iter().cycle().take(rounds * size) {
+                operation(id);
+            }
+            begun.elapsed().as_nanos() / (rounds * size) as u128
+        };
+        let begun = Instant::now();
+        for id in &ids {
+            table.set(entry(id));
+        }
+        let add = begun.elapsed().as_nanos() / *size as u128;
+        let set = nanos(&|id| table.set(entry(id)));
+        let get = nanos(&|id| assert!(table.get(id.as_str()).is_some()));
+        println!("{size:>10} {add:>10} {set:>10} {get:>10}");
     }
 }
 

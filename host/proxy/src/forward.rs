@@ -75,7 +75,7 @@ impl Proxy {
                 .breaker
                 .try_acquire(now_ms)
                 .map_err(|rejected| Fault::new(Thing::Breaker(rejected)).on(instance))?;
-            if entry.is_use_news(now_ms) {
+            if entry.is_use_to_be_reported(now_ms) {
                 self.tell_driver(TrafficEvent::Used(entry.key.clone()));
             }
             let exchange = Exchange::new(self, session, &entry, upstream.run(), incoming, permit);
@@ -125,13 +125,13 @@ impl Proxy {
         spent: Option<&Arc<Upstream>>,
     ) -> Result<(Arc<Entry>, Arc<Upstream>), Fault> {
         let begun = Instant::now();
-        let mut changes = self.parts.table.subscribe();
         let mut has_demanded = false;
         let mut longest: Option<Instant> = None;
         let mut word_by: Option<Instant> = None;
         loop {
-            changes.mark_unchanged();
-            let entry = self.entry(instance)?;
+            let watched = self.parts.table.watch(instance.as_str());
+            let (entry, changed) =
+                watched.ok_or_else(|| Fault::new(Thing::UnknownInstance).on(instance))?;
             let now_ms = self.now().mono_ms;
             let wait = match &entry.route {
                 Route::Ready { .. } => match &entry.upstream {
@@ -160,8 +160,7 @@ impl Proxy {
                 }
             };
             // A start that was under way when the request came may be followed by another one, but a request does not
-            // wait for ever longer: the first start it sees bounds it. So it is with the word on a connection that ended,
-            // while the routes of other instances change.
+            // wait for ever longer: the first start it sees bounds it. So it is with the word on a connection that ended.
             let is_start = !matches!(entry.route, Route::Ready { .. });
             let until = Instant::now() + wait.min(WAIT_MAX);
             let until = if is_start {
@@ -176,8 +175,8 @@ impl Proxy {
             } else {
                 until
             };
-            let changed = timeout_at(look_again, changes.changed()).await;
-            if changed.is_err() && Instant::now() >= until {
+            let has_changed = timeout_at(look_again, changed).await.is_ok();
+            if !has_changed && Instant::now() >= until {
                 let lost = spent.filter(|_| !is_start).and_then(|spent| spent.closed());
                 return Err(match lost {
                     Some(closed) => self.with_next(Fault::call(instance, CallError::Lost(closed))),

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use router_core::route::{Route, UnavailableKind};
 use tokio::{
-    sync::mpsc,
+    sync::{futures::OwnedNotified, mpsc},
     time::{Instant, timeout_at},
 };
 
@@ -52,7 +52,7 @@ impl Proxy {
     /// Ends a stream with a fault. Where that is the loss of an instance about which the driver has not spoken yet, whoever
     /// polls [`Proxy::run`] does it, since the caller must not wait.
     pub(crate) fn fail_stream(&self, end: StreamEnd, fault: Fault) {
-        if !self.is_next_unknown(&fault) {
+        if self.next_word(&fault).is_none() {
             return end.fail(&self.with_next(fault));
         }
         let until = Instant::now() + NEXT_WORD;
@@ -77,20 +77,20 @@ impl Proxy {
 
     /// Adds what happens next to the loss of an instance, waiting until then for the driver to know.
     pub(crate) async fn with_next_word(&self, fault: Fault, until: Instant) -> Fault {
-        let mut changes = self.parts.table.subscribe();
-        while self.is_next_unknown(&fault) {
-            if !matches!(timeout_at(until, changes.changed()).await, Ok(Ok(()))) {
+        while let Some(changed) = self.next_word(&fault) {
+            if timeout_at(until, changed).await.is_err() {
                 break;
             }
         }
         self.with_next(fault)
     }
 
-    /// Whether an instance was lost and the table does not say so yet.
-    fn is_next_unknown(&self, fault: &Fault) -> bool {
-        let instance = fault.instance().filter(|_| fault.is_loss());
-        let entry = instance.and_then(|instance| self.parts.table.get(instance.as_str()));
-        entry.is_some_and(|entry| matches!(entry.route, Route::Ready { .. }) && !entry.is_served())
+    /// The next change of the table, where an instance was lost and the table does not say so yet.
+    fn next_word(&self, fault: &Fault) -> Option<OwnedNotified> {
+        let instance = fault.instance().filter(|_| fault.is_loss())?;
+        let (entry, changed) = self.parts.table.watch(instance.as_str())?;
+        let is_unknown = matches!(entry.route, Route::Ready { .. }) && !entry.is_served();
+        is_unknown.then_some(changed)
     }
 
     /// Adds what happens next to the loss of an instance, as far as it is known now.

@@ -1,7 +1,6 @@
 //! The proxy as a whole: what it is made of, its router, and its housekeeping.
 
 use std::{
-    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -22,7 +21,10 @@ use router_core::{
     ErrorKind, InstanceId, Now,
     event::{Event, TrafficEvent},
 };
-use tokio::{sync::mpsc, time::interval};
+use tokio::{
+    sync::{broadcast::error::RecvError, mpsc},
+    time::interval,
+};
 
 use crate::{
     config::ProxyLimits,
@@ -148,18 +150,17 @@ impl Proxy {
     }
 
     async fn keep_house(&self) {
-        let mut changes = self.parts.table.subscribe();
+        let mut changes = self.parts.table.changes();
         let every = HOUSEKEEPING.min(self.parts.limits.session_idle);
         let mut rounds = interval(every.max(HOUSEKEEPING_MIN));
-        let mut known: HashSet<InstanceId> = HashSet::new();
+        self.follow_all();
         loop {
             tokio::select! {
-                changed = changes.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                    self.follow(&mut known);
-                }
+                changed = changes.recv() => match changed {
+                    Ok(instance) => self.follow(&instance),
+                    Err(RecvError::Lagged(_)) => self.follow_all(),
+                    Err(RecvError::Closed) => return,
+                },
                 _ = rounds.tick() => {
                     for session in self.registry.take_idle(self.parts.limits.session_idle) {
                         session.end();
@@ -225,22 +226,21 @@ impl Proxy {
         }
     }
 
-    fn follow(&self, known: &mut HashSet<InstanceId>) {
-        let entries = self.parts.table.all();
-        for entry in &entries {
-            self.follow_run(entry);
-            known.insert(entry.key.instance.clone());
-        }
-        let gone: Vec<InstanceId> = known
-            .iter()
-            .filter(|id| !entries.iter().any(|entry| entry.key.instance == **id))
-            .cloned()
-            .collect();
-        for instance in gone {
-            known.remove(&instance);
-            for session in self.registry.take_instance(&instance) {
-                session.end();
+    /// Lets the sessions of an instance follow it to its next run, or end with it.
+    fn follow(&self, instance: &InstanceId) {
+        match self.parts.table.get(instance.as_str()) {
+            Some(entry) => self.follow_run(&entry),
+            None => {
+                for session in self.registry.take_instance(instance) {
+                    session.end();
+                }
             }
+        }
+    }
+
+    fn follow_all(&self) {
+        for instance in self.registry.instances() {
+            self.follow(&instance);
         }
     }
 

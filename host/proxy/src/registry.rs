@@ -35,21 +35,23 @@ pub(crate) struct Registry {
 }
 
 struct Tables {
-    sessions: HashMap<Box<str>, Arc<Session>>,
-    counts: HashMap<InstanceId, usize>,
+    /// By their ids, those of each instance by themselves: what concerns one instance costs nothing for the others.
+    sessions: HashMap<InstanceId, HashMap<Box<str>, Arc<Session>>>,
     ended: EndedSet,
 }
 
 impl Tables {
-    fn remove(&mut self, token: &str) -> Option<Arc<Session>> {
-        let session = self.sessions.remove(token)?;
-        if let Some(count) = self.counts.get_mut(&session.instance) {
-            *count -= 1;
-            if *count == 0 {
-                self.counts.remove(&session.instance);
-            }
+    fn find(&self, instance: &InstanceId, token: &str) -> Option<Arc<Session>> {
+        self.sessions.get(instance)?.get(token).cloned()
+    }
+
+    fn remove(&mut self, session: &Session) -> Option<Arc<Session>> {
+        let of_instance = self.sessions.get_mut(&session.instance)?;
+        let removed = of_instance.remove(&session.token);
+        if of_instance.is_empty() {
+            self.sessions.remove(&session.instance);
         }
-        Some(session)
+        removed
     }
 }
 
@@ -62,7 +64,6 @@ impl Registry {
         Self {
             tables: Mutex::new(Tables {
                 sessions: HashMap::new(),
-                counts: HashMap::new(),
                 ended,
             }),
             budget: EventBudget::new(limits),
@@ -102,13 +103,10 @@ impl Registry {
         instance: &InstanceId,
     ) -> Result<Arc<Session>, Fault> {
         let unknown = || Fault::new(Thing::UnknownSession).on(instance);
-        let live = self.tables.lock().sessions.get(token).cloned();
+        let live = self.tables.lock().find(instance, token);
         if let Some(session) = live {
-            if session.instance != *instance {
-                return Err(unknown());
-            }
             if session.expires_unix_s <= unix_now() {
-                self.tables.lock().remove(token);
+                self.tables.lock().remove(&session);
                 session.end();
                 return Err(unknown());
             }
@@ -134,7 +132,7 @@ impl Registry {
     pub(crate) fn end(&self, session: &Session) {
         let is_news = {
             let mut tables = self.tables.lock();
-            tables.remove(&session.token);
+            tables.remove(session);
             tables.ended.insert(session.as_ended, unix_now())
         };
         if is_news {
@@ -144,40 +142,36 @@ impl Registry {
 
     /// Takes a session out whose client never learns its id.
     pub(crate) fn discard(&self, session: &Session) {
-        self.tables.lock().remove(&session.token);
+        self.tables.lock().remove(session);
     }
 
     /// Takes out the sessions that have been idle for so long.
     pub(crate) fn take_idle(&self, idle: Duration) -> Vec<Arc<Session>> {
-        let stale: Vec<Arc<Session>> = self.all();
         // Zero is what a session with a request or a stream open says, whatever the bound.
-        let stale = stale
+        let stale = self
+            .all()
             .into_iter()
             .filter(|session| session.idle_for() >= idle.max(Duration::from_millis(1)));
-        let mut tables = Vec::new();
-        for session in stale {
-            tables.extend(self.tables.lock().remove(&session.token));
-        }
-        tables
+        stale
+            .filter_map(|session| self.tables.lock().remove(&session))
+            .collect()
     }
 
     /// Takes out the sessions of an instance that is no more.
     pub(crate) fn take_instance(&self, instance: &InstanceId) -> Vec<Arc<Session>> {
-        let sessions = self.of_instance(instance);
-        let mut tables = self.tables.lock();
-        sessions
-            .iter()
-            .filter_map(|session| tables.remove(&session.token))
-            .collect()
+        let taken = self.tables.lock().sessions.remove(instance);
+        taken.unwrap_or_default().into_values().collect()
     }
 
     pub(crate) fn of_instance(&self, instance: &InstanceId) -> Vec<Arc<Session>> {
         let tables = self.tables.lock();
-        let sessions = tables.sessions.values();
-        sessions
-            .filter(|session| session.instance == *instance)
-            .cloned()
-            .collect()
+        let sessions = tables.sessions.get(instance);
+        sessions.map_or_else(Vec::new, |sessions| sessions.values().cloned().collect())
+    }
+
+    /// The instances that have sessions.
+    pub(crate) fn instances(&self) -> Vec<InstanceId> {
+        self.tables.lock().sessions.keys().cloned().collect()
     }
 
     /// The bytes of events that are held for all sessions.
@@ -186,16 +180,14 @@ impl Registry {
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Session>> {
-        self.tables.lock().sessions.values().cloned().collect()
+        let tables = self.tables.lock();
+        let sessions = tables.sessions.values().flat_map(HashMap::values);
+        sessions.cloned().collect()
     }
 
     pub(crate) fn count(&self, instance: &InstanceId) -> usize {
-        self.tables
-            .lock()
-            .counts
-            .get(instance)
-            .copied()
-            .unwrap_or(0)
+        let tables = self.tables.lock();
+        tables.sessions.get(instance).map_or(0, HashMap::len)
     }
 
     fn keep(
@@ -222,15 +214,15 @@ impl Registry {
         );
         let mut tables = self.tables.lock();
         // Two requests may bring the same session back at once: the first one's stays.
-        if let Some(other) = tables.sessions.get(token) {
-            return Ok(other.clone());
+        if let Some(other) = tables.find(&session.instance, token) {
+            return Ok(other);
         }
         if tables.ended.contains(&session.as_ended) {
             return Err(Fault::new(Thing::UnknownSession).on(&session.instance));
         }
-        *tables.counts.entry(session.instance.clone()).or_default() += 1;
-        tables
-            .sessions
+        let of_instance = tables.sessions.entry(session.instance.clone());
+        of_instance
+            .or_default()
             .insert(session.token.clone(), session.clone());
         Ok(session)
     }
@@ -243,7 +235,7 @@ impl Registry {
         let max = self.per_instance_max;
         let idlest =
             idlest.ok_or_else(|| Fault::new(Thing::TooManySessions { max }).on(instance))?;
-        self.tables.lock().remove(&idlest.token);
+        self.tables.lock().remove(idlest);
         idlest.end();
         proxy.parts.observer.count(Count::SessionForgotten);
         Ok(())

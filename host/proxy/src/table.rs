@@ -1,102 +1,58 @@
-//! The routing snapshot: where requests go, swapped as a whole and read without a lock.
+//! The routing table: where requests go, read without a lock.
 //!
-//! One writer, the driver's hands in the app; any number of readers.
+//! Every instance has a cell, and a change of its entry swaps what the cell holds: that costs the same however many
+//! instances there are. The map from ids to cells changes only when instances come and go. It is cut into shards, and one that
+//! comes or goes costs a copy of its shard. A reader sees an entry as a whole, or none.
+
+mod entry;
 
 use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    cmp::Ordering,
+    hash::{BuildHasher as _, RandomState},
+    sync::Arc,
 };
 
-use arc_swap::ArcSwap;
-use router_core::{InstanceId, SlotKey, classify::ClassTable, permit::BreakerCell, route::Route};
-use router_upstream::Upstream;
-use tokio::sync::watch;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use parking_lot::Mutex;
+use router_core::InstanceId;
+use tokio::sync::{Notify, broadcast, futures::OwnedNotified};
 
-/// The driver hears of use at most this often per slot.
-const USED_EVERY_MS: u64 = 1_000;
+pub use entry::Entry;
 
-/// All that the proxy knows of one slot.
-pub struct Entry {
-    /// Which slot.
-    pub key: SlotKey,
-    /// Where its requests go.
-    pub route: Route,
-    /// The connection to the run that `route` names; present where it is `Ready`.
-    pub upstream: Option<Arc<Upstream>>,
-    /// Its breaker.
-    pub breaker: Arc<BreakerCell>,
-    /// What the end of a request means for the breaker.
-    pub classes: Arc<ClassTable>,
-    used_told_ms: AtomicU64,
-    is_followed: AtomicBool,
-}
+/// Parts of the map, a power of two. With 100,000 instances, the most that `max_instances` allows, a part holds a hundred.
+const SHARDS: usize = 1024;
 
-impl Entry {
-    /// An entry with the built-in classification.
-    #[must_use]
-    pub fn new(
-        key: SlotKey,
-        route: Route,
-        upstream: Option<Arc<Upstream>>,
-        breaker: Arc<BreakerCell>,
-    ) -> Self {
-        Self {
-            key,
-            route,
-            upstream,
-            breaker,
-            classes: Arc::default(),
-            used_told_ms: AtomicU64::new(0),
-            is_followed: AtomicBool::new(false),
-        }
-    }
-
-    /// The entry with another classification.
-    #[must_use]
-    pub fn with_classes(mut self, classes: Arc<ClassTable>) -> Self {
-        self.classes = classes;
-        self
-    }
-
-    /// Whether it has a connection that sessions with something to hear have yet to be attached to. True once.
-    pub(crate) fn is_to_be_followed(&self) -> bool {
-        // One load for each request; the exchange happens once in the life of an entry.
-        self.upstream.is_some()
-            && !self.is_followed.load(Ordering::Relaxed)
-            && !self.is_followed.swap(true, Ordering::Relaxed)
-    }
-
-    /// Whether it has a connection that has not ended.
-    pub(crate) fn is_served(&self) -> bool {
-        let upstream = self.upstream.as_ref();
-        upstream.is_some_and(|upstream| upstream.closed().is_none())
-    }
-
-    /// Whether the driver is to hear of this use, or has heard of one within the last second.
-    pub(crate) fn is_use_news(&self, now_ms: u64) -> bool {
-        let told = self.used_told_ms.load(Ordering::Relaxed);
-        if told != 0 && now_ms.saturating_sub(told) < USED_EVERY_MS {
-            return false;
-        }
-        self.used_told_ms.store(now_ms.max(1), Ordering::Relaxed);
-        true
-    }
-}
+/// Changes that the proxy's housekeeping may be behind. Past it, it goes through all entries instead of those that changed.
+const CHANGES_KEPT: usize = 1024;
 
 /// The entries of all slots, by instance. Slot 0 only: every instance is shared until slots per session exist.
 pub struct RoutingTable {
-    entries: ArcSwap<HashMap<Arc<str>, Arc<Entry>>>,
-    changes: watch::Sender<u64>,
+    shards: Box<[ArcSwap<Shard>]>,
+    hasher: RandomState,
+    /// Held while something is written. Readers never take it.
+    writing: Mutex<()>,
+    changes: broadcast::Sender<InstanceId>,
+}
+
+/// The cells of some ids, in the order of hash and id. Immutable; replaced as a whole.
+type Shard = Vec<(u64, Arc<Cell>)>;
+
+/// The place of one instance, for as long as there is one.
+struct Cell {
+    instance: InstanceId,
+    /// `None` once the instance was taken out.
+    entry: ArcSwapOption<Entry>,
+    changed: Arc<Notify>,
 }
 
 impl Default for RoutingTable {
     fn default() -> Self {
+        let empty = Arc::new(Shard::new());
         Self {
-            entries: ArcSwap::default(),
-            changes: watch::Sender::new(0),
+            shards: (0..SHARDS).map(|_| ArcSwap::new(empty.clone())).collect(),
+            hasher: RandomState::new(),
+            writing: Mutex::new(()),
+            changes: broadcast::Sender::new(CHANGES_KEPT),
         }
     }
 }
@@ -108,57 +64,124 @@ impl RoutingTable {
         Self::default()
     }
 
-    /// Puts all entries in place of those before, and wakes whoever waits for a change.
-    pub fn publish(&self, entries: impl IntoIterator<Item = Entry>) {
-        let entries = entries.into_iter().map(|entry| {
-            let id: Arc<str> = entry.key.instance.as_str().into();
-            (id, Arc::new(entry))
-        });
-        self.entries.store(Arc::new(entries.collect()));
-        self.announce();
-    }
-
-    /// Puts one entry in place of the one before.
+    /// Puts an entry in place of the one before, and wakes the requests that wait for a change of that instance.
     pub fn set(&self, entry: Entry) {
-        let id: Arc<str> = entry.key.instance.as_str().into();
-        let entry = Arc::new(entry);
-        self.entries.rcu(|entries| {
-            let mut entries = HashMap::clone(entries);
-            entries.insert(id.clone(), entry.clone());
-            entries
-        });
-        self.announce();
+        let instance = entry.key.instance.clone();
+        let (hash, entry) = (self.hash(instance.as_str()), Arc::new(entry));
+        {
+            let _writing = self.writing.lock();
+            let place = self.shard(hash);
+            let shard = place.load();
+            match find(&shard, hash, instance.as_str()) {
+                Ok(at) => {
+                    let cell = &shard[at].1;
+                    cell.entry.store(Some(entry));
+                    cell.changed.notify_waiters();
+                }
+                Err(at) => {
+                    let cell = Arc::new(Cell {
+                        instance: instance.clone(),
+                        entry: ArcSwapOption::new(Some(entry)),
+                        changed: Arc::default(),
+                    });
+                    let mut grown = Shard::with_capacity(shard.len() + 1);
+                    grown.extend_from_slice(&shard[..at]);
+                    grown.push((hash, cell));
+                    grown.extend_from_slice(&shard[at..]);
+                    place.store(Arc::new(grown));
+                }
+            }
+        }
+        self.announce(instance);
     }
 
     /// Takes an instance out.
     pub fn remove(&self, instance: &InstanceId) {
-        self.entries.rcu(|entries| {
-            let mut entries = HashMap::clone(entries);
-            entries.remove(instance.as_str());
-            entries
-        });
-        self.announce();
+        let hash = self.hash(instance.as_str());
+        {
+            let _writing = self.writing.lock();
+            let place = self.shard(hash);
+            let mut shard = Shard::clone(&place.load());
+            let Ok(at) = find(&shard, hash, instance.as_str()) else {
+                return;
+            };
+            let (_, cell) = shard.remove(at);
+            // Out of the map first: whoever finds the cell without an entry looks the instance up again.
+            place.store(Arc::new(shard));
+            cell.entry.store(None);
+            cell.changed.notify_waiters();
+        }
+        self.announce(instance.clone());
     }
 
     /// The entry of an instance.
     #[must_use]
     pub fn get(&self, instance: &str) -> Option<Arc<Entry>> {
-        self.entries.load().get(instance).cloned()
+        let hash = self.hash(instance);
+        let shard = self.shard(hash).load();
+        let at = find(&shard, hash, instance).ok()?;
+        shard[at].1.entry.load_full()
+    }
+
+    /// The entry of an instance, and a future that is ready once it has been replaced or removed.
+    pub(crate) fn watch(&self, instance: &str) -> Option<(Arc<Entry>, OwnedNotified)> {
+        let hash = self.hash(instance);
+        loop {
+            let shard = self.shard(hash).load();
+            let at = find(&shard, hash, instance).ok()?;
+            let cell = &shard[at].1;
+            // Before the entry is read, so that no change is missed in between.
+            let changed = cell.changed.clone().notified_owned();
+            if let Some(entry) = cell.entry.load_full() {
+                return Some((entry, changed));
+            }
+        }
     }
 
     /// All entries.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Entry>> {
-        self.entries.load().values().cloned().collect()
+        let mut all = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.load();
+            all.extend(shard.iter().filter_map(|(_, cell)| cell.entry.load_full()));
+        }
+        all
     }
 
-    /// Tells of every change from now on.
-    #[must_use]
-    pub fn subscribe(&self) -> watch::Receiver<u64> {
+    /// The instances whose entries change from now on.
+    pub(crate) fn changes(&self) -> broadcast::Receiver<InstanceId> {
         self.changes.subscribe()
     }
 
-    fn announce(&self) {
-        self.changes.send_modify(|changes| *changes += 1);
+    fn hash(&self, instance: &str) -> u64 {
+        self.hasher.hash_one(instance)
+    }
+
+    fn shard(&self, hash: u64) -> &ArcSwap<Shard> {
+        // The remainder is below the number of shards, which fits any integer.
+        #[allow(clippy::cast_possible_truncation)]
+        let at = (hash % SHARDS as u64) as usize;
+        &self.shards[at]
+    }
+
+    fn announce(&self, instance: InstanceId) {
+        // Without a proxy that runs there is no receiver.
+        let _ = self.changes.send(instance);
     }
 }
+
+/// Where an instance is in its shard, or would be.
+fn find(shard: &[(u64, Arc<Cell>)], hash: u64, instance: &str) -> Result<usize, usize> {
+    shard.binary_search_by(|(other, cell)| {
+        let by_hash = other.cmp(&hash);
+        if by_hash == Ordering::Equal {
+            cell.instance.as_str().cmp(instance)
+        } else {
+            by_hash
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,80 @@
+//! One entry of the routing table: all that the proxy knows of one slot.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+use router_core::{SlotKey, classify::ClassTable, permit::BreakerCell, route::Route};
+use router_upstream::Upstream;
+
+/// The driver is sent the use of a slot at most this often.
+const USE_REPORTED_EVERY_MS: u64 = 1_000;
+
+/// All that the proxy knows of one slot.
+pub struct Entry {
+    /// Which slot.
+    pub key: SlotKey,
+    /// Where its requests go.
+    pub route: Route,
+    /// The connection to the run that `route` names; present where it is `Ready`.
+    pub upstream: Option<Arc<Upstream>>,
+    /// Its breaker.
+    pub breaker: Arc<BreakerCell>,
+    /// What the end of a request means for the breaker.
+    pub classes: Arc<ClassTable>,
+    use_reported_ms: AtomicU64,
+    is_followed: AtomicBool,
+}
+
+impl Entry {
+    /// An entry with the built-in classification.
+    #[must_use]
+    pub fn new(
+        key: SlotKey,
+        route: Route,
+        upstream: Option<Arc<Upstream>>,
+        breaker: Arc<BreakerCell>,
+    ) -> Self {
+        Self {
+            key,
+            route,
+            upstream,
+            breaker,
+            classes: Arc::default(),
+            use_reported_ms: AtomicU64::new(0),
+            is_followed: AtomicBool::new(false),
+        }
+    }
+
+    /// The entry with another classification.
+    #[must_use]
+    pub fn with_classes(mut self, classes: Arc<ClassTable>) -> Self {
+        self.classes = classes;
+        self
+    }
+
+    /// Whether it has a connection that sessions with something to hear have yet to be attached to. True once.
+    pub(crate) fn is_to_be_followed(&self) -> bool {
+        // One load for each request; the exchange happens once in the life of an entry.
+        self.upstream.is_some()
+            && !self.is_followed.load(Ordering::Relaxed)
+            && !self.is_followed.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether it has a connection that has not ended.
+    pub(crate) fn is_served(&self) -> bool {
+        let upstream = self.upstream.as_ref();
+        upstream.is_some_and(|upstream| upstream.closed().is_none())
+    }
+
+    /// Whether the driver is to be sent this use: it was sent none within the last second.
+    pub(crate) fn is_use_to_be_reported(&self, now_ms: u64) -> bool {
+        let reported = self.use_reported_ms.load(Ordering::Relaxed);
+        if reported != 0 && now_ms.saturating_sub(reported) < USE_REPORTED_EVERY_MS {
+            return false;
+        }
+        self.use_reported_ms.store(now_ms.max(1), Ordering::Relaxed);
+        true
+    }
+}
