@@ -12,7 +12,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use router_proxy::{EndedSession, EndedSessions};
+use router_proxy::{RevocationStore, RevokedSession};
 
 /// Where they are, in the data directory.
 const FILE: &str = "sessions.ended";
@@ -25,8 +25,8 @@ const WAITING_MAX: usize = 4096;
 
 /// See the module. Closed when it is dropped: what waits is written before.
 pub(crate) struct EndedFile {
-    loaded: Mutex<Vec<EndedSession>>,
-    waiting: Mutex<Option<SyncSender<EndedSession>>>,
+    loaded: Mutex<Vec<RevokedSession>>,
+    waiting: Mutex<Option<SyncSender<RevokedSession>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -44,7 +44,7 @@ impl EndedFile {
             }
         };
         let now = unix_now();
-        let mut loaded: Vec<EndedSession> = text
+        let mut loaded: Vec<RevokedSession> = text
             .lines()
             .filter_map(parse)
             .filter(|session| session.expires_unix_s > now)
@@ -80,12 +80,12 @@ impl Drop for EndedFile {
     }
 }
 
-impl EndedSessions for EndedFile {
-    fn load(&self) -> Vec<EndedSession> {
+impl RevocationStore for EndedFile {
+    fn load(&self) -> Vec<RevokedSession> {
         std::mem::take(&mut self.loaded.lock())
     }
 
-    fn ended(&self, session: EndedSession) {
+    fn add(&self, session: RevokedSession) {
         let waiting = self.waiting.lock();
         let is_kept = waiting
             .as_ref()
@@ -96,7 +96,7 @@ impl EndedSessions for EndedFile {
     }
 }
 
-fn write_all(mut file: File, path: &Path, sessions: &Receiver<EndedSession>) {
+fn write_all(mut file: File, path: &Path, sessions: &Receiver<RevokedSession>) {
     let mut has_failed = false;
     while let Ok(session) = sessions.recv() {
         // A process that dies loses nothing that was handed to the system; a power cut may cost the last of them.
@@ -111,7 +111,7 @@ fn write_all(mut file: File, path: &Path, sessions: &Receiver<EndedSession>) {
 }
 
 /// The file with these sessions and no others, open for more.
-fn rewritten(path: &Path, sessions: &[EndedSession]) -> io::Result<File> {
+fn rewritten(path: &Path, sessions: &[RevokedSession]) -> io::Result<File> {
     let fresh: PathBuf = path.with_extension("new");
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
@@ -123,7 +123,7 @@ fn rewritten(path: &Path, sessions: &[EndedSession]) -> io::Result<File> {
     Ok(file)
 }
 
-fn line(session: &EndedSession) -> String {
+fn line(session: &RevokedSession) -> String {
     let nonce: String = session
         .nonce
         .iter()
@@ -133,7 +133,7 @@ fn line(session: &EndedSession) -> String {
 }
 
 /// A line that was cut short by the end of its writer is none.
-fn parse(line: &str) -> Option<EndedSession> {
+fn parse(line: &str) -> Option<RevokedSession> {
     let (expires, hex) = line.split_once(' ')?;
     let mut nonce = [0; 16];
     if hex.len() != 2 * nonce.len() {
@@ -142,7 +142,7 @@ fn parse(line: &str) -> Option<EndedSession> {
     for (at, byte) in nonce.iter_mut().enumerate() {
         *byte = u8::from_str_radix(hex.get(2 * at..2 * at + 2)?, 16).ok()?;
     }
-    Some(EndedSession {
+    Some(RevokedSession {
         expires_unix_s: expires.parse().ok()?,
         nonce,
     })
@@ -157,12 +157,12 @@ fn unix_now() -> u64 {
 mod tests {
     use std::io::Write as _;
 
-    use router_proxy::{EndedSession, EndedSessions as _};
+    use router_proxy::{RevocationStore as _, RevokedSession};
 
     use super::{EndedFile, FILE, unix_now};
 
-    fn session(lives_s: u64, name: u8) -> EndedSession {
-        EndedSession {
+    fn session(lives_s: u64, name: u8) -> RevokedSession {
+        RevokedSession {
             expires_unix_s: unix_now() + lives_s,
             nonce: [name; 16],
         }
@@ -174,8 +174,8 @@ mod tests {
         let (long, gone) = (session(1_000, 0xa1), session(0, 2));
         let first = EndedFile::open(dir.path()).unwrap();
         assert_eq!(first.load(), []);
-        first.ended(long);
-        first.ended(gone);
+        first.add(long);
+        first.add(gone);
         first.close();
         // The last line of a writer that was killed.
         let mut file = std::fs::OpenOptions::new()

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use router_admin::Figures;
 use router_core::{ErrorKind, InstanceId, view::FleetView};
 use router_engine::Engine;
-use router_proxy::{Finished, Proxy, ProxyObserver};
+use router_proxy::{FinishedRequest, Proxy, ProxyCount, ProxyObserver};
 use router_store::Store;
 use router_telemetry::{Count, DatabaseFigures, LogControl, Metrics, Outcome, SpoolFigures};
 
@@ -105,7 +105,7 @@ impl Meters {
 }
 
 impl ProxyObserver for Meters {
-    fn finished(&self, finished: &Finished<'_>) {
+    fn finished(&self, finished: &FinishedRequest<'_>) {
         let outcome = match (finished.error, finished.is_instance_fault) {
             (None, _) => Outcome::Answered,
             (Some(ErrorKind::Breaker), _) => Outcome::Rejected,
@@ -118,17 +118,16 @@ impl ProxyObserver for Meters {
             .observe(finished.instance, now, finished.elapsed, outcome);
     }
 
-    fn count(&self, what: router_proxy::Count) {
-        use router_proxy::Count as Told;
+    fn count(&self, what: ProxyCount) {
         self.metrics.count(match what {
-            Told::DriverEventDropped => Count::DriverEventDropped,
-            Told::SlowStreamClosed => Count::SlowStreamClosed,
-            Told::StreamEventDropped => Count::StreamEventDropped,
-            Told::SessionOpened => Count::SessionOpened,
-            Told::SessionRevived => Count::SessionRevived,
-            Told::SessionEnded => Count::SessionEnded,
-            Told::SessionForgotten => Count::SessionForgotten,
-            Told::StreamResumed => Count::StreamResumed,
+            ProxyCount::DriverEventDropped => Count::DriverEventDropped,
+            ProxyCount::SlowStreamClosed => Count::SlowStreamClosed,
+            ProxyCount::StreamEventDropped => Count::StreamEventDropped,
+            ProxyCount::SessionOpened => Count::SessionOpened,
+            ProxyCount::SessionRevived => Count::SessionRevived,
+            ProxyCount::SessionEnded => Count::SessionEnded,
+            ProxyCount::SessionForgotten => Count::SessionForgotten,
+            ProxyCount::StreamResumed => Count::StreamResumed,
         });
     }
 }

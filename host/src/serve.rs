@@ -283,7 +283,7 @@ async fn open(
         epoch: format!("e{}", data_dir.epoch()),
         limits: proxy_limits(&config),
     };
-    let proxy = Proxy::with_ended(proxy_parts, Arc::clone(&ended) as _);
+    let proxy = Proxy::with_revocations(proxy_parts, Arc::clone(&ended) as _);
     let capabilities = supervisor.capabilities();
     let desk = Arc::new(Desk {
         facts: RouterFacts {

@@ -21,7 +21,7 @@ use std::{
 use parking_lot::Mutex;
 use router_core::{InstanceId, Now, Run, SlotKey, route::Route};
 use router_proxy::{
-    Entry, IgnoreObserver, Proxy, ProxyLimits, ProxyParts, RoutingTable, SessionClaims,
+    IgnoreObserver, Proxy, ProxyLimits, ProxyParts, RoutingEntry, RoutingTable, SessionClaims,
     SessionSeal, router,
 };
 use router_upstream::{IgnoreEvents, Upstream, UpstreamConfig};
@@ -72,7 +72,12 @@ async fn main() {
         key: key.clone(),
         run,
     };
-    table.set(Entry::new(key, route, Some(upstream), Arc::default()));
+    table.set(RoutingEntry::new(
+        key,
+        route,
+        Some(upstream),
+        Arc::default(),
+    ));
     let (events, mut to_driver) = mpsc::channel(1024);
     let begun = Instant::now();
     let proxy = Proxy::new(ProxyParts {

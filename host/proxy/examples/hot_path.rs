@@ -31,7 +31,7 @@ use axum::{Router, routing::post};
 use parking_lot::Mutex;
 use router_core::{InstanceId, Now, Run, SlotKey, route::Route};
 use router_proxy::{
-    Entry, IgnoreObserver, Proxy, ProxyLimits, ProxyParts, RoutingTable, SessionClaims,
+    IgnoreObserver, Proxy, ProxyLimits, ProxyParts, RoutingEntry, RoutingTable, SessionClaims,
     SessionSeal, router,
 };
 use router_upstream::{IgnoreEvents, Upstream, UpstreamConfig};
@@ -128,7 +128,7 @@ fn measure(connections: &[usize], paths: &[&str], until: Until) {
 fn measure_table(sizes: &[usize]) {
     let entry = |id: &InstanceId| {
         let route = Route::Startable { wait_ms: 1 };
-        Entry::new(SlotKey::first(id.clone()), route, None, Arc::default())
+        RoutingEntry::new(SlotKey::first(id.clone()), route, None, Arc::default())
     };
     println!(
         "{:>10} {:>10} {:>10} {:>10}",
@@ -136,7 +136,9 @@ fn measure_table(sizes: &[usize]) {
     );
     for size in sizes {
         let names = (0..*size).map(|n| format!("project-{n}"));
-        let ids: Vec<InstanceId> = names.map(|name| InstanceId::parse(&name).unwrap()).collect();
+        let ids: Vec<InstanceId> = names
+            .map(|name| InstanceId::parse(&name).unwrap())
+            .collect();
         let table = RoutingTable::new();
         let nanos = |operation: &dyn Fn(&InstanceId)| {
             let rounds = 100_000 / size;
@@ -224,7 +226,12 @@ async fn serve(ready: std::sync::mpsc::Sender<SocketAddr>) {
         key: key.clone(),
         run: Run(1),
     };
-    table.set(Entry::new(key, route, Some(upstream), Arc::default()));
+    table.set(RoutingEntry::new(
+        key,
+        route,
+        Some(upstream),
+        Arc::default(),
+    ));
     let (events, mut taken) = mpsc::channel(1024);
     tokio::spawn(async move { while taken.recv().await.is_some() {} });
     let begun = Instant::now();

@@ -16,12 +16,12 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::request;
 use router_upstream::{
-    CallError, Envelope, EnvelopeError, ProtocolVersion, Shape, envelope::split_batch,
+    CallError, Envelope, EnvelopeError, MessageShape, ProtocolVersion, envelope::split_batch,
 };
 
 use crate::{
     events::StreamId,
-    fault::{Fault, Thing, json},
+    fault::{FaultKind, RequestFault, json},
     forward::Incoming,
     headers::{self, instance_of},
     observe::RequestClass,
@@ -74,7 +74,7 @@ impl Proxy {
         parts: &request::Parts,
         body: &Bytes,
         begun: Instant,
-    ) -> Result<Response, Fault> {
+    ) -> Result<Response, RequestFault> {
         headers::check_version(&parts.headers)?;
         let instance = instance_of(parts.uri.path())?;
         self.entry(&instance)?;
@@ -87,11 +87,11 @@ impl Proxy {
         session.touch();
         let requests: Vec<_> = messages
             .iter()
-            .filter(|(_, envelope)| envelope.shape() == Shape::Request)
+            .filter(|(_, envelope)| envelope.shape() == MessageShape::Request)
             .collect();
         let others = messages
             .iter()
-            .filter(|(_, envelope)| envelope.shape() != Shape::Request);
+            .filter(|(_, envelope)| envelope.shape() != MessageShape::Request);
         let mut passed = Ok(());
         for (text, envelope) in others {
             passed = passed.and(self.pass_on(&session, text, envelope, envelope.shape()));
@@ -123,14 +123,15 @@ impl Proxy {
                 batch.answer(&session, &fault.message(incoming.id));
             }
         }
-        let reader = reader.ok_or_else(|| Fault::call(&instance, CallError::SessionEnded))?;
+        let reader =
+            reader.ok_or_else(|| RequestFault::call(&instance, CallError::SessionEnded))?;
         Ok(sse::response(reader))
     }
 
     /// One error for each request, as an array.
     fn refuse_all(
         &self,
-        fault: &Fault,
+        fault: &RequestFault,
         requests: &[&(&str, Envelope<'_>)],
         begun: Instant,
     ) -> Response {
@@ -146,7 +147,7 @@ impl Proxy {
     }
 
     /// The messages of a batch, none of which is sent before all are known to be messages.
-    fn read_batch<'a>(&self, body: &'a [u8]) -> Result<Vec<(&'a str, Envelope<'a>)>, Fault> {
+    fn read_batch<'a>(&self, body: &'a [u8]) -> Result<Vec<(&'a str, Envelope<'a>)>, RequestFault> {
         let text = std::str::from_utf8(body).map_err(|error| {
             let at = error.valid_up_to();
             refused(EnvelopeError::NotUtf8 { at })
@@ -154,10 +155,10 @@ impl Proxy {
         let messages = split_batch(text, self.parts.limits.batch_messages_max).map_err(refused)?;
         let read = |message| {
             let envelope = Envelope::parse_text(message).map_err(refused)?;
-            let is_message = envelope.shape() != Shape::Nothing && envelope.is_version_two;
+            let is_message = envelope.shape() != MessageShape::Nothing && envelope.is_version_two;
             // What begins a session cannot be one of several things (2025-03-26, lifecycle, "Initialization").
             if !is_message || envelope.method.as_deref() == Some("initialize") {
-                return Err(Fault::new(Thing::NotAMessage));
+                return Err(RequestFault::new(FaultKind::NotAMessage));
             }
             Ok((message, envelope))
         };
@@ -165,6 +166,6 @@ impl Proxy {
     }
 }
 
-fn refused(error: EnvelopeError) -> Fault {
-    Fault::new(Thing::Envelope(error))
+fn refused(error: EnvelopeError) -> RequestFault {
+    RequestFault::new(FaultKind::Envelope(error))
 }

@@ -8,7 +8,7 @@ use http_body::Body as _;
 use http_body_util::BodyExt as _;
 
 use crate::{
-    fault::{Fault, Thing},
+    fault::{FaultKind, RequestFault},
     proxy::Proxy,
 };
 
@@ -24,20 +24,20 @@ pub(crate) struct Received<'a> {
 
 impl Proxy {
     /// Reads a body to its end.
-    pub(crate) async fn receive(&self, body: Body) -> Result<Received<'_>, Fault> {
+    pub(crate) async fn receive(&self, body: Body) -> Result<Received<'_>, RequestFault> {
         let max = self.parts.limits.body_bytes_max;
         // What the client announces is refused before it is sent.
         if body.size_hint().lower() > max as u64 {
-            return Err(Fault::new(Thing::BodyTooLong { max }));
+            return Err(RequestFault::new(FaultKind::BodyTooLong { max }));
         }
         let after = self.parts.limits.body_timeout;
         match tokio::time::timeout(after, self.collect(body, max)).await {
             Ok(received) => received,
-            Err(_) => Err(Fault::new(Thing::BodyTooSlow { after })),
+            Err(_) => Err(RequestFault::new(FaultKind::BodyTooSlow { after })),
         }
     }
 
-    async fn collect(&self, mut body: Body, max: usize) -> Result<Received<'_>, Fault> {
+    async fn collect(&self, mut body: Body, max: usize) -> Result<Received<'_>, RequestFault> {
         let mut share = Share {
             proxy: self,
             bytes: 0,
@@ -65,9 +65,9 @@ impl Proxy {
     }
 }
 
-async fn next(body: &mut Body) -> Result<Option<Bytes>, Fault> {
+async fn next(body: &mut Body) -> Result<Option<Bytes>, RequestFault> {
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Fault::new(Thing::BodyBroken))?;
+        let frame = frame.map_err(|_| RequestFault::new(FaultKind::BodyBroken))?;
         if let Ok(data) = frame.into_data()
             && !data.is_empty()
         {
@@ -85,9 +85,9 @@ struct Share<'a> {
 
 impl Share<'_> {
     /// Grows to what the body has come to.
-    fn cover(&mut self, bytes: usize, max: usize) -> Result<(), Fault> {
+    fn cover(&mut self, bytes: usize, max: usize) -> Result<(), RequestFault> {
         if bytes > max {
-            return Err(Fault::new(Thing::BodyTooLong { max }));
+            return Err(RequestFault::new(FaultKind::BodyTooLong { max }));
         }
         if bytes <= SHORT_BYTES_MAX {
             return Ok(());
@@ -96,7 +96,7 @@ impl Share<'_> {
         let before = self.proxy.bodies_bytes.fetch_add(more, Ordering::Relaxed);
         self.bytes = bytes;
         if before + more > self.proxy.parts.limits.bodies_bytes_max {
-            return Err(Fault::new(Thing::BodiesBusy));
+            return Err(RequestFault::new(FaultKind::BodiesBusy));
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 /// An ended session, as far as it must be remembered. Nobody can make an id of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EndedSession {
+pub struct RevokedSession {
     /// When its id stops being valid by itself, in seconds since the Unix epoch. It need not be remembered any longer.
     pub expires_unix_s: u64,
     /// The nonce in its id: [`crate::SessionClaims::nonce`].
@@ -15,37 +15,37 @@ pub struct EndedSession {
 }
 
 /// Keeps ended sessions from one router to the next.
-pub trait EndedSessions: Send + Sync {
+pub trait RevocationStore: Send + Sync {
     /// All that were told to this router and to earlier ones, in any order. Called once, before the proxy serves; it may
     /// block. Those that have expired need not be among them, and do no harm.
-    fn load(&self) -> Vec<EndedSession>;
+    fn load(&self) -> Vec<RevokedSession>;
 
     /// A session was ended. Called once for each, on a thread that serves requests: it must not block, so whoever writes to
     /// a disk does it elsewhere, with a bounded queue in between.
-    fn ended(&self, session: EndedSession);
+    fn add(&self, session: RevokedSession);
 }
 
 /// Keeps nothing: an ended session is not valid under this router, but may be under the next.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct ForgetEnded;
+pub struct NoRevocationStore;
 
-impl EndedSessions for ForgetEnded {
-    fn load(&self) -> Vec<EndedSession> {
+impl RevocationStore for NoRevocationStore {
+    fn load(&self) -> Vec<RevokedSession> {
         Vec::new()
     }
 
-    fn ended(&self, _: EndedSession) {}
+    fn add(&self, _: RevokedSession) {}
 }
 
 /// The ended sessions whose ids have not expired: those that expire last, where there are too many.
 #[derive(Debug)]
-pub(crate) struct EndedSet {
+pub(crate) struct RevocationList {
     // In the order of their expiry.
-    sessions: BTreeSet<EndedSession>,
+    sessions: BTreeSet<RevokedSession>,
     sessions_max: usize,
 }
 
-impl EndedSet {
+impl RevocationList {
     pub(crate) fn new(sessions_max: usize) -> Self {
         Self {
             sessions: BTreeSet::new(),
@@ -53,12 +53,12 @@ impl EndedSet {
         }
     }
 
-    pub(crate) fn contains(&self, session: &EndedSession) -> bool {
+    pub(crate) fn contains(&self, session: &RevokedSession) -> bool {
         self.sessions.contains(session)
     }
 
     /// Remembers one more. False where it was known.
-    pub(crate) fn insert(&mut self, session: EndedSession, now_unix_s: u64) -> bool {
+    pub(crate) fn insert(&mut self, session: RevokedSession, now_unix_s: u64) -> bool {
         let is_new = self.sessions.insert(session);
         while let Some(first) = self.sessions.first()
             && (first.expires_unix_s <= now_unix_s || self.sessions.len() > self.sessions_max)
@@ -71,10 +71,10 @@ impl EndedSet {
 
 #[cfg(test)]
 mod tests {
-    use super::{EndedSession, EndedSet};
+    use super::{RevocationList, RevokedSession};
 
-    fn session(expires_unix_s: u64, n: u8) -> EndedSession {
-        EndedSession {
+    fn session(expires_unix_s: u64, n: u8) -> RevokedSession {
+        RevokedSession {
             expires_unix_s,
             nonce: [n; 16],
         }
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn what_has_expired_is_forgotten_and_of_too_many_what_expires_first() {
-        let mut ended = EndedSet::new(2);
+        let mut ended = RevocationList::new(2);
         let all = [session(30, 1), session(10, 2), session(20, 3)];
         assert!(ended.insert(all[0], 5));
         assert!(!ended.insert(all[0], 5));

@@ -21,20 +21,20 @@ use router_upstream::{CallError, Reply, ReplySink};
 use crate::{
     batch::Batch,
     events::StreamId,
-    fault::Fault,
+    fault::RequestFault,
     forward::Incoming,
     loss::StreamEnd,
-    observe::{Finished, RequestClass},
+    observe::{FinishedRequest, RequestClass},
     proxy::Proxy,
     session::Session,
-    table::Entry,
+    table::RoutingEntry,
 };
 
 /// A request that was sent to an instance.
 pub(crate) struct Exchange {
     proxy: Arc<Proxy>,
     pub(crate) session: Arc<Session>,
-    entry: Arc<Entry>,
+    entry: Arc<RoutingEntry>,
     run: Run,
     /// The client's id, raw JSON.
     pub(crate) id: Box<str>,
@@ -50,7 +50,7 @@ enum Phase {
     /// Nothing has come yet.
     Waiting(Option<Waker>),
     /// The answer came first, and has not been picked up.
-    Ended(Result<Bytes, Fault>),
+    Ended(Result<Bytes, RequestFault>),
     /// Something else came first; the client reads a stream.
     Streaming(StreamId),
     /// Its client has its answer, or is gone.
@@ -62,7 +62,7 @@ pub(crate) enum Outcome {
     /// The answer, as JSON.
     Answer(Bytes),
     /// The reason why there is none.
-    Fault(Fault),
+    RequestFault(RequestFault),
     /// A stream, in which the answer will come.
     Stream(StreamId),
 }
@@ -71,7 +71,7 @@ impl Exchange {
     pub(crate) fn new(
         proxy: &Arc<Proxy>,
         session: &Arc<Session>,
-        entry: &Arc<Entry>,
+        entry: &Arc<RoutingEntry>,
         run: Run,
         incoming: &Incoming<'_>,
         permit: Permit,
@@ -109,7 +109,7 @@ impl Exchange {
 
     /// Tells the breaker, the driver and the metrics how it ended. `kind` is `None` where that says nothing about the
     /// instance; its permit then goes back without a verdict.
-    fn account(&self, kind: Option<OutcomeKind>, fault: Option<&Fault>) {
+    fn account(&self, kind: Option<OutcomeKind>, fault: Option<&RequestFault>) {
         let elapsed = self.begun.elapsed();
         let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         let class = kind.map_or(Class::Ignore, |kind| {
@@ -142,7 +142,7 @@ impl Exchange {
             Some(OutcomeKind::RpcError(_)) => (Some(ErrorKind::Upstream), true),
             _ => (None, false),
         };
-        self.proxy.parts.observer.finished(&Finished {
+        self.proxy.parts.observer.finished(&FinishedRequest {
             instance: self.entry.key.instance.as_str(),
             class: self.class,
             elapsed,
@@ -204,8 +204,8 @@ impl ReplySink for Exchange {
                 Ok(message)
             }
             Reply::Failed(error) => {
-                let kind = Fault::outcome(&error);
-                let fault = Fault::call(&self.entry.key.instance, error);
+                let kind = RequestFault::outcome(&error);
+                let fault = RequestFault::call(&self.entry.key.instance, error);
                 self.account(Some(kind), Some(&fault));
                 Err(fault)
             }
@@ -255,12 +255,12 @@ impl Future for Pending {
             Phase::Streaming(stream) => Poll::Ready(Outcome::Stream(*stream)),
             Phase::Ended(_) => match std::mem::replace(&mut *phase, Phase::Over) {
                 Phase::Ended(Ok(message)) => Poll::Ready(Outcome::Answer(message)),
-                Phase::Ended(Err(fault)) => Poll::Ready(Outcome::Fault(fault)),
+                Phase::Ended(Err(fault)) => Poll::Ready(Outcome::RequestFault(fault)),
                 _ => Poll::Pending,
             },
             Phase::Over => {
                 let error = CallError::SessionEnded;
-                Poll::Ready(Outcome::Fault(Fault::call(
+                Poll::Ready(Outcome::RequestFault(RequestFault::call(
                     &self.0.entry.key.instance,
                     error,
                 )))

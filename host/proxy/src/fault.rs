@@ -13,7 +13,7 @@ use router_core::{
     permit::Rejected,
     route::{Unavailable, UnavailableKind},
 };
-use router_upstream::{CallError, Closed, EnvelopeError, NotTaken, ProtocolVersion};
+use router_upstream::{CallError, Closed, EnvelopeError, NotSent, ProtocolVersion};
 
 /// JSON-RPC 2.0, section 5.1.
 const INVALID_REQUEST: i64 = -32600;
@@ -28,14 +28,14 @@ const UNSUPPORTED_VERSION: i64 = -32022;
 
 /// One fault, with the instance it is about.
 #[derive(Debug, Clone)]
-pub(crate) struct Fault {
-    thing: Thing,
+pub(crate) struct RequestFault {
+    thing: FaultKind,
     instance: Option<InstanceId>,
 }
 
 /// What went wrong.
 #[derive(Debug, Clone)]
-pub(crate) enum Thing {
+pub(crate) enum FaultKind {
     Method,
     ContentType,
     NotAcceptable {
@@ -67,7 +67,7 @@ pub(crate) enum Thing {
     TooManyStreams {
         max: usize,
     },
-    NotTaken(NotTaken),
+    NotSent(NotSent),
     BadParams {
         reason: String,
     },
@@ -88,8 +88,8 @@ pub(crate) enum Thing {
     },
 }
 
-impl Fault {
-    pub(crate) fn new(thing: Thing) -> Self {
+impl RequestFault {
+    pub(crate) fn new(thing: FaultKind) -> Self {
         Self {
             thing,
             instance: None,
@@ -103,12 +103,12 @@ impl Fault {
 
     /// A request that was sent, or was about to be.
     pub(crate) fn call(instance: &InstanceId, error: CallError) -> Self {
-        Self::new(Thing::Call { error, next: None }).on(instance)
+        Self::new(FaultKind::Call { error, next: None }).on(instance)
     }
 
     /// The same fault, with what happens to the instance next.
     pub(crate) fn with_next(mut self, words: String) -> Self {
-        if let Thing::Call { next, .. } = &mut self.thing {
+        if let FaultKind::Call { next, .. } = &mut self.thing {
             *next = Some(words);
         }
         self
@@ -117,7 +117,9 @@ impl Fault {
     /// The instance it is about, where that exists.
     pub(crate) fn instance(&self) -> Option<&InstanceId> {
         match self.thing {
-            Thing::UnknownInstance | Thing::InvalidInstance { .. } | Thing::NoInstance => None,
+            FaultKind::UnknownInstance
+            | FaultKind::InvalidInstance { .. }
+            | FaultKind::NoInstance => None,
             _ => self.instance.as_ref(),
         }
     }
@@ -126,7 +128,7 @@ impl Fault {
     pub(crate) fn is_loss(&self) -> bool {
         matches!(
             &self.thing,
-            Thing::Call {
+            FaultKind::Call {
                 error: CallError::Lost(_),
                 ..
             }
@@ -137,7 +139,7 @@ impl Fault {
     pub(crate) fn is_unsent(&self) -> bool {
         matches!(
             &self.thing,
-            Thing::Call {
+            FaultKind::Call {
                 error: CallError::Lost(_) | CallError::Draining | CallError::NotAttached,
                 ..
             }
@@ -146,16 +148,16 @@ impl Fault {
 
     pub(crate) fn kind(&self) -> ErrorKind {
         match &self.thing {
-            Thing::Breaker(_) => ErrorKind::Breaker,
-            Thing::StartTooSlow { .. } => ErrorKind::Spawn,
-            Thing::Unavailable { unavailable, .. } => match unavailable.kind {
+            FaultKind::Breaker(_) => ErrorKind::Breaker,
+            FaultKind::StartTooSlow { .. } => ErrorKind::Spawn,
+            FaultKind::Unavailable { unavailable, .. } => match unavailable.kind {
                 UnavailableKind::Backoff | UnavailableKind::CrashLoop => ErrorKind::Spawn,
                 _ => ErrorKind::Upstream,
             },
-            Thing::BodiesBusy | Thing::Busy { .. } | Thing::NotTaken(NotTaken::Busy) => {
+            FaultKind::BodiesBusy | FaultKind::Busy { .. } | FaultKind::NotSent(NotSent::Busy) => {
                 ErrorKind::Internal
             }
-            Thing::Call { error, .. } => match error {
+            FaultKind::Call { error, .. } => match error {
                 CallError::TimedOut { .. } => ErrorKind::Timeout,
                 CallError::Lost(closed)
                     if matches!(**closed, Closed::Read(_) | Closed::Write(_)) =>
@@ -176,7 +178,7 @@ impl Fault {
     pub(crate) fn is_error(&self) -> bool {
         !matches!(
             &self.thing,
-            Thing::Call {
+            FaultKind::Call {
                 error: CallError::Cancelled | CallError::SessionEnded,
                 ..
             }
@@ -209,63 +211,67 @@ impl Fault {
 
     fn status(&self) -> StatusCode {
         match &self.thing {
-            Thing::Method => StatusCode::METHOD_NOT_ALLOWED,
-            Thing::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Thing::NotAcceptable { .. } => StatusCode::NOT_ACCEPTABLE,
-            Thing::BodyTooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Thing::BodyTooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
-            Thing::BodiesBusy | Thing::NotTaken(NotTaken::Busy) => StatusCode::SERVICE_UNAVAILABLE,
-            Thing::TooManyStreams { .. } => StatusCode::CONFLICT,
-            Thing::NoInstance
-            | Thing::InvalidInstance { .. }
-            | Thing::UnknownInstance
-            | Thing::UnknownSession => StatusCode::NOT_FOUND,
-            Thing::BodyBroken
-            | Thing::Envelope(_)
-            | Thing::NotAMessage
-            | Thing::Version { .. }
-            | Thing::NoSession
-            | Thing::NotTaken(NotTaken::NotAsked) => StatusCode::BAD_REQUEST,
+            FaultKind::Method => StatusCode::METHOD_NOT_ALLOWED,
+            FaultKind::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            FaultKind::NotAcceptable { .. } => StatusCode::NOT_ACCEPTABLE,
+            FaultKind::BodyTooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            FaultKind::BodyTooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
+            FaultKind::BodiesBusy | FaultKind::NotSent(NotSent::Busy) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            FaultKind::TooManyStreams { .. } => StatusCode::CONFLICT,
+            FaultKind::NoInstance
+            | FaultKind::InvalidInstance { .. }
+            | FaultKind::UnknownInstance
+            | FaultKind::UnknownSession => StatusCode::NOT_FOUND,
+            FaultKind::BodyBroken
+            | FaultKind::Envelope(_)
+            | FaultKind::NotAMessage
+            | FaultKind::Version { .. }
+            | FaultKind::NoSession
+            | FaultKind::NotSent(NotSent::NoSuchQuestion) => StatusCode::BAD_REQUEST,
             _ => StatusCode::OK,
         }
     }
 
     fn code(&self) -> i64 {
         match &self.thing {
-            Thing::Envelope(error) => error.code(),
-            Thing::Version { .. } => UNSUPPORTED_VERSION,
-            Thing::UnknownSession => TIMED_OUT,
-            Thing::BadParams { .. } => INVALID_PARAMS,
-            Thing::Call { error, .. } => match error {
+            FaultKind::Envelope(error) => error.code(),
+            FaultKind::Version { .. } => UNSUPPORTED_VERSION,
+            FaultKind::UnknownSession => TIMED_OUT,
+            FaultKind::BadParams { .. } => INVALID_PARAMS,
+            FaultKind::Call { error, .. } => match error {
                 CallError::TimedOut { .. } => TIMED_OUT,
                 CallError::BadRequest { .. } => INVALID_PARAMS,
                 _ => UNAVAILABLE,
             },
-            Thing::Breaker(_)
-            | Thing::Unavailable { .. }
-            | Thing::StartTooSlow { .. }
-            | Thing::Busy { .. }
-            | Thing::BodiesBusy
-            | Thing::NotTaken(NotTaken::Busy)
-            | Thing::TooManySessions { .. } => UNAVAILABLE,
+            FaultKind::Breaker(_)
+            | FaultKind::Unavailable { .. }
+            | FaultKind::StartTooSlow { .. }
+            | FaultKind::Busy { .. }
+            | FaultKind::BodiesBusy
+            | FaultKind::NotSent(NotSent::Busy)
+            | FaultKind::TooManySessions { .. } => UNAVAILABLE,
             _ => INVALID_REQUEST,
         }
     }
 
     fn retry_after_ms(&self) -> Option<u64> {
         match &self.thing {
-            Thing::Breaker(rejected) => rejected.retry_after_ms,
-            Thing::Unavailable {
+            FaultKind::Breaker(rejected) => rejected.retry_after_ms,
+            FaultKind::Unavailable {
                 unavailable,
                 now_ms,
             } => unavailable.retry_after_ms(*now_ms),
-            Thing::BodiesBusy | Thing::Busy { .. } | Thing::NotTaken(NotTaken::Busy) => Some(1_000),
+            FaultKind::BodiesBusy | FaultKind::Busy { .. } | FaultKind::NotSent(NotSent::Busy) => {
+                Some(1_000)
+            }
             _ => None,
         }
     }
 
     fn data(&self) -> serde_json::Value {
-        if let Thing::Version { requested } = &self.thing {
+        if let FaultKind::Version { requested } = &self.thing {
             let supported = ProtocolVersion::SUPPORTED.map(ProtocolVersion::as_str);
             return serde_json::json!({ "supported": supported, "requested": requested });
         }
@@ -276,7 +282,7 @@ impl Fault {
         if let Some(retry_after_ms) = self.retry_after_ms() {
             data["retryAfterMs"] = retry_after_ms.into();
         }
-        if let Thing::Unavailable { unavailable, .. } = &self.thing {
+        if let FaultKind::Unavailable { unavailable, .. } = &self.thing {
             data["state"] = unavailable.kind.as_str().into();
         }
         data
@@ -303,7 +309,7 @@ impl Fault {
                 response.headers_mut().insert(header::RETRY_AFTER, value);
             }
         }
-        if matches!(self.thing, Thing::Method) {
+        if matches!(self.thing, FaultKind::Method) {
             let allowed = HeaderValue::from_static("GET, POST, DELETE");
             response.headers_mut().insert(header::ALLOW, allowed);
         }
@@ -319,70 +325,70 @@ pub(crate) fn json(body: bytes::Bytes) -> Response {
     response
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for RequestFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let instance = self.instance.as_ref().map_or("", InstanceId::as_str);
         match &self.thing {
-            Thing::Method => f.write_str("Use POST, GET or DELETE"),
-            Thing::ContentType => f.write_str("Content-Type must be application/json"),
-            Thing::NotAcceptable { needed } => write!(f, "Accept must allow {needed}"),
-            Thing::BodyTooLong { max } => write!(f, "The body is longer than {max} bytes"),
-            Thing::BodyTooSlow { after } => {
+            FaultKind::Method => f.write_str("Use POST, GET or DELETE"),
+            FaultKind::ContentType => f.write_str("Content-Type must be application/json"),
+            FaultKind::NotAcceptable { needed } => write!(f, "Accept must allow {needed}"),
+            FaultKind::BodyTooLong { max } => write!(f, "The body is longer than {max} bytes"),
+            FaultKind::BodyTooSlow { after } => {
                 write!(f, "The body did not arrive within {} ms", after.as_millis())
             }
-            Thing::BodyBroken => f.write_str("The body ended before it was complete"),
-            Thing::BodiesBusy => {
+            FaultKind::BodyBroken => f.write_str("The body ended before it was complete"),
+            FaultKind::BodiesBusy => {
                 f.write_str("Too many long bodies are being received or wait for an instance to start. Try again in a second")
             }
-            Thing::Envelope(error) => write!(f, "The {error}"),
-            Thing::NotAMessage => {
+            FaultKind::Envelope(error) => write!(f, "The {error}"),
+            FaultKind::NotAMessage => {
                 f.write_str("The message is no JSON-RPC 2.0 request, notification or answer")
             }
-            Thing::Version { requested } => write!(
+            FaultKind::Version { requested } => write!(
                 f,
                 "Unsupported protocol version {requested:?}. Start with initialize and one of {}",
                 ProtocolVersion::SUPPORTED
                     .map(ProtocolVersion::as_str)
                     .join(", ")
             ),
-            Thing::NoInstance => f.write_str(
+            FaultKind::NoInstance => f.write_str(
                 "Name an instance: /mcp/{versionId}. GET /api/instances lists them; /mcp itself is not served yet",
             ),
-            Thing::InvalidInstance { why } => f.write_str(why),
-            Thing::UnknownInstance => write!(
+            FaultKind::InvalidInstance { why } => f.write_str(why),
+            FaultKind::UnknownInstance => write!(
                 f,
                 "There is no instance {instance}. GET /api/instances lists them"
             ),
-            Thing::NoSession => f.write_str("Mcp-Session-Id is missing: start with initialize"),
-            Thing::UnknownSession => f.write_str(
+            FaultKind::NoSession => f.write_str("Mcp-Session-Id is missing: start with initialize"),
+            FaultKind::UnknownSession => f.write_str(
                 "Session not found: it has ended, or was never given out. Initialize again",
             ),
-            Thing::TooManySessions { max } => {
+            FaultKind::TooManySessions { max } => {
                 write!(f, "Instance {instance} already has {max} active sessions")
             }
-            Thing::TooManyStreams { max } => {
+            FaultKind::TooManyStreams { max } => {
                 write!(f, "This session already has {max} streams open")
             }
-            Thing::NotTaken(NotTaken::NotAsked) => {
+            FaultKind::NotSent(NotSent::NoSuchQuestion) => {
                 f.write_str("This session was asked no question with that id")
             }
-            Thing::NotTaken(NotTaken::Busy) => write!(
+            FaultKind::NotSent(NotSent::Busy) => write!(
                 f,
                 "Instance {instance} does not read what it is sent. Try again in a second"
             ),
-            Thing::BadParams { reason } => f.write_str(reason),
-            Thing::Breaker(rejected) => write!(f, "{rejected}"),
-            Thing::Unavailable {
+            FaultKind::BadParams { reason } => f.write_str(reason),
+            FaultKind::Breaker(rejected) => write!(f, "{rejected}"),
+            FaultKind::Unavailable {
                 unavailable,
                 now_ms,
             } => f.write_str(&unavailable.message(instance, *now_ms)),
-            Thing::StartTooSlow { waited } => write!(
+            FaultKind::StartTooSlow { waited } => write!(
                 f,
                 "Instance {instance} did not become ready within {} ms. It is being started; try again in a few seconds",
                 waited.as_millis()
             ),
-            Thing::Busy { what } => write!(f, "Instance {instance}: {what}. Try again in a second"),
-            Thing::Call { error, next } => {
+            FaultKind::Busy { what } => write!(f, "Instance {instance}: {what}. Try again in a second"),
+            FaultKind::Call { error, next } => {
                 write!(f, "Instance {instance}: {error}")?;
                 match next {
                     Some(next) => write!(f, ". {next}"),

@@ -11,13 +11,13 @@ use tokio::time::{Instant, timeout_at};
 use crate::{
     batch::Batch,
     exchange::{Exchange, Outcome},
-    fault::{Fault, Thing, json},
-    loss::NEXT_WORD,
+    fault::{FaultKind, RequestFault, json},
+    loss::NEXT_ROUTE_WAIT,
     observe::RequestClass,
     proxy::Proxy,
     session::Session,
     sse,
-    table::Entry,
+    table::RoutingEntry,
 };
 
 /// A demand that found the driver's queue full is repeated this often.
@@ -43,8 +43,8 @@ impl Proxy {
         match exchange.outcome().await {
             Outcome::Answer(message) => json(message),
             // Told to the metrics when it happened.
-            Outcome::Fault(fault) => {
-                let until = Instant::now() + NEXT_WORD;
+            Outcome::RequestFault(fault) => {
+                let until = Instant::now() + NEXT_ROUTE_WAIT;
                 let fault = self.with_next_word(fault, until).await;
                 fault.response(&exchange.id)
             }
@@ -52,7 +52,7 @@ impl Proxy {
                 Some(body) => sse::response(body),
                 None => {
                     let instance = &exchange.session.instance;
-                    Fault::call(instance, CallError::SessionEnded).response(&exchange.id)
+                    RequestFault::call(instance, CallError::SessionEnded).response(&exchange.id)
                 }
             },
         }
@@ -64,7 +64,7 @@ impl Proxy {
         self: &Arc<Self>,
         session: &Arc<Session>,
         incoming: &Incoming<'_>,
-    ) -> Result<Arc<Exchange>, Fault> {
+    ) -> Result<Arc<Exchange>, RequestFault> {
         let instance = &session.instance;
         let mut spent: Option<Arc<Upstream>> = None;
         loop {
@@ -74,7 +74,7 @@ impl Proxy {
             let permit = entry
                 .breaker
                 .try_acquire(now_ms)
-                .map_err(|rejected| Fault::new(Thing::Breaker(rejected)).on(instance))?;
+                .map_err(|rejected| RequestFault::new(FaultKind::Breaker(rejected)).on(instance))?;
             if entry.is_use_to_be_reported(now_ms) {
                 self.tell_driver(TrafficEvent::Used(entry.key.clone()));
             }
@@ -83,8 +83,10 @@ impl Proxy {
                 let sink = exchange.clone();
                 let called = upstream.call(key, incoming.source, incoming.envelope, sink);
                 called.map_err(|error| match error {
-                    CallError::Busy { what } => Fault::new(Thing::Busy { what }).on(instance),
-                    error => Fault::call(instance, error),
+                    CallError::Busy { what } => {
+                        RequestFault::new(FaultKind::Busy { what }).on(instance)
+                    }
+                    error => RequestFault::call(instance, error),
                 })
             });
             let Err(fault) = sent else {
@@ -104,7 +106,7 @@ impl Proxy {
         self: &Arc<Self>,
         instance: &InstanceId,
         spent: Option<&Arc<Upstream>>,
-    ) -> Result<(Arc<Entry>, Arc<Upstream>), Fault> {
+    ) -> Result<(Arc<RoutingEntry>, Arc<Upstream>), RequestFault> {
         let entry = self.entry(instance)?;
         if let (Route::Ready { .. }, Some(upstream)) = (&entry.route, &entry.upstream)
             && spent.is_none()
@@ -114,7 +116,7 @@ impl Proxy {
         }
         let Some(_waiting) = self.start_waiting() else {
             let what = "too many requests wait for it to start";
-            return Err(Fault::new(Thing::Busy { what }).on(instance));
+            return Err(RequestFault::new(FaultKind::Busy { what }).on(instance));
         };
         self.wait_for_start(instance, spent).await
     }
@@ -123,15 +125,15 @@ impl Proxy {
         self: &Arc<Self>,
         instance: &InstanceId,
         spent: Option<&Arc<Upstream>>,
-    ) -> Result<(Arc<Entry>, Arc<Upstream>), Fault> {
+    ) -> Result<(Arc<RoutingEntry>, Arc<Upstream>), RequestFault> {
         let begun = Instant::now();
         let mut has_demanded = false;
         let mut longest: Option<Instant> = None;
         let mut word_by: Option<Instant> = None;
         loop {
             let watched = self.parts.table.watch(instance.as_str());
-            let (entry, changed) =
-                watched.ok_or_else(|| Fault::new(Thing::UnknownInstance).on(instance))?;
+            let (entry, changed) = watched
+                .ok_or_else(|| RequestFault::new(FaultKind::UnknownInstance).on(instance))?;
             let now_ms = self.now().mono_ms;
             let wait = match &entry.route {
                 Route::Ready { .. } => match &entry.upstream {
@@ -140,7 +142,7 @@ impl Proxy {
                         return Ok((entry, upstream));
                     }
                     // The table is about to change: the connection has just ended, or is just being opened.
-                    _ => NEXT_WORD,
+                    _ => NEXT_ROUTE_WAIT,
                 },
                 Route::Startable { wait_ms } => {
                     has_demanded =
@@ -152,7 +154,7 @@ impl Proxy {
                 }
                 Route::Unavailable(unavailable) => {
                     let unavailable = unavailable.clone();
-                    return Err(Fault::new(Thing::Unavailable {
+                    return Err(RequestFault::new(FaultKind::Unavailable {
                         unavailable,
                         now_ms,
                     })
@@ -179,10 +181,12 @@ impl Proxy {
             if !has_changed && Instant::now() >= until {
                 let lost = spent.filter(|_| !is_start).and_then(|spent| spent.closed());
                 return Err(match lost {
-                    Some(closed) => self.with_next(Fault::call(instance, CallError::Lost(closed))),
+                    Some(closed) => {
+                        self.with_next(RequestFault::call(instance, CallError::Lost(closed)))
+                    }
                     None => {
                         let waited = begun.elapsed();
-                        Fault::new(Thing::StartTooSlow { waited }).on(instance)
+                        RequestFault::new(FaultKind::StartTooSlow { waited }).on(instance)
                     }
                 });
             }

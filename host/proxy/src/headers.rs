@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName, header};
 use router_core::InstanceId;
 use router_upstream::ProtocolVersion;
 
-use crate::fault::{Fault, Thing};
+use crate::fault::{FaultKind, RequestFault};
 
 pub(crate) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 pub(crate) const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
@@ -17,10 +17,10 @@ pub fn instance_in(path: &str) -> Option<InstanceId> {
 }
 
 /// The instance that a path names.
-pub(crate) fn instance_of(path: &str) -> Result<InstanceId, Fault> {
+pub(crate) fn instance_of(path: &str) -> Result<InstanceId, RequestFault> {
     let name = path.strip_prefix("/mcp/").unwrap_or_default();
     if name.is_empty() {
-        return Err(Fault::new(Thing::NoInstance));
+        return Err(RequestFault::new(FaultKind::NoInstance));
     }
     let id = if name.contains('%') {
         InstanceId::parse(&percent_decoded(name))
@@ -28,7 +28,7 @@ pub(crate) fn instance_of(path: &str) -> Result<InstanceId, Fault> {
         InstanceId::parse(name)
     };
     id.map_err(|error| {
-        Fault::new(Thing::InvalidInstance {
+        RequestFault::new(FaultKind::InvalidInstance {
             why: error.to_string(),
         })
     })
@@ -41,20 +41,20 @@ pub(crate) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a 
 
 /// A version header, where there is one, must name a version that is served (2025-06-18, transports, "Protocol Version
 /// Header"). That it is the one that the session agreed on is the client's duty, and nothing here depends on it.
-pub(crate) fn check_version(headers: &HeaderMap) -> Result<(), Fault> {
+pub(crate) fn check_version(headers: &HeaderMap) -> Result<(), RequestFault> {
     let Some(value) = headers.get(PROTOCOL_VERSION) else {
         return Ok(());
     };
     let text = value.to_str().unwrap_or("?");
     match ProtocolVersion::parse(text) {
         Some(_) => Ok(()),
-        None => Err(Fault::new(Thing::Version {
+        None => Err(RequestFault::new(FaultKind::Version {
             requested: text.chars().take(40).collect(),
         })),
     }
 }
 
-pub(crate) fn check_is_json(headers: &HeaderMap) -> Result<(), Fault> {
+pub(crate) fn check_is_json(headers: &HeaderMap) -> Result<(), RequestFault> {
     let is_json = headers.get(header::CONTENT_TYPE).is_some_and(|value| {
         let media = value.as_bytes().split(|byte| *byte == b';').next();
         media.is_some_and(|media| media.trim_ascii().eq_ignore_ascii_case(b"application/json"))
@@ -62,7 +62,7 @@ pub(crate) fn check_is_json(headers: &HeaderMap) -> Result<(), Fault> {
     if is_json {
         Ok(())
     } else {
-        Err(Fault::new(Thing::ContentType))
+        Err(RequestFault::new(FaultKind::ContentType))
     }
 }
 
@@ -70,7 +70,7 @@ pub(crate) fn check_is_json(headers: &HeaderMap) -> Result<(), Fault> {
 const USUAL_ACCEPT: &[u8] = b"application/json, text/event-stream";
 
 /// A client that posts must take both kinds of answer: which one it gets is known only later.
-pub(crate) fn check_accepts_both(headers: &HeaderMap) -> Result<(), Fault> {
+pub(crate) fn check_accepts_both(headers: &HeaderMap) -> Result<(), RequestFault> {
     let first = headers.get(header::ACCEPT);
     if first.is_some_and(|value| value.as_bytes() == USUAL_ACCEPT) {
         return Ok(());
@@ -78,16 +78,16 @@ pub(crate) fn check_accepts_both(headers: &HeaderMap) -> Result<(), Fault> {
     if accepts(headers, "application", "json") && accepts(headers, "text", "event-stream") {
         return Ok(());
     }
-    Err(Fault::new(Thing::NotAcceptable {
+    Err(RequestFault::new(FaultKind::NotAcceptable {
         needed: "both application/json and text/event-stream",
     }))
 }
 
-pub(crate) fn check_accepts_events(headers: &HeaderMap) -> Result<(), Fault> {
+pub(crate) fn check_accepts_events(headers: &HeaderMap) -> Result<(), RequestFault> {
     if accepts(headers, "text", "event-stream") {
         return Ok(());
     }
-    Err(Fault::new(Thing::NotAcceptable {
+    Err(RequestFault::new(FaultKind::NotAcceptable {
         needed: "text/event-stream",
     }))
 }

@@ -11,10 +11,10 @@ use router_upstream::{
 };
 
 use crate::{
-    fault::{Fault, Thing, json},
+    fault::{FaultKind, RequestFault, json},
     forward::Incoming,
     headers::SESSION_ID,
-    observe::Finished,
+    observe::FinishedRequest,
     proxy::Proxy,
 };
 
@@ -26,7 +26,7 @@ impl Proxy {
     ) -> Response {
         match self.begin_session(instance, incoming).await {
             Ok(response) => {
-                self.parts.observer.finished(&Finished {
+                self.parts.observer.finished(&FinishedRequest {
                     instance: instance.as_str(),
                     class: incoming.class,
                     elapsed: incoming.begun.elapsed(),
@@ -43,10 +43,10 @@ impl Proxy {
         self: &Arc<Self>,
         instance: &InstanceId,
         incoming: &Incoming<'_>,
-    ) -> Result<Response, Fault> {
+    ) -> Result<Response, RequestFault> {
         let bad = |reason: &str| {
             let reason = reason.to_owned();
-            Fault::new(Thing::BadParams { reason }).on(instance)
+            RequestFault::new(FaultKind::BadParams { reason }).on(instance)
         };
         let params = incoming.envelope.params.unwrap_or("null");
         let part = |name| member(params, name).map_err(|error| bad(&error.to_string()));
@@ -57,7 +57,7 @@ impl Proxy {
         let (_, upstream) = self.ready(instance, None).await?;
         let Some(handshake) = upstream.described() else {
             let what = "its handshake is not complete";
-            return Err(Fault::new(Thing::Busy { what }).on(instance));
+            return Err(RequestFault::new(FaultKind::Busy { what }).on(instance));
         };
         let version = handshake.protocol_version().negotiate(&wanted);
         let session = self.registry.begin(self, instance, version, capabilities)?;

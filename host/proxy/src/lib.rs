@@ -6,8 +6,8 @@
 //!
 //! # How it is wired (`examples/front.rs` is the smallest complete wiring)
 //! 1. **The table.** One [`RoutingTable`] behind an `Arc`, written by the driver's hands alone: [`RoutingTable::set`] an
-//!    [`Entry`] (slot key, route, the upstream where the route is `Ready`, the breaker's cell, optionally the
-//!    classification by [`Entry::with_classes`]) whenever a route, a connection or a classification changes, and
+//!    [`RoutingEntry`] (slot key, route, the upstream where the route is `Ready`, the breaker's cell, optionally the
+//!    classification by [`RoutingEntry::with_classes`]) whenever a route, a connection or a classification changes, and
 //!    [`RoutingTable::remove`] it with its instance, which also ends that instance's sessions. Keep one breaker cell per slot
 //!    over all its entries. The change wakes whoever waits for a start.
 //! 2. **The driver's queue.** A bounded channel of [`router_core::event::Event`]: `Demand` (somebody waits for an
@@ -15,10 +15,10 @@
 //!    hear of it). What finds no room is dropped and counted.
 //! 3. **The seal.** [`SessionSeal`] makes session ids out of [`SessionClaims`] and reads them back; implement it over the
 //!    access room's keyed seal. Expiry and instance are checked here. An id that its client ended is remembered here until it
-//!    expires; [`EndedSessions`] takes it over to the next router.
+//!    expires; [`RevocationStore`] takes it over to the next router.
 //! 4. **The observer.** [`ProxyObserver::finished`] once per request, [`ProxyObserver::count`] for the rest; both on the hot
 //!    path.
-//! 5. **Serving.** [`Proxy::with_ended`] with [`ProxyParts`], then [`router`] merged into the app's routes (or
+//! 5. **Serving.** [`Proxy::with_revocations`] with [`ProxyParts`], then [`router`] merged into the app's routes (or
 //!    [`Proxy::answer`] for a front that has looked at the path), and [`Proxy::run`] polled beside it for as long as it serves.
 //!    At shutdown [`Proxy::close_streams`] lets a graceful end complete; the sessions stay valid.
 //!
@@ -58,9 +58,9 @@ mod sse;
 mod table;
 
 pub use config::ProxyLimits;
-pub use ended::{EndedSession, EndedSessions, ForgetEnded};
+pub use ended::{NoRevocationStore, RevocationStore, RevokedSession};
 pub use headers::instance_in;
-pub use observe::{Count, Finished, IgnoreObserver, ProxyObserver, RequestClass};
-pub use proxy::{Clock, Open, Proxy, ProxyParts, router};
+pub use observe::{FinishedRequest, IgnoreObserver, ProxyCount, ProxyObserver, RequestClass};
+pub use proxy::{Clock, OpenCounts, Proxy, ProxyParts, router};
 pub use seal::{SessionClaims, SessionSeal};
-pub use table::{Entry, RoutingTable};
+pub use table::{RoutingEntry, RoutingTable};

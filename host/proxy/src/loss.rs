@@ -8,11 +8,11 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::{batch::Batch, events::StreamId, fault::Fault, proxy::Proxy, session::Session};
+use crate::{batch::Batch, events::StreamId, fault::RequestFault, proxy::Proxy, session::Session};
 
 /// How long whoever waited for a lost instance goes on to wait for the driver's word on what happens next. The end of a
 /// process is reported within milliseconds; one that only closed its output is given up by the driver after 500 ms.
-pub(crate) const NEXT_WORD: Duration = Duration::from_secs(1);
+pub(crate) const NEXT_ROUTE_WAIT: Duration = Duration::from_secs(1);
 
 /// Most streams that wait for that word: what one instance can have in flight. Others are told what is known already.
 pub(crate) const WAITING_MAX: usize = 4096;
@@ -35,7 +35,7 @@ impl StreamEnd {
         }
     }
 
-    fn fail(&self, fault: &Fault) {
+    fn fail(&self, fault: &RequestFault) {
         self.send(&fault.message(&self.id));
     }
 }
@@ -43,7 +43,7 @@ impl StreamEnd {
 /// A stream that ends with the loss of its instance.
 pub(crate) struct Loss {
     end: StreamEnd,
-    fault: Fault,
+    fault: RequestFault,
     /// When it is told, whatever is known then.
     until: Instant,
 }
@@ -51,11 +51,11 @@ pub(crate) struct Loss {
 impl Proxy {
     /// Ends a stream with a fault. Where that is the loss of an instance about which the driver has not spoken yet, whoever
     /// polls [`Proxy::run`] does it, since the caller must not wait.
-    pub(crate) fn fail_stream(&self, end: StreamEnd, fault: Fault) {
+    pub(crate) fn fail_stream(&self, end: StreamEnd, fault: RequestFault) {
         if self.next_word(&fault).is_none() {
             return end.fail(&self.with_next(fault));
         }
-        let until = Instant::now() + NEXT_WORD;
+        let until = Instant::now() + NEXT_ROUTE_WAIT;
         let loss = Loss { end, fault, until };
         let losses = self.losses.lock().clone();
         let left = match losses {
@@ -76,7 +76,7 @@ impl Proxy {
     }
 
     /// Adds what happens next to the loss of an instance, waiting until then for the driver to know.
-    pub(crate) async fn with_next_word(&self, fault: Fault, until: Instant) -> Fault {
+    pub(crate) async fn with_next_word(&self, fault: RequestFault, until: Instant) -> RequestFault {
         while let Some(changed) = self.next_word(&fault) {
             if timeout_at(until, changed).await.is_err() {
                 break;
@@ -86,7 +86,7 @@ impl Proxy {
     }
 
     /// The next change of the table, where an instance was lost and the table does not say so yet.
-    fn next_word(&self, fault: &Fault) -> Option<OwnedNotified> {
+    fn next_word(&self, fault: &RequestFault) -> Option<OwnedNotified> {
         let instance = fault.instance().filter(|_| fault.is_loss())?;
         let (entry, changed) = self.parts.table.watch(instance.as_str())?;
         let is_unknown = matches!(entry.route, Route::Ready { .. }) && !entry.is_served();
@@ -94,7 +94,7 @@ impl Proxy {
     }
 
     /// Adds what happens next to the loss of an instance, as far as it is known now.
-    pub(crate) fn with_next(&self, fault: Fault) -> Fault {
+    pub(crate) fn with_next(&self, fault: RequestFault) -> RequestFault {
         if !fault.is_loss() {
             return fault;
         }

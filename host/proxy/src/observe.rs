@@ -34,7 +34,7 @@ impl RequestClass {
 
 /// One request that ended. Notifications and answers of clients are no requests.
 #[derive(Debug, Clone, Copy)]
-pub struct Finished<'a> {
+pub struct FinishedRequest<'a> {
     /// The instance's id; empty where the request named none that exists, so that a scan cannot invent label values.
     pub instance: &'a str,
     /// What kind of request.
@@ -50,7 +50,7 @@ pub struct Finished<'a> {
 
 /// Things that are only counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Count {
+pub enum ProxyCount {
     /// An event for the driver was dropped because its queue was full.
     DriverEventDropped,
     /// A stream was closed because its client did not read.
@@ -72,12 +72,12 @@ pub enum Count {
 /// Receives what happens.
 pub trait ProxyObserver: Send + Sync {
     /// A request ended.
-    fn finished(&self, finished: &Finished<'_>) {
+    fn finished(&self, finished: &FinishedRequest<'_>) {
         let _ = finished;
     }
 
     /// Something happened that is only counted.
-    fn count(&self, what: Count) {
+    fn count(&self, what: ProxyCount) {
         let _ = what;
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header, request};
 use router_core::InstanceId;
 use router_upstream::{
-    Envelope, NotTaken, Shape,
+    Envelope, MessageShape, NotSent,
     envelope::{member, string_of},
 };
 
@@ -15,7 +15,7 @@ use crate::{
     batch::is_batch,
     body::Received,
     exchange::Exchange,
-    fault::{Fault, Thing},
+    fault::{FaultKind, RequestFault},
     forward::Incoming,
     headers::{self, instance_of},
     observe::RequestClass,
@@ -63,13 +63,13 @@ impl Proxy {
         received: &Bytes,
         begun: Instant,
     ) -> Taken {
-        let refuse = |fault: Fault, id: &str, class| {
+        let refuse = |fault: RequestFault, id: &str, class| {
             Taken::Answered(self.refuse(&fault, id, class, Some(begun)))
         };
         let (text, envelope) = match Envelope::parse(received) {
             Ok(parsed) => parsed,
             Err(error) => {
-                let fault = self.on_known(Fault::new(Thing::Envelope(error)), parts);
+                let fault = self.on_known(RequestFault::new(FaultKind::Envelope(error)), parts);
                 return refuse(fault, "", RequestClass::Other);
             }
         };
@@ -78,7 +78,11 @@ impl Proxy {
         let class = RequestClass::of(method);
         let shape = envelope.shape();
         // An answer carries an id of the router's own; the error about it is not an answer to that id.
-        let id = if shape == Shape::Request { id } else { "" };
+        let id = if shape == MessageShape::Request {
+            id
+        } else {
+            ""
+        };
         let instance = match self.check_message(parts, &envelope) {
             Ok(instance) => instance,
             Err(fault) => return refuse(self.on_known(fault, parts), id, class),
@@ -91,7 +95,7 @@ impl Proxy {
             begun,
             batch: None,
         };
-        if shape == Shape::Request && method == "initialize" {
+        if shape == MessageShape::Request && method == "initialize" {
             return Taken::Answered(self.initialize(&instance, &incoming).await);
         }
         let session = match self.session(&instance, &parts.headers) {
@@ -99,7 +103,7 @@ impl Proxy {
             Err(fault) => return refuse(fault, id, class),
         };
         session.touch();
-        if shape == Shape::Request {
+        if shape == MessageShape::Request {
             return match self.send(&session, &incoming).await {
                 Ok(exchange) => Taken::Sent(exchange),
                 Err(fault) => refuse(fault, id, class),
@@ -115,7 +119,7 @@ impl Proxy {
         &self,
         parts: &request::Parts,
         body: Body,
-    ) -> Result<Received<'_>, Fault> {
+    ) -> Result<Received<'_>, RequestFault> {
         headers::check_is_json(&parts.headers)?;
         headers::check_accepts_both(&parts.headers)?;
         self.receive(body).await
@@ -126,13 +130,13 @@ impl Proxy {
         &self,
         parts: &request::Parts,
         envelope: &Envelope<'_>,
-    ) -> Result<InstanceId, Fault> {
+    ) -> Result<InstanceId, RequestFault> {
         if let Some(requested) = modern_version(&parts.headers, envelope) {
-            return Err(Fault::new(Thing::Version { requested }));
+            return Err(RequestFault::new(FaultKind::Version { requested }));
         }
         headers::check_version(&parts.headers)?;
-        if envelope.shape() == Shape::Nothing || !envelope.is_version_two {
-            return Err(Fault::new(Thing::NotAMessage));
+        if envelope.shape() == MessageShape::Nothing || !envelope.is_version_two {
+            return Err(RequestFault::new(FaultKind::NotAMessage));
         }
         let instance = instance_of(parts.uri.path())?;
         self.entry(&instance)?;
@@ -145,8 +149,8 @@ impl Proxy {
         session: &Arc<crate::session::Session>,
         text: &str,
         envelope: &Envelope<'_>,
-        shape: Shape,
-    ) -> Result<(), Fault> {
+        shape: MessageShape,
+    ) -> Result<(), RequestFault> {
         let entry = self.entry(&session.instance)?;
         // The connection that is attached now, also one that is draining: an answer belongs to where the question came from.
         let attached = match (session.attached(), &entry.upstream) {
@@ -158,17 +162,19 @@ impl Proxy {
             _ => None,
         };
         let taken = match (attached, shape) {
-            (Some((upstream, key)), Shape::Notification) => upstream.notify(key, text, envelope),
+            (Some((upstream, key)), MessageShape::Notification) => {
+                upstream.notify(key, text, envelope)
+            }
             // With no process there is nobody whom it could concern.
-            (None, Shape::Notification) => Ok(()),
+            (None, MessageShape::Notification) => Ok(()),
             (Some((upstream, key)), _) => upstream.respond(key, text, envelope),
-            (None, _) => Err(NotTaken::NotAsked),
+            (None, _) => Err(NotSent::NoSuchQuestion),
         };
-        taken.map_err(|error| Fault::new(Thing::NotTaken(error)).on(&session.instance))
+        taken.map_err(|error| RequestFault::new(FaultKind::NotSent(error)).on(&session.instance))
     }
 
     /// Names the instance in a fault that was found before the path was looked at.
-    pub(crate) fn on_known(&self, fault: Fault, parts: &request::Parts) -> Fault {
+    pub(crate) fn on_known(&self, fault: RequestFault, parts: &request::Parts) -> RequestFault {
         match instance_of(parts.uri.path()) {
             Ok(instance) if self.parts.table.get(instance.as_str()).is_some() => {
                 fault.on(&instance)

@@ -28,15 +28,15 @@ use tokio::{
 
 use crate::{
     config::ProxyLimits,
-    ended::{EndedSessions, ForgetEnded},
-    fault::{Fault, Thing},
+    ended::{NoRevocationStore, RevocationStore},
+    fault::{FaultKind, RequestFault},
     headers::{self, instance_of},
     loss::{self, Loss},
-    observe::{Count, Finished, ProxyObserver, RequestClass},
-    registry::Registry,
+    observe::{FinishedRequest, ProxyCount, ProxyObserver, RequestClass},
+    registry::SessionRegistry,
     seal::SessionSeal,
     session::Session,
-    table::{Entry, RoutingTable},
+    table::{RoutingEntry, RoutingTable},
 };
 
 /// The driver's clock: the same origin as the times in [`router_core::route::Route`].
@@ -73,7 +73,7 @@ pub struct ProxyParts {
 /// The proxy. Give it to [`router`], and poll [`Proxy::run`] beside it.
 pub struct Proxy {
     pub(crate) parts: ProxyParts,
-    pub(crate) registry: Registry,
+    pub(crate) registry: SessionRegistry,
     pub(crate) waiting: AtomicUsize,
     pub(crate) bodies_bytes: AtomicUsize,
     /// To [`Proxy::run`], while that is polled.
@@ -84,7 +84,7 @@ pub struct Proxy {
 
 /// What clients have open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Open {
+pub struct OpenCounts {
     /// Sessions that are kept in memory.
     pub sessions: u64,
     /// Streams from an instance to a client (`GET`) that are being read.
@@ -105,17 +105,17 @@ async fn serve(State(proxy): State<Arc<Proxy>>, request: Request) -> Response {
 }
 
 impl Proxy {
-    /// A proxy without sessions. Those that its clients end are not remembered by the next one; see [`Proxy::with_ended`].
+    /// A proxy without sessions. Those that its clients end are not remembered by the next one; see [`Proxy::with_revocations`].
     #[must_use]
     pub fn new(parts: ProxyParts) -> Arc<Self> {
-        Self::with_ended(parts, Arc::new(ForgetEnded))
+        Self::with_revocations(parts, Arc::new(NoRevocationStore))
     }
 
-    /// A proxy that knows which sessions were ended under earlier ones, and tells `ended` of more. Loads them, which may block.
+    /// A proxy that knows which sessions were ended under earlier ones, and keeps more in `revocations`. Loads them, which may block.
     #[must_use]
-    pub fn with_ended(parts: ProxyParts, ended: Arc<dyn EndedSessions>) -> Arc<Self> {
+    pub fn with_revocations(parts: ProxyParts, revocations: Arc<dyn RevocationStore>) -> Arc<Self> {
         Arc::new(Self {
-            registry: Registry::new(&parts.limits, ended),
+            registry: SessionRegistry::new(&parts.limits, revocations),
             waiting: AtomicUsize::new(0),
             bodies_bytes: AtomicUsize::new(0),
             losses: Mutex::default(),
@@ -133,7 +133,7 @@ impl Proxy {
             Method::POST => return self.post(request, begun).await,
             Method::GET => self.open_stream(&request),
             Method::DELETE => self.end_session(&request),
-            _ => Err(Fault::new(Thing::Method)),
+            _ => Err(RequestFault::new(FaultKind::Method)),
         };
         answer.unwrap_or_else(|fault| self.refuse(&fault, "", RequestClass::Other, Some(begun)))
     }
@@ -164,7 +164,7 @@ impl Proxy {
                 _ = rounds.tick() => {
                     for session in self.registry.take_idle(self.parts.limits.session_idle) {
                         session.end();
-                        self.parts.observer.count(Count::SessionForgotten);
+                        self.parts.observer.count(ProxyCount::SessionForgotten);
                     }
                 }
             }
@@ -173,10 +173,10 @@ impl Proxy {
 
     /// What clients have open now.
     #[must_use]
-    pub fn open(&self) -> Open {
+    pub fn open(&self) -> OpenCounts {
         let sessions = self.registry.all();
         let streams = sessions.iter().map(|session| session.streams_read());
-        Open {
+        OpenCounts {
             sessions: sessions.len() as u64,
             streams: streams.sum::<usize>() as u64,
         }
@@ -210,7 +210,7 @@ impl Proxy {
 
     /// Attaches sessions that have something to hear to a run that has just become ready. Whoever looks at its entry first
     /// does it, the housekeeping or a request: before the run does anything, it knows who wants to hear of it.
-    pub(crate) fn follow_run(&self, entry: &Entry) {
+    pub(crate) fn follow_run(&self, entry: &RoutingEntry) {
         let Some(upstream) = entry
             .upstream
             .as_ref()
@@ -245,7 +245,7 @@ impl Proxy {
     }
 
     /// Opens a session's stream from the instance to the client, or resumes one.
-    fn open_stream(&self, request: &Request<Body>) -> Result<Response, Fault> {
+    fn open_stream(&self, request: &Request<Body>) -> Result<Response, RequestFault> {
         let instance = instance_of(request.uri().path())?;
         headers::check_version(request.headers())?;
         headers::check_accepts_events(request.headers())?;
@@ -260,22 +260,22 @@ impl Proxy {
         Ok(crate::sse::response(body))
     }
 
-    fn end_session(&self, request: &Request<Body>) -> Result<Response, Fault> {
+    fn end_session(&self, request: &Request<Body>) -> Result<Response, RequestFault> {
         let instance = instance_of(request.uri().path())?;
         headers::check_version(request.headers())?;
         let session = self.session(&instance, request.headers())?;
         self.registry.end(&session);
         session.end();
-        self.parts.observer.count(Count::SessionEnded);
+        self.parts.observer.count(ProxyCount::SessionEnded);
         let mut response = Response::new(Body::empty());
         *response.status_mut() = http::StatusCode::NO_CONTENT;
         Ok(response)
     }
 
     /// The entry of an instance that is asked for.
-    pub(crate) fn entry(&self, instance: &InstanceId) -> Result<Arc<Entry>, Fault> {
+    pub(crate) fn entry(&self, instance: &InstanceId) -> Result<Arc<RoutingEntry>, RequestFault> {
         let entry = self.parts.table.get(instance.as_str());
-        entry.ok_or_else(|| Fault::new(Thing::UnknownInstance).on(instance))
+        entry.ok_or_else(|| RequestFault::new(FaultKind::UnknownInstance).on(instance))
     }
 
     /// The session that a request belongs to, also one of an earlier router.
@@ -283,9 +283,9 @@ impl Proxy {
         &self,
         instance: &InstanceId,
         headers: &http::HeaderMap,
-    ) -> Result<Arc<Session>, Fault> {
+    ) -> Result<Arc<Session>, RequestFault> {
         let token = headers::text(headers, &headers::SESSION_ID);
-        let token = token.ok_or_else(|| Fault::new(Thing::NoSession).on(instance))?;
+        let token = token.ok_or_else(|| RequestFault::new(FaultKind::NoSession).on(instance))?;
         self.registry.find(self, token, instance)
     }
 
@@ -293,7 +293,7 @@ impl Proxy {
     pub(crate) fn tell_driver(&self, event: TrafficEvent) -> bool {
         let sent = self.parts.events.try_send(event.into()).is_ok();
         if !sent {
-            self.parts.observer.count(Count::DriverEventDropped);
+            self.parts.observer.count(ProxyCount::DriverEventDropped);
         }
         sent
     }
@@ -305,7 +305,7 @@ impl Proxy {
     /// Tells the metrics of a request that ended without reaching the instance, and renders the answer.
     pub(crate) fn refuse(
         &self,
-        fault: &Fault,
+        fault: &RequestFault,
         id: &str,
         class: RequestClass,
         begun: Option<Instant>,
@@ -319,7 +319,7 @@ impl Proxy {
     }
 
     /// Tells the metrics and the log of a fault.
-    pub(crate) fn note(&self, fault: &Fault, class: RequestClass, elapsed: Duration) {
+    pub(crate) fn note(&self, fault: &RequestFault, class: RequestClass, elapsed: Duration) {
         let instance = fault.instance().map_or("", InstanceId::as_str);
         let kind = fault.kind();
         match kind {
@@ -341,7 +341,7 @@ impl Proxy {
             }
             _ => tracing::debug!(instance, kind = kind.as_str(), reason = %fault, "request failed"),
         }
-        self.parts.observer.finished(&Finished {
+        self.parts.observer.finished(&FinishedRequest {
             instance,
             class,
             elapsed,

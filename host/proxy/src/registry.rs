@@ -15,21 +15,21 @@ use router_upstream::{ClientCapabilities, ProtocolVersion};
 
 use crate::{
     config::ProxyLimits,
-    ended::{EndedSessions, EndedSet},
+    ended::{RevocationList, RevocationStore},
     events::EventBudget,
-    fault::{Fault, Thing},
-    observe::Count,
+    fault::{FaultKind, RequestFault},
+    observe::ProxyCount,
     proxy::Proxy,
     seal::{SessionClaims, TOKEN_BYTES_MAX},
     session::Session,
 };
 
 /// The sessions in memory. A session that is not here may still be valid: its id says so.
-pub(crate) struct Registry {
+pub(crate) struct SessionRegistry {
     tables: Mutex<Tables>,
     budget: Arc<EventBudget>,
     per_instance_max: usize,
-    keeps_ended: Arc<dyn EndedSessions>,
+    revocation_store: Arc<dyn RevocationStore>,
     /// How many sessions were kept so far.
     kept: AtomicU64,
 }
@@ -37,7 +37,7 @@ pub(crate) struct Registry {
 struct Tables {
     /// By their ids, those of each instance by themselves: what concerns one instance costs nothing for the others.
     sessions: HashMap<InstanceId, HashMap<Box<str>, Arc<Session>>>,
-    ended: EndedSet,
+    revoked: RevocationList,
 }
 
 impl Tables {
@@ -55,20 +55,20 @@ impl Tables {
     }
 }
 
-impl Registry {
-    pub(crate) fn new(limits: &ProxyLimits, keeps_ended: Arc<dyn EndedSessions>) -> Self {
-        let (mut ended, now) = (EndedSet::new(limits.ended_sessions_max), unix_now());
-        for session in keeps_ended.load() {
-            ended.insert(session, now);
+impl SessionRegistry {
+    pub(crate) fn new(limits: &ProxyLimits, revocation_store: Arc<dyn RevocationStore>) -> Self {
+        let (mut revoked, now) = (RevocationList::new(limits.ended_sessions_max), unix_now());
+        for session in revocation_store.load() {
+            revoked.insert(session, now);
         }
         Self {
             tables: Mutex::new(Tables {
                 sessions: HashMap::new(),
-                ended,
+                revoked,
             }),
             budget: EventBudget::new(limits),
             per_instance_max: limits.sessions_per_instance_max,
-            keeps_ended,
+            revocation_store,
             kept: AtomicU64::new(0),
         }
     }
@@ -80,7 +80,7 @@ impl Registry {
         instance: &InstanceId,
         version: ProtocolVersion,
         capabilities: ClientCapabilities,
-    ) -> Result<Arc<Session>, Fault> {
+    ) -> Result<Arc<Session>, RequestFault> {
         let lifetime = proxy.parts.limits.session_lifetime;
         let claims = SessionClaims {
             instance: instance.clone(),
@@ -91,7 +91,7 @@ impl Registry {
         };
         let token = proxy.parts.seal.seal(&claims);
         let session = self.keep(proxy, &token, claims, false)?;
-        proxy.parts.observer.count(Count::SessionOpened);
+        proxy.parts.observer.count(ProxyCount::SessionOpened);
         Ok(session)
     }
 
@@ -101,8 +101,8 @@ impl Registry {
         proxy: &Proxy,
         token: &str,
         instance: &InstanceId,
-    ) -> Result<Arc<Session>, Fault> {
-        let unknown = || Fault::new(Thing::UnknownSession).on(instance);
+    ) -> Result<Arc<Session>, RequestFault> {
+        let unknown = || RequestFault::new(FaultKind::UnknownSession).on(instance);
         let live = self.tables.lock().find(instance, token);
         if let Some(session) = live {
             if session.expires_unix_s <= unix_now() {
@@ -120,11 +120,11 @@ impl Registry {
             return Err(unknown());
         }
         // Before another session has to make room for it; `keep` looks again, for it may be ended meanwhile.
-        if self.tables.lock().ended.contains(&claims.as_ended()) {
+        if self.tables.lock().revoked.contains(&claims.revocation()) {
             return Err(unknown());
         }
         let session = self.keep(proxy, token, claims, true)?;
-        proxy.parts.observer.count(Count::SessionRevived);
+        proxy.parts.observer.count(ProxyCount::SessionRevived);
         Ok(session)
     }
 
@@ -133,10 +133,10 @@ impl Registry {
         let is_news = {
             let mut tables = self.tables.lock();
             tables.remove(session);
-            tables.ended.insert(session.as_ended, unix_now())
+            tables.revoked.insert(session.revocation, unix_now())
         };
         if is_news {
-            self.keeps_ended.ended(session.as_ended);
+            self.revocation_store.add(session.revocation);
         }
     }
 
@@ -196,7 +196,7 @@ impl Registry {
         token: &str,
         claims: SessionClaims,
         is_inherited: bool,
-    ) -> Result<Arc<Session>, Fault> {
+    ) -> Result<Arc<Session>, RequestFault> {
         if self.count(&claims.instance) >= self.per_instance_max {
             self.make_room(proxy, &claims.instance)?;
         }
@@ -217,8 +217,8 @@ impl Registry {
         if let Some(other) = tables.find(&session.instance, token) {
             return Ok(other);
         }
-        if tables.ended.contains(&session.as_ended) {
-            return Err(Fault::new(Thing::UnknownSession).on(&session.instance));
+        if tables.revoked.contains(&session.revocation) {
+            return Err(RequestFault::new(FaultKind::UnknownSession).on(&session.instance));
         }
         let of_instance = tables.sessions.entry(session.instance.clone());
         of_instance
@@ -228,16 +228,16 @@ impl Registry {
     }
 
     /// Forgets the session of an instance that was idle for longest. Its id stays valid.
-    fn make_room(&self, proxy: &Proxy, instance: &InstanceId) -> Result<(), Fault> {
+    fn make_room(&self, proxy: &Proxy, instance: &InstanceId) -> Result<(), RequestFault> {
         let sessions = self.of_instance(instance);
         let idlest = sessions.iter().max_by_key(|session| session.idle_for());
         let idlest = idlest.filter(|session| !session.idle_for().is_zero());
         let max = self.per_instance_max;
-        let idlest =
-            idlest.ok_or_else(|| Fault::new(Thing::TooManySessions { max }).on(instance))?;
+        let idlest = idlest
+            .ok_or_else(|| RequestFault::new(FaultKind::TooManySessions { max }).on(instance))?;
         self.tables.lock().remove(idlest);
         idlest.end();
-        proxy.parts.observer.count(Count::SessionForgotten);
+        proxy.parts.observer.count(ProxyCount::SessionForgotten);
         Ok(())
     }
 }

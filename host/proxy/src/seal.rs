@@ -3,7 +3,7 @@
 use router_core::InstanceId;
 use router_upstream::{ClientCapabilities, ProtocolVersion};
 
-use crate::ended::EndedSession;
+use crate::ended::RevokedSession;
 
 /// Longest session id that is looked at. A sealed one takes some 200 bytes.
 pub(crate) const TOKEN_BYTES_MAX: usize = 1024;
@@ -25,8 +25,8 @@ pub struct SessionClaims {
 
 impl SessionClaims {
     /// What must be remembered of the session once its client has ended it.
-    pub(crate) fn as_ended(&self) -> EndedSession {
-        EndedSession {
+    pub(crate) fn revocation(&self) -> RevokedSession {
+        RevokedSession {
             expires_unix_s: self.expires_unix_s,
             nonce: self.nonce,
         }

@@ -17,10 +17,10 @@ use router_upstream::{
 
 use crate::{
     config::ProxyLimits,
-    ended::EndedSession,
+    ended::RevokedSession,
     events::{EventBudget, EventLog, Pushed, StreamId},
-    fault::{Fault, Thing},
-    observe::{Count, ProxyObserver},
+    fault::{FaultKind, RequestFault},
+    observe::{ProxyCount, ProxyObserver},
     seal::SessionClaims,
     sse::SseBody,
 };
@@ -32,7 +32,7 @@ pub(crate) struct Session {
     pub(crate) version: ProtocolVersion,
     pub(crate) expires_unix_s: u64,
     /// What must be remembered of it once its client has ended it.
-    pub(crate) as_ended: EndedSession,
+    pub(crate) revocation: RevokedSession,
     capabilities: ClientCapabilities,
     is_inherited: bool,
     memory: Arc<SessionMemory>,
@@ -63,7 +63,7 @@ impl Session {
     ) -> Arc<Self> {
         Arc::new(Self {
             token: token.into(),
-            as_ended: claims.as_ended(),
+            revocation: claims.revocation(),
             instance: claims.instance,
             version: claims.version,
             expires_unix_s: claims.expires_unix_s,
@@ -84,10 +84,13 @@ impl Session {
     }
 
     /// Its part in a connection, which it gets now where it has none yet.
-    pub(crate) fn attach(self: &Arc<Self>, upstream: &Arc<Upstream>) -> Result<SessionKey, Fault> {
+    pub(crate) fn attach(
+        self: &Arc<Self>,
+        upstream: &Arc<Upstream>,
+    ) -> Result<SessionKey, RequestFault> {
         let mut state = self.state.lock();
         if state.has_ended {
-            return Err(Fault::new(Thing::UnknownSession).on(&self.instance));
+            return Err(RequestFault::new(FaultKind::UnknownSession).on(&self.instance));
         }
         if let Some((attached, key)) = &state.attached
             && Arc::ptr_eq(attached, upstream)
@@ -102,10 +105,10 @@ impl Session {
         };
         let key = upstream.attach(spec).map_err(|error| match error {
             AttachError::TooMany { max } => {
-                Fault::new(Thing::TooManySessions { max }).on(&self.instance)
+                RequestFault::new(FaultKind::TooManySessions { max }).on(&self.instance)
             }
             AttachError::Lost(closed) => {
-                Fault::call(&self.instance, router_upstream::CallError::Lost(closed))
+                RequestFault::call(&self.instance, router_upstream::CallError::Lost(closed))
             }
         })?;
         // The connection before is left alone: it has ended, or still answers requests while it drains.
@@ -166,15 +169,15 @@ impl Session {
         self: &Arc<Self>,
         last_event_id: Option<&str>,
         limits: &ProxyLimits,
-    ) -> Result<SseBody, Fault> {
+    ) -> Result<SseBody, RequestFault> {
         self.touch();
         let mut state = self.state.lock();
         let resumed = last_event_id.and_then(|last| state.log.rewind(last));
         if resumed.is_some() {
-            self.observer.count(Count::StreamResumed);
+            self.observer.count(ProxyCount::StreamResumed);
         } else if state.log.get_readers() >= limits.get_streams_max {
             let max = limits.get_streams_max;
-            return Err(Fault::new(Thing::TooManyStreams { max }).on(&self.instance));
+            return Err(RequestFault::new(FaultKind::TooManyStreams { max }).on(&self.instance));
         }
         let id = resumed
             .or_else(|| state.log.waiting_stream())
@@ -187,7 +190,8 @@ impl Session {
             });
         let reader = state.log.read(id);
         drop(state);
-        let reader = reader.ok_or_else(|| Fault::new(Thing::UnknownSession).on(&self.instance))?;
+        let reader = reader
+            .ok_or_else(|| RequestFault::new(FaultKind::UnknownSession).on(&self.instance))?;
         Ok(SseBody::new(self.clone(), id, reader, self.keep_alive))
     }
 
@@ -236,11 +240,11 @@ impl Session {
 
     fn count(&self, pushed: Pushed) {
         if pushed.slow_closed {
-            self.observer.count(Count::SlowStreamClosed);
+            self.observer.count(ProxyCount::SlowStreamClosed);
             tracing::info!(instance = %self.instance, "closed an event stream whose client does not read");
         }
         for _ in 0..pushed.dropped {
-            self.observer.count(Count::StreamEventDropped);
+            self.observer.count(ProxyCount::StreamEventDropped);
         }
     }
 }

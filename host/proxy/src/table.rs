@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use router_core::InstanceId;
 use tokio::sync::{Notify, broadcast, futures::OwnedNotified};
 
-pub use entry::Entry;
+pub use entry::RoutingEntry;
 
 /// Parts of the map, a power of two. With 100,000 instances, the most that `max_instances` allows, a part holds a hundred.
 const SHARDS: usize = 1024;
@@ -41,7 +41,7 @@ type Shard = Vec<(u64, Arc<Cell>)>;
 struct Cell {
     instance: InstanceId,
     /// `None` once the instance was taken out.
-    entry: ArcSwapOption<Entry>,
+    entry: ArcSwapOption<RoutingEntry>,
     changed: Arc<Notify>,
 }
 
@@ -65,7 +65,7 @@ impl RoutingTable {
     }
 
     /// Puts an entry in place of the one before, and wakes the requests that wait for a change of that instance.
-    pub fn set(&self, entry: Entry) {
+    pub fn set(&self, entry: RoutingEntry) {
         let instance = entry.key.instance.clone();
         let (hash, entry) = (self.hash(instance.as_str()), Arc::new(entry));
         {
@@ -116,7 +116,7 @@ impl RoutingTable {
 
     /// The entry of an instance.
     #[must_use]
-    pub fn get(&self, instance: &str) -> Option<Arc<Entry>> {
+    pub fn get(&self, instance: &str) -> Option<Arc<RoutingEntry>> {
         let hash = self.hash(instance);
         let shard = self.shard(hash).load();
         let at = find(&shard, hash, instance).ok()?;
@@ -124,7 +124,7 @@ impl RoutingTable {
     }
 
     /// The entry of an instance, and a future that is ready once it has been replaced or removed.
-    pub(crate) fn watch(&self, instance: &str) -> Option<(Arc<Entry>, OwnedNotified)> {
+    pub(crate) fn watch(&self, instance: &str) -> Option<(Arc<RoutingEntry>, OwnedNotified)> {
         let hash = self.hash(instance);
         loop {
             let shard = self.shard(hash).load();
@@ -140,7 +140,7 @@ impl RoutingTable {
 
     /// All entries.
     #[must_use]
-    pub fn all(&self) -> Vec<Arc<Entry>> {
+    pub fn all(&self) -> Vec<Arc<RoutingEntry>> {
         let mut all = Vec::new();
         for shard in &self.shards {
             let shard = shard.load();

@@ -11,7 +11,7 @@ use router_core::{
     policy::{Ask, NoAnswer, PolicyAnswer},
     route::Route,
 };
-use router_proxy::Entry;
+use router_proxy::RoutingEntry;
 
 use super::{Driver, connections::Inner};
 use crate::clock::millis;
@@ -167,7 +167,7 @@ impl Driver {
         let slow_ms = self.waits(&key.instance).slow.map(millis);
         let classes = Arc::new(ClassTable::new(Vec::new(), slow_ms));
         let cell = self.cells.entry(key.instance.clone()).or_default();
-        let entry = Entry::new(key, route, upstream, Arc::clone(cell));
+        let entry = RoutingEntry::new(key, route, upstream, Arc::clone(cell));
         self.parts.table.set(entry.with_classes(classes));
     }
 

@@ -15,7 +15,7 @@ pub struct UpstreamConfig {
     /// (the router's epoch makes it so). Letters, digits and `-`.
     pub id_prefix: String,
     /// The bounds.
-    pub limits: Limits,
+    pub limits: UpstreamLimits,
     /// How long a client's request may take (`REQUEST_TIMEOUT`). [`crate::Upstream::set_request_timeout`] changes it.
     pub request_timeout: Duration,
     /// How long a list may be served from memory (`CACHE_TTL`); zero for never.
@@ -30,7 +30,7 @@ impl UpstreamConfig {
             instance,
             run,
             id_prefix: id_prefix.into(),
-            limits: Limits::default(),
+            limits: UpstreamLimits::default(),
             request_timeout: Duration::from_secs(300),
             cache_ttl: Duration::ZERO,
         }
@@ -39,7 +39,7 @@ impl UpstreamConfig {
 
 /// The bounds of one connection.
 #[derive(Debug, Clone)]
-pub struct Limits {
+pub struct UpstreamLimits {
     /// Longest line that an instance may send. A screenshot as base64 takes a few MB.
     pub line_bytes_max: usize,
     /// Most bytes that may wait for an instance that does not read.
@@ -64,7 +64,7 @@ pub struct Limits {
     pub tools_max: usize,
 }
 
-impl Default for Limits {
+impl Default for UpstreamLimits {
     fn default() -> Self {
         Self {
             line_bytes_max: 16 * 1024 * 1024,

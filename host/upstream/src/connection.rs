@@ -120,7 +120,7 @@ impl Upstream {
             run = %self.config.run,
             reason = %closed,
             waiting,
-            unknown_replies = self.tally.unknown_replies.load(Ordering::Relaxed),
+            unknown_replies = self.counters.unknown_replies.load(Ordering::Relaxed),
             "connection to the instance ended"
         );
         for pending in pending.into_values() {

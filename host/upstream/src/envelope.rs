@@ -44,7 +44,7 @@ pub struct Envelope<'a> {
 
 /// What a message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shape {
+pub enum MessageShape {
     /// A method with an id.
     Request,
     /// A method without one.
@@ -135,13 +135,13 @@ impl<'a> Envelope<'a> {
 
     /// What this message is.
     #[must_use]
-    pub fn shape(&self) -> Shape {
+    pub fn shape(&self) -> MessageShape {
         let answers = self.result.is_some() || self.error.is_some();
         match (self.method.is_some(), self.id.is_some(), answers) {
-            (true, true, false) => Shape::Request,
-            (true, false, false) => Shape::Notification,
-            (false, true, true) => Shape::Response,
-            _ => Shape::Nothing,
+            (true, true, false) => MessageShape::Request,
+            (true, false, false) => MessageShape::Notification,
+            (false, true, true) => MessageShape::Response,
+            _ => MessageShape::Nothing,
         }
     }
 

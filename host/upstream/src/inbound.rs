@@ -8,7 +8,9 @@ use tokio::time::Instant;
 
 use crate::{
     cache::ListKind,
-    envelope::{Envelope, EnvelopeError, Shape, member, range_in, splice, split_batch, string_of},
+    envelope::{
+        Envelope, EnvelopeError, MessageShape, member, range_in, splice, split_batch, string_of,
+    },
     lines::Ends,
     reply::{CallError, Reply, ReplySink},
     sessions::{LogLevel, SessionKey, SessionSink},
@@ -23,12 +25,12 @@ const LEVEL_UNASKED: LogLevel = LogLevel::Info;
 const STRAY_LINES_LOGGED_MAX: u64 = 5;
 
 /// One way to reach a client: through the request that a message belongs to, else through its session.
-pub(crate) struct Path {
+pub(crate) struct DeliveryPath {
     call: Option<Arc<dyn ReplySink>>,
     session: Arc<dyn SessionSink>,
 }
 
-impl Path {
+impl DeliveryPath {
     pub(crate) fn send(&self, message: &str) -> bool {
         let through_call = self
             .call
@@ -62,7 +64,7 @@ impl Upstream {
 
     /// A line past the bound: whoever waits for it is told.
     pub(crate) fn hear_overlong(&self, ends: &Ends) {
-        self.tally.overlong_lines.fetch_add(1, Ordering::Relaxed);
+        self.counters.overlong_lines.fetch_add(1, Ordering::Relaxed);
         let max = self.config.limits.line_bytes_max;
         tracing::warn!(instance = %self.config.instance, max, "the instance sent a line longer than the bound");
         let n = self
@@ -89,7 +91,7 @@ impl Upstream {
     }
 
     pub(crate) fn refuse_line(&self, line: &[u8], error: &EnvelopeError) {
-        let before = self.tally.refused_lines.fetch_add(1, Ordering::Relaxed);
+        let before = self.counters.refused_lines.fetch_add(1, Ordering::Relaxed);
         if before < STRAY_LINES_LOGGED_MAX {
             let shown = String::from_utf8_lossy(&line[..line.len().min(200)]);
             tracing::warn!(instance = %self.config.instance, error = %error, line = %shown, "the instance wrote a line that is not a message");
@@ -121,10 +123,10 @@ impl Upstream {
 
     fn take(&self, text: &str, envelope: &Envelope<'_>) {
         match envelope.shape() {
-            Shape::Response => self.take_answer(text, envelope),
-            Shape::Notification => self.take_notification(text, envelope),
-            Shape::Request => self.take_question(text, envelope),
-            Shape::Nothing => self.refuse_line(
+            MessageShape::Response => self.take_answer(text, envelope),
+            MessageShape::Notification => self.take_notification(text, envelope),
+            MessageShape::Request => self.take_question(text, envelope),
+            MessageShape::Nothing => self.refuse_line(
                 text.as_bytes(),
                 &EnvelopeError::Invalid {
                     reason: "it is neither a request, a notification nor an answer".to_owned(),
@@ -143,7 +145,9 @@ impl Upstream {
             let pending = self.ids.read(id).and_then(|n| state.take_pending(n));
             let Some(mut pending) = pending else {
                 drop(state);
-                self.tally.unknown_replies.fetch_add(1, Ordering::Relaxed);
+                self.counters
+                    .unknown_replies
+                    .fetch_add(1, Ordering::Relaxed);
                 self.events.unknown_reply();
                 return;
             };
@@ -252,12 +256,12 @@ impl Upstream {
             Some((token, theirs, pending.reply.clone()))
         });
         let Some((token, theirs, reply)) = found else {
-            self.tally.undelivered.fetch_add(1, Ordering::Relaxed);
+            self.counters.undelivered.fetch_add(1, Ordering::Relaxed);
             return;
         };
         let message = rewritten(text, token, &theirs);
         if !reply.interleave(&message) {
-            self.tally.undelivered.fetch_add(1, Ordering::Relaxed);
+            self.counters.undelivered.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -269,7 +273,7 @@ impl Upstream {
         is_about_work: bool,
         wants: impl Fn(&State, SessionKey) -> bool,
     ) {
-        let paths: Vec<Path> = {
+        let paths: Vec<DeliveryPath> = {
             let state = self.state.lock();
             let keys = state
                 .sessions
@@ -277,7 +281,7 @@ impl Upstream {
                 .copied()
                 .filter(|key| wants(&state, *key));
             keys.filter_map(|key| {
-                let mut path = path_to(&state, key)?;
+                let mut path = delivery_path(&state, key)?;
                 path.call = path.call.filter(|_| is_about_work);
                 Some(path)
             })
@@ -292,9 +296,9 @@ impl Upstream {
         }
     }
 
-    pub(crate) fn send(&self, path: &Path, message: &str) {
+    pub(crate) fn send(&self, path: &DeliveryPath, message: &str) {
         if !path.send(message) {
-            self.tally.undelivered.fetch_add(1, Ordering::Relaxed);
+            self.counters.undelivered.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -312,10 +316,10 @@ fn says_is_error(result: &str) -> bool {
 }
 
 /// How a session is reached now: through its newest waiting request, else directly.
-pub(crate) fn path_to(state: &State, key: SessionKey) -> Option<Path> {
+pub(crate) fn delivery_path(state: &State, key: SessionKey) -> Option<DeliveryPath> {
     let entry = state.sessions.get(&key)?;
     let newest = entry.in_flight.last().and_then(|n| state.pending.get(n));
-    Some(Path {
+    Some(DeliveryPath {
         call: newest.map(|pending| pending.reply.clone()),
         session: entry.sink.clone(),
     })

@@ -15,7 +15,7 @@
 //! - **Adopted**: [`Handshake::from_blob`], open, [`Upstream::adopt`] *before* the connection's future is first polled,
 //!   then [`Upstream::resync`]: it ends a half-written line, pings with an id of this router's own, and forgives one broken first
 //!   line. Give [`UpstreamConfig::id_prefix`] the router's epoch: late answers to an earlier router are then dropped and
-//!   counted ([`Counters::unknown_replies`]).
+//!   counted ([`UpstreamCounters::unknown_replies`]).
 //! - **Shared**: [`Upstream::attach`] a session, [`Upstream::call`], [`Upstream::notify`] and [`Upstream::respond`] for it,
 //!   [`Upstream::detach`] it. Answers come through a [`ReplySink`], everything else through the newest waiting
 //!   request of the session or its [`SessionSink`]. Both are called from the connection's task and must not block.
@@ -27,7 +27,7 @@
 //! # What holds
 //! - A request that [`Upstream::call`] took is finished exactly once: answered, timed out (the instance is sent a cancellation),
 //!   cancelled, or lost with the connection.
-//! - Lines, the queue to the instance, requests in flight, sessions, subscriptions and questions are bounded by [`Limits`].
+//! - Lines, the queue to the instance, requests in flight, sessions, subscriptions and questions are bounded by [`UpstreamLimits`].
 //! - A question of the instance goes to the one session with a request in flight, else to the only session; where several
 //!   could be meant it is answered with an error that names `sharing = "per-session"`. A request that its client cancelled
 //!   makes its session no candidate. A question that is not answered within the request timeout is given up.
@@ -54,15 +54,15 @@ mod tick;
 mod upstream;
 
 pub use cache::ListKind;
-pub use config::{Limits, UpstreamConfig};
-pub use envelope::{Envelope, EnvelopeError, Shape};
+pub use config::{UpstreamConfig, UpstreamLimits};
+pub use envelope::{Envelope, EnvelopeError, MessageShape};
 pub use handshake::{BlobError, Handshake};
 pub use own::{HandshakeError, OwnCallError};
 pub use protocol::ProtocolVersion;
-pub use reply::{CallError, Closed, NotTaken, Reply, ReplySink};
+pub use reply::{CallError, Closed, NotSent, Reply, ReplySink};
 pub use sessions::{
     AttachError, ClientCapabilities, LogLevel, SessionKey, SessionMemory, SessionSink, SessionSpec,
 };
 pub use upstream::{
-    Connection, Counters, IgnoreEvents, InFlight, OpenError, Upstream, UpstreamEvents,
+    Connection, IgnoreEvents, InFlight, OpenError, Upstream, UpstreamCounters, UpstreamEvents,
 };

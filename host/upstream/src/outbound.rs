@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::{
     cache::{ListKind, PageKey},
     envelope::{Envelope, member, progress_token, range_in, splice, string_of},
-    reply::{CallError, NotTaken, Reply, ReplySink},
+    reply::{CallError, NotSent, Reply, ReplySink},
     sessions::{LogLevel, SessionKey, lowest_level},
     state::{Effect, Origin, Pending, State},
     upstream::Upstream,
@@ -120,7 +120,7 @@ impl Upstream {
         session: SessionKey,
         text: &str,
         envelope: &Envelope<'_>,
-    ) -> Result<(), NotTaken> {
+    ) -> Result<(), NotSent> {
         {
             let mut state = self.state.lock();
             if state.closed.is_some() {
@@ -153,16 +153,16 @@ impl Upstream {
         session: SessionKey,
         text: &str,
         envelope: &Envelope<'_>,
-    ) -> Result<(), NotTaken> {
-        let id = envelope.id.ok_or(NotTaken::NotAsked)?;
-        let n = self.ask_ids.read(id).ok_or(NotTaken::NotAsked)?;
+    ) -> Result<(), NotSent> {
+        let id = envelope.id.ok_or(NotSent::NoSuchQuestion)?;
+        let n = self.ask_ids.read(id).ok_or(NotSent::NoSuchQuestion)?;
         {
             let mut state = self.state.lock();
             if state.asks.get(&n).is_none_or(|ask| ask.session != session) {
-                return Err(NotTaken::NotAsked);
+                return Err(NotSent::NoSuchQuestion);
             }
             self.check_room(&state, text.len())?;
-            let ask = state.asks.remove(&n).ok_or(NotTaken::NotAsked)?;
+            let ask = state.asks.remove(&n).ok_or(NotSent::NoSuchQuestion)?;
             splice(
                 &mut state.out,
                 text,
@@ -175,10 +175,10 @@ impl Upstream {
     }
 
     /// A queue that is empty takes any message that the proxy's bound on bodies let through.
-    pub(crate) fn check_room(&self, state: &State, bytes: usize) -> Result<(), NotTaken> {
+    pub(crate) fn check_room(&self, state: &State, bytes: usize) -> Result<(), NotSent> {
         let is_full =
             !state.out.is_empty() && state.out.len() + bytes > self.config.limits.queue_bytes_max;
-        if is_full { Err(NotTaken::Busy) } else { Ok(()) }
+        if is_full { Err(NotSent::Busy) } else { Ok(()) }
     }
 
     fn admit(&self, state: &State, session: SessionKey, bytes: usize) -> Result<(), CallError> {

@@ -125,7 +125,7 @@ impl Upstream {
     /// Reads the names of all tools, page by page. An instance that offers none has none.
     ///
     /// # Errors
-    /// No answer within `timeout` in all, an error, or more pages or tools than [`crate::Limits`] allows.
+    /// No answer within `timeout` in all, an error, or more pages or tools than [`crate::UpstreamLimits`] allows.
     pub async fn tools(&self, timeout: Duration) -> Result<Vec<String>, OwnCallError> {
         const METHOD: &str = "tools/list";
         if self

@@ -6,9 +6,9 @@ use tokio::time::Instant;
 
 use crate::{
     envelope::{Envelope, EnvelopeError},
-    inbound::{Path, path_to, rewritten},
+    inbound::{DeliveryPath, delivery_path, rewritten},
     sessions::{SessionKey, cancellation},
-    state::{Ask, State},
+    state::{OpenQuestion, State},
     upstream::Upstream,
 };
 
@@ -33,7 +33,7 @@ impl Upstream {
                 .map(|(n, _)| *n);
             found.and_then(|n| {
                 let ask = state.asks.remove(&n)?;
-                Some((n, path_to(&state, ask.session)?))
+                Some((n, delivery_path(&state, ask.session)?))
             })
         };
         if let Some((n, path)) = found {
@@ -55,7 +55,7 @@ impl Upstream {
             let mut state = self.state.lock();
             if self.check_room(&state, id.len()).is_err() {
                 // It does not read, so that an answer would only be heaped up.
-                self.tally.refused_asks.fetch_add(1, Ordering::Relaxed);
+                self.counters.refused_asks.fetch_add(1, Ordering::Relaxed);
                 None
             } else if method == "ping" {
                 state.send_line(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#));
@@ -65,7 +65,7 @@ impl Upstream {
                     Ok((key, path)) => {
                         state.next_ask += 1;
                         let n = state.next_ask;
-                        let ask = Ask {
+                        let ask = OpenQuestion {
                             session: key,
                             instance_id: id.into(),
                             deadline: Instant::now() + self.request_timeout(),
@@ -74,7 +74,7 @@ impl Upstream {
                         Some((n, path))
                     }
                     Err((code, reason)) => {
-                        self.tally.refused_asks.fetch_add(1, Ordering::Relaxed);
+                        self.counters.refused_asks.fetch_add(1, Ordering::Relaxed);
                         state.refuse_ask(id, code, &reason);
                         None
                     }
@@ -100,7 +100,7 @@ impl Upstream {
     /// Answers the questions that no client answered in time, and withdraws them at their clients: a person who never closes
     /// a dialog must not take the place of the next question for ever.
     pub(crate) fn give_up_questions(&self, now: Instant) {
-        let withdrawn: Vec<(u64, Path)> = {
+        let withdrawn: Vec<(u64, DeliveryPath)> = {
             let mut state = self.state.lock();
             let late = state.asks.iter().filter(|(_, ask)| ask.deadline <= now);
             let late: Vec<u64> = late.map(|(n, _)| *n).collect();
@@ -108,7 +108,7 @@ impl Upstream {
                 let ask = state.asks.remove(&n)?;
                 let reason = "the client did not answer in time";
                 state.refuse_ask(&ask.instance_id, TIMED_OUT, reason);
-                Some((n, path_to(&state, ask.session)?))
+                Some((n, delivery_path(&state, ask.session)?))
             };
             late.into_iter().filter_map(give_up).collect()
         };
@@ -123,7 +123,11 @@ impl Upstream {
     }
 
     /// The session with a request in flight, else the only session; anything else would be a guess.
-    fn choose(&self, state: &State, method: &str) -> Result<(SessionKey, Path), (i64, String)> {
+    fn choose(
+        &self,
+        state: &State,
+        method: &str,
+    ) -> Result<(SessionKey, DeliveryPath), (i64, String)> {
         let per_session = "with sharing = \"per-session\" each client gets a process of its own, and questions reach it";
         let not_routable = |reason: String| (NOT_ROUTABLE, reason);
         if state.asks.len() >= self.config.limits.asks_max {
@@ -149,7 +153,7 @@ impl Upstream {
                 "{method} could be meant for any of {sessions} clients that share this instance; {per_session}"
             )));
         };
-        let found = key.and_then(|key| Some((key, path_to(state, key)?)));
+        let found = key.and_then(|key| Some((key, delivery_path(state, key)?)));
         let (key, path) =
             found.ok_or_else(|| not_routable("the client's session ended".to_owned()))?;
         let capabilities = state.sessions.get(&key).map(|entry| entry.capabilities);

@@ -10,7 +10,7 @@ pub trait ReplySink: Send + Sync {
     /// ids as the client knows them. False where nobody will read it.
     fn interleave(&self, message: &str) -> bool;
 
-    /// The request has been waiting for [`crate::Limits::waiting_after`] and goes on to wait. Called at most once.
+    /// The request has been waiting for [`crate::UpstreamLimits::waiting_after`] and goes on to wait. Called at most once.
     fn waiting(&self) {}
 
     /// How the request ended. Called exactly once, and nothing after it.
@@ -88,10 +88,10 @@ pub enum CallError {
 
 /// Why a client's notification or answer was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NotTaken {
+pub enum NotSent {
     /// The session was asked no question with that id.
     #[error("no question with that id is open")]
-    NotAsked,
+    NoSuchQuestion,
     /// Too much waits already for an instance that does not read.
     #[error("the instance does not read what it is sent")]
     Busy,

@@ -156,7 +156,7 @@ pub struct SessionSpec {
 /// Why a session cannot be attached.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AttachError {
-    /// [`crate::Limits::sessions_max`] is reached.
+    /// [`crate::UpstreamLimits::sessions_max`] is reached.
     #[error("the instance already has {max} sessions")]
     TooMany {
         /// The bound.
@@ -168,7 +168,7 @@ pub enum AttachError {
 }
 
 /// A session on this connection.
-pub(crate) struct SessionEntry {
+pub(crate) struct AttachedSession {
     pub(crate) capabilities: ClientCapabilities,
     pub(crate) is_inherited: bool,
     pub(crate) memory: Arc<SessionMemory>,
@@ -199,7 +199,7 @@ impl Upstream {
             let subscriptions = spec.memory.subscriptions();
             state.sessions.insert(
                 key,
-                SessionEntry {
+                AttachedSession {
                     capabilities: spec.capabilities,
                     is_inherited: spec.is_inherited,
                     memory: spec.memory,
@@ -319,7 +319,7 @@ impl Upstream {
 }
 
 /// The lowest level that any session asked for.
-pub(crate) fn lowest_level(sessions: &Table<SessionKey, SessionEntry>) -> Option<LogLevel> {
+pub(crate) fn lowest_level(sessions: &Table<SessionKey, AttachedSession>) -> Option<LogLevel> {
     sessions
         .values()
         .filter_map(|entry| entry.memory.level())

@@ -11,7 +11,7 @@ use crate::{
     envelope::quoted,
     ids::Table,
     reply::{Closed, ReplySink},
-    sessions::{LogLevel, SessionEntry, SessionKey},
+    sessions::{AttachedSession, LogLevel, SessionKey},
     upstream::InFlight,
 };
 
@@ -37,11 +37,11 @@ pub(crate) struct State {
     pub(crate) pending: Table<u64, Pending>,
     /// Requests of clients among `pending`.
     pub(crate) client_calls: usize,
-    pub(crate) sessions: Table<SessionKey, SessionEntry>,
+    pub(crate) sessions: Table<SessionKey, AttachedSession>,
     /// Sessions with a request that their client waits for.
     pub(crate) sessions_busy: usize,
     /// Questions of the instance that wait for a client.
-    pub(crate) asks: Table<u64, Ask>,
+    pub(crate) asks: Table<u64, OpenQuestion>,
     /// Who hears of which resource.
     pub(crate) subscribed: HashMap<Box<str>, Vec<SessionKey>>,
     /// The log level that the instance was last told.
@@ -80,7 +80,7 @@ pub(crate) enum Effect {
 }
 
 /// A question of the instance that was put to a client.
-pub(crate) struct Ask {
+pub(crate) struct OpenQuestion {
     pub(crate) session: SessionKey,
     /// The instance's id for it, as raw JSON.
     pub(crate) instance_id: Box<str>,

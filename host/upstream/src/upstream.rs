@@ -107,7 +107,7 @@ pub struct InFlight {
 
 /// What has happened on a connection since it was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counters {
+pub struct UpstreamCounters {
     /// Answers to nobody: late, of an earlier router, or made up.
     pub unknown_replies: u64,
     /// Lines that are no messages (a banner, a stray print).
@@ -121,7 +121,7 @@ pub struct Counters {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct AtomicCounters {
     pub(crate) unknown_replies: AtomicU64,
     pub(crate) refused_lines: AtomicU64,
     pub(crate) overlong_lines: AtomicU64,
@@ -138,7 +138,7 @@ pub struct Upstream {
     pub(crate) state: Mutex<State>,
     pub(crate) events: Arc<dyn UpstreamEvents>,
     pub(crate) described: OnceLock<Handshake>,
-    pub(crate) tally: Tally,
+    pub(crate) counters: AtomicCounters,
     pub(crate) opened: Instant,
     /// Milliseconds after `opened` at which the instance last said anything, and at which a client last asked or was answered.
     pub(crate) heard_ms: AtomicU64,
@@ -174,7 +174,7 @@ impl Upstream {
             state: Mutex::default(),
             events,
             described: OnceLock::new(),
-            tally: Tally::default(),
+            counters: AtomicCounters::default(),
             opened: Instant::now(),
             heard_ms: AtomicU64::new(0),
             used_ms: AtomicU64::new(0),
@@ -310,14 +310,14 @@ impl Upstream {
 
     /// What has happened so far.
     #[must_use]
-    pub fn counters(&self) -> Counters {
+    pub fn counters(&self) -> UpstreamCounters {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Counters {
-            unknown_replies: read(&self.tally.unknown_replies),
-            refused_lines: read(&self.tally.refused_lines),
-            overlong_lines: read(&self.tally.overlong_lines),
-            undelivered: read(&self.tally.undelivered),
-            refused_asks: read(&self.tally.refused_asks),
+        UpstreamCounters {
+            unknown_replies: read(&self.counters.unknown_replies),
+            refused_lines: read(&self.counters.refused_lines),
+            overlong_lines: read(&self.counters.overlong_lines),
+            undelivered: read(&self.counters.undelivered),
+            refused_asks: read(&self.counters.refused_asks),
         }
     }
 

@@ -12,7 +12,7 @@ use router_upstream::Upstream;
 const USE_REPORTED_EVERY_MS: u64 = 1_000;
 
 /// All that the proxy knows of one slot.
-pub struct Entry {
+pub struct RoutingEntry {
     /// Which slot.
     pub key: SlotKey,
     /// Where its requests go.
@@ -27,7 +27,7 @@ pub struct Entry {
     is_followed: AtomicBool,
 }
 
-impl Entry {
+impl RoutingEntry {
     /// An entry with the built-in classification.
     #[must_use]
     pub fn new(

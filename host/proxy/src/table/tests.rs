@@ -5,15 +5,15 @@ use std::sync::{
 
 use router_core::{InstanceId, SlotKey, route::Route};
 
-use super::{Entry, RoutingTable};
+use super::{RoutingEntry, RoutingTable};
 
 fn id(n: u64) -> InstanceId {
     InstanceId::parse(&format!("project-{n}")).unwrap()
 }
 
-fn entry(n: u64, wait_ms: u64) -> Entry {
+fn entry(n: u64, wait_ms: u64) -> RoutingEntry {
     let route = Route::Startable { wait_ms };
-    Entry::new(SlotKey::first(id(n)), route, None, Arc::default())
+    RoutingEntry::new(SlotKey::first(id(n)), route, None, Arc::default())
 }
 
 fn wait_ms(table: &RoutingTable, n: u64) -> Option<u64> {

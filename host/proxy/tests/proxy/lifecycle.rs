@@ -11,7 +11,7 @@ use router_core::{
     permit::Class,
     route::{Route, UnavailableKind},
 };
-use router_proxy::{Entry, ProxyLimits};
+use router_proxy::{ProxyLimits, RoutingEntry};
 use serde_json::json;
 
 use crate::{
@@ -337,7 +337,7 @@ async fn a_request_that_was_not_sent_yet_goes_to_the_next_run() {
     let others_change = async {
         loop {
             let route = Route::Startable { wait_ms: 1 };
-            let entry = Entry::new(other.clone(), route, None, Arc::default());
+            let entry = RoutingEntry::new(other.clone(), route, None, Arc::default());
             world.table.set(entry);
             tokio::task::yield_now().await;
         }

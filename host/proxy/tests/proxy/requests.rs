@@ -5,7 +5,7 @@ use router_core::{
     event::{Event, TrafficEvent},
     permit::{BreakerSetting, BreakerState, Class},
 };
-use router_proxy::Count;
+use router_proxy::ProxyCount;
 use serde_json::{Value, json};
 
 use crate::{
@@ -33,7 +33,7 @@ async fn a_session_begins_without_the_instance_hearing_of_it() {
     assert_eq!(world.client_of("2099-01-01").await.version, "2025-11-25");
     assert_eq!(instance.count("initialize"), 1);
     assert_eq!(world.proxy.session_count(&world.id), 5);
-    assert_eq!(world.notes.count(Count::SessionOpened), 5);
+    assert_eq!(world.notes.count(ProxyCount::SessionOpened), 5);
 }
 
 #[tokio::test]

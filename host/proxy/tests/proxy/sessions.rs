@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use router_proxy::{Count, ProxyLimits, SessionClaims, SessionSeal as _};
+use router_proxy::{ProxyCount, ProxyLimits, SessionClaims, SessionSeal as _};
 use router_upstream::{ClientCapabilities, ProtocolVersion};
 use serde_json::{Value, json};
 
@@ -52,7 +52,7 @@ async fn a_session_goes_on_with_the_next_router() {
     client.url = second.raw_client().url;
     ended.url.clone_from(&client.url);
     assert_eq!(client.work_json(1, json!({})).await.body["id"], 1);
-    assert_eq!(second.notes.count(Count::SessionRevived), 1);
+    assert_eq!(second.notes.count(ProxyCount::SessionRevived), 1);
     // Its client's abilities stand in the id, and an id of an event of the other router is none of this one's.
     let mut events = client.resume(Some(&last.id)).await;
     instance.say(json!({"jsonrpc": "2.0", "id": 1, "method": "elicitation/create"}));
@@ -88,7 +88,7 @@ async fn a_session_that_was_ended_is_not_found_by_the_next_router_either() {
     assert_eq!(ended.work_json(1, json!({})).await.status, 404);
     assert_eq!(ended.get_raw(None).await.status(), 404);
     assert_eq!(ended.delete().await, 404);
-    assert_eq!(second.notes.count(Count::SessionRevived), 0);
+    assert_eq!(second.notes.count(ProxyCount::SessionRevived), 0);
     assert_eq!(kept.work_json(1, json!({})).await.status, 200);
     assert_eq!(kept.delete().await, 204);
     assert_eq!(seals.ended.lock().len(), 2);
@@ -131,7 +131,7 @@ async fn an_id_that_is_none_or_someone_elses_is_not_found() {
         key: key.clone(),
         run: router_core::Run(1),
     };
-    world.table.set(router_proxy::Entry::new(
+    world.table.set(router_proxy::RoutingEntry::new(
         key,
         route,
         Some(instance.upstream.clone()),
@@ -179,7 +179,7 @@ async fn the_idlest_session_makes_room_and_comes_back_when_it_is_used() {
     let _reading = second.get().await;
     let third = world.client().await;
     assert_eq!(world.proxy.session_count(&world.id), 2);
-    assert_eq!(world.notes.count(Count::SessionForgotten), 1);
+    assert_eq!(world.notes.count(ProxyCount::SessionForgotten), 1);
     // The second is being used and the third is new: the first had to go, and comes back in place of the third.
     tokio::time::sleep(Duration::from_millis(5)).await;
     assert_eq!(first.work_json(1, json!({})).await.status, 200);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use router_proxy::{Count, ProxyLimits};
+use router_proxy::{ProxyCount, ProxyLimits};
 use serde_json::{Value, json};
 
 use crate::{
@@ -166,7 +166,7 @@ async fn an_answer_is_resumed_where_the_connection_broke() {
     let again = client.resume(Some(&primed.id)).await.rest().await;
     assert_eq!(again.len(), 4);
     assert_eq!(again[1..], resumed[..]);
-    assert_eq!(world.notes.count(Count::StreamResumed), 2);
+    assert_eq!(world.notes.count(ProxyCount::StreamResumed), 2);
 }
 
 #[tokio::test]
@@ -246,7 +246,7 @@ async fn a_reader_that_does_not_read_blocks_nobody_and_can_resume() {
         }
     }
     soon("the quick reader", reader).await.unwrap();
-    assert!(world.notes.count(Count::SlowStreamClosed) >= 1);
+    assert!(world.notes.count(ProxyCount::SlowStreamClosed) >= 1);
     drop(stuck);
     let mut resumed = slow.resume(Some(&primed.id)).await;
     let first = resumed.message().await["params"]["data"]["n"]
@@ -324,7 +324,7 @@ async fn sessions_whose_clients_vanished_hold_little_together() {
     }
     let held = world.proxy.event_bytes();
     assert!((500_000..51 * 70_000).contains(&held), "{held}");
-    assert!(world.notes.count(Count::StreamEventDropped) > 0);
+    assert!(world.notes.count(ProxyCount::StreamEventDropped) > 0);
     world.table.remove(&world.id);
     drop(events);
     soon("what they held to be given back", async {

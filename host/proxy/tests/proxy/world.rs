@@ -18,8 +18,8 @@ use router_core::{
     route::{Route, Unavailable, UnavailableKind},
 };
 use router_proxy::{
-    Count, EndedSession, EndedSessions, Entry, Finished, Proxy, ProxyLimits, ProxyObserver,
-    ProxyParts, RoutingTable, SessionClaims, SessionSeal, router,
+    FinishedRequest, Proxy, ProxyCount, ProxyLimits, ProxyObserver, ProxyParts, RevocationStore,
+    RevokedSession, RoutingEntry, RoutingTable, SessionClaims, SessionSeal, router,
 };
 use router_upstream::UpstreamConfig;
 use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
@@ -54,11 +54,11 @@ impl Drop for World {
 #[derive(Default)]
 pub(crate) struct Notes {
     pub(crate) finished: Mutex<Vec<(String, Option<ErrorKind>, bool)>>,
-    counts: Mutex<HashMap<Count, u64>>,
+    counts: Mutex<HashMap<ProxyCount, u64>>,
 }
 
 impl Notes {
-    pub(crate) fn count(&self, what: Count) -> u64 {
+    pub(crate) fn count(&self, what: ProxyCount) -> u64 {
         self.counts.lock().get(&what).copied().unwrap_or(0)
     }
 
@@ -72,7 +72,7 @@ impl Notes {
 }
 
 impl ProxyObserver for Notes {
-    fn finished(&self, finished: &Finished<'_>) {
+    fn finished(&self, finished: &FinishedRequest<'_>) {
         self.finished.lock().push((
             finished.instance.to_owned(),
             finished.error,
@@ -80,7 +80,7 @@ impl ProxyObserver for Notes {
         ));
     }
 
-    fn count(&self, what: Count) {
+    fn count(&self, what: ProxyCount) {
         *self.counts.lock().entry(what).or_default() += 1;
     }
 }
@@ -89,15 +89,15 @@ impl ProxyObserver for Notes {
 #[derive(Default)]
 pub(crate) struct Seals {
     claims: Mutex<HashMap<String, SessionClaims>>,
-    pub(crate) ended: Mutex<Vec<EndedSession>>,
+    pub(crate) ended: Mutex<Vec<RevokedSession>>,
 }
 
-impl EndedSessions for Seals {
-    fn load(&self) -> Vec<EndedSession> {
+impl RevocationStore for Seals {
+    fn load(&self) -> Vec<RevokedSession> {
         self.ended.lock().clone()
     }
 
-    fn ended(&self, session: EndedSession) {
+    fn add(&self, session: RevokedSession) {
         self.ended.lock().push(session);
     }
 }
@@ -147,7 +147,7 @@ impl World {
             epoch: epoch.to_owned(),
             limits,
         };
-        let proxy = Proxy::with_ended(parts, seals);
+        let proxy = Proxy::with_revocations(parts, seals);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let app = router(proxy.clone());
@@ -194,7 +194,7 @@ impl World {
             key: key.clone(),
             run: instance.upstream.run(),
         };
-        self.table.set(Entry::new(
+        self.table.set(RoutingEntry::new(
             key,
             route,
             Some(instance.upstream.clone()),
@@ -205,7 +205,7 @@ impl World {
     pub(crate) fn route(&self, route: Route) {
         let key = SlotKey::first(self.id.clone());
         self.table
-            .set(Entry::new(key, route, None, self.breaker.clone()));
+            .set(RoutingEntry::new(key, route, None, self.breaker.clone()));
     }
 
     pub(crate) fn unavailable(

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::{
-    DEPTH_MAX, Envelope, EnvelopeError, NAME_BYTES_MAX, Shape, is_deeper_than, member,
+    DEPTH_MAX, Envelope, EnvelopeError, MessageShape, NAME_BYTES_MAX, is_deeper_than, member,
     progress_token, range_in, splice, split_batch, string_of,
 };
 
@@ -26,7 +26,7 @@ fn ids_keep_their_type_and_spelling() {
         let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#);
         let envelope = parse(&text).unwrap();
         assert_eq!(envelope.id, Some(id));
-        assert_eq!(envelope.shape(), Shape::Request);
+        assert_eq!(envelope.shape(), MessageShape::Request);
     }
 }
 
@@ -49,20 +49,29 @@ fn what_is_kept_of_a_request_is_short() {
 #[test]
 fn shapes_are_told_apart() {
     let cases = [
-        (r#"{"jsonrpc":"2.0","method":"m"}"#, Shape::Notification),
-        (r#"{"jsonrpc":"2.0","id":1,"method":"m"}"#, Shape::Request),
-        (r#"{"jsonrpc":"2.0","id":1,"result":null}"#, Shape::Response),
+        (
+            r#"{"jsonrpc":"2.0","method":"m"}"#,
+            MessageShape::Notification,
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"m"}"#,
+            MessageShape::Request,
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"result":null}"#,
+            MessageShape::Response,
+        ),
         (
             r#"{"jsonrpc":"2.0","id":null,"error":{"code":1}}"#,
-            Shape::Response,
+            MessageShape::Response,
         ),
-        (r#"{"jsonrpc":"2.0","id":1}"#, Shape::Nothing),
-        (r#"{"jsonrpc":"2.0","result":1}"#, Shape::Nothing),
+        (r#"{"jsonrpc":"2.0","id":1}"#, MessageShape::Nothing),
+        (r#"{"jsonrpc":"2.0","result":1}"#, MessageShape::Nothing),
         (
             r#"{"jsonrpc":"2.0","id":1,"method":"m","result":1}"#,
-            Shape::Nothing,
+            MessageShape::Nothing,
         ),
-        ("{}", Shape::Nothing),
+        ("{}", MessageShape::Nothing),
     ];
     for (text, shape) in cases {
         assert_eq!(parse(text).unwrap().shape(), shape, "{text}");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use router_upstream::NotTaken;
+use router_upstream::NotSent;
 use serde_json::{Value, json};
 
 use crate::peer::{Client, config, ready};
@@ -151,20 +151,20 @@ async fn what_is_not_read_is_not_heaped_up_by_notifications_and_answers_either()
     };
     let big = "x".repeat(100_000);
     let mut taken = 0;
-    while client.try_notify("notifications/odd", json!({"big": big})) != Err(NotTaken::Busy) {
+    while client.try_notify("notifications/odd", json!({"big": big})) != Err(NotSent::Busy) {
         taken += 1;
         assert!(taken < 100, "the queue has no bound");
         tokio::task::yield_now().await;
     }
     let answer = json!({"jsonrpc": "2.0", "id": asked["id"], "result": {"big": big}});
-    assert_eq!(client.try_respond(answer.clone()), Err(NotTaken::Busy));
+    assert_eq!(client.try_respond(answer.clone()), Err(NotSent::Busy));
     for _ in 0..taken {
         peer.expect("notifications/odd").await;
     }
     // The question is still open.
     assert_eq!(client.try_respond(answer.clone()), Ok(()));
     assert_eq!(peer.next().await["id"], 1);
-    assert_eq!(client.try_respond(answer), Err(NotTaken::NotAsked));
+    assert_eq!(client.try_respond(answer), Err(NotSent::NoSuchQuestion));
 }
 
 #[tokio::test]

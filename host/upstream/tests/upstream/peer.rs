@@ -6,7 +6,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use router_core::{InstanceId, Run};
 use router_upstream::{
-    CallError, ClientCapabilities, Closed, Connection, Envelope, Handshake, IgnoreEvents, NotTaken,
+    CallError, ClientCapabilities, Closed, Connection, Envelope, Handshake, IgnoreEvents, NotSent,
     Reply, ReplySink, SessionKey, SessionMemory, SessionSink, SessionSpec, Upstream,
     UpstreamConfig,
 };
@@ -244,7 +244,7 @@ impl Client {
         self.try_notify(method, params).unwrap();
     }
 
-    pub(crate) fn try_notify(&self, method: &str, params: Value) -> Result<(), NotTaken> {
+    pub(crate) fn try_notify(&self, method: &str, params: Value) -> Result<(), NotSent> {
         let text = json!({"jsonrpc": "2.0", "method": method, "params": params}).to_string();
         let envelope = Envelope::parse_text(&text).unwrap();
         self.upstream.notify(self.key, &text, &envelope)
@@ -254,7 +254,7 @@ impl Client {
         self.try_respond(message).is_ok()
     }
 
-    pub(crate) fn try_respond(&self, message: Value) -> Result<(), NotTaken> {
+    pub(crate) fn try_respond(&self, message: Value) -> Result<(), NotSent> {
         let text = message.to_string();
         let envelope = Envelope::parse_text(&text).unwrap();
         self.upstream.respond(self.key, &text, &envelope)
