@@ -390,6 +390,11 @@ fn a_scan_of_unknown_names_makes_no_series() {
 #[test]
 fn scrapes_during_traffic_stay_valid() {
     let metrics = busy();
+    let count = |exposition: &Exposition| {
+        let count = exposition.value("mcp_request_duration_seconds_count", &[]);
+        count.expect("the histogram is always there")
+    };
+    let before = count(&Exposition::parse(&metrics.encode(Now::at(0))));
     thread::scope(|scope| {
         let traffic = scope.spawn(|| {
             for at in 0..50_000_u64 {
@@ -410,10 +415,21 @@ fn scrapes_during_traffic_stay_valid() {
                 });
             }
         });
+        let mut requests = before;
         while !traffic.is_finished() || !views.is_finished() {
-            Exposition::parse(&metrics.encode(Now::at(10_000)));
+            let exposition = Exposition::parse(&metrics.encode(Now::at(10_000)));
+            let seen = count(&exposition);
+            assert!(seen >= requests, "{seen} after {requests}");
+            requests = seen;
+            // The fleet is the one view or the other, never a part of both.
+            let by_status = exposition.of("mcp_instances").map(|sample| sample.value);
+            let total = exposition.value("mcp_instances_total", &[]);
+            assert_eq!(total, Some(by_status.sum()));
+            assert!(matches!(total, Some(0.0 | 3.0)), "{total:?}");
         }
     });
+    let exposition = Exposition::parse(&metrics.encode(Now::at(10_000)));
+    assert_eq!(count(&exposition), before + 50_000.0);
 }
 
 #[test]
