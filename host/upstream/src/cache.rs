@@ -78,7 +78,7 @@ fn page_of(params: &str) -> Option<Cow<'_, str>> {
     (cursor.len() <= KEY_BYTES_MAX).then_some(Cow::Borrowed(cursor))
 }
 
-struct Page {
+struct CachedPage {
     kind: ListKind,
     result: Box<str>,
     until: Instant,
@@ -87,7 +87,7 @@ struct Page {
 /// The pages that are kept.
 #[derive(Default)]
 pub(crate) struct ListCache {
-    pages: HashMap<PageKey, Page>,
+    pages: HashMap<PageKey, CachedPage>,
     bytes: usize,
     changes: u64,
 }
@@ -124,7 +124,7 @@ impl ListCache {
             self.bytes = 0;
         }
         self.bytes += result.len();
-        let page = Page {
+        let page = CachedPage {
             kind,
             result: result.into(),
             until: now + ttl,

@@ -53,10 +53,10 @@ pub struct UpstreamLimits {
     /// Most resources that one session may subscribe to.
     pub subscriptions_per_session_max: usize,
     /// Most questions of the instance (sampling, elicitation, roots) that may wait for a client.
-    pub asks_max: usize,
+    pub questions_max: usize,
     /// How long a request that its client cancelled may still be answered.
     pub cancel_grace: Duration,
-    /// After how long a waiting request's reply sink is told that it goes on waiting.
+    /// After how long [`crate::ReplySink::waiting`] is called for a waiting request.
     pub waiting_after: Duration,
     /// Most pages of `tools/list` that are read, and most tools in all.
     pub tool_pages_max: usize,
@@ -74,7 +74,7 @@ impl Default for UpstreamLimits {
             in_flight_per_session_max: 256,
             sessions_max: 10_000,
             subscriptions_per_session_max: 1000,
-            asks_max: 1024,
+            questions_max: 1024,
             // Servers that answer a cancelled request at all do so at once.
             cancel_grace: Duration::from_secs(5),
             // Well below the 30 to 60 s after which common proxies drop a silent answer.

@@ -12,10 +12,10 @@ use tokio::{
 };
 
 use crate::{
-    lines::{Line, LineReader},
+    lines::{LineReader, ReceivedLine},
     reply::{CallError, Closed, Reply},
     state::LOST_MAX,
-    upstream::{Upstream, waiting},
+    upstream::Upstream,
 };
 
 /// Room for lines that is given back once a burst is over.
@@ -23,34 +23,30 @@ const KEEP_BYTES_MAX: usize = 256 * 1024;
 
 /// When an instance has closed its input, or is known to have died, how long its last answers are still read. A process that
 /// exits closes both ends at once; this only bounds one that does not, or whose output a descendant holds open.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+const LAST_READ_WAIT: Duration = Duration::from_millis(500);
+
+/// Moves bytes until the connection ends, then lets everything that waits know.
+pub(crate) async fn drive<R, W>(end: EndOnDrop, mut reader: R, mut writer: W) -> Arc<Closed>
+where
+    R: AsyncRead + Send + Unpin,
+    W: AsyncWrite + Send + Unpin,
+{
+    let upstream = &end.0;
+    let mut lines = LineReader::new(upstream.config.limits.line_bytes_max);
+    let closed = tokio::select! {
+        closed = upstream.read_lines(&mut lines, &mut reader) => closed,
+        error = upstream.write_lines(&mut writer) => Closed::Write(error),
+        () = upstream.watch_deadlines() => Closed::Requested,
+        () = upstream.close_requested.notified() => upstream.closed_by_owner(),
+    };
+    if matches!(closed, Closed::Write(_) | Closed::Died) {
+        // Whatever this ends with, the reason is known.
+        let _ = timeout(LAST_READ_WAIT, upstream.read_lines(&mut lines, &mut reader)).await;
+    }
+    upstream.end(Arc::new(closed))
+}
 
 impl Upstream {
-    /// Moves bytes until the connection ends, then tells everybody who waits.
-    pub(crate) async fn drive<R, W>(
-        self: Arc<Self>,
-        _end: EndOnDrop,
-        mut reader: R,
-        mut writer: W,
-    ) -> Arc<Closed>
-    where
-        R: AsyncRead + Send + Unpin,
-        W: AsyncWrite + Send + Unpin,
-    {
-        let mut lines = LineReader::new(self.config.limits.line_bytes_max);
-        let closed = tokio::select! {
-            closed = self.read_lines(&mut lines, &mut reader) => closed,
-            error = self.write_lines(&mut writer) => Closed::Write(error),
-            () = self.watch_deadlines() => Closed::Requested,
-            () = self.close_requested.notified() => self.closed_by_owner(),
-        };
-        if matches!(closed, Closed::Write(_) | Closed::Died) {
-            // Whatever this ends with, the reason is known.
-            let _ = timeout(LAST_WORDS, self.read_lines(&mut lines, &mut reader)).await;
-        }
-        self.end(Arc::new(closed))
-    }
-
     async fn read_lines<R: AsyncRead + Unpin>(
         &self,
         lines: &mut LineReader,
@@ -59,13 +55,13 @@ impl Upstream {
         loop {
             match lines.fill(reader).await {
                 Ok(0) => return Closed::Eof,
-                Ok(_) => self.stamp(&self.heard_ms),
+                Ok(_) => self.stamp(&self.received_ms),
                 Err(error) => return Closed::Read(error),
             }
             while let Some(line) = lines.next_line() {
                 match line {
-                    Line::Whole(bytes) => self.hear(bytes),
-                    Line::Overlong(ends) => self.hear_overlong(&ends),
+                    ReceivedLine::Whole(bytes) => self.receive(bytes),
+                    ReceivedLine::Overlong(ends) => self.receive_overlong(&ends),
                 }
             }
         }
@@ -97,12 +93,12 @@ impl Upstream {
             if let Some(closed) = &state.closed {
                 return closed.clone();
             }
-            state.lost = waiting(&state);
+            state.lost = state.waiting();
             state.lost.truncate(LOST_MAX);
             state.closed = Some(closed.clone());
             state.client_calls = 0;
             state.sessions_busy = 0;
-            state.asks.clear();
+            state.questions.clear();
             state.subscribed.clear();
             state.out = Vec::new();
             // Sessions hold their connection, and the connection its sessions: the ring is broken here.

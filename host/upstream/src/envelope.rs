@@ -4,26 +4,28 @@
 //! must differ on the way out (an id, a progress token) is replaced by [`splice`]. Nothing here recurses, so that no
 //! input can exhaust the stack.
 
-use std::{borrow::Cow, fmt, ops::Range, sync::LazyLock};
+mod batch;
+mod error;
+mod member;
+mod text;
+
+use std::{borrow::Cow, fmt, sync::LazyLock};
 
 use memchr::memmem::Finder;
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor},
+    de::{Error as _, IgnoredAny, MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
 
-mod batch;
+use error::{invalid, is_overlong, overlong, syntax};
 
-pub use batch::split_batch;
-
-/// How deeply a message may nest. Parsers behind us recurse (Python's gives up near 1,000, `serde_json`'s at 128 by
-/// default); scene trees and JSON schemas stay far below this.
-pub const DEPTH_MAX: usize = 512;
-
-/// Longest id, method or progress token. They are kept while their request waits, after its body is gone; real ones are
-/// numbers, UUIDs and words.
-pub const NAME_BYTES_MAX: usize = 1024;
+pub use {
+    batch::split_batch,
+    error::{DEPTH_MAX, EnvelopeError, NAME_BYTES_MAX},
+    member::member,
+    text::{is_deeper_than, quoted, range_in, splice, string_of},
+};
 
 /// One message, as slices of the text it was parsed from. All parts but `method` are raw JSON.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -55,46 +57,6 @@ pub enum MessageShape {
     Nothing,
 }
 
-/// Why a text is not a message.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum EnvelopeError {
-    /// The bytes are not text.
-    #[error("message is not UTF-8: byte {at} is invalid")]
-    NotUtf8 {
-        /// Offset of the first invalid byte.
-        at: usize,
-    },
-    /// More than [`DEPTH_MAX`] arrays and objects inside one another.
-    #[error("message nests deeper than {DEPTH_MAX} levels")]
-    TooDeep,
-    /// Several messages in one array.
-    #[error("message is a batch, which only protocol 2025-03-26 has: send one message at a time")]
-    Batch,
-    /// Not JSON.
-    #[error("message is not JSON: {reason}")]
-    Syntax {
-        /// What the parser found, and where.
-        reason: String,
-    },
-    /// JSON, but not a JSON-RPC message.
-    #[error("message is not JSON-RPC: {reason}")]
-    Invalid {
-        /// Which part is wrong.
-        reason: String,
-    },
-}
-
-impl EnvelopeError {
-    /// The JSON-RPC code that answers such a message (JSON-RPC 2.0, section 5.1).
-    #[must_use]
-    pub fn code(&self) -> i64 {
-        match self {
-            Self::NotUtf8 { .. } | Self::TooDeep | Self::Syntax { .. } => -32700,
-            Self::Batch | Self::Invalid { .. } => -32600,
-        }
-    }
-}
-
 impl<'a> Envelope<'a> {
     /// Parses one message.
     ///
@@ -116,7 +78,7 @@ impl<'a> Envelope<'a> {
             Some(b'[') => return Err(EnvelopeError::Batch),
             Some(b'{') | None => {}
             Some(_) => {
-                // Either no JSON at all, or a bare value: the parser tells which.
+                // Either no JSON at all, or a bare value: the parser's error says which.
                 serde_json::from_str::<IgnoredAny>(text).map_err(syntax)?;
                 return Err(invalid("it is not an object"));
             }
@@ -169,13 +131,13 @@ impl<'a> Envelope<'a> {
 /// # Errors
 /// The parameters name a key twice, or the token is longer than [`NAME_BYTES_MAX`].
 pub fn progress_token(params: &str) -> Result<Option<&str>, EnvelopeError> {
-    // Most requests have none, and a scan for the word is far cheaper than a parse. A key may also be spelled with
+    // Most requests have none, and a scan for the key is far cheaper than a parse. A key may also be spelled with
     // escapes; then the parse decides.
-    static WORD: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("progressToken"));
+    static KEY: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("progressToken"));
     let bytes = params.as_bytes();
     let may_be_escaped =
         || memchr::memchr(b'\\', bytes).is_some() && memchr::memmem::find(bytes, b"\\u").is_some();
-    if WORD.find(bytes).is_none() && !may_be_escaped() {
+    if KEY.find(bytes).is_none() && !may_be_escaped() {
         return Ok(None);
     }
     let Some(meta) = member(params, "_meta")? else {
@@ -186,139 +148,6 @@ pub fn progress_token(params: &str) -> Result<Option<&str>, EnvelopeError> {
         return Err(overlong("progress token"));
     }
     Ok(token)
-}
-
-/// The raw value of one member of a raw object; `None` where it is missing or the text is not an object.
-///
-/// # Errors
-/// The text is not JSON, or names the member twice.
-pub fn member<'a>(object: &'a str, name: &str) -> Result<Option<&'a str>, EnvelopeError> {
-    if !object.trim_start().starts_with('{') {
-        return Ok(None);
-    }
-    let mut deserializer = serde_json::Deserializer::from_str(object);
-    MemberSeed { name }
-        .deserialize(&mut deserializer)
-        .map_err(syntax)
-}
-
-/// The text of a raw JSON string; `None` where the value is not one.
-#[must_use]
-pub fn string_of(raw: &str) -> Option<Cow<'_, str>> {
-    let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
-    if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
-        return Some(Cow::Borrowed(inner));
-    }
-    serde_json::from_str::<String>(raw).ok().map(Cow::Owned)
-}
-
-/// A text as a raw JSON string.
-#[must_use]
-pub fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
-}
-
-/// Where `part`, a slice of `source`, stands in it.
-#[must_use]
-pub fn range_in(source: &str, part: &str) -> Range<usize> {
-    let start = (part.as_ptr() as usize).wrapping_sub(source.as_ptr() as usize);
-    debug_assert!(
-        start + part.len() <= source.len(),
-        "the part is a slice of the source"
-    );
-    start..start + part.len()
-}
-
-/// Appends `source` to `out` as one line (without its end), with the given ranges replaced.
-///
-/// The ranges are in order and do not overlap. Line breaks between tokens, the only place where JSON allows them,
-/// become spaces.
-pub fn splice(out: &mut Vec<u8>, source: &str, edits: &[(Range<usize>, &[u8])]) {
-    let begin = out.len();
-    let mut from = 0;
-    for (range, with) in edits {
-        out.extend_from_slice(&source.as_bytes()[from..range.start]);
-        out.extend_from_slice(with);
-        from = range.end;
-    }
-    out.extend_from_slice(&source.as_bytes()[from..]);
-    if memchr::memchr2(b'\n', b'\r', source.as_bytes()).is_some() {
-        for byte in &mut out[begin..] {
-            if matches!(*byte, b'\n' | b'\r') {
-                *byte = b' ';
-            }
-        }
-    }
-}
-
-/// Whether a text nests arrays and objects deeper than `limit`. Says nothing about whether it is JSON.
-#[must_use]
-pub fn is_deeper_than(text: &str, limit: usize) -> bool {
-    let bytes = text.as_bytes();
-    if bytes.len() <= limit {
-        return false;
-    }
-    // A text with few openings cannot be deep; counting them is vectorised, walking it is not.
-    let openings = bytes
-        .iter()
-        .filter(|byte| matches!(**byte, b'{' | b'['))
-        .count();
-    if openings <= limit {
-        return false;
-    }
-    let (mut depth, mut at) = (0_usize, 0);
-    while at < bytes.len() {
-        match bytes[at] {
-            b'{' | b'[' => {
-                depth += 1;
-                if depth > limit {
-                    return true;
-                }
-            }
-            b'}' | b']' => depth = depth.saturating_sub(1),
-            b'"' => at = string_end(bytes, at + 1),
-            _ => {}
-        }
-        at += 1;
-    }
-    false
-}
-
-/// The offset of the quote that ends the string whose first byte is at `at`, or the end of the text.
-fn string_end(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(found) = memchr::memchr2(b'"', b'\\', &bytes[at.min(bytes.len())..]) {
-        at += found;
-        if bytes[at] == b'"' {
-            return at;
-        }
-        at += 2;
-    }
-    bytes.len()
-}
-
-fn is_overlong(name: &str) -> bool {
-    name.len() > NAME_BYTES_MAX
-}
-
-fn overlong(what: &str) -> EnvelopeError {
-    invalid(&format!("its {what} is longer than {NAME_BYTES_MAX} bytes"))
-}
-
-fn invalid(reason: &str) -> EnvelopeError {
-    EnvelopeError::Invalid {
-        reason: reason.to_owned(),
-    }
-}
-
-// By value, because it is what `map_err` hands over.
-#[allow(clippy::needless_pass_by_value)]
-fn syntax(error: serde_json::Error) -> EnvelopeError {
-    let reason = error.to_string();
-    if error.is_data() {
-        EnvelopeError::Invalid { reason }
-    } else {
-        EnvelopeError::Syntax { reason }
-    }
 }
 
 enum Key {
@@ -404,59 +233,6 @@ fn set_once<'de, A: MapAccess<'de>>(
         return Err(A::Error::custom(format_args!("its {name} is given twice")));
     }
     Ok(())
-}
-
-struct MemberSeed<'n> {
-    name: &'n str,
-}
-
-impl<'de> DeserializeSeed<'de> for MemberSeed<'_> {
-    type Value = Option<&'de str>;
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for MemberSeed<'_> {
-    type Value = Option<&'de str>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        struct IsName<'n>(&'n str);
-        impl<'de> DeserializeSeed<'de> for IsName<'_> {
-            type Value = bool;
-            fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
-                deserializer.deserialize_identifier(self)
-            }
-        }
-        impl Visitor<'_> for IsName<'_> {
-            type Value = bool;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a key")
-            }
-            fn visit_str<E>(self, key: &str) -> Result<bool, E> {
-                Ok(key == self.0)
-            }
-        }
-        let mut found = None;
-        while let Some(is_it) = map.next_key_seed(IsName(self.name))? {
-            if !is_it {
-                map.next_value::<IgnoredAny>()?;
-                continue;
-            }
-            let raw = map.next_value::<&'de RawValue>()?.get();
-            if found.replace(raw).is_some() {
-                return Err(A::Error::custom(format_args!(
-                    "{} is given twice",
-                    self.name
-                )));
-            }
-        }
-        Ok(found)
-    }
 }
 
 #[cfg(test)]

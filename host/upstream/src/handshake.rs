@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ProtocolVersion,
     envelope::{member, range_in, splice, string_of},
+    protocol::ProtocolVersion,
 };
 
 /// The version of the blob's layout. A router that does not know it starts over with a fresh handshake.
@@ -46,7 +46,7 @@ impl Handshake {
     /// Reads the result of `initialize`. Its tools are none yet.
     ///
     /// # Errors
-    /// In words: the result is not an object, or it speaks a version that is not served.
+    /// As text: the result is not an object, or it speaks a version that is not served.
     pub(crate) fn from_result(result: &str) -> Result<Self, String> {
         let version = member(result, "protocolVersion")
             .map_err(|error| error.to_string())?

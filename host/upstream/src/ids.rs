@@ -9,7 +9,7 @@ use std::{
     io::Write as _,
 };
 
-/// A table whose keys the router counts up itself. Nobody else chooses them, so that a hash need not be hard to foresee.
+/// A table whose keys the router counts up itself. Clients do not choose them, so that a hash need not be hard to foresee.
 pub(crate) type Table<K, V> = HashMap<K, V, BuildHasherDefault<CounterHasher>>;
 
 /// Spreads a counter over all bits by one multiplication (Knuth, "Fibonacci hashing").
@@ -30,7 +30,7 @@ impl Hasher for CounterHasher {
     fn write_u64(&mut self, n: u64) {
         // 2^64 divided by the golden ratio, which is odd.
         let spread = (self.0 ^ n).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        // The table looks at the highest and at the lowest bits.
+        // The table uses the highest and the lowest bits.
         self.0 = spread ^ (spread >> 32);
     }
 }

@@ -1,6 +1,6 @@
 //! What the instance says: answers and notifications, each to the one it is meant for. Its questions have a room of their own.
 
-use std::sync::{Arc, LazyLock, atomic::Ordering};
+use std::sync::{LazyLock, atomic::Ordering};
 
 use bytes::Bytes;
 use memchr::memmem::Finder;
@@ -8,52 +8,33 @@ use tokio::time::Instant;
 
 use crate::{
     cache::ListKind,
+    delivery::{DeliveryPath, delivery_path, one_line, rewritten},
     envelope::{
         Envelope, EnvelopeError, MessageShape, member, range_in, splice, split_batch, string_of,
     },
-    lines::Ends,
-    reply::{CallError, Reply, ReplySink},
-    sessions::{LogLevel, SessionKey, SessionSink},
-    state::{Effect, State},
+    reply::Reply,
+    session::{LogLevel, SessionKey},
+    state::{AnswerEffect, ConnectionState},
     upstream::Upstream,
 };
 
-/// Sessions that never named a log level hear this and above, once another session has asked for more.
-const LEVEL_UNASKED: LogLevel = LogLevel::Info;
-
-/// A stray line is logged this often at most per connection: sloppy servers print banners, hostile ones floods.
-const STRAY_LINES_LOGGED_MAX: u64 = 5;
-
-/// One way to reach a client: through the request that a message belongs to, else through its session.
-pub(crate) struct DeliveryPath {
-    call: Option<Arc<dyn ReplySink>>,
-    session: Arc<dyn SessionSink>,
-}
-
-impl DeliveryPath {
-    pub(crate) fn send(&self, message: &str) -> bool {
-        let through_call = self
-            .call
-            .as_ref()
-            .is_some_and(|call| call.interleave(message));
-        through_call || self.session.deliver(message)
-    }
-}
+/// Sessions that never named a log level get this and above, once another session has asked for more.
+const LEVEL_DEFAULT: LogLevel = LogLevel::Info;
 
 impl Upstream {
-    /// Takes one line of the instance.
-    pub(crate) fn hear(&self, line: &[u8]) {
+    /// Processes one line of the instance.
+    pub(crate) fn receive(&self, line: &[u8]) {
         let line = line.trim_ascii();
-        let is_first = self.forgives_first_line.load(Ordering::Relaxed);
+        let is_first = self.tolerates_broken_line.load(Ordering::Relaxed);
         if is_first {
-            self.forgives_first_line.store(false, Ordering::Relaxed);
+            self.tolerates_broken_line.store(false, Ordering::Relaxed);
         }
         if line.is_empty() {
             return;
         }
         match Envelope::parse(line) {
             Ok((text, envelope)) => self.take(text, &envelope),
-            Err(EnvelopeError::Batch) => self.hear_batch(line),
+            Err(EnvelopeError::Batch) => self.receive_batch(line),
             // What names an id of this router's own was not begun under another.
             Err(error) if is_first && self.ids.find_last(line).is_none() => {
                 tracing::debug!(instance = %self.config.instance, error = %error, "dropped a line that an earlier router had begun to read");
@@ -62,20 +43,8 @@ impl Upstream {
         }
     }
 
-    /// A line past the bound: whoever waits for it is told.
-    pub(crate) fn hear_overlong(&self, ends: &Ends) {
-        self.counters.overlong_lines.fetch_add(1, Ordering::Relaxed);
-        let max = self.config.limits.line_bytes_max;
-        tracing::warn!(instance = %self.config.instance, max, "the instance sent a line longer than the bound");
-        let n = self
-            .ids
-            .find_last(&ends.tail)
-            .or_else(|| self.ids.find_last(&ends.head));
-        self.fail(n, CallError::AnswerTooLong { max });
-    }
-
     /// 2025-03-26 lets a server answer with several messages in one array.
-    fn hear_batch(&self, line: &[u8]) {
+    fn receive_batch(&self, line: &[u8]) {
         let text = std::str::from_utf8(line).unwrap_or_default();
         // As many as there can be requests to answer.
         let messages = match split_batch(text, self.config.limits.in_flight_max) {
@@ -90,42 +59,11 @@ impl Upstream {
         }
     }
 
-    pub(crate) fn refuse_line(&self, line: &[u8], error: &EnvelopeError) {
-        let before = self.counters.refused_lines.fetch_add(1, Ordering::Relaxed);
-        if before < STRAY_LINES_LOGGED_MAX {
-            let shown = String::from_utf8_lossy(&line[..line.len().min(200)]);
-            tracing::warn!(instance = %self.config.instance, error = %error, line = %shown, "the instance wrote a line that is not a message");
-        }
-        // A message that is broken inside is most likely an answer; other stray lines may merely quote an id.
-        let is_broken_message = matches!(
-            error,
-            EnvelopeError::NotUtf8 { .. } | EnvelopeError::TooDeep
-        );
-        if is_broken_message && line.starts_with(b"{") {
-            let reason = error.to_string();
-            self.fail(
-                self.ids.find_last(line),
-                CallError::AnswerRefused { reason },
-            );
-        }
-    }
-
-    fn fail(&self, n: Option<u64>, error: CallError) {
-        let Some(n) = n else {
-            return;
-        };
-        let pending = self.state.lock().take_pending(n);
-        if let Some(pending) = pending {
-            pending.reply.finish(Reply::Failed(error));
-            self.tell_if_idle();
-        }
-    }
-
     fn take(&self, text: &str, envelope: &Envelope<'_>) {
         match envelope.shape() {
-            MessageShape::Response => self.take_answer(text, envelope),
-            MessageShape::Notification => self.take_notification(text, envelope),
-            MessageShape::Request => self.take_question(text, envelope),
+            MessageShape::Response => self.receive_answer(text, envelope),
+            MessageShape::Notification => self.receive_notification(text, envelope),
+            MessageShape::Request => self.receive_question(text, envelope),
             MessageShape::Nothing => self.refuse_line(
                 text.as_bytes(),
                 &EnvelopeError::Invalid {
@@ -135,7 +73,7 @@ impl Upstream {
         }
     }
 
-    fn take_answer(&self, text: &str, envelope: &Envelope<'_>) {
+    fn receive_answer(&self, text: &str, envelope: &Envelope<'_>) {
         let Some(id) = envelope.id else {
             return;
         };
@@ -152,7 +90,7 @@ impl Upstream {
                 return;
             };
             if envelope.error.is_none() {
-                let effect = std::mem::replace(&mut pending.effect, Effect::Nothing);
+                let effect = std::mem::replace(&mut pending.effect, AnswerEffect::Nothing);
                 self.apply(
                     &mut state,
                     pending.session,
@@ -173,7 +111,7 @@ impl Upstream {
         pending.reply.finish(Reply::Answer {
             message: Bytes::from(message),
             error_code,
-            is_tool_error: result.is_some_and(says_is_error),
+            is_tool_error: result.is_some_and(is_error_result),
             is_own: false,
         });
         if became_idle {
@@ -182,34 +120,40 @@ impl Upstream {
         }
     }
 
-    fn apply(&self, state: &mut State, session: Option<SessionKey>, effect: Effect, result: &str) {
+    fn apply(
+        &self,
+        state: &mut ConnectionState,
+        session: Option<SessionKey>,
+        effect: AnswerEffect,
+        result: &str,
+    ) {
         let Some(key) = session else {
             return;
         };
         let memory = state.sessions.get(&key).map(|entry| entry.memory.clone());
         match (effect, memory) {
-            (Effect::KeepPage { key, changes }, _) => {
+            (AnswerEffect::KeepPage { key, changes }, _) => {
                 state
                     .cache
                     .put(key, result, changes, self.cache_ttl(), Instant::now());
             }
-            (Effect::Subscribe(uri), Some(memory)) => {
+            (AnswerEffect::Subscribe(uri), Some(memory)) => {
                 memory.subscribe(&uri);
                 let subscribers = state.subscribed.entry(uri).or_default();
                 if !subscribers.contains(&key) {
                     subscribers.push(key);
                 }
             }
-            (Effect::Level(level), Some(memory)) => {
+            (AnswerEffect::Level(level), Some(memory)) => {
                 memory.set_level(level);
                 self.balance_level(state);
                 self.wake_writer();
             }
-            (Effect::Nothing, _) | (_, None) => {}
+            (AnswerEffect::Nothing, _) | (_, None) => {}
         }
     }
 
-    fn take_notification(&self, text: &str, envelope: &Envelope<'_>) {
+    fn receive_notification(&self, text: &str, envelope: &Envelope<'_>) {
         let method = envelope.method.as_deref().unwrap_or_default();
         let param = |name| {
             envelope
@@ -217,16 +161,16 @@ impl Upstream {
                 .and_then(|params| member(params, name).ok().flatten())
         };
         match method {
-            "notifications/progress" => self.take_progress(text, param("progressToken")),
-            "notifications/cancelled" => self.take_cancellation(text, param("requestId")),
+            "notifications/progress" => self.receive_progress(text, param("progressToken")),
+            "notifications/cancelled" => self.receive_cancellation(text, param("requestId")),
             "notifications/message" => {
                 let level = param("level").and_then(string_of);
-                let level = level.and_then(|word| LogLevel::parse(&word));
-                self.tell_sessions(text, true, |state, key| hears(state, key, level));
+                let level = level.and_then(|name| LogLevel::parse(&name));
+                self.notify_sessions(text, true, |state, key| is_wanted_level(state, key, level));
             }
             "notifications/resources/updated" => {
                 let uri = param("uri").and_then(string_of).unwrap_or_default();
-                self.tell_sessions(text, false, |state, key| {
+                self.notify_sessions(text, false, |state, key| {
                     match state.subscribed.get(&*uri) {
                         Some(subscribers) => subscribers.contains(&key),
                         // Subscribed to under an earlier router, by one of the sessions that are left of it.
@@ -242,12 +186,12 @@ impl Upstream {
                     self.state.lock().cache.changed(kind);
                     self.events.list_changed(kind);
                 }
-                self.tell_sessions(text, false, |_, _| true);
+                self.notify_sessions(text, false, |_, _| true);
             }
         }
     }
 
-    fn take_progress(&self, text: &str, token: Option<&str>) {
+    fn receive_progress(&self, text: &str, token: Option<&str>) {
         let found = token.and_then(|token| {
             let n = self.ids.read(token)?;
             let state = self.state.lock();
@@ -267,11 +211,11 @@ impl Upstream {
 
     /// Sends a notification to every session that wants it. Those about work go through the session's newest waiting
     /// request, so that the client has them before the answer.
-    fn tell_sessions(
+    fn notify_sessions(
         &self,
         text: &str,
         is_about_work: bool,
-        wants: impl Fn(&State, SessionKey) -> bool,
+        wants: impl Fn(&ConnectionState, SessionKey) -> bool,
     ) {
         let paths: Vec<DeliveryPath> = {
             let state = self.state.lock();
@@ -295,19 +239,13 @@ impl Upstream {
             self.send(&path, &message);
         }
     }
-
-    pub(crate) fn send(&self, path: &DeliveryPath, message: &str) {
-        if !path.send(message) {
-            self.counters.undelivered.fetch_add(1, Ordering::Relaxed);
-        }
-    }
 }
 
 /// Whether a tool's result says `"isError": true`. Most say nothing or `false`, and those are not parsed again.
-fn says_is_error(result: &str) -> bool {
-    static WORD: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"isError\""));
+fn is_error_result(result: &str) -> bool {
+    static KEY: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"isError\""));
     let bytes = result.as_bytes();
-    let may = WORD.find_iter(bytes).any(|at| {
+    let may = KEY.find_iter(bytes).any(|at| {
         let rest = bytes[at + b"\"isError\"".len()..].trim_ascii_start();
         rest.strip_prefix(b":")
             .is_some_and(|rest| rest.trim_ascii_start().starts_with(b"true"))
@@ -315,18 +253,8 @@ fn says_is_error(result: &str) -> bool {
     may && member(result, "isError").ok().flatten() == Some("true")
 }
 
-/// How a session is reached now: through its newest waiting request, else directly.
-pub(crate) fn delivery_path(state: &State, key: SessionKey) -> Option<DeliveryPath> {
-    let entry = state.sessions.get(&key)?;
-    let newest = entry.in_flight.last().and_then(|n| state.pending.get(n));
-    Some(DeliveryPath {
-        call: newest.map(|pending| pending.reply.clone()),
-        session: entry.sink.clone(),
-    })
-}
-
-/// Whether a session wants a log message of this level. A level that is no level goes to all.
-fn hears(state: &State, key: SessionKey, level: Option<LogLevel>) -> bool {
+/// Whether a session wants a log message of this level. Messages with an unknown level go to every session.
+fn is_wanted_level(state: &ConnectionState, key: SessionKey, level: Option<LogLevel>) -> bool {
     let (Some(entry), Some(level)) = (state.sessions.get(&key), level) else {
         return true;
     };
@@ -334,25 +262,6 @@ fn hears(state: &State, key: SessionKey, level: Option<LogLevel>) -> bool {
         Some(asked) => level >= asked,
         // What it may have asked for under an earlier router is not known.
         None if entry.is_inherited => true,
-        None => state.level_sent.is_none() || level >= LEVEL_UNASKED,
+        None => state.level_sent.is_none() || level >= LEVEL_DEFAULT,
     }
-}
-
-pub(crate) fn rewritten(text: &str, part: &str, with: &[u8]) -> String {
-    let mut message = Vec::with_capacity(text.len() + with.len());
-    splice(&mut message, text, &[(range_in(text, part), with)]);
-    into_text(message)
-}
-
-/// A carriage return between tokens would end a line of server-sent events.
-fn one_line(text: &str) -> String {
-    let mut message = Vec::with_capacity(text.len());
-    splice(&mut message, text, &[]);
-    into_text(message)
-}
-
-fn into_text(message: Vec<u8>) -> String {
-    // Text with raw JSON put in place of raw JSON is text; the lossy way only spares a panic.
-    String::from_utf8(message)
-        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }

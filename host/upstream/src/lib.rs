@@ -9,7 +9,7 @@
 //!   that an instance listens on ([`Upstream::connect`], which tries until its timeout and checks the owner), or from any
 //!   pair of streams ([`Upstream::open`]). Each gives the upstream and a [`Connection`], a future that moves the bytes.
 //!   Nothing moves unless that future is polled; it resolves to the reason ([`Closed`]) once the connection has ended, and by then
-//!   everybody who waited has been told and the descriptors are closed. Dropping it ends the connection too.
+//!   every waiting request has been failed and the descriptors are closed. Dropping it ends the connection too.
 //! - **Greeted**: [`Upstream::handshake`], then [`Upstream::tools`]; both answered is what ready means. `handshake.with_tools(tools)`
 //!   and [`Handshake::to_blob`] make what the shim keeps.
 //! - **Adopted**: [`Handshake::from_blob`], open, [`Upstream::adopt`] *before* the connection's future is first polled,
@@ -35,34 +35,39 @@
 //!
 //! It must not know HTTP, the breaker, or why a process lives: the proxy calls it, the app opens and drops it.
 
+mod attach;
 mod cache;
 mod config;
 mod connection;
+mod deadlines;
+mod delivery;
 pub mod envelope;
 mod handshake;
 mod ids;
 mod inbound;
 mod lines;
+mod open;
 mod outbound;
 mod own;
+mod plan;
 mod protocol;
 mod questions;
 mod reply;
-mod sessions;
+mod session;
 mod state;
-mod tick;
+mod stray;
 mod upstream;
 
 pub use cache::ListKind;
 pub use config::{UpstreamConfig, UpstreamLimits};
 pub use envelope::{Envelope, EnvelopeError, MessageShape};
 pub use handshake::{BlobError, Handshake};
+pub use open::{Connection, OpenError};
 pub use own::{HandshakeError, OwnCallError};
 pub use protocol::ProtocolVersion;
 pub use reply::{CallError, Closed, NotSent, Reply, ReplySink};
-pub use sessions::{
+pub use session::{
     AttachError, ClientCapabilities, LogLevel, SessionKey, SessionMemory, SessionSink, SessionSpec,
 };
-pub use upstream::{
-    Connection, IgnoreEvents, InFlight, OpenError, Upstream, UpstreamCounters, UpstreamEvents,
-};
+pub use state::InFlight;
+pub use upstream::{IgnoreEvents, Upstream, UpstreamCounters, UpstreamEvents};

@@ -1,7 +1,7 @@
 //! Newline framing of what an instance writes, with a bound on the length of a line.
 //!
 //! Lines are handed out in place, without a copy. A line past the bound is skipped to its end, and only its two ends are
-//! kept, so that the request it answers can still be told.
+//! kept, so that the request that it answers can still be found.
 
 use std::io;
 
@@ -25,21 +25,21 @@ pub(crate) struct LineReader {
     /// Everything before this is known to hold no line end.
     scanned: usize,
     line_bytes_max: usize,
-    overlong: Option<Ends>,
+    overlong: Option<LineEnds>,
 }
 
 /// One line, without its end.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Line<'a> {
+pub(crate) enum ReceivedLine<'a> {
     /// All of it.
     Whole(&'a [u8]),
     /// The first and the last bytes of a line past the bound.
-    Overlong(Ends),
+    Overlong(LineEnds),
 }
 
 /// Both ends of a line.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Ends {
+pub(crate) struct LineEnds {
     pub(crate) head: Vec<u8>,
     pub(crate) tail: Vec<u8>,
 }
@@ -70,7 +70,7 @@ impl LineReader {
     }
 
     /// The next line that is there as a whole.
-    pub(crate) fn next_line(&mut self) -> Option<Line<'_>> {
+    pub(crate) fn next_line(&mut self) -> Option<ReceivedLine<'_>> {
         let found = memchr::memchr(b'\n', &self.buffer[self.scanned..]);
         let Some(found) = found else {
             self.scanned = self.buffer.len();
@@ -87,15 +87,15 @@ impl LineReader {
         self.start = end + 1;
         self.scanned = end + 1;
         if let Some(ends) = self.overlong.take() {
-            return Some(Line::Overlong(ends));
+            return Some(ReceivedLine::Overlong(ends));
         }
-        Some(Line::Whole(&self.buffer[begin..end]))
+        Some(ReceivedLine::Whole(&self.buffer[begin..end]))
     }
 
     /// Drops everything up to `end`, which belongs to an overlong line, but for the line's ends.
     fn skip(&mut self, end: usize) {
         let part = &self.buffer[self.start..end];
-        let ends = self.overlong.get_or_insert_with(|| Ends {
+        let ends = self.overlong.get_or_insert_with(|| LineEnds {
             head: part[..part.len().min(END_BYTES)].to_vec(),
             tail: Vec::new(),
         });
@@ -110,9 +110,9 @@ impl LineReader {
 
 #[cfg(test)]
 mod tests {
-    use super::{Ends, Line, LineReader};
+    use super::{LineEnds, LineReader, ReceivedLine};
 
-    /// Feeds `chunks` one read at a time, and tells the lines as text.
+    /// Feeds `chunks` one read at a time, and returns the lines as text.
     async fn lines(chunks: &[&[u8]], max: usize) -> Vec<String> {
         let mut reader = LineReader::new(max);
         let mut seen = Vec::new();
@@ -121,8 +121,8 @@ mod tests {
             while reader.fill(&mut source).await.unwrap() > 0 {
                 while let Some(line) = reader.next_line() {
                     seen.push(match line {
-                        Line::Whole(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-                        Line::Overlong(Ends { head, tail }) => {
+                        ReceivedLine::Whole(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+                        ReceivedLine::Overlong(LineEnds { head, tail }) => {
                             format!(
                                 "<{}..{}>",
                                 String::from_utf8_lossy(&head),
@@ -166,11 +166,11 @@ mod tests {
         }
         let mut end: &[u8] = b"END\nnext\n";
         reader.fill(&mut end).await.unwrap();
-        let Some(Line::Overlong(ends)) = reader.next_line() else {
+        let Some(ReceivedLine::Overlong(ends)) = reader.next_line() else {
             panic!("the long line was not reported");
         };
         assert!(ends.tail.ends_with(b"END") && ends.tail.len() == 512);
-        assert_eq!(reader.next_line(), Some(Line::Whole(b"next")));
+        assert_eq!(reader.next_line(), Some(ReceivedLine::Whole(b"next")));
         assert!(
             reader.buffer.capacity() < 512 * 1024,
             "{}",

@@ -6,11 +6,12 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::{
-    cache::{ListKind, PageKey},
-    envelope::{Envelope, member, progress_token, range_in, splice, string_of},
+    attach::lowest_level,
+    envelope::{Envelope, member, progress_token, range_in, splice},
+    plan::{OutgoingRequest, RequestPlan, bad_request},
     reply::{CallError, NotSent, Reply, ReplySink},
-    sessions::{LogLevel, SessionKey, lowest_level},
-    state::{Effect, Origin, Pending, State},
+    session::SessionKey,
+    state::{AnswerEffect, ConnectionState, PendingRequest, RequestOrigin},
     upstream::Upstream,
 };
 
@@ -32,26 +33,6 @@ const COMMON_METHODS: [&str; 14] = [
     "tasks/result",
 ];
 
-/// Longest resource that can be subscribed to: what common servers take as a URL. It is remembered for the session's life.
-const URI_BYTES_MAX: usize = 8 * 1024;
-
-/// A request as it is about to be sent.
-struct Outgoing<'a> {
-    session: SessionKey,
-    envelope: &'a Envelope<'a>,
-    text: &'a str,
-    /// Written in place of `text`, where the router must say something else than the client did.
-    params: Option<String>,
-    effect: Effect,
-}
-
-/// What becomes of a request.
-enum Plan<'a> {
-    Send(Outgoing<'a>),
-    /// The answer is known: this raw result.
-    Answer(Cow<'static, str>),
-}
-
 impl Upstream {
     /// Sends a client's request on. `envelope` was parsed from `source`, and is a request.
     ///
@@ -67,15 +48,17 @@ impl Upstream {
         envelope: &Envelope<'_>,
         reply: Arc<dyn ReplySink>,
     ) -> Result<(), CallError> {
-        let text = std::str::from_utf8(source).map_err(|error| bad(&error.to_string()))?;
+        let text = std::str::from_utf8(source).map_err(|error| bad_request(&error.to_string()))?;
         let (Some(id), Some(method)) = (envelope.id, envelope.method.as_deref()) else {
-            return Err(bad("it is not a request"));
+            return Err(bad_request("it is not a request"));
         };
         let token = match envelope.params {
-            Some(params) => progress_token(params).map_err(|error| bad(&error.to_string()))?,
+            Some(params) => {
+                progress_token(params).map_err(|error| bad_request(&error.to_string()))?
+            }
             None => None,
         };
-        let origin = Origin::new(
+        let origin = RequestOrigin::new(
             source,
             range_in(text, id),
             token.map(|token| range_in(text, token)),
@@ -84,8 +67,8 @@ impl Upstream {
         self.admit(&state, session, text.len())?;
         self.stamp(&self.used_ms);
         let outgoing = match self.plan(&mut state, session, text, envelope, method)? {
-            Plan::Send(outgoing) => outgoing,
-            Plan::Answer(result) => {
+            RequestPlan::Send(outgoing) => outgoing,
+            RequestPlan::Answer(result) => {
                 drop(state);
                 let message = [
                     r#"{"jsonrpc":"2.0","id":"#.as_bytes(),
@@ -110,8 +93,8 @@ impl Upstream {
         Ok(())
     }
 
-    /// Sends a client's notification on, as far as the instance is concerned by it. With the connection gone there is
-    /// nobody whom it could concern.
+    /// Sends a client's notification on, as far as the instance is concerned by it. With the connection gone it
+    /// has no receiver.
     ///
     /// # Errors
     /// The instance does not read what it is sent, and the queue is full.
@@ -155,14 +138,18 @@ impl Upstream {
         envelope: &Envelope<'_>,
     ) -> Result<(), NotSent> {
         let id = envelope.id.ok_or(NotSent::NoSuchQuestion)?;
-        let n = self.ask_ids.read(id).ok_or(NotSent::NoSuchQuestion)?;
+        let n = self.question_ids.read(id).ok_or(NotSent::NoSuchQuestion)?;
         {
             let mut state = self.state.lock();
-            if state.asks.get(&n).is_none_or(|ask| ask.session != session) {
+            if state
+                .questions
+                .get(&n)
+                .is_none_or(|ask| ask.session != session)
+            {
                 return Err(NotSent::NoSuchQuestion);
             }
             self.check_room(&state, text.len())?;
-            let ask = state.asks.remove(&n).ok_or(NotSent::NoSuchQuestion)?;
+            let ask = state.questions.remove(&n).ok_or(NotSent::NoSuchQuestion)?;
             splice(
                 &mut state.out,
                 text,
@@ -174,14 +161,12 @@ impl Upstream {
         Ok(())
     }
 
-    /// A queue that is empty takes any message that the proxy's bound on bodies let through.
-    pub(crate) fn check_room(&self, state: &State, bytes: usize) -> Result<(), NotSent> {
-        let is_full =
-            !state.out.is_empty() && state.out.len() + bytes > self.config.limits.queue_bytes_max;
-        if is_full { Err(NotSent::Busy) } else { Ok(()) }
-    }
-
-    fn admit(&self, state: &State, session: SessionKey, bytes: usize) -> Result<(), CallError> {
+    fn admit(
+        &self,
+        state: &ConnectionState,
+        session: SessionKey,
+        bytes: usize,
+    ) -> Result<(), CallError> {
         let limits = &self.config.limits;
         if let Some(closed) = &state.closed {
             return Err(CallError::Lost(closed.clone()));
@@ -203,125 +188,15 @@ impl Upstream {
         Ok(())
     }
 
-    fn plan<'a>(
-        &self,
-        state: &mut State,
-        session: SessionKey,
-        text: &'a str,
-        envelope: &'a Envelope<'a>,
-        method: &str,
-    ) -> Result<Plan<'a>, CallError> {
-        let mut outgoing = Outgoing {
-            session,
-            envelope,
-            text,
-            params: None,
-            effect: Effect::Nothing,
-        };
-        let param = |name| {
-            envelope
-                .params
-                .and_then(|params| member(params, name).ok().flatten())
-        };
-        match method {
-            "logging/setLevel" => {
-                let level = param("level")
-                    .and_then(string_of)
-                    .and_then(|word| LogLevel::parse(&word));
-                // An unknown level is for the instance to refuse.
-                if let Some(level) = level {
-                    let others = state.sessions.iter().filter(|(key, _)| **key != session);
-                    let lowest = others.filter_map(|(_, entry)| entry.memory.level()).min();
-                    let lowest = lowest.map_or(level, |lowest| lowest.min(level));
-                    outgoing.params = Some(format!("{{\"level\":\"{}\"}}", lowest.as_str()));
-                    outgoing.effect = Effect::Level(level);
-                }
-            }
-            "resources/subscribe" => {
-                if let Some(uri) = param("uri").and_then(string_of) {
-                    if uri.len() > URI_BYTES_MAX {
-                        return Err(bad(&format!(
-                            "its uri is longer than {URI_BYTES_MAX} bytes"
-                        )));
-                    }
-                    if self.joins_subscribers(state, session, &uri)? {
-                        return Ok(Plan::Answer(Cow::Borrowed("{}")));
-                    }
-                    outgoing.effect = Effect::Subscribe(uri.into());
-                }
-            }
-            "resources/unsubscribe" => {
-                if let Some(uri) = param("uri").and_then(string_of)
-                    && leaves_subscribers(state, session, &uri)
-                {
-                    return Ok(Plan::Answer(Cow::Borrowed("{}")));
-                }
-            }
-            _ => {
-                if let Some(answer) = self.plan_list(state, &mut outgoing, method) {
-                    return Ok(Plan::Answer(answer));
-                }
-            }
-        }
-        Ok(Plan::Send(outgoing))
-    }
-
-    /// Adds a subscriber to a resource that the instance already reports for another session. False where the
-    /// instance has to be asked.
-    fn joins_subscribers(
-        &self,
-        state: &mut State,
-        session: SessionKey,
-        uri: &str,
-    ) -> Result<bool, CallError> {
-        let max = self.config.limits.subscriptions_per_session_max;
-        let entry = state.sessions.get(&session).ok_or(CallError::NotAttached)?;
-        if entry.memory.subscription_count() >= max {
-            return Err(bad(&format!(
-                "this session already subscribes to {max} resources"
-            )));
-        }
-        let Some(subscribers) = state.subscribed.get_mut(uri) else {
-            return Ok(false);
-        };
-        if !subscribers.contains(&session) {
-            subscribers.push(session);
-        }
-        entry.memory.subscribe(uri);
-        Ok(true)
-    }
-
-    /// Answers a list from memory, or sees to it that the instance's answer is kept.
-    fn plan_list(
-        &self,
-        state: &State,
-        outgoing: &mut Outgoing<'_>,
-        method: &str,
-    ) -> Option<Cow<'static, str>> {
-        if self.cache_ttl().is_zero() {
-            return None;
-        }
-        ListKind::of_request(method)?;
-        let key = PageKey::of(method, outgoing.envelope.params)?;
-        if let Some(result) = state.cache.get(&key, Instant::now()) {
-            return Some(Cow::Owned(result.to_owned()));
-        }
-        outgoing.effect = Effect::KeepPage {
-            key,
-            changes: state.cache.changes(),
-        };
-        None
-    }
-
     fn enqueue(
         &self,
-        state: &mut State,
-        outgoing: Outgoing<'_>,
-        origin: Origin,
+        state: &mut ConnectionState,
+        outgoing: OutgoingRequest<'_>,
+        origin: RequestOrigin,
         token: Option<&str>,
         reply: Arc<dyn ReplySink>,
     ) {
-        let Outgoing {
+        let OutgoingRequest {
             session,
             envelope,
             text,
@@ -345,7 +220,7 @@ impl Upstream {
             Some(other) => splice(&mut state.out, text, &[id, other]),
         }
         state.out.push(b'\n');
-        if let Effect::Level(level) = &effect {
+        if let AnswerEffect::Level(level) = &effect {
             let others = lowest_level(&state.sessions);
             state.level_sent = Some(others.map_or(*level, |others| others.min(*level)));
         }
@@ -354,7 +229,7 @@ impl Upstream {
         let common = COMMON_METHODS.iter().find(|common| **common == method);
         state.put_pending(
             n,
-            Pending {
+            PendingRequest {
                 session: Some(session),
                 origin,
                 method: common.map_or_else(
@@ -364,17 +239,17 @@ impl Upstream {
                 since: now,
                 deadline: now + self.request_timeout(),
                 is_cancelled: false,
-                was_told_waiting: false,
+                is_waiting_reported: false,
                 effect,
                 reply,
             },
         );
     }
 
-    /// A client cancels one of its own requests: the instance is told, and has a moment left to answer.
+    /// A client cancels one of its own requests: the instance is notified, and has a moment left to answer.
     fn cancel_for_client(
         &self,
-        state: &mut State,
+        state: &mut ConnectionState,
         session: SessionKey,
         text: &str,
         envelope: &Envelope<'_>,
@@ -404,7 +279,7 @@ impl Upstream {
 
     /// An instance asks for roots when it is initialized, and then no session is there yet. The first session that has
     /// roots makes it ask again; where several have them, which is meant is not for the router to say.
-    fn announce_roots(&self, state: &mut State, session: SessionKey) {
+    fn announce_roots(&self, state: &mut ConnectionState, session: SessionKey) {
         let has_roots = |key: &SessionKey| {
             state
                 .sessions
@@ -414,28 +289,5 @@ impl Upstream {
         if has_roots(&session) && state.sessions.len() == 1 {
             state.send_line(r#"{"jsonrpc":"2.0","method":"notifications/roots/list_changed"}"#);
         }
-    }
-}
-
-/// Takes a subscriber from a resource. True where others are left, so that the instance must go on to report it. Done
-/// before the instance answers: whoever subscribes from now on must not count on this one's subscription.
-fn leaves_subscribers(state: &mut State, session: SessionKey, uri: &str) -> bool {
-    if let Some(entry) = state.sessions.get(&session) {
-        entry.memory.unsubscribe(uri);
-    }
-    let Some(subscribers) = state.subscribed.get_mut(uri) else {
-        return false;
-    };
-    subscribers.retain(|subscriber| *subscriber != session);
-    if subscribers.is_empty() {
-        state.subscribed.remove(uri);
-        return false;
-    }
-    true
-}
-
-fn bad(reason: &str) -> CallError {
-    CallError::BadRequest {
-        reason: reason.to_owned(),
     }
 }

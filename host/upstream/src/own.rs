@@ -1,4 +1,4 @@
-//! The router's own requests to an instance: the handshake, the tool list, pings, and the first words after an adoption.
+//! The router's own requests to an instance: the handshake, the tool list, pings, and finding the beginning of a line after an adoption.
 
 use std::{
     borrow::Cow,
@@ -14,11 +14,11 @@ use tokio::{
 };
 
 use crate::{
-    ProtocolVersion,
     envelope::{Envelope, member, string_of},
     handshake::Handshake,
+    protocol::ProtocolVersion,
     reply::{CallError, Reply, ReplySink},
-    state::{Effect, Origin, Pending, State},
+    state::{AnswerEffect, ConnectionState, PendingRequest, RequestOrigin},
     upstream::Upstream,
 };
 
@@ -36,7 +36,7 @@ pub enum OwnCallError {
     Unanswered {
         /// What was asked.
         method: &'static str,
-        /// Whom.
+        /// Of which instance.
         instance: router_core::InstanceId,
         /// Why not.
         #[source]
@@ -95,7 +95,7 @@ impl Upstream {
     /// Takes over the handshake of an earlier router; call [`Upstream::resync`] next. To be called before the
     /// connection's future is first polled.
     pub fn adopt(&self, handshake: Handshake) {
-        self.forgives_first_line.store(true, Ordering::Relaxed);
+        self.tolerates_broken_line.store(true, Ordering::Relaxed);
         let _ = self.described.set(handshake);
     }
 
@@ -109,7 +109,7 @@ impl Upstream {
         self.ping(timeout).await
     }
 
-    /// Asks whether the instance is there, and tells how long the answer took. Any answer counts, also an error: not
+    /// Asks whether the instance is there, and returns how long the answer took. Any answer counts, also an error: not
     /// every server knows the method.
     ///
     /// # Errors
@@ -223,7 +223,7 @@ impl Upstream {
     /// Queues a request of the router's own, and returns its number.
     pub(crate) fn send_own(
         &self,
-        state: &mut State,
+        state: &mut ConnectionState,
         method: &'static str,
         params: &str,
         timeout: Duration,
@@ -237,17 +237,17 @@ impl Upstream {
         let now = Instant::now();
         state.put_pending(
             n,
-            Pending {
+            PendingRequest {
                 session: None,
-                origin: Origin::own(),
+                origin: RequestOrigin::own(),
                 method: Cow::Borrowed(method),
                 since: now,
                 // The asker's own deadline comes first; this one only bounds the table where the asker does not care.
                 deadline: now + timeout + Duration::from_secs(1),
-                // The instance need not be told: the specification forbids to cancel `initialize`.
+                // The instance is not sent a cancellation: the specification forbids to cancel `initialize`.
                 is_cancelled: true,
-                was_told_waiting: true,
-                effect: Effect::Nothing,
+                is_waiting_reported: true,
+                effect: AnswerEffect::Nothing,
                 reply,
             },
         );
@@ -271,10 +271,10 @@ fn read_tools(page: &str, names: &mut Vec<String>) -> Result<Option<String>, Str
         name: String,
     }
     #[derive(serde::Deserialize)]
-    struct Page {
+    struct ToolsPage {
         tools: Vec<Tool>,
     }
-    let tools: Page = serde_json::from_str(page).map_err(|error| error.to_string())?;
+    let tools: ToolsPage = serde_json::from_str(page).map_err(|error| error.to_string())?;
     if let Some(tool) = tools
         .tools
         .iter()
@@ -297,7 +297,7 @@ impl ReplySink for OwnReply {
     }
     fn finish(&self, reply: Reply) {
         if let Some(sender) = self.sender.lock().take() {
-            // Whoever asked may have given up meanwhile.
+            // The caller may have given up meanwhile.
             let _ = sender.send(reply);
         }
     }

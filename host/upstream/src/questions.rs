@@ -1,14 +1,15 @@
-//! What the instance asks its clients: to whom a question is put, and how it ends without an answer.
+//! What the instance asks its clients: which client a question is put to, and how it ends without an answer.
 
 use std::sync::atomic::Ordering;
 
 use tokio::time::Instant;
 
 use crate::{
+    attach::cancellation,
+    delivery::{DeliveryPath, delivery_path, rewritten},
     envelope::{Envelope, EnvelopeError},
-    inbound::{DeliveryPath, delivery_path, rewritten},
-    sessions::{SessionKey, cancellation},
-    state::{OpenQuestion, State},
+    session::SessionKey,
+    state::{ConnectionState, OpenQuestion},
     upstream::Upstream,
 };
 
@@ -21,29 +22,29 @@ const TIMED_OUT: i64 = -32001;
 
 impl Upstream {
     /// The instance no longer wants an answer to a question of its own.
-    pub(crate) fn take_cancellation(&self, text: &str, id: Option<&str>) {
+    pub(crate) fn receive_cancellation(&self, text: &str, id: Option<&str>) {
         let Some(id) = id else {
             return;
         };
         let found = {
             let mut state = self.state.lock();
-            let mut asks = state.asks.iter();
-            let found = asks
+            let mut open = state.questions.iter();
+            let found = open
                 .find(|(_, ask)| *ask.instance_id == *id)
                 .map(|(n, _)| *n);
             found.and_then(|n| {
-                let ask = state.asks.remove(&n)?;
+                let ask = state.questions.remove(&n)?;
                 Some((n, delivery_path(&state, ask.session)?))
             })
         };
         if let Some((n, path)) = found {
-            let message = rewritten(text, id, &self.ask_ids.raw(n));
+            let message = rewritten(text, id, &self.question_ids.raw(n));
             self.send(&path, &message);
         }
     }
 
     /// Puts a question to the one client that can be meant.
-    pub(crate) fn take_question(&self, text: &str, envelope: &Envelope<'_>) {
+    pub(crate) fn receive_question(&self, text: &str, envelope: &Envelope<'_>) {
         let (Some(id), Some(method)) = (envelope.id, envelope.method.as_deref()) else {
             return;
         };
@@ -55,7 +56,9 @@ impl Upstream {
             let mut state = self.state.lock();
             if self.check_room(&state, id.len()).is_err() {
                 // It does not read, so that an answer would only be heaped up.
-                self.counters.refused_asks.fetch_add(1, Ordering::Relaxed);
+                self.counters
+                    .refused_questions
+                    .fetch_add(1, Ordering::Relaxed);
                 None
             } else if method == "ping" {
                 state.send_line(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#));
@@ -63,19 +66,21 @@ impl Upstream {
             } else {
                 match self.choose(&state, method) {
                     Ok((key, path)) => {
-                        state.next_ask += 1;
-                        let n = state.next_ask;
+                        state.next_question += 1;
+                        let n = state.next_question;
                         let ask = OpenQuestion {
                             session: key,
                             instance_id: id.into(),
                             deadline: Instant::now() + self.request_timeout(),
                         };
-                        state.asks.insert(n, ask);
+                        state.questions.insert(n, ask);
                         Some((n, path))
                     }
                     Err((code, reason)) => {
-                        self.counters.refused_asks.fetch_add(1, Ordering::Relaxed);
-                        state.refuse_ask(id, code, &reason);
+                        self.counters
+                            .refused_questions
+                            .fetch_add(1, Ordering::Relaxed);
+                        state.refuse_question(id, code, &reason);
                         None
                     }
                 }
@@ -86,11 +91,11 @@ impl Upstream {
             return;
         };
         self.has_deadlines.notify_one();
-        let message = rewritten(text, id, &self.ask_ids.raw(n));
+        let message = rewritten(text, id, &self.question_ids.raw(n));
         if !path.send(&message) {
             let mut state = self.state.lock();
-            if state.asks.remove(&n).is_some() {
-                state.refuse_ask(id, NOT_ROUTABLE, "the client cannot be reached");
+            if state.questions.remove(&n).is_some() {
+                state.refuse_question(id, NOT_ROUTABLE, "the client cannot be reached");
             }
             drop(state);
             self.wake_writer();
@@ -99,15 +104,18 @@ impl Upstream {
 
     /// Answers the questions that no client answered in time, and withdraws them at their clients: a person who never closes
     /// a dialog must not take the place of the next question for ever.
-    pub(crate) fn give_up_questions(&self, now: Instant) {
+    pub(crate) fn expire_questions(&self, now: Instant) {
         let withdrawn: Vec<(u64, DeliveryPath)> = {
             let mut state = self.state.lock();
-            let late = state.asks.iter().filter(|(_, ask)| ask.deadline <= now);
+            let late = state
+                .questions
+                .iter()
+                .filter(|(_, ask)| ask.deadline <= now);
             let late: Vec<u64> = late.map(|(n, _)| *n).collect();
             let give_up = |n| {
-                let ask = state.asks.remove(&n)?;
+                let ask = state.questions.remove(&n)?;
                 let reason = "the client did not answer in time";
-                state.refuse_ask(&ask.instance_id, TIMED_OUT, reason);
+                state.refuse_question(&ask.instance_id, TIMED_OUT, reason);
                 Some((n, delivery_path(&state, ask.session)?))
             };
             late.into_iter().filter_map(give_up).collect()
@@ -117,7 +125,7 @@ impl Upstream {
         }
         self.wake_writer();
         for (n, path) in withdrawn {
-            let message = cancellation(&self.ask_ids.raw(n), "it was not answered in time");
+            let message = cancellation(&self.question_ids.raw(n), "it was not answered in time");
             self.send(&path, &message);
         }
     }
@@ -125,12 +133,12 @@ impl Upstream {
     /// The session with a request in flight, else the only session; anything else would be a guess.
     fn choose(
         &self,
-        state: &State,
+        state: &ConnectionState,
         method: &str,
     ) -> Result<(SessionKey, DeliveryPath), (i64, String)> {
         let per_session = "with sharing = \"per-session\" each client gets a process of its own, and questions reach it";
         let not_routable = |reason: String| (NOT_ROUTABLE, reason);
-        if state.asks.len() >= self.config.limits.asks_max {
+        if state.questions.len() >= self.config.limits.questions_max {
             return Err(not_routable(
                 "too many questions wait for clients already".to_owned(),
             ));

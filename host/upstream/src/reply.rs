@@ -1,4 +1,4 @@
-//! How a request ends, and who is told.
+//! How a request ends, and what receives that.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -7,7 +7,7 @@ use bytes::Bytes;
 /// Receives what belongs to one request. Its methods are called from the connection's task and must not block.
 pub trait ReplySink: Send + Sync {
     /// A message that the instance sent before its answer: progress, a log line, a question. One line of JSON, with
-    /// ids as the client knows them. False where nobody will read it.
+    /// ids as the client knows them. False where no client will read it.
     fn interleave(&self, message: &str) -> bool;
 
     /// The request has been waiting for [`crate::UpstreamLimits::waiting_after`] and goes on to wait. Called at most once.
@@ -109,7 +109,7 @@ pub enum Closed {
     /// Writing failed.
     #[error("writing to it failed")]
     Write(#[source] io::Error),
-    /// [`crate::Upstream::close_died`] was called: the process has ended, whoever holds its output open.
+    /// [`crate::Upstream::close_died`] was called: the process has ended, even where a descendant holds its output open.
     #[error("its process ended")]
     Died,
     /// [`crate::Upstream::close`] was called.

@@ -1,18 +1,17 @@
 //! The tables of one connection: what waits to be written, who waits for what, and who subscribed to what.
 //!
-//! Guarded by one lock that is never held while anybody outside is called.
+//! Guarded by one lock that is never held while anything outside is called.
 
-use std::{borrow::Cow, collections::HashMap, ops::Range, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, ops::Range, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
 use crate::{
     cache::{ListCache, PageKey},
-    envelope::quoted,
+    envelope::{member, quoted, string_of},
     ids::Table,
     reply::{Closed, ReplySink},
-    sessions::{AttachedSession, LogLevel, SessionKey},
-    upstream::InFlight,
+    session::{ClientCapabilities, LogLevel, SessionKey, SessionMemory, SessionSink},
 };
 
 /// Requests that are remembered as lost with a connection: enough to see a pattern.
@@ -21,8 +20,17 @@ pub(crate) const LOST_MAX: usize = 50;
 /// Requests up to this size are kept whole while they wait, as evidence of what was in flight.
 const KEEP_WHOLE_BYTES_MAX: usize = 4096;
 
+/// One waiting request, as evidence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InFlight {
+    /// Its method, with the tool's name where it calls one.
+    pub what: String,
+    /// How long it has been waiting.
+    pub waiting: Duration,
+}
+
 #[derive(Default)]
-pub(crate) struct State {
+pub(crate) struct ConnectionState {
     /// Why the connection has ended, once it has.
     pub(crate) closed: Option<Arc<Closed>>,
     /// What waited for an answer when it ended; at most [`LOST_MAX`], those that had waited longest.
@@ -33,46 +41,58 @@ pub(crate) struct State {
     pub(crate) out: Vec<u8>,
     pub(crate) next_request: u64,
     pub(crate) next_session: u64,
-    pub(crate) next_ask: u64,
-    pub(crate) pending: Table<u64, Pending>,
+    pub(crate) next_question: u64,
+    pub(crate) pending: Table<u64, PendingRequest>,
     /// Requests of clients among `pending`.
     pub(crate) client_calls: usize,
     pub(crate) sessions: Table<SessionKey, AttachedSession>,
     /// Sessions with a request that their client waits for.
     pub(crate) sessions_busy: usize,
     /// Questions of the instance that wait for a client.
-    pub(crate) asks: Table<u64, OpenQuestion>,
-    /// Who hears of which resource.
+    pub(crate) questions: Table<u64, OpenQuestion>,
+    /// The subscribers of each resource.
     pub(crate) subscribed: HashMap<Box<str>, Vec<SessionKey>>,
-    /// The log level that the instance was last told.
+    /// The log level that the instance was last sent.
     pub(crate) level_sent: Option<LogLevel>,
     pub(crate) cache: ListCache,
 }
 
+/// A session on this connection.
+pub(crate) struct AttachedSession {
+    pub(crate) capabilities: ClientCapabilities,
+    pub(crate) is_inherited: bool,
+    pub(crate) memory: Arc<SessionMemory>,
+    pub(crate) sink: Arc<dyn SessionSink>,
+    /// The requests that its client waits for, oldest first.
+    pub(crate) in_flight: Vec<u64>,
+    /// Those that it cancelled, and that the instance may still answer.
+    pub(crate) cancelled: Vec<u64>,
+}
+
 /// A request that waits for the instance's answer.
-pub(crate) struct Pending {
+pub(crate) struct PendingRequest {
     /// Whose; the router's own where absent.
     pub(crate) session: Option<SessionKey>,
-    pub(crate) origin: Origin,
+    pub(crate) origin: RequestOrigin,
     pub(crate) method: Cow<'static, str>,
     pub(crate) since: Instant,
     pub(crate) deadline: Instant,
     pub(crate) is_cancelled: bool,
-    pub(crate) was_told_waiting: bool,
-    pub(crate) effect: Effect,
+    pub(crate) is_waiting_reported: bool,
+    pub(crate) effect: AnswerEffect,
     pub(crate) reply: Arc<dyn ReplySink>,
 }
 
 /// What a client's request said that its answer must say again. A copy: a slice would keep all that was received with the
 /// request for as long as it waits, a batch of many megabytes say.
-pub(crate) struct Origin {
+pub(crate) struct RequestOrigin {
     text: Box<[u8]>,
     id: Range<usize>,
     progress: Option<Range<usize>>,
 }
 
 /// What an answer without error changes.
-pub(crate) enum Effect {
+pub(crate) enum AnswerEffect {
     Nothing,
     KeepPage { key: PageKey, changes: u64 },
     Subscribe(Box<str>),
@@ -88,7 +108,7 @@ pub(crate) struct OpenQuestion {
     pub(crate) deadline: Instant,
 }
 
-impl Origin {
+impl RequestOrigin {
     /// Remembers where a request's id and progress token stand.
     pub(crate) fn new(source: &[u8], id: Range<usize>, progress: Option<Range<usize>>) -> Self {
         if source.len() <= KEEP_WHOLE_BYTES_MAX {
@@ -137,7 +157,7 @@ impl Origin {
     }
 }
 
-impl State {
+impl ConnectionState {
     /// Queues one line for the writer.
     pub(crate) fn send_line(&mut self, line: &str) {
         self.out.extend_from_slice(line.as_bytes());
@@ -145,11 +165,11 @@ impl State {
     }
 
     /// Takes a waiting request out of every table.
-    pub(crate) fn take_pending(&mut self, n: u64) -> Option<Pending> {
+    pub(crate) fn take_pending(&mut self, n: u64) -> Option<PendingRequest> {
         let pending = self.pending.remove(&n)?;
         if let Some(session) = pending.session {
             self.client_calls -= 1;
-            self.wait_no_more(session, n);
+            self.forget_waiting(session, n);
             if let Some(entry) = self.sessions.get_mut(&session) {
                 entry.cancelled.retain(|other| *other != n);
             }
@@ -166,7 +186,7 @@ impl State {
         pending.is_cancelled = true;
         pending.deadline = pending.deadline.min(until);
         if let Some(session) = pending.session
-            && self.wait_no_more(session, n)
+            && self.forget_waiting(session, n)
             && let Some(entry) = self.sessions.get_mut(&session)
         {
             entry.cancelled.push(n);
@@ -174,7 +194,7 @@ impl State {
     }
 
     /// Takes a request from those that a session waits for. True where it was among them.
-    fn wait_no_more(&mut self, session: SessionKey, n: u64) -> bool {
+    fn forget_waiting(&mut self, session: SessionKey, n: u64) -> bool {
         let Some(entry) = self.sessions.get_mut(&session) else {
             return false;
         };
@@ -189,7 +209,7 @@ impl State {
     }
 
     /// Puts a request into every table.
-    pub(crate) fn put_pending(&mut self, n: u64, pending: Pending) {
+    pub(crate) fn put_pending(&mut self, n: u64, pending: PendingRequest) {
         if let Some(session) = pending.session {
             self.client_calls += 1;
             if let Some(entry) = self.sessions.get_mut(&session) {
@@ -202,11 +222,43 @@ impl State {
         self.pending.insert(n, pending);
     }
 
+    /// The requests of clients that wait for an answer, longest first.
+    pub(crate) fn waiting(&self) -> Vec<InFlight> {
+        let now = Instant::now();
+        let calls = self
+            .pending
+            .values()
+            .filter(|pending| pending.session.is_some());
+        let mut all: Vec<InFlight> = calls
+            .map(|pending| InFlight {
+                what: tool_called(&pending.method, pending.origin.request())
+                    .unwrap_or_else(|| pending.method.to_string()),
+                waiting: now - pending.since,
+            })
+            .collect();
+        all.sort_by_key(|call| std::cmp::Reverse(call.waiting));
+        all
+    }
+
     /// Answers a question of the instance with an error.
-    pub(crate) fn refuse_ask(&mut self, instance_id: &str, code: i64, message: &str) {
+    pub(crate) fn refuse_question(&mut self, instance_id: &str, code: i64, message: &str) {
         let message = quoted(message);
         self.send_line(&format!(
             r#"{{"jsonrpc":"2.0","id":{instance_id},"error":{{"code":{code},"message":{message}}}}}"#
         ));
     }
+}
+
+/// `tools/call` with the tool's name, where the request was kept.
+fn tool_called(method: &str, request: &[u8]) -> Option<String> {
+    if method != "tools/call" {
+        return None;
+    }
+    let params = member(std::str::from_utf8(request).ok()?, "params").ok()??;
+    let name = string_of(member(params, "name").ok()??)?;
+    // Enough to recognise it, and a bound on what the evidence can hold.
+    Some(format!(
+        "tools/call {}",
+        name.chars().take(100).collect::<String>()
+    ))
 }

@@ -8,9 +8,9 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::{EnvelopeError, invalid, syntax};
+use super::error::{EnvelopeError, invalid, syntax};
 
-/// The messages of a batch as they stand in the text, at most `messages_max`. What each of them is, is not looked at.
+/// The messages of a batch as they stand in the text, at most `messages_max`. What each of them is, is not checked.
 ///
 /// # Errors
 /// The text is not JSON, not an array, an empty one, or holds more messages.

@@ -205,14 +205,14 @@ async fn questions_of_an_instance_that_does_not_read_are_not_heaped_up() {
         .collect();
     peer.send_raw(pings.as_bytes()).await;
     crate::peer::soon("the queue to be full", async {
-        while upstream.counters().refused_asks < count / 2 {
+        while upstream.counters().refused_questions < count / 2 {
             tokio::task::yield_now().await;
         }
     })
     .await;
     // Each was answered or counted, and what is read makes room again.
     let mut answers = 0;
-    while upstream.counters().refused_asks + answers < count {
+    while upstream.counters().refused_questions + answers < count {
         assert_eq!(peer.next().await["result"], json!({}));
         answers += 1;
     }

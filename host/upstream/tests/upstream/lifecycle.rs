@@ -156,7 +156,7 @@ async fn whoever_waits_is_told_at_once_when_the_instance_goes() {
         client.request(1, "tools/call", json!({}));
     }
     let request = peer.next().await;
-    // Its last words are heard.
+    // What it wrote last is read.
     peer.answer(&request, json!({"last": true})).await;
     peer.close_output();
     assert!(matches!(
@@ -199,7 +199,7 @@ async fn the_end_of_a_process_is_told_also_where_its_output_stays_open() {
     client.request(1, "tools/call", json!({}));
     client.request(2, "tools/call", json!({}));
     let request = peer.next().await;
-    // Its last words are heard, and nothing is sent to it any more.
+    // What it wrote last is read, and nothing is sent to it any more.
     peer.answer(&request, json!({"last": true})).await;
     upstream.close_died();
     let refused = client.call(json!({"jsonrpc": "2.0", "id": 3, "method": "ping"}));

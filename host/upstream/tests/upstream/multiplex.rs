@@ -158,7 +158,7 @@ async fn progress_reaches_the_request_that_asked_for_it() {
     peer.send(progress(&second, 1)).await;
     peer.send(progress(&first, 2)).await;
     peer.answer(&first, json!({})).await;
-    // Late, and with a token that nobody gave: both are dropped.
+    // Late, and with an unknown token: both are dropped.
     peer.send(progress(&first, 3)).await;
     peer.send(json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": 1, "progress": 9}})).await;
     peer.answer(&second, json!({})).await;
@@ -199,7 +199,7 @@ async fn cancelling_reaches_only_ones_own_request() {
     assert!(b.failure().await.contains("cancelled by its client"));
     peer.answer(&first, json!({"ok": true})).await;
     assert_eq!(a.answer().await["result"], json!({"ok": true}));
-    // An instance that answers a cancelled request within the grace period is heard.
+    // An instance that answers a cancelled request within the grace period is read.
     b.request(2, "tools/call", json!({}));
     let third = peer.next().await;
     b.notify("notifications/cancelled", json!({"requestId": 2}));
@@ -239,10 +239,14 @@ async fn a_long_wait_is_announced_once() {
     client.request(1, "tools/call", json!({}));
     let request = peer.next().await;
     assert_eq!(client.next().await, Got::Waiting("1".into()));
-    // Long enough for it to be announced again, were it to be.
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    peer.answer(&request, json!({})).await;
-    assert_eq!(client.answer().await["id"], 1);
+    // When a later one is announced, the first has been waiting for twice as long.
+    client.request(2, "tools/call", json!({}));
+    let later = peer.next().await;
+    assert_eq!(client.next().await, Got::Waiting("2".into()));
+    for (id, request) in [(1, &request), (2, &later)] {
+        peer.answer(request, json!({})).await;
+        assert_eq!(client.answer().await["id"], id);
+    }
 }
 
 #[tokio::test]
@@ -277,7 +281,7 @@ async fn bounds_refuse_before_anything_is_sent() {
         capabilities: crate::peer::all_capabilities(),
         is_inherited: false,
         memory: std::sync::Arc::default(),
-        sink: std::sync::Arc::new(Nobody),
+        sink: std::sync::Arc::new(IgnoreMessages),
     };
     assert!(
         upstream
@@ -288,9 +292,9 @@ async fn bounds_refuse_before_anything_is_sent() {
     );
 }
 
-struct Nobody;
+struct IgnoreMessages;
 
-impl router_upstream::SessionSink for Nobody {
+impl router_upstream::SessionSink for IgnoreMessages {
     fn deliver(&self, _: &str) -> bool {
         false
     }

@@ -28,7 +28,7 @@ async fn a_question_reaches_the_one_session_at_work() {
             ("\"work\"", &json!("sampling/createMessage"))
         );
         let answer = json!({"jsonrpc": "2.0", "id": asked["id"], "result": {"text": "hi", "n": 1}});
-        assert!(!b.respond(answer.clone()), "nobody else may answer");
+        assert!(!b.respond(answer.clone()), "no other session may answer");
         assert!(a.respond(answer.clone()));
         assert!(!a.respond(answer), "nor twice");
         assert_eq!(
@@ -79,7 +79,7 @@ async fn a_question_that_may_be_meant_for_several_names_the_remedy() {
     peer.next().await;
     peer.send(question(2, "sampling/createMessage")).await;
     assert_eq!(peer.next().await["error"]["code"], -32000);
-    assert_eq!(upstream.counters().refused_asks, 2);
+    assert_eq!(upstream.counters().refused_questions, 2);
 }
 
 #[tokio::test]
@@ -164,7 +164,7 @@ async fn the_first_client_with_roots_makes_the_instance_ask_again() {
 async fn a_question_that_nobody_answers_is_given_up() {
     let mut config = config();
     config.request_timeout = Duration::from_millis(60);
-    config.limits.asks_max = 1;
+    config.limits.questions_max = 1;
     let (upstream, _connection, mut peer) = ready(config);
     let mut client = Client::attach(&upstream);
     // Each takes the only place there is.
@@ -221,7 +221,7 @@ async fn a_request_that_was_cancelled_makes_nobody_ambiguous() {
     peer.next().await;
     peer.send(question("r", "sampling/createMessage")).await;
     assert!(matches!(b.next().await, Got::Through(id, _) if id == "1"));
-    // The end of the session ends them too, and the instance is not told twice.
+    // The end of the session ends them too, and the instance gets no second answer.
     upstream.detach(a.key);
     let refused = peer.next().await;
     assert_eq!(refused["id"], "q");

@@ -1,4 +1,4 @@
-//! What sessions that share an instance hear of each other's wishes: log levels, subscriptions, lists.
+//! What sessions that share an instance notice of each other's requests: log levels, subscriptions, lists.
 
 use std::sync::Arc;
 
@@ -48,7 +48,11 @@ async fn the_lowest_level_asked_for_is_sent_and_each_hears_its_own() {
     peer.send(log("debug")).await;
     settle(&mut peer).await;
     for client in [&mut a, &mut b, &mut c] {
-        assert_eq!(levels(client), ["debug"], "nobody asked, so all hear all");
+        assert_eq!(
+            levels(client),
+            ["debug"],
+            "no session asked, so all get everything"
+        );
     }
     set_level(&mut a, &mut peer, "error", "error").await;
     set_level(&mut b, &mut peer, "debug", "debug").await;

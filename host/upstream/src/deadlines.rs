@@ -10,7 +10,7 @@ use crate::{
     upstream::Upstream,
 };
 
-/// Deadlines are looked at this often: a twentieth of the request timeout, within these bounds.
+/// Deadlines are checked this often: a twentieth of the request timeout, within these bounds.
 const TICK_MIN: Duration = Duration::from_millis(10);
 const TICK_MAX: Duration = Duration::from_secs(1);
 
@@ -18,24 +18,24 @@ impl Upstream {
     /// Never returns.
     pub(crate) async fn watch_deadlines(&self) {
         loop {
-            if self.has_nothing_due() {
+            if self.is_idle() {
                 self.has_deadlines.notified().await;
             }
             let tick = (self.request_timeout() / 20).clamp(TICK_MIN, TICK_MAX);
             let tick = tick.min(self.config.limits.waiting_after).max(TICK_MIN);
             sleep_until(Instant::now() + tick).await;
             let now = Instant::now();
-            self.look_at_deadlines(now);
-            self.give_up_questions(now);
+            self.check_deadlines(now);
+            self.expire_questions(now);
         }
     }
 
-    fn has_nothing_due(&self) -> bool {
+    fn is_idle(&self) -> bool {
         let state = self.state.lock();
-        state.pending.is_empty() && state.asks.is_empty()
+        state.pending.is_empty() && state.questions.is_empty()
     }
 
-    fn look_at_deadlines(&self, now: Instant) {
+    fn check_deadlines(&self, now: Instant) {
         let waiting_after = self.config.limits.waiting_after;
         let (mut expired, mut waiting) = (Vec::new(), Vec::new());
         {
@@ -45,10 +45,10 @@ impl Upstream {
                 if pending.deadline <= now {
                     late.push(*n);
                 } else if pending.session.is_some()
-                    && !pending.was_told_waiting
+                    && !pending.is_waiting_reported
                     && now - pending.since >= waiting_after
                 {
-                    pending.was_told_waiting = true;
+                    pending.is_waiting_reported = true;
                     waiting.push(pending.reply.clone());
                 }
             }
@@ -82,6 +82,6 @@ impl Upstream {
             };
             pending.reply.finish(Reply::Failed(error));
         }
-        self.tell_if_idle();
+        self.notify_if_idle();
     }
 }
