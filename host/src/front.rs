@@ -21,7 +21,7 @@ use axum::{
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use router_admin::Problem;
-use router_proxy::Proxy;
+use router_proxy::{McpPath, Proxy};
 use tokio::{
     net::{TcpListener, TcpStream},
     runtime::Handle,
@@ -146,22 +146,23 @@ impl Front {
 
     async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response {
         let mut request = request.map(Body::new);
-        let origin = match self.guard.admit(&mut request, peer) {
+        let mcp = McpPath::parse(request.uri().path());
+        let origin = match self.guard.admit(&mut request, mcp.as_ref(), peer) {
             Ok(origin) => origin,
             Err(refused) => return refused,
         };
-        let mut response = self.serve_admitted(request).await;
+        let mut response = match mcp {
+            // The bodies of MCP are bounded by the proxy.
+            Some(path) => self.proxy.answer(&path, request).await,
+            None => self.serve_rest(request).await,
+        };
         if let Some(origin) = origin {
             cors(&mut response, &origin);
         }
         response
     }
 
-    async fn serve_admitted(&self, request: Request<Body>) -> Response {
-        if is_mcp(request.uri().path()) {
-            return Arc::clone(&self.proxy).answer(request).await;
-        }
-        // The bodies of MCP are bounded by the proxy.
+    async fn serve_rest(&self, request: Request<Body>) -> Response {
         let request = match whole(request, self.body_timeout).await {
             Ok(request) => request,
             Err(refused) => return refused.into_response(),
@@ -173,11 +174,6 @@ impl Front {
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail).into_response()
         })
     }
-}
-
-/// Whether a path belongs to the MCP surface, whose errors are JSON-RPC errors.
-pub(crate) fn is_mcp(path: &str) -> bool {
-    path == "/mcp" || path.starts_with("/mcp/")
 }
 
 /// The request with its body, once that has arrived.

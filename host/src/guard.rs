@@ -17,11 +17,11 @@ use axum::{
 use parking_lot::Mutex;
 use router_access::{Access, Needed, Refusal, RefusalKind, Request as Asked};
 use router_admin::{AuditEntry, Caller, Problem};
-use router_core::InstanceId;
 use router_core::Role;
+use router_proxy::McpPath;
 use serde_json::json;
 
-use crate::{front::is_mcp, meters::Meters};
+use crate::meters::Meters;
 
 /// Audit rows of refused logins per second. A flood of wrong tokens must not become a flood of rows; what is left out is
 /// counted in the next one.
@@ -71,15 +71,16 @@ impl Guard {
     pub(crate) fn admit(
         &self,
         request: &mut Request<Body>,
+        mcp: Option<&McpPath>,
         peer: SocketAddr,
     ) -> Result<Option<HeaderValue>, Response> {
-        let (needed, instance) = needed(request.method(), request.uri().path());
+        let needed = needed(request.method(), request.uri().path(), mcp.is_some());
         let asked = Asked::from_http(
             peer,
             request.uri(),
             request.headers(),
             needed,
-            instance.as_ref(),
+            mcp.and_then(McpPath::instance),
         );
         let origin = asked.as_ref().ok().and_then(|asked| {
             let origin = self.access.allowed_origin(asked)?;
@@ -102,7 +103,7 @@ impl Guard {
                 Ok(origin)
             }
             Err(refusal) => {
-                let mut refused = self.refuse(request, peer, &refusal);
+                let mut refused = self.refuse(request, mcp.is_some(), peer, &refusal);
                 if let Some(origin) = &origin {
                     cors(&mut refused, origin);
                 }
@@ -127,7 +128,13 @@ impl Guard {
         }
     }
 
-    fn refuse(&self, request: &Request<Body>, peer: SocketAddr, refusal: &Refusal) -> Response {
+    fn refuse(
+        &self,
+        request: &Request<Body>,
+        is_mcp: bool,
+        peer: SocketAddr,
+        refusal: &Refusal,
+    ) -> Response {
         self.meters.refused();
         let path = request.uri().path();
         // Reading without a token is what every open dashboard tab does; changing something without one is worth a row.
@@ -156,7 +163,7 @@ impl Guard {
             });
         }
         let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::FORBIDDEN);
-        let mut response = if is_mcp(path) {
+        let mut response = if is_mcp {
             let error = json!({ "code": JSONRPC_REFUSED, "message": refusal.reason });
             let body = json!({ "jsonrpc": "2.0", "id": null, "error": error });
             (status, Json(body)).into_response()
@@ -228,16 +235,15 @@ impl Budget {
     }
 }
 
-/// What a route asks of its caller, and which instance it is about where that counts.
-fn needed(method: &Method, path: &str) -> (Needed, Option<InstanceId>) {
-    let needed = match path {
+/// What a route asks of its caller.
+fn needed(method: &Method, path: &str, is_mcp: bool) -> Needed {
+    match path {
         "/api/health/liveness" | "/api/health/readiness" => Needed::Nothing,
         "/metrics" | "/api/metrics/prometheus" => Needed::Metrics,
-        _ if is_mcp(path) => Needed::Role(Role::Client),
+        _ if is_mcp => Needed::Role(Role::Client),
         _ if *method == Method::GET || *method == Method::HEAD => Needed::Role(Role::Viewer),
         _ => Needed::Role(Role::Operator),
-    };
-    (needed, router_proxy::instance_in(path))
+    }
 }
 
 #[cfg(test)]
@@ -245,15 +251,18 @@ mod tests {
     use axum::http::Method;
     use router_access::Needed;
     use router_core::Role;
+    use router_proxy::McpPath;
 
     use super::needed;
 
     #[test]
     fn every_route_asks_for_what_the_contract_says() {
         let check = |method: Method, path: &str, expected: Needed, instance: Option<&str>| {
-            let (got, named) = needed(&method, path);
+            let mcp = McpPath::parse(path);
+            let got = needed(&method, path, mcp.is_some());
             assert_eq!(got, expected, "{method} {path}");
-            assert_eq!(named.as_ref().map(|id| id.as_str()), instance, "{path}");
+            let named = mcp.as_ref().and_then(McpPath::instance);
+            assert_eq!(named.map(|id| id.as_str()), instance, "{path}");
         };
         let role = Needed::Role;
         check(Method::GET, "/api/health/liveness", Needed::Nothing, None);

@@ -1,4 +1,4 @@
-//! The smallest wiring: one stdio server behind the proxy, without a driver, a supervisor or a guard.
+//! The smallest wiring: one stdio server behind the proxy, without a driver, a supervisor or access rules.
 //!
 //! `cargo run -p router-proxy --example front -- COMMAND [ARGUMENT…]` prints the address and serves until the command ends.
 //! For trying a client by hand; the daemon adds what is left out here.
@@ -18,11 +18,17 @@ use std::{
     time::{Duration, Instant},
 };
 
+use axum::{
+    Router,
+    extract::Request,
+    http::StatusCode,
+    response::{IntoResponse as _, Response},
+};
 use parking_lot::Mutex;
 use router_core::{InstanceId, Now, Run, SlotKey, route::Route};
 use router_proxy::{
-    IgnoreObserver, Proxy, ProxyLimits, ProxyParts, RoutingEntry, RoutingTable, SessionClaims,
-    SessionSeal, router,
+    IgnoreObserver, McpPath, Proxy, ProxyLimits, ProxyParts, RoutingEntry, RoutingTable,
+    SessionClaims, SessionSeal,
 };
 use router_upstream::{IgnoreEvents, Upstream, UpstreamConfig};
 use tokio::{net::TcpListener, sync::mpsc};
@@ -54,7 +60,7 @@ async fn main() {
         .spawn()
         .unwrap();
 
-    // An upstream from two descriptors: its future moves the bytes and is somebody's to own.
+    // An upstream from two descriptors: its future moves the bytes and has to be spawned.
     let id = InstanceId::parse("demo").unwrap();
     let stdin = OwnedFd::from(child.stdin.take().unwrap());
     let stdout = OwnedFd::from(child.stdout.take().unwrap());
@@ -65,7 +71,7 @@ async fn main() {
     upstream.handshake(Duration::from_secs(60)).await.unwrap();
     let tools = upstream.tools(Duration::from_secs(60)).await.unwrap();
 
-    // A routing table, which the driver's hands rewrite whenever a route changes.
+    // A routing table, which the driver writes whenever a route changes.
     let key = SlotKey::first(id);
     let (table, run) = (Arc::new(RoutingTable::new()), upstream.run());
     let route = Route::Ready {
@@ -90,15 +96,24 @@ async fn main() {
         limits: ProxyLimits::default(),
     });
 
+    let (serving, housekeeping) = (proxy.clone(), proxy.run());
+    let app = Router::new().fallback(async move |request| serve(&serving, request).await);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     println!("http://{address}/mcp/demo serves {} tools", tools.len());
     tokio::select! {
         closed = connection => println!("the connection ended: {}", closed.unwrap()),
-        () = proxy.clone().run() => {}
+        () = housekeeping => {}
         () = async { while to_driver.recv().await.is_some() {} } => {}
-        served = axum::serve(listener, router(proxy)).into_future() => served.unwrap(),
+        served = axum::serve(listener, app).into_future() => served.unwrap(),
     }
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+async fn serve(proxy: &Proxy, request: Request) -> Response {
+    match McpPath::parse(request.uri().path()) {
+        Some(path) => proxy.answer(&path, request).await,
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
 }

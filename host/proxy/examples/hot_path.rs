@@ -27,12 +27,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{Router, routing::post};
+use axum::{Router, extract::Request, routing::post};
 use parking_lot::Mutex;
 use router_core::{InstanceId, Now, Run, SlotKey, route::Route};
 use router_proxy::{
-    IgnoreObserver, Proxy, ProxyLimits, ProxyParts, RoutingEntry, RoutingTable, SessionClaims,
-    SessionSeal, router,
+    IgnoreObserver, McpPath, Proxy, ProxyLimits, ProxyParts, RoutingEntry, RoutingTable,
+    SessionClaims, SessionSeal,
 };
 use router_upstream::{IgnoreEvents, Upstream, UpstreamConfig};
 use serde_json::{Value, json};
@@ -59,8 +59,8 @@ impl SessionSeal for Seals {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    match words[..] {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
         ["echo"] => echo(),
         ["table"] => measure_table(&[10, 1_000, 10_000, 100_000]),
         ["count", path, requests, connections] => {
@@ -76,7 +76,7 @@ fn main() {
             let until = Until::seconds(seconds.parse().unwrap());
             measure(&[1, 8, 32, 128], &["/bound", "/mcp/echo"], until);
         }
-        _ => panic!("unknown arguments: {words:?}"),
+        _ => panic!("unknown arguments: {arguments:?}"),
     }
 }
 
@@ -244,15 +244,15 @@ async fn serve(ready: std::sync::mpsc::Sender<SocketAddr>) {
         epoch: "e1".to_owned(),
         limits: ProxyLimits::default(),
     });
-    let bound = Router::new().route(
-        "/bound",
-        post(async |_: bytes::Bytes| r#"{"jsonrpc":"2.0","id":1,"result":{}}"#),
-    );
+    let bound = post(async |_: bytes::Bytes| r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
+    let mcp = async move |request: Request| {
+        let path = McpPath::parse(request.uri().path()).unwrap();
+        proxy.answer(&path, request).await
+    };
+    let app = Router::new().route("/bound", bound).fallback(mcp);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     ready.send(listener.local_addr().unwrap()).unwrap();
-    axum::serve(listener, router(proxy).merge(bound))
-        .await
-        .unwrap();
+    axum::serve(listener, app).await.unwrap();
 }
 
 /// Requests per second, and the median and 99th percentile in microseconds.

@@ -1,4 +1,4 @@
-//! What the proxy tells whoever keeps the metrics. Called once per request on the hot path: no allocation, no lock held.
+//! What the proxy reports for the metrics. Called once per request on the hot path: no allocation, no lock held.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ pub struct FinishedRequest<'a> {
     pub is_instance_fault: bool,
 }
 
-/// Things that are only counted.
+/// Events that are only counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ProxyCount {
     /// An event for the driver was dropped because its queue was full.
@@ -82,7 +82,7 @@ pub trait ProxyObserver: Send + Sync {
     }
 }
 
-/// An observer for tests of other things.
+/// An observer that ignores everything.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct IgnoreObserver;
 

@@ -35,10 +35,10 @@ pub struct RoutingTable {
 }
 
 /// The cells of some ids, in the order of hash and id. Immutable; replaced as a whole.
-type Shard = Vec<(u64, Arc<Cell>)>;
+type Shard = Vec<(u64, Arc<EntryCell>)>;
 
 /// The place of one instance, for as long as there is one.
-struct Cell {
+struct EntryCell {
     instance: InstanceId,
     /// `None` once the instance was taken out.
     entry: ArcSwapOption<RoutingEntry>,
@@ -79,7 +79,7 @@ impl RoutingTable {
                     cell.changed.notify_waiters();
                 }
                 Err(at) => {
-                    let cell = Arc::new(Cell {
+                    let cell = Arc::new(EntryCell {
                         instance: instance.clone(),
                         entry: ArcSwapOption::new(Some(entry)),
                         changed: Arc::default(),
@@ -106,7 +106,7 @@ impl RoutingTable {
                 return;
             };
             let (_, cell) = shard.remove(at);
-            // Out of the map first: whoever finds the cell without an entry looks the instance up again.
+            // Out of the map first: a reader that finds the cell without an entry looks the instance up again.
             place.store(Arc::new(shard));
             cell.entry.store(None);
             cell.changed.notify_waiters();
@@ -172,7 +172,7 @@ impl RoutingTable {
 }
 
 /// Where an instance is in its shard, or would be.
-fn find(shard: &[(u64, Arc<Cell>)], hash: u64, instance: &str) -> Result<usize, usize> {
+fn find(shard: &[(u64, Arc<EntryCell>)], hash: u64, instance: &str) -> Result<usize, usize> {
     shard.binary_search_by(|(other, cell)| {
         let by_hash = other.cmp(&hash);
         if by_hash == Ordering::Equal {

@@ -120,7 +120,7 @@ async fn an_instance_that_dies_answers_every_request_of_a_batch() {
     ids.sort_unstable();
     assert_eq!(ids, [1, 2, 3]);
     instance.connection.await.unwrap();
-    // And one that serves nobody tells each of them why.
+    // Where the instance does not serve, each of them gets the reason.
     world.unavailable(UnavailableKind::Stopped, "stopped by an operator", None);
     let answer = whole(client.post(&batch).await).await;
     let errors = answer.body.as_array().unwrap();

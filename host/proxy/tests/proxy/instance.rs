@@ -73,7 +73,7 @@ impl Instance {
         self.orders.send(Order::Say(message)).unwrap();
     }
 
-    /// Answers all requests that were told to hold.
+    /// Answers all requests that hold.
     pub(crate) fn release(&self) {
         self.orders.send(Order::Release).unwrap();
     }
@@ -200,7 +200,7 @@ impl Server {
                     "protocolVersion": "2025-11-25",
                     "capabilities": {"tools": {"listChanged": true}, "logging": {}, "resources": {"subscribe": true}},
                     "serverInfo": {"name": "obedient", "version": "1.2.3"},
-                    "instructions": "Do as you are told.",
+                    "instructions": "Do as the test says.",
                 });
                 self.answer(id, result).await;
             }

@@ -8,9 +8,12 @@
 )]
 
 mod batches;
+mod bodies;
+mod breaker;
 mod client;
 mod instance;
 mod lifecycle;
+mod losses;
 mod refusals;
 mod requests;
 mod sessions;

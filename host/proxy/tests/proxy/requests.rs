@@ -1,10 +1,5 @@
 //! Requests and their answers, through many sessions at once.
 
-use router_core::{
-    ErrorKind,
-    event::{Event, TrafficEvent},
-    permit::{BreakerSetting, BreakerState, Class},
-};
 use router_proxy::ProxyCount;
 use serde_json::{Value, json};
 
@@ -24,7 +19,7 @@ async fn a_session_begins_without_the_instance_hearing_of_it() {
             "protocolVersion": "2025-06-18",
             "capabilities": {"tools": {"listChanged": true}, "logging": {}, "resources": {"subscribe": true}},
             "serverInfo": {"name": "obedient", "version": "1.2.3"},
-            "instructions": "Do as you are told.",
+            "instructions": "Do as the test says.",
         })
     );
     for version in ["2024-11-05", "2025-03-26", "2025-11-25"] {
@@ -113,7 +108,7 @@ async fn notifications_are_accepted_and_sent_on() {
         instance.saw_method("notifications/odd").await["params"],
         json!({"a": 1})
     );
-    // An instance is told of its first client with roots, and never initialized again.
+    // An instance is notified of its first client with roots, and never initialized again.
     assert_eq!(instance.count("notifications/initialized"), 1);
 }
 
@@ -192,151 +187,6 @@ async fn a_question_for_a_client_that_cannot_answer_it_is_refused_for_it() {
 }
 
 #[tokio::test]
-async fn how_requests_end_is_told_to_metrics_and_driver() {
-    let (mut world, _instance) = World::ready().await;
-    let client = world.client().await;
-    world.notes.finished.lock().clear();
-    client.work_json(1, json!({})).await;
-    client.work_json(2, json!({"do": "fail"})).await;
-    let refused = client
-        .work_json(3, json!({"do": "error", "code": -32602}))
-        .await;
-    assert_eq!(
-        refused.body["error"],
-        json!({"code": -32602, "message": "as you wish"})
-    );
-    client
-        .work_json(4, json!({"do": "error", "code": -32603}))
-        .await;
-    let finished: Vec<_> = world
-        .notes
-        .finished
-        .lock()
-        .iter()
-        .map(|(_, kind, fault)| (*kind, *fault))
-        .collect();
-    assert_eq!(
-        finished,
-        [
-            (None, false),
-            (None, false),
-            (Some(ErrorKind::Validation), false),
-            (Some(ErrorKind::Upstream), true)
-        ]
-    );
-    let totals = world.breaker.totals();
-    assert_eq!(
-        (totals.calls, totals.failures),
-        (3, 0),
-        "an error of the server's own says nothing"
-    );
-    // Without a streak, only the use is told.
-    assert!(matches!(
-        world.next_event().await,
-        Event::Traffic(TrafficEvent::Used(_))
-    ));
-    assert!(world.events.try_recv().is_err());
-    world.set_breaker(BreakerSetting {
-        streak: true,
-        ..BreakerSetting::default()
-    });
-    client.work_json(5, json!({})).await;
-    let Event::Traffic(TrafficEvent::Outcome {
-        report,
-        upstream_died,
-        ..
-    }) = world.next_event().await
-    else {
-        panic!("not an outcome");
-    };
-    assert_eq!((report.class, upstream_died), (Class::Success, false));
-}
-
-#[tokio::test]
-async fn an_open_breaker_rejects_in_the_runbooks_words() {
-    let (world, instance) = World::ready().await;
-    let client = world.client().await;
-    world.stop_clock();
-    let cases = [
-        (
-            Some(25_000),
-            "Circuit breaker is OPEN. Retry in 25000ms",
-            Some("25"),
-        ),
-        (
-            Some(24_001),
-            "Circuit breaker is OPEN. Retry in 24001ms",
-            Some("25"),
-        ),
-        (Some(0), "Circuit breaker is OPEN. Retry in 0ms", Some("1")),
-        (
-            None,
-            "Circuit breaker is OPEN. An operator isolated this instance until the breaker is reset",
-            None,
-        ),
-    ];
-    for (generation, (retry_after_ms, words, seconds)) in (2..).zip(cases) {
-        world.set_breaker(BreakerSetting {
-            state: BreakerState::Open,
-            generation,
-            retry_at_ms: retry_after_ms.map(|ms| world.now_ms() + ms),
-            ..BreakerSetting::default()
-        });
-        let answer = client.work_json(9, json!({})).await;
-        assert_eq!(
-            (answer.status.as_u16(), &answer.body["id"]),
-            (200, &json!(9))
-        );
-        assert_eq!(answer.message(), words);
-        assert_eq!(
-            answer.body["error"]["data"]["retryAfterMs"],
-            json!(retry_after_ms)
-        );
-        assert_eq!(answer.header("retry-after"), seconds);
-    }
-    assert_eq!(instance.count("tools/call"), 0);
-    assert_eq!(world.notes.errors(), [ErrorKind::Breaker; 4]);
-}
-
-#[tokio::test]
-async fn a_half_open_breaker_admits_its_probes_and_no_more() {
-    let (mut world, instance) = World::ready().await;
-    let client = world.client().await;
-    world.set_breaker(BreakerSetting {
-        state: BreakerState::HalfOpen,
-        generation: 3,
-        permits: 1,
-        probe_ms: 60_000,
-        ..BreakerSetting::default()
-    });
-    let probe = tokio::spawn({
-        let client = client.clone();
-        async move { client.work_json(1, json!({"do": "hold"})).await }
-    });
-    instance.saw_method("tools/call").await;
-    let rejected = client.work_json(2, json!({})).await;
-    assert!(
-        rejected
-            .message()
-            .starts_with("Circuit breaker is HALF_OPEN"),
-        "{rejected:?}"
-    );
-    instance.release();
-    assert_eq!(
-        probe.await.unwrap().body["result"],
-        json!({"released": true})
-    );
-    assert!(matches!(
-        world.next_event().await,
-        Event::Traffic(TrafficEvent::Used(_))
-    ));
-    let Event::Traffic(TrafficEvent::Outcome { report, .. }) = world.next_event().await else {
-        panic!("not an outcome");
-    };
-    assert_eq!((report.generation, report.class), (3, Class::Success));
-}
-
-#[tokio::test]
 async fn lists_come_from_memory_where_the_operator_wants_it() {
     let world = World::new().await;
     let instance = world
@@ -352,65 +202,6 @@ async fn lists_come_from_memory_where_the_operator_wants_it() {
         assert_eq!(answer.body["id"], n);
     }
     assert_eq!(instance.count("tools/list"), before + 1);
-}
-
-#[tokio::test]
-async fn what_the_router_answers_by_itself_says_nothing_about_the_instance() {
-    let mut world = World::new().await;
-    let instance = world
-        .start_run_with(1, |config| {
-            config.cache_ttl = std::time::Duration::from_secs(60);
-        })
-        .await;
-    let (first, second) = (world.client().await, world.client().await);
-    let uri = json!({"uri": "x:1"});
-    first.request(1, "tools/list", json!({})).await;
-    first.request(2, "resources/subscribe", uri.clone()).await;
-    let asked = (
-        instance.count("tools/list"),
-        instance.count("resources/subscribe"),
-    );
-    let before = world.breaker.totals();
-    world.set_breaker(BreakerSetting {
-        state: BreakerState::HalfOpen,
-        generation: 3,
-        permits: 1,
-        probe_ms: 60_000,
-        ..BreakerSetting::default()
-    });
-    for (method, params) in [
-        ("tools/list", json!({})),
-        ("tools/list", json!({})),
-        ("resources/subscribe", uri.clone()),
-        ("resources/unsubscribe", uri),
-    ] {
-        // Each gives its permit back: there is one.
-        let answer = whole(second.request(1, method, params).await).await;
-        assert!(answer.body["result"].is_object(), "{method}: {answer:?}");
-    }
-    assert_eq!(
-        asked,
-        (
-            instance.count("tools/list"),
-            instance.count("resources/subscribe")
-        )
-    );
-    assert_eq!(instance.count("resources/unsubscribe"), 0);
-    assert_eq!(world.breaker.totals(), before);
-    // Requests they are all the same, and the first verdict is that of one that was sent.
-    assert_eq!(world.notes.errors(), []);
-    second.work_json(2, json!({"do": "fail"})).await;
-    loop {
-        match world.next_event().await {
-            Event::Traffic(TrafficEvent::Outcome { report, .. }) => {
-                assert_eq!((report.generation, report.class), (3, Class::Success));
-                break;
-            }
-            Event::Traffic(TrafficEvent::Used(_)) => {}
-            other => panic!("{other:?}"),
-        }
-    }
-    assert!(world.events.try_recv().is_err());
 }
 
 #[tokio::test]

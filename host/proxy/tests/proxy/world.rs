@@ -10,6 +10,12 @@ use std::{
     time::Instant,
 };
 
+use axum::{
+    Router,
+    extract::Request,
+    http::StatusCode,
+    response::{IntoResponse as _, Response},
+};
 use parking_lot::Mutex;
 use router_core::{
     ErrorKind, InstanceId, Now, SlotKey,
@@ -18,11 +24,15 @@ use router_core::{
     route::{Route, Unavailable, UnavailableKind},
 };
 use router_proxy::{
-    FinishedRequest, Proxy, ProxyCount, ProxyLimits, ProxyObserver, ProxyParts, RevocationStore,
-    RevokedSession, RoutingEntry, RoutingTable, SessionClaims, SessionSeal, router,
+    FinishedRequest, McpPath, Proxy, ProxyCount, ProxyLimits, ProxyObserver, ProxyParts,
+    RevocationStore, RevokedSession, RoutingEntry, RoutingTable, SessionClaims, SessionSeal,
 };
 use router_upstream::UpstreamConfig;
-use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, mpsc},
+    task::JoinHandle,
+};
 
 use crate::{
     client::{Client, soon},
@@ -50,16 +60,31 @@ impl Drop for World {
     }
 }
 
-/// What the observer was told.
+/// What the observer received.
 #[derive(Default)]
 pub(crate) struct Notes {
     pub(crate) finished: Mutex<Vec<(String, Option<ErrorKind>, bool)>>,
     counts: Mutex<HashMap<ProxyCount, u64>>,
+    has_counted: Notify,
 }
 
 impl Notes {
     pub(crate) fn count(&self, what: ProxyCount) -> u64 {
         self.counts.lock().get(&what).copied().unwrap_or(0)
+    }
+
+    /// Waits until that has happened.
+    pub(crate) async fn counted(&self, what: ProxyCount) {
+        let wait = async {
+            loop {
+                let more = self.has_counted.notified();
+                if self.count(what) > 0 {
+                    return;
+                }
+                more.await;
+            }
+        };
+        soon("something to be counted", wait).await;
     }
 
     pub(crate) fn errors(&self) -> Vec<ErrorKind> {
@@ -82,6 +107,7 @@ impl ProxyObserver for Notes {
 
     fn count(&self, what: ProxyCount) {
         *self.counts.lock().entry(what).or_default() += 1;
+        self.has_counted.notify_waiters();
     }
 }
 
@@ -150,7 +176,8 @@ impl World {
         let proxy = Proxy::with_revocations(parts, seals);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let app = router(proxy.clone());
+        let served = proxy.clone();
+        let app = Router::new().fallback(async move |request| serve(&served, request).await);
         let serving = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
         let running = tokio::spawn(proxy.clone().run());
         Self {
@@ -254,5 +281,13 @@ impl World {
 
     pub(crate) fn raw_client(&self) -> Client {
         Client::new(format!("http://{}/mcp/{}", self.address, self.id))
+    }
+}
+
+/// As the product does it, but for the access rules in front.
+async fn serve(proxy: &Proxy, request: Request) -> Response {
+    match McpPath::parse(request.uri().path()) {
+        Some(path) => proxy.answer(&path, request).await,
+        None => StatusCode::NOT_FOUND.into_response(),
     }
 }

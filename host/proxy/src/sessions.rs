@@ -1,4 +1,12 @@
-//! All sessions, by their ids; and those that have been ended.
+//! Client sessions: who their clients are, their event streams, and how their ids stay valid beyond this router.
+//!
+//! The registry keeps those in memory, by their ids, and knows which ids were revoked.
+
+mod claims;
+mod events;
+mod revocation;
+mod session;
+pub(crate) mod sse;
 
 use std::{
     collections::HashMap,
@@ -15,32 +23,42 @@ use router_upstream::{ClientCapabilities, ProtocolVersion};
 
 use crate::{
     config::ProxyLimits,
-    ended::{RevocationList, RevocationStore},
-    events::EventBudget,
     fault::{FaultKind, RequestFault},
-    observe::ProxyCount,
-    proxy::Proxy,
-    seal::{SessionClaims, TOKEN_BYTES_MAX},
-    session::Session,
+    observe::{ProxyCount, ProxyObserver},
+};
+
+use claims::TOKEN_BYTES_MAX;
+use events::{EventBudget, EventLog};
+use revocation::RevocationList;
+
+pub(crate) use {events::StreamId, session::Session};
+
+pub use {
+    claims::{SessionClaims, SessionSeal},
+    revocation::{NoRevocationStore, RevocationStore, RevokedSession},
 };
 
 /// The sessions in memory. A session that is not here may still be valid: its id says so.
 pub(crate) struct SessionRegistry {
-    tables: Mutex<Tables>,
+    tables: Mutex<SessionTables>,
+    seal: Arc<dyn SessionSeal>,
+    observer: Arc<dyn ProxyObserver>,
+    /// What the ids of events start with.
+    epoch: String,
+    limits: ProxyLimits,
     budget: Arc<EventBudget>,
-    per_instance_max: usize,
     revocation_store: Arc<dyn RevocationStore>,
     /// How many sessions were kept so far.
     kept: AtomicU64,
 }
 
-struct Tables {
+struct SessionTables {
     /// By their ids, those of each instance by themselves: what concerns one instance costs nothing for the others.
     sessions: HashMap<InstanceId, HashMap<Box<str>, Arc<Session>>>,
     revoked: RevocationList,
 }
 
-impl Tables {
+impl SessionTables {
     fn find(&self, instance: &InstanceId, token: &str) -> Option<Arc<Session>> {
         self.sessions.get(instance)?.get(token).cloned()
     }
@@ -56,18 +74,27 @@ impl Tables {
 }
 
 impl SessionRegistry {
-    pub(crate) fn new(limits: &ProxyLimits, revocation_store: Arc<dyn RevocationStore>) -> Self {
+    pub(crate) fn new(
+        seal: Arc<dyn SessionSeal>,
+        observer: Arc<dyn ProxyObserver>,
+        epoch: String,
+        limits: ProxyLimits,
+        revocation_store: Arc<dyn RevocationStore>,
+    ) -> Self {
         let (mut revoked, now) = (RevocationList::new(limits.ended_sessions_max), unix_now());
         for session in revocation_store.load() {
             revoked.insert(session, now);
         }
         Self {
-            tables: Mutex::new(Tables {
+            tables: Mutex::new(SessionTables {
                 sessions: HashMap::new(),
                 revoked,
             }),
-            budget: EventBudget::new(limits),
-            per_instance_max: limits.sessions_per_instance_max,
+            budget: EventBudget::new(&limits),
+            seal,
+            observer,
+            epoch,
+            limits,
             revocation_store,
             kept: AtomicU64::new(0),
         }
@@ -76,33 +103,30 @@ impl SessionRegistry {
     /// Begins a session.
     pub(crate) fn begin(
         &self,
-        proxy: &Proxy,
         instance: &InstanceId,
         version: ProtocolVersion,
         capabilities: ClientCapabilities,
     ) -> Result<Arc<Session>, RequestFault> {
-        let lifetime = proxy.parts.limits.session_lifetime;
         let claims = SessionClaims {
             instance: instance.clone(),
             version,
             capabilities,
-            expires_unix_s: unix_now().saturating_add(lifetime.as_secs()),
+            expires_unix_s: unix_now().saturating_add(self.limits.session_lifetime.as_secs()),
             nonce: rand::random(),
         };
-        let token = proxy.parts.seal.seal(&claims);
-        let session = self.keep(proxy, &token, claims, false)?;
-        proxy.parts.observer.count(ProxyCount::SessionOpened);
+        let token = self.seal.seal(&claims);
+        let session = self.keep(&token, claims, false)?;
+        self.observer.count(ProxyCount::SessionOpened);
         Ok(session)
     }
 
     /// The session that an id names, for requests to `instance`.
     pub(crate) fn find(
         &self,
-        proxy: &Proxy,
         token: &str,
         instance: &InstanceId,
     ) -> Result<Arc<Session>, RequestFault> {
-        let unknown = || RequestFault::new(FaultKind::UnknownSession).on(instance);
+        let unknown = || RequestFault::from(FaultKind::UnknownSession);
         let live = self.tables.lock().find(instance, token);
         if let Some(session) = live {
             if session.expires_unix_s <= unix_now() {
@@ -115,16 +139,16 @@ impl SessionRegistry {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(unknown());
         }
-        let claims = proxy.parts.seal.open(token).ok_or_else(unknown)?;
+        let claims = self.seal.open(token).ok_or_else(unknown)?;
         if claims.instance != *instance || claims.expires_unix_s <= unix_now() {
             return Err(unknown());
         }
-        // Before another session has to make room for it; `keep` looks again, for it may be ended meanwhile.
+        // Before another session has to make room for it; `keep` checks again, for it may be revoked meanwhile.
         if self.tables.lock().revoked.contains(&claims.revocation()) {
             return Err(unknown());
         }
-        let session = self.keep(proxy, token, claims, true)?;
-        proxy.parts.observer.count(ProxyCount::SessionRevived);
+        let session = self.keep(token, claims, true)?;
+        self.observer.count(ProxyCount::SessionRevived);
         Ok(session)
     }
 
@@ -192,25 +216,24 @@ impl SessionRegistry {
 
     fn keep(
         &self,
-        proxy: &Proxy,
         token: &str,
         claims: SessionClaims,
         is_inherited: bool,
     ) -> Result<Arc<Session>, RequestFault> {
-        if self.count(&claims.instance) >= self.per_instance_max {
-            self.make_room(proxy, &claims.instance)?;
+        if self.count(&claims.instance) >= self.limits.sessions_per_instance_max {
+            self.make_room(&claims.instance)?;
         }
-        let parts = &proxy.parts;
         // A session that was forgotten and comes back counts its streams anew, and must not take the id of an event from
         // before for one of its own.
         let life = self.kept.fetch_add(1, Ordering::Relaxed);
+        let epoch = format!("{}-{life}", self.epoch);
         let session = Session::new(
             token,
             claims,
             is_inherited,
-            &format!("{}-{life}", parts.epoch),
-            (&parts.limits, self.budget.clone()),
-            parts.observer.clone(),
+            EventLog::new(&epoch, &self.limits, self.budget.clone()),
+            self.limits.keep_alive,
+            self.observer.clone(),
         );
         let mut tables = self.tables.lock();
         // Two requests may bring the same session back at once: the first one's stays.
@@ -218,7 +241,7 @@ impl SessionRegistry {
             return Ok(other);
         }
         if tables.revoked.contains(&session.revocation) {
-            return Err(RequestFault::new(FaultKind::UnknownSession).on(&session.instance));
+            return Err(FaultKind::UnknownSession.on(&session.instance));
         }
         let of_instance = tables.sessions.entry(session.instance.clone());
         of_instance
@@ -228,16 +251,15 @@ impl SessionRegistry {
     }
 
     /// Forgets the session of an instance that was idle for longest. Its id stays valid.
-    fn make_room(&self, proxy: &Proxy, instance: &InstanceId) -> Result<(), RequestFault> {
+    fn make_room(&self, instance: &InstanceId) -> Result<(), RequestFault> {
         let sessions = self.of_instance(instance);
         let idlest = sessions.iter().max_by_key(|session| session.idle_for());
         let idlest = idlest.filter(|session| !session.idle_for().is_zero());
-        let max = self.per_instance_max;
-        let idlest = idlest
-            .ok_or_else(|| RequestFault::new(FaultKind::TooManySessions { max }).on(instance))?;
+        let max = self.limits.sessions_per_instance_max;
+        let idlest = idlest.ok_or_else(|| FaultKind::TooManySessions { max }.on(instance))?;
         self.tables.lock().remove(idlest);
         idlest.end();
-        proxy.parts.observer.count(ProxyCount::SessionForgotten);
+        self.observer.count(ProxyCount::SessionForgotten);
         Ok(())
     }
 }

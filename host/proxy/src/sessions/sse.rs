@@ -5,7 +5,6 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use axum::{body::Body, response::Response};
@@ -14,38 +13,16 @@ use http::{HeaderValue, header};
 use http_body::Frame;
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::{
-    events::{ReaderId, StreamId},
-    session::Session,
-};
+use super::{events::ReaderId, session::Session};
 
 /// A comment, which clients ignore.
 const COMMENT: &[u8] = b": keep-alive\n\n";
 
 /// Reads one stream of a session.
-pub(crate) struct SseBody {
+struct SseBody {
     session: Arc<Session>,
-    stream: StreamId,
     reader: ReaderId,
-    keep_alive: Duration,
     silence: Pin<Box<Sleep>>,
-}
-
-impl SseBody {
-    pub(crate) fn new(
-        session: Arc<Session>,
-        stream: StreamId,
-        reader: ReaderId,
-        keep_alive: Duration,
-    ) -> Self {
-        Self {
-            session,
-            stream,
-            reader,
-            keep_alive,
-            silence: Box::pin(sleep(keep_alive)),
-        }
-    }
 }
 
 impl http_body::Body for SseBody {
@@ -57,10 +34,8 @@ impl http_body::Body for SseBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let body = self.get_mut();
-        let (stream, reader) = (body.stream, body.reader);
-        let next = body
-            .session
-            .with_log(|log| log.poll_next(stream, reader, context));
+        let reader = body.reader;
+        let next = body.session.with_log(|log| log.poll_next(reader, context));
         let bytes = match next {
             Poll::Ready(None) => return Poll::Ready(None),
             Poll::Ready(Some(event)) => event,
@@ -71,7 +46,7 @@ impl http_body::Body for SseBody {
                 Bytes::from_static(COMMENT)
             }
         };
-        let until = Instant::now() + body.keep_alive;
+        let until = Instant::now() + body.session.keep_alive;
         body.silence.as_mut().reset(until);
         Poll::Ready(Some(Ok(Frame::data(bytes))))
     }
@@ -79,15 +54,19 @@ impl http_body::Body for SseBody {
 
 impl Drop for SseBody {
     fn drop(&mut self) {
-        let (stream, reader) = (self.stream, self.reader);
-        self.session.with_log(|log| log.leave(stream, reader));
+        self.session.with_log(|log| log.leave(self.reader));
         self.session.touch();
     }
 }
 
-/// The answer around a stream.
-pub(crate) fn response(body: SseBody) -> Response {
-    let mut response = Response::new(Body::new(body));
+/// The answer around a stream of the session.
+pub(crate) fn response(session: Arc<Session>, reader: ReaderId) -> Response {
+    let silence = Box::pin(sleep(session.keep_alive));
+    let mut response = Response::new(Body::new(SseBody {
+        session,
+        reader,
+        silence,
+    }));
     let headers = response.headers_mut();
     headers.insert(
         header::CONTENT_TYPE,

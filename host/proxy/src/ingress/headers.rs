@@ -1,7 +1,6 @@
-//! What the headers and the path of a request must say (MCP, "Streamable HTTP").
+//! What the headers of a request must say (MCP, "Streamable HTTP").
 
 use http::{HeaderMap, HeaderName, header};
-use router_core::InstanceId;
 use router_upstream::ProtocolVersion;
 
 use crate::fault::{FaultKind, RequestFault};
@@ -10,33 +9,17 @@ pub(crate) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-i
 pub(crate) const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// The instance that a path of `/mcp` names, percent-encoded or not; for whoever decides in front who may call it.
-#[must_use]
-pub fn instance_in(path: &str) -> Option<InstanceId> {
-    instance_of(path).ok()
-}
-
-/// The instance that a path names.
-pub(crate) fn instance_of(path: &str) -> Result<InstanceId, RequestFault> {
-    let name = path.strip_prefix("/mcp/").unwrap_or_default();
-    if name.is_empty() {
-        return Err(RequestFault::new(FaultKind::NoInstance));
-    }
-    let id = if name.contains('%') {
-        InstanceId::parse(&percent_decoded(name))
-    } else {
-        InstanceId::parse(name)
-    };
-    id.map_err(|error| {
-        RequestFault::new(FaultKind::InvalidInstance {
-            why: error.to_string(),
-        })
-    })
-}
+/// As much of a version that a client names is repeated in the error about it.
+pub(crate) const VERSION_CHARS_MAX: usize = 40;
 
 /// The value of a header that is there and is text.
 pub(crate) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
+}
+
+/// The id of the session that a request belongs to.
+pub(crate) fn session_id(headers: &HeaderMap) -> Result<&str, FaultKind> {
+    text(headers, &SESSION_ID).ok_or(FaultKind::NoSession)
 }
 
 /// A version header, where there is one, must name a version that is served (2025-06-18, transports, "Protocol Version
@@ -48,9 +31,10 @@ pub(crate) fn check_version(headers: &HeaderMap) -> Result<(), RequestFault> {
     let text = value.to_str().unwrap_or("?");
     match ProtocolVersion::parse(text) {
         Some(_) => Ok(()),
-        None => Err(RequestFault::new(FaultKind::Version {
-            requested: text.chars().take(40).collect(),
-        })),
+        None => Err(FaultKind::Version {
+            requested: text.chars().take(VERSION_CHARS_MAX).collect(),
+        }
+        .into()),
     }
 }
 
@@ -62,11 +46,11 @@ pub(crate) fn check_is_json(headers: &HeaderMap) -> Result<(), RequestFault> {
     if is_json {
         Ok(())
     } else {
-        Err(RequestFault::new(FaultKind::ContentType))
+        Err(FaultKind::ContentType.into())
     }
 }
 
-/// What every client library sends; told apart by one comparison.
+/// What every client library sends; recognised by one comparison.
 const USUAL_ACCEPT: &[u8] = b"application/json, text/event-stream";
 
 /// A client that posts must take both kinds of answer: which one it gets is known only later.
@@ -78,18 +62,20 @@ pub(crate) fn check_accepts_both(headers: &HeaderMap) -> Result<(), RequestFault
     if accepts(headers, "application", "json") && accepts(headers, "text", "event-stream") {
         return Ok(());
     }
-    Err(RequestFault::new(FaultKind::NotAcceptable {
+    Err(FaultKind::NotAcceptable {
         needed: "both application/json and text/event-stream",
-    }))
+    }
+    .into())
 }
 
 pub(crate) fn check_accepts_events(headers: &HeaderMap) -> Result<(), RequestFault> {
     if accepts(headers, "text", "event-stream") {
         return Ok(());
     }
-    Err(RequestFault::new(FaultKind::NotAcceptable {
+    Err(FaultKind::NotAcceptable {
         needed: "text/event-stream",
-    }))
+    }
+    .into())
 }
 
 /// Whether a media type is acceptable: by the weight of the range that names it most precisely (RFC 9110 §12.5.1).
@@ -113,35 +99,11 @@ fn accepts(headers: &HeaderMap, kind: &str, subtype: &str) -> bool {
     matching.max().is_some_and(|(_, is_wanted)| is_wanted)
 }
 
-fn percent_decoded(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let hex = (bytes[at] == b'%')
-            .then(|| text.get(at + 1..at + 3))
-            .flatten();
-        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            Some(byte) => {
-                decoded.push(byte);
-                at += 3;
-            }
-            None => {
-                decoded.push(bytes[at]);
-                at += 1;
-            }
-        }
-    }
-    String::from_utf8_lossy(&decoded).into_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use http::{HeaderMap, HeaderValue};
 
-    use super::{
-        check_accepts_both, check_accepts_events, check_is_json, check_version, instance_of,
-    };
+    use super::{check_accepts_both, check_accepts_events, check_is_json, check_version};
 
     fn with(name: &'static str, value: &str) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -202,22 +164,5 @@ mod tests {
             );
         }
         assert!(check_version(&HeaderMap::new()).is_ok());
-    }
-
-    #[test]
-    fn paths_name_instances_also_when_encoded() {
-        let cases = [
-            ("/mcp/demo", Some("demo")),
-            ("/mcp/maze%401.0", Some("maze@1.0")),
-            ("/mcp/maze@1.0", Some("maze@1.0")),
-            ("/mcp/", None),
-            ("/mcp/a%2Fb", None),
-            ("/mcp/%", None),
-            ("/mcp/%ff", None),
-        ];
-        for (path, expected) in cases {
-            let found = instance_of(path).ok();
-            assert_eq!(found.as_ref().map(|id| id.as_str()), expected, "{path}");
-        }
     }
 }

@@ -4,19 +4,22 @@
 //! Events that were sent are kept, within a bound over the session, until newer ones take their place; events that wait are
 //! bounded per stream. A reader that falls behind loses its connection, not its events.
 
+mod bounds;
+mod stream;
+
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
 
 use bytes::Bytes;
 
 use crate::config::ProxyLimits;
 
-mod bounds;
+use bounds::EventBounds;
+use stream::EventStream;
 
-use bounds::Bounds;
 pub(crate) use bounds::EventBudget;
 
 /// One stream of a session.
@@ -25,7 +28,10 @@ pub(crate) struct StreamId(u64);
 
 /// One connection that reads a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ReaderId(u64);
+pub(crate) struct ReaderId {
+    stream: StreamId,
+    n: u64,
+}
 
 /// What had to be given up when an event was added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -40,103 +46,19 @@ pub(crate) struct Pushed {
 #[derive(Debug)]
 pub(crate) struct EventLog {
     epoch: Box<str>,
-    bounds: Bounds,
+    bounds: EventBounds,
     budget: Arc<EventBudget>,
-    streams: BTreeMap<StreamId, Stream>,
+    streams: BTreeMap<StreamId, EventStream>,
     next_stream: u64,
     next_reader: u64,
     is_closed: bool,
-}
-
-#[derive(Debug)]
-struct Stream {
-    /// Whether it answers a request; it then ends with the answer.
-    is_answer: bool,
-    is_finished: bool,
-    events: VecDeque<Event>,
-    /// Bytes of all `events`.
-    bytes: usize,
-    next_seq: u64,
-    /// The first event that has not been handed to a reader.
-    unsent_seq: u64,
-    unsent_bytes: usize,
-    reader: Option<Reader>,
-}
-
-#[derive(Debug)]
-struct Event {
-    seq: u64,
-    frame: Bytes,
-}
-
-#[derive(Debug)]
-struct Reader {
-    id: ReaderId,
-    waker: Option<Waker>,
-    /// What already waited when it came, which is no fault of its own.
-    found: usize,
-    found_bytes: usize,
-}
-
-impl Stream {
-    fn new(is_answer: bool) -> Self {
-        Self {
-            is_answer,
-            is_finished: false,
-            events: VecDeque::new(),
-            bytes: 0,
-            next_seq: 0,
-            unsent_seq: 0,
-            unsent_bytes: 0,
-            reader: None,
-        }
-    }
-
-    fn unsent(&self) -> usize {
-        usize::try_from(self.next_seq - self.unsent_seq).unwrap_or(usize::MAX)
-    }
-
-    fn wake(&mut self) {
-        if let Some(waker) = self.reader.as_mut().and_then(|reader| reader.waker.take()) {
-            waker.wake();
-        }
-    }
-
-    fn drop_reader(&mut self) {
-        self.wake();
-        self.reader = None;
-    }
-
-    /// Takes the oldest event out; true where nobody had read it.
-    fn pop(&mut self, budget: &EventBudget) -> bool {
-        let Some(event) = self.events.pop_front() else {
-            return false;
-        };
-        budget.give_back(event.frame.len());
-        self.bytes -= event.frame.len();
-        let was_unsent = event.seq >= self.unsent_seq;
-        if was_unsent {
-            self.unsent_seq = event.seq + 1;
-            self.unsent_bytes -= event.frame.len();
-        }
-        was_unsent
-    }
-
-    fn is_over(&self) -> bool {
-        let can_go = if self.is_answer {
-            self.is_finished
-        } else {
-            self.reader.is_none()
-        };
-        can_go && self.events.is_empty()
-    }
 }
 
 impl EventLog {
     pub(crate) fn new(epoch: &str, limits: &ProxyLimits, budget: Arc<EventBudget>) -> Self {
         Self {
             epoch: epoch.into(),
-            bounds: Bounds::new(limits),
+            bounds: EventBounds::new(limits),
             budget,
             streams: BTreeMap::new(),
             next_stream: 0,
@@ -149,7 +71,7 @@ impl EventLog {
     pub(crate) fn open(&mut self, is_answer: bool) -> StreamId {
         self.next_stream += 1;
         let id = StreamId(self.next_stream);
-        self.streams.insert(id, Stream::new(is_answer));
+        self.streams.insert(id, EventStream::new(is_answer));
         id
     }
 
@@ -162,41 +84,36 @@ impl EventLog {
             };
         };
         let bounds = self.budget.allowance(&self.bounds);
-        let is_behind = stream.reader.as_ref().is_some_and(|reader| {
-            stream.unsent() > bounds.unsent_events + reader.found
-                || stream.unsent_bytes > bounds.unsent_bytes + reader.found_bytes
-        });
-        let seq = stream.next_seq;
+        let slow_closed = stream.is_behind(bounds.unsent_events, bounds.unsent_bytes);
         let frame = Bytes::from(format!(
-            "id: {}.{}.{seq}\ndata: {message}\n\n",
-            self.epoch, id.0
+            "id: {}.{}.{}\ndata: {message}\n\n",
+            self.epoch,
+            id.0,
+            stream.next_seq()
         ));
-        stream.next_seq += 1;
-        let mut pushed = Pushed::default();
-        stream.unsent_bytes += frame.len();
-        stream.bytes += frame.len();
         self.budget.add(frame.len());
-        stream.events.push_back(Event { seq, frame });
-        if is_behind {
+        stream.push(frame);
+        if slow_closed {
             stream.drop_reader();
-            pushed.slow_closed = true;
         }
         stream.wake();
-        pushed.dropped = self.shrink(Some(id));
-        pushed
+        Pushed {
+            slow_closed,
+            dropped: self.shrink(Some(id)),
+        }
     }
 
-    /// Adds a message that belongs to no request: to a stream that somebody reads, else to one that waits for a reader.
+    /// Adds a message that belongs to no request: to a stream that is being read, else to one that waits for a reader.
     pub(crate) fn push_to_session(&mut self, message: &str) -> Option<Pushed> {
         if self.is_closed {
             return None;
         }
-        let free = |(_, stream): &(&StreamId, &Stream)| !stream.is_answer;
+        let free = |(_, stream): &(&StreamId, &EventStream)| !stream.is_answer();
         let read = self
             .streams
             .iter()
             .filter(free)
-            .find(|(_, stream)| stream.reader.is_some());
+            .find(|(_, stream)| stream.is_read());
         let id = read
             .or_else(|| self.streams.iter().rfind(free))
             .map(|(id, _)| *id);
@@ -213,15 +130,14 @@ impl EventLog {
     /// The stream ends once everything in it is sent.
     pub(crate) fn finish(&mut self, id: StreamId) {
         if let Some(stream) = self.streams.get_mut(&id) {
-            stream.is_finished = true;
-            stream.wake();
+            stream.finish();
         }
     }
 
-    /// The stream without a reader that a new GET goes on with: what waits there was sent to nobody.
+    /// The stream without a reader that a new GET goes on with: what waits there was not sent yet.
     pub(crate) fn waiting_stream(&self) -> Option<StreamId> {
         let waits =
-            |stream: &Stream| !stream.is_answer && stream.reader.is_none() && stream.unsent() > 0;
+            |stream: &EventStream| !stream.is_answer() && !stream.is_read() && stream.unsent() > 0;
         self.streams
             .iter()
             .find(|(_, stream)| waits(stream))
@@ -232,13 +148,13 @@ impl EventLog {
     pub(crate) fn get_readers(&self) -> usize {
         let streams = self.streams.values();
         streams
-            .filter(|stream| !stream.is_answer && stream.reader.is_some())
+            .filter(|stream| !stream.is_answer() && stream.is_read())
             .count()
     }
 
     /// Whether any stream is being read.
     pub(crate) fn has_readers(&self) -> bool {
-        self.streams.values().any(|stream| stream.reader.is_some())
+        self.streams.values().any(|stream| stream.is_read())
     }
 
     /// Goes back to the event after the one that a client names as the last it has. `None` where that stream is not known
@@ -251,19 +167,7 @@ impl EventLog {
             return None;
         }
         let stream = self.streams.get_mut(&id)?;
-        if seq >= stream.next_seq {
-            return None;
-        }
-        stream.unsent_seq = stream
-            .events
-            .front()
-            .map_or(stream.next_seq, |event| event.seq.max(seq + 1));
-        let unsent = stream
-            .events
-            .iter()
-            .filter(|event| event.seq >= stream.unsent_seq);
-        stream.unsent_bytes = unsent.map(|event| event.frame.len()).sum();
-        Some(id)
+        stream.rewind_past(seq).then_some(id)
     }
 
     /// Gives a stream a reader, in place of the one it may have. `None` where there is no such stream.
@@ -272,63 +176,36 @@ impl EventLog {
             return None;
         }
         let stream = self.streams.get_mut(&id)?;
-        stream.drop_reader();
         self.next_reader += 1;
-        let reader = ReaderId(self.next_reader);
-        stream.reader = Some(Reader {
-            id: reader,
-            waker: None,
-            found: stream.unsent(),
-            found_bytes: stream.unsent_bytes,
-        });
-        Some(reader)
+        stream.set_reader(self.next_reader);
+        Some(ReaderId {
+            stream: id,
+            n: self.next_reader,
+        })
     }
 
     /// The next event for a reader; `None` when its stream is over, or it is no longer the reader.
     pub(crate) fn poll_next(
         &mut self,
-        id: StreamId,
         reader: ReaderId,
         context: &Context<'_>,
     ) -> Poll<Option<Bytes>> {
-        let Some(stream) = self.streams.get_mut(&id) else {
+        let Some(stream) = self.streams.get_mut(&reader.stream) else {
             return Poll::Ready(None);
         };
-        let Some(current) = stream
-            .reader
-            .as_mut()
-            .filter(|current| current.id == reader)
-        else {
-            return Poll::Ready(None);
-        };
-        let at = stream
-            .events
-            .partition_point(|event| event.seq < stream.unsent_seq);
-        if let Some(event) = stream.events.get(at) {
-            let frame = event.frame.clone();
-            stream.unsent_seq = event.seq + 1;
-            stream.unsent_bytes -= frame.len();
+        let next = stream.poll_next(reader.n, context);
+        if matches!(next, Poll::Ready(Some(_))) {
             self.shrink(None);
-            return Poll::Ready(Some(frame));
         }
-        if stream.is_finished {
-            return Poll::Ready(None);
-        }
-        current.waker = Some(context.waker().clone());
-        Poll::Pending
+        next
     }
 
     /// A reader is gone.
-    pub(crate) fn leave(&mut self, id: StreamId, reader: ReaderId) {
-        if let Some(stream) = self.streams.get_mut(&id)
-            && stream
-                .reader
-                .as_ref()
-                .is_some_and(|current| current.id == reader)
-        {
-            stream.reader = None;
+    pub(crate) fn leave(&mut self, reader: ReaderId) {
+        if let Some(stream) = self.streams.get_mut(&reader.stream) {
+            stream.leave(reader.n);
             if stream.is_over() {
-                self.streams.remove(&id);
+                self.streams.remove(&reader.stream);
             }
         }
     }
@@ -346,16 +223,18 @@ impl EventLog {
         }
     }
 
-    /// Drops what is past the bounds, the oldest first: of what was sent, and of what waits in streams that nobody reads.
+    /// Drops what is past the bounds, the oldest first: of what was sent, and of what waits in streams without a reader.
     /// What waits for a connected reader is not touched, nor the last event of the stream that has just been `added` to.
-    /// Tells how many of the dropped events nobody had read.
+    /// Returns how many of the dropped events nobody had read.
     fn shrink(&mut self, added: Option<StreamId>) -> u64 {
         let mut dropped = 0;
         while let Some(id) = self.superfluous(added) {
             let Some(stream) = self.streams.get_mut(&id) else {
                 break;
             };
-            dropped += u64::from(stream.pop(&self.budget));
+            let popped = stream.pop();
+            self.budget.give_back(popped.bytes);
+            dropped += u64::from(popped.was_unsent);
         }
         self.streams.retain(|_, stream| !stream.is_over());
         dropped
@@ -365,33 +244,29 @@ impl EventLog {
     fn superfluous(&self, added: Option<StreamId>) -> Option<StreamId> {
         let (mut sent, mut sent_bytes, mut orphans, mut orphans_bytes) = (0, 0, 0, 0);
         for stream in self.streams.values() {
-            sent += stream.events.len() - stream.unsent();
-            sent_bytes += stream.bytes - stream.unsent_bytes;
-            if stream.reader.is_none() {
+            sent += stream.sent();
+            sent_bytes += stream.sent_bytes();
+            if !stream.is_read() {
                 orphans += stream.unsent();
-                orphans_bytes += stream.unsent_bytes;
+                orphans_bytes += stream.unsent_bytes();
             }
         }
         let bounds = self.budget.allowance(&self.bounds);
-        let find = |wanted: &dyn Fn(&StreamId, &Stream) -> bool| {
+        let find = |wanted: &dyn Fn(&StreamId, &EventStream) -> bool| {
             let mut streams = self.streams.iter();
             streams
                 .find(|(id, stream)| wanted(id, stream))
                 .map(|(id, _)| *id)
         };
         if sent > bounds.kept_events || sent_bytes > bounds.kept_bytes {
-            return find(&|_, stream| stream.events.len() > stream.unsent());
+            return find(&|_, stream| stream.sent() > 0);
         }
-        // Twice what may wait for a reader: whoever is disconnected for being slow has lost nothing yet.
+        // Twice what may wait for a reader: a client that is disconnected for being slow has lost nothing yet.
         if orphans > 2 * bounds.unsent_events || orphans_bytes > 2 * bounds.unsent_bytes {
-            // The last event of a stream is the answer to its request, or the newest news: it goes last.
-            return find(&|_, stream| stream.reader.is_none() && stream.unsent() > 1).or_else(
-                || {
-                    find(&|id, stream| {
-                        stream.reader.is_none() && stream.unsent() > 0 && Some(*id) != added
-                    })
-                },
-            );
+            // The last event of a stream is the answer to its request, or the newest event: it goes last.
+            return find(&|_, stream| !stream.is_read() && stream.unsent() > 1).or_else(|| {
+                find(&|id, stream| !stream.is_read() && stream.unsent() > 0 && Some(*id) != added)
+            });
         }
         None
     }
@@ -399,7 +274,7 @@ impl EventLog {
 
 impl Drop for EventLog {
     fn drop(&mut self) {
-        let held = self.streams.values().map(|stream| stream.bytes).sum();
+        let held = self.streams.values().map(EventStream::bytes).sum();
         self.budget.give_back(held);
     }
 }

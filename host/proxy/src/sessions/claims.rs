@@ -3,9 +3,9 @@
 use router_core::InstanceId;
 use router_upstream::{ClientCapabilities, ProtocolVersion};
 
-use crate::ended::RevokedSession;
+use super::revocation::RevokedSession;
 
-/// Longest session id that is looked at. A sealed one takes some 200 bytes.
+/// Longest session id that is tried. A sealed one takes some 200 bytes.
 pub(crate) const TOKEN_BYTES_MAX: usize = 1024;
 
 /// What a session id says about its session, so that a router that never saw it can go on with it.
@@ -33,7 +33,7 @@ impl SessionClaims {
     }
 }
 
-/// Makes session ids that nobody else can make. Implemented by the app over the access room's keys.
+/// Makes session ids that nobody else can make. Implemented by the app over the keys of `access`.
 pub trait SessionSeal: Send + Sync {
     /// The id for these claims: visible ASCII, at most 1,024 bytes.
     fn seal(&self, claims: &SessionClaims) -> String;

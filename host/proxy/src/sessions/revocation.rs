@@ -1,7 +1,7 @@
 //! Sessions that their clients ended. Their ids would still be good seals, also for the next router, and must not be valid
 //! again (MCP, transports, "Session Management": requests with the id of an ended session get 404).
 //!
-//! So they are remembered until their ids expire, and whoever keeps the router's data is told, to tell the next router.
+//! So they are remembered until their ids expire, and kept in the router's data for the next router.
 
 use std::collections::BTreeSet;
 
@@ -16,11 +16,11 @@ pub struct RevokedSession {
 
 /// Keeps ended sessions from one router to the next.
 pub trait RevocationStore: Send + Sync {
-    /// All that were told to this router and to earlier ones, in any order. Called once, before the proxy serves; it may
+    /// All that were revoked under this router and earlier ones, in any order. Called once, before the proxy serves; it may
     /// block. Those that have expired need not be among them, and do no harm.
     fn load(&self) -> Vec<RevokedSession>;
 
-    /// A session was ended. Called once for each, on a thread that serves requests: it must not block, so whoever writes to
+    /// A session was ended. Called once for each, on a thread that serves requests: it must not block, so an implementation that writes to
     /// a disk does it elsewhere, with a bounded queue in between.
     fn add(&self, session: RevokedSession);
 }

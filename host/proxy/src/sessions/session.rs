@@ -15,14 +15,14 @@ use router_upstream::{
     SessionSpec, Upstream,
 };
 
+use super::{
+    claims::SessionClaims,
+    events::{EventLog, Pushed, ReaderId, StreamId},
+    revocation::RevokedSession,
+};
 use crate::{
-    config::ProxyLimits,
-    ended::RevokedSession,
-    events::{EventBudget, EventLog, Pushed, StreamId},
     fault::{FaultKind, RequestFault},
     observe::{ProxyCount, ProxyObserver},
-    seal::SessionClaims,
-    sse::SseBody,
 };
 
 /// One client session.
@@ -37,7 +37,8 @@ pub(crate) struct Session {
     is_inherited: bool,
     memory: Arc<SessionMemory>,
     observer: Arc<dyn ProxyObserver>,
-    keep_alive: Duration,
+    /// A stream that is silent for so long sends a comment.
+    pub(crate) keep_alive: Duration,
     begun: Instant,
     used_ms: AtomicU64,
     pub(crate) in_flight: AtomicUsize,
@@ -57,8 +58,8 @@ impl Session {
         token: &str,
         claims: SessionClaims,
         is_inherited: bool,
-        epoch: &str,
-        (limits, budget): (&ProxyLimits, Arc<EventBudget>),
+        log: EventLog,
+        keep_alive: Duration,
         observer: Arc<dyn ProxyObserver>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -71,14 +72,14 @@ impl Session {
             is_inherited,
             memory: Arc::default(),
             observer,
-            keep_alive: limits.keep_alive,
+            keep_alive,
             begun: Instant::now(),
             used_ms: AtomicU64::new(0),
             in_flight: AtomicUsize::new(0),
             state: Mutex::new(SessionState {
                 attached: None,
                 has_ended: false,
-                log: EventLog::new(epoch, limits, budget),
+                log,
             }),
         })
     }
@@ -90,7 +91,7 @@ impl Session {
     ) -> Result<SessionKey, RequestFault> {
         let mut state = self.state.lock();
         if state.has_ended {
-            return Err(RequestFault::new(FaultKind::UnknownSession).on(&self.instance));
+            return Err(FaultKind::UnknownSession.on(&self.instance));
         }
         if let Some((attached, key)) = &state.attached
             && Arc::ptr_eq(attached, upstream)
@@ -104,9 +105,7 @@ impl Session {
             sink: self.clone(),
         };
         let key = upstream.attach(spec).map_err(|error| match error {
-            AttachError::TooMany { max } => {
-                RequestFault::new(FaultKind::TooManySessions { max }).on(&self.instance)
-            }
+            AttachError::TooMany { max } => FaultKind::TooManySessions { max }.on(&self.instance),
             AttachError::Lost(closed) => {
                 RequestFault::call(&self.instance, router_upstream::CallError::Lost(closed))
             }
@@ -166,18 +165,18 @@ impl Session {
 
     /// Opens a stream for GET, or goes on with the one that the client was reading.
     pub(crate) fn open_get(
-        self: &Arc<Self>,
+        &self,
         last_event_id: Option<&str>,
-        limits: &ProxyLimits,
-    ) -> Result<SseBody, RequestFault> {
+        streams_max: usize,
+    ) -> Result<ReaderId, RequestFault> {
         self.touch();
         let mut state = self.state.lock();
         let resumed = last_event_id.and_then(|last| state.log.rewind(last));
         if resumed.is_some() {
             self.observer.count(ProxyCount::StreamResumed);
-        } else if state.log.get_readers() >= limits.get_streams_max {
-            let max = limits.get_streams_max;
-            return Err(RequestFault::new(FaultKind::TooManyStreams { max }).on(&self.instance));
+        } else if state.log.get_readers() >= streams_max {
+            let max = streams_max;
+            return Err(FaultKind::TooManyStreams { max }.on(&self.instance));
         }
         let id = resumed
             .or_else(|| state.log.waiting_stream())
@@ -189,10 +188,7 @@ impl Session {
                 id
             });
         let reader = state.log.read(id);
-        drop(state);
-        let reader = reader
-            .ok_or_else(|| RequestFault::new(FaultKind::UnknownSession).on(&self.instance))?;
-        Ok(SseBody::new(self.clone(), id, reader, self.keep_alive))
+        reader.ok_or_else(|| FaultKind::UnknownSession.on(&self.instance))
     }
 
     /// Begins a stream for the answer to a request.
@@ -227,10 +223,9 @@ impl Session {
         self.state.lock().log.finish(id);
     }
 
-    /// Reads the stream of a request.
-    pub(crate) fn read_answer(self: &Arc<Self>, id: StreamId) -> Option<SseBody> {
-        let reader = self.state.lock().log.read(id)?;
-        Some(SseBody::new(self.clone(), id, reader, self.keep_alive))
+    /// Becomes the reader of a request's stream.
+    pub(crate) fn read_answer(&self, id: StreamId) -> Option<ReaderId> {
+        self.state.lock().log.read(id)
     }
 
     /// For the reader of a stream.

@@ -2,7 +2,7 @@ use std::task::{Context, Poll, Waker};
 
 use proptest::prelude::*;
 
-use super::{EventBudget, EventLog, ReaderId, StreamId};
+use super::{EventBudget, EventLog, ReaderId};
 use crate::config::ProxyLimits;
 
 fn log() -> EventLog {
@@ -17,10 +17,10 @@ fn log() -> EventLog {
 }
 
 /// What a reader gets without waiting: the data of each event, and `$` for the end.
-fn drain(log: &mut EventLog, stream: StreamId, reader: ReaderId) -> Vec<String> {
+fn drain(log: &mut EventLog, reader: ReaderId) -> Vec<String> {
     let mut seen = Vec::new();
     loop {
-        match log.poll_next(stream, reader, &Context::from_waker(Waker::noop())) {
+        match log.poll_next(reader, &Context::from_waker(Waker::noop())) {
             Poll::Ready(Some(frame)) => {
                 let frame = String::from_utf8(frame.to_vec()).unwrap();
                 let (_, data) = frame.split_once("data: ").unwrap();
@@ -41,10 +41,10 @@ fn a_stream_is_read_in_order_to_its_end() {
     let stream = log.open(true);
     log.push(stream, "a");
     let reader = log.read(stream).unwrap();
-    assert_eq!(drain(&mut log, stream, reader), ["a"]);
+    assert_eq!(drain(&mut log, reader), ["a"]);
     log.push(stream, "b");
     log.finish(stream);
-    assert_eq!(drain(&mut log, stream, reader), ["b", "$"]);
+    assert_eq!(drain(&mut log, reader), ["b", "$"]);
 }
 
 #[test]
@@ -55,8 +55,8 @@ fn a_client_resumes_after_the_last_event_it_names() {
         log.push(stream, message);
     }
     let reader = log.read(stream).unwrap();
-    assert_eq!(drain(&mut log, stream, reader), ["a", "b", "c"]);
-    log.leave(stream, reader);
+    assert_eq!(drain(&mut log, reader), ["a", "b", "c"]);
+    log.leave(reader);
     log.push(stream, "d");
     log.finish(stream);
     for (last, expected) in [
@@ -66,7 +66,7 @@ fn a_client_resumes_after_the_last_event_it_names() {
     ] {
         let found = log.rewind(last).unwrap();
         let reader = log.read(found).unwrap();
-        assert_eq!(drain(&mut log, found, reader), expected, "{last}");
+        assert_eq!(drain(&mut log, reader), expected, "{last}");
     }
     for unknown in [
         "e0.1.0",
@@ -89,12 +89,12 @@ fn a_new_reader_takes_the_place_of_the_one_before() {
     let first = log.read(stream).unwrap();
     let second = log.read(stream).unwrap();
     log.push(stream, "a");
-    assert_eq!(drain(&mut log, stream, first), ["$"]);
-    assert_eq!(drain(&mut log, stream, second), ["a"]);
+    assert_eq!(drain(&mut log, first), ["$"]);
+    assert_eq!(drain(&mut log, second), ["a"]);
     // The end of the one before is no end of its successor.
-    log.leave(stream, first);
+    log.leave(first);
     log.push(stream, "b");
-    assert_eq!(drain(&mut log, stream, second), ["b"]);
+    assert_eq!(drain(&mut log, second), ["b"]);
 }
 
 #[test]
@@ -106,15 +106,15 @@ fn messages_of_the_session_go_to_exactly_one_stream() {
     let other = log.open(false);
     let second = log.read(other).unwrap();
     log.push_to_session("now");
-    assert_eq!(drain(&mut log, waiting, first), ["early", "now"]);
-    assert!(drain(&mut log, other, second).is_empty());
-    log.leave(waiting, first);
+    assert_eq!(drain(&mut log, first), ["early", "now"]);
+    assert!(drain(&mut log, second).is_empty());
+    log.leave(first);
     log.push_to_session("later");
-    assert_eq!(drain(&mut log, other, second), ["later"]);
+    assert_eq!(drain(&mut log, second), ["later"]);
     // Answers to requests are not for it, nor is a closed log.
     let answer = log.open(true);
     log.read(answer).unwrap();
-    log.leave(other, second);
+    log.leave(second);
     log.push_to_session("last");
     assert!(log.waiting_stream().is_some_and(|stream| stream != answer));
     log.close();
@@ -133,10 +133,10 @@ fn a_reader_that_falls_behind_loses_its_connection_and_not_its_events() {
     }
     let pushed = log.push(stream, "9");
     assert_eq!((pushed.slow_closed, pushed.dropped), (true, 0));
-    assert_eq!(drain(&mut log, stream, reader), ["$"]);
+    assert_eq!(drain(&mut log, reader), ["$"]);
     let reader = log.read(stream).unwrap();
     let all: Vec<String> = (0..10).map(|n| n.to_string()).collect();
-    assert_eq!(drain(&mut log, stream, reader), all);
+    assert_eq!(drain(&mut log, reader), all);
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn what_waited_before_a_reader_came_is_no_fault_of_its_own() {
     }
     let reader = log.read(stream).unwrap();
     assert!(!log.push(stream, "15").slow_closed);
-    assert_eq!(drain(&mut log, stream, reader).len(), 16);
+    assert_eq!(drain(&mut log, reader).len(), 16);
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn a_reader_that_stays_away_loses_the_oldest_events() {
     assert_eq!(dropped, 4);
     let reader = log.read(stream).unwrap();
     let newest: Vec<String> = (4..20).map(|n| n.to_string()).collect();
-    assert_eq!(drain(&mut log, stream, reader), newest);
+    assert_eq!(drain(&mut log, reader), newest);
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn one_long_event_is_no_fault_of_its_reader() {
     let pushed = log.push(stream, &long);
     assert!(!pushed.slow_closed && pushed.dropped == 0);
     log.finish(stream);
-    assert_eq!(drain(&mut log, stream, reader), [&long, "$"]);
+    assert_eq!(drain(&mut log, reader), [&long, "$"]);
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn abandoned_answers_are_kept_only_within_the_bound() {
     assert!(
         log.streams
             .values()
-            .map(|stream| stream.bytes)
+            .map(|stream| stream.bytes())
             .sum::<usize>()
             <= 4000
     );
@@ -258,7 +258,7 @@ proptest! {
                         && let Some(reader) = readers.get(&id)
                     {
                         for _ in 0..times {
-                            let _ = log.poll_next(id, *reader, &Context::from_waker(Waker::noop()));
+                            let _ = log.poll_next(*reader, &Context::from_waker(Waker::noop()));
                         }
                     }
                 }
@@ -266,7 +266,7 @@ proptest! {
                     if let Some(id) = nth(&log, n)
                         && let Some(reader) = readers.get(&id)
                     {
-                        log.leave(id, *reader);
+                        log.leave(*reader);
                     }
                 }
                 Step::Rewind(n, seq) => {
@@ -275,26 +275,26 @@ proptest! {
                     }
                 }
             }
-            let held: usize = log.streams.values().map(|stream| stream.bytes).sum();
+            let held: usize = log.streams.values().map(|stream| stream.bytes()).sum();
             prop_assert_eq!(log.budget.bytes(), held);
             // A step that only moves a reader drops nothing; the next event or read does.
             let slack = 10 * log.streams.len();
             let (mut sent, mut sent_bytes, mut orphans, mut orphans_bytes) = (0, 0, 0, 0);
             for stream in log.streams.values() {
                 let bytes: usize = stream.events.iter().map(|event| event.frame.len()).sum();
-                prop_assert_eq!(bytes, stream.bytes);
+                prop_assert_eq!(bytes, stream.bytes());
                 let unsent: Vec<usize> =
                     stream.events.iter().filter(|event| event.seq >= stream.unsent_seq).map(|event| event.frame.len()).collect();
-                prop_assert_eq!(unsent.iter().sum::<usize>(), stream.unsent_bytes);
+                prop_assert_eq!(unsent.iter().sum::<usize>(), stream.unsent_bytes());
                 prop_assert_eq!(unsent.len(), stream.unsent());
                 let seqs: Vec<u64> = stream.events.iter().map(|event| event.seq).collect();
                 prop_assert!(seqs.windows(2).all(|pair| pair[0] + 1 == pair[1]));
-                prop_assert!(stream.reader.is_none() || unsent.len() <= 10 + 17 + slack);
+                prop_assert!(!stream.is_read() || unsent.len() <= 10 + 17 + slack);
                 sent += stream.events.len() - unsent.len();
-                sent_bytes += bytes - stream.unsent_bytes;
-                if stream.reader.is_none() {
+                sent_bytes += bytes - stream.unsent_bytes();
+                if !stream.is_read() {
                     orphans += unsent.len();
-                    orphans_bytes += stream.unsent_bytes;
+                    orphans_bytes += stream.unsent_bytes();
                 }
             }
             prop_assert!(sent <= 4 + slack && orphans <= 16 + slack, "{} {}", sent, orphans);
@@ -322,12 +322,12 @@ fn all_sessions_together_are_bounded_and_give_back_what_they_held() {
     // What they hold beyond the bound is their small part: 200 of them without a reader, twice 32 KiB each.
     let held = budget.bytes();
     assert!((1_000_000..200 * 70_000).contains(&held), "{held}");
-    // The newest is there for whoever comes.
+    // The newest is there for the next reader.
     let log = logs.last_mut().unwrap();
     log.push_to_session("newest").unwrap();
     let stream = log.waiting_stream().unwrap();
     let reader = log.read(stream).unwrap();
-    let seen = drain(log, stream, reader);
+    let seen = drain(log, reader);
     assert_eq!(seen.last().map(String::as_str), Some("newest"));
     drop(logs);
     assert_eq!(budget.bytes(), 0);

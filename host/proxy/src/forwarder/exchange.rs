@@ -10,29 +10,24 @@ use std::{
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use router_core::{
-    ErrorKind, Run,
-    classify::{CALLER_FAULT_CODES, OutcomeKind},
-    event::TrafficEvent,
-    permit::{Class, Permit},
-};
+use router_core::{Run, classify::OutcomeKind, permit::Permit};
 use router_upstream::{CallError, Reply, ReplySink};
 
+use super::{
+    answer_stream::{AnswerBatch, StreamEnd},
+    completion::{Completion, EndedRequest},
+    request::IncomingRequest,
+};
 use crate::{
-    batch::Batch,
-    events::StreamId,
     fault::RequestFault,
-    forward::Incoming,
-    loss::StreamEnd,
-    observe::{FinishedRequest, RequestClass},
-    proxy::Proxy,
-    session::Session,
+    observe::RequestClass,
+    sessions::{Session, StreamId},
     table::RoutingEntry,
 };
 
 /// A request that was sent to an instance.
 pub(crate) struct Exchange {
-    proxy: Arc<Proxy>,
+    completion: Arc<Completion>,
     pub(crate) session: Arc<Session>,
     entry: Arc<RoutingEntry>,
     run: Run,
@@ -41,12 +36,12 @@ pub(crate) struct Exchange {
     class: RequestClass,
     begun: Instant,
     /// The batch that it came in.
-    batch: Option<Arc<Batch>>,
+    batch: Option<Arc<AnswerBatch>>,
     permit: Mutex<Option<Permit>>,
-    phase: Mutex<Phase>,
+    phase: Mutex<ExchangePhase>,
 }
 
-enum Phase {
+enum ExchangePhase {
     /// Nothing has come yet.
     Waiting(Option<Waker>),
     /// The answer came first, and has not been picked up.
@@ -58,31 +53,31 @@ enum Phase {
 }
 
 /// What the client gets.
-pub(crate) enum Outcome {
+pub(crate) enum ClientOutcome {
     /// The answer, as JSON.
     Answer(Bytes),
     /// The reason why there is none.
-    RequestFault(RequestFault),
+    Fault(RequestFault),
     /// A stream, in which the answer will come.
     Stream(StreamId),
 }
 
 impl Exchange {
     pub(crate) fn new(
-        proxy: &Arc<Proxy>,
+        completion: &Arc<Completion>,
         session: &Arc<Session>,
         entry: &Arc<RoutingEntry>,
         run: Run,
-        incoming: &Incoming<'_>,
+        incoming: &IncomingRequest<'_>,
         permit: Permit,
     ) -> Arc<Self> {
         session.in_flight.fetch_add(1, Ordering::Relaxed);
         let phase = match incoming.batch {
-            Some(batch) => Phase::Streaming(batch.stream),
-            None => Phase::Waiting(None),
+            Some(batch) => ExchangePhase::Streaming(batch.stream),
+            None => ExchangePhase::Waiting(None),
         };
         Arc::new(Self {
-            proxy: proxy.clone(),
+            completion: completion.clone(),
             session: session.clone(),
             entry: entry.clone(),
             run,
@@ -97,76 +92,44 @@ impl Exchange {
 
     /// Waits until it is known what the client gets. Dropped before that, the client is gone: what comes is dropped too,
     /// though the request goes on (a closed connection cancels nothing).
-    pub(crate) fn outcome(self: &Arc<Self>) -> Pending {
-        Pending(self.clone())
+    pub(crate) fn outcome(self: &Arc<Self>) -> PendingOutcome {
+        PendingOutcome(self.clone())
     }
 
-    /// The request never left: its permit goes back without a verdict.
+    /// The request never left: its permit goes back without an outcome.
     pub(crate) fn was_not_sent(&self) {
         self.session.in_flight.fetch_sub(1, Ordering::Relaxed);
         drop(self.permit.lock().take());
     }
 
-    /// Tells the breaker, the driver and the metrics how it ended. `kind` is `None` where that says nothing about the
-    /// instance; its permit then goes back without a verdict.
+    /// See [`Completion::account`].
     fn account(&self, kind: Option<OutcomeKind>, fault: Option<&RequestFault>) {
-        let elapsed = self.begun.elapsed();
-        let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-        let class = kind.map_or(Class::Ignore, |kind| {
-            self.entry.classes.classify(kind, elapsed_ms)
-        });
-        let report = self
-            .permit
-            .lock()
-            .take()
-            .and_then(|permit| permit.finish(class));
-        if let Some(report) = report {
-            self.proxy.tell_driver(TrafficEvent::Outcome {
-                instance: self.entry.key.instance.clone(),
-                run: self.run,
-                report,
-                upstream_died: matches!(
-                    kind,
-                    Some(OutcomeKind::UpstreamDied | OutcomeKind::Socket)
-                ),
-            });
-        }
-        if let Some(fault) = fault.filter(|fault| fault.is_error()) {
-            self.proxy.note(fault, self.class, elapsed);
-            return;
-        }
-        let (error, is_instance_fault) = match kind {
-            Some(OutcomeKind::RpcError(code)) if CALLER_FAULT_CODES.contains(&code) => {
-                (Some(ErrorKind::Validation), false)
-            }
-            Some(OutcomeKind::RpcError(_)) => (Some(ErrorKind::Upstream), true),
-            _ => (None, false),
-        };
-        self.proxy.parts.observer.finished(&FinishedRequest {
-            instance: self.entry.key.instance.as_str(),
+        let ended = EndedRequest {
+            entry: &self.entry,
+            run: self.run,
             class: self.class,
-            elapsed,
-            error,
-            is_instance_fault,
-        });
+            begun: self.begun,
+            permit: self.permit.lock().take(),
+        };
+        self.completion.account(ended, kind, fault);
     }
 
-    /// The stream that the client reads, which begins now where there was none. `None` where nobody reads.
+    /// The stream that the client reads, which begins now where there was none. `None` where no client reads.
     fn stream(&self) -> Option<StreamId> {
         let mut phase = self.phase.lock();
         match &mut *phase {
-            Phase::Streaming(stream) => Some(*stream),
-            Phase::Waiting(waker) => {
+            ExchangePhase::Streaming(stream) => Some(*stream),
+            ExchangePhase::Waiting(waker) => {
                 let waker = waker.take();
                 let stream = self.session.begin_answer();
-                *phase = Phase::Streaming(stream);
+                *phase = ExchangePhase::Streaming(stream);
                 drop(phase);
                 if let Some(waker) = waker {
                     waker.wake();
                 }
                 Some(stream)
             }
-            Phase::Ended(_) | Phase::Over => None,
+            ExchangePhase::Ended(_) | ExchangePhase::Over => None,
         }
     }
 }
@@ -211,17 +174,17 @@ impl ReplySink for Exchange {
             }
         };
         let mut phase = self.phase.lock();
-        match std::mem::replace(&mut *phase, Phase::Over) {
-            Phase::Waiting(waker) => {
-                *phase = Phase::Ended(ended);
+        match std::mem::replace(&mut *phase, ExchangePhase::Over) {
+            ExchangePhase::Waiting(waker) => {
+                *phase = ExchangePhase::Ended(ended);
                 drop(phase);
                 if let Some(waker) = waker {
                     waker.wake();
                 }
             }
-            Phase::Streaming(stream) => {
-                // Whoever has yet to pick the stream up finds it.
-                *phase = Phase::Streaming(stream);
+            ExchangePhase::Streaming(stream) => {
+                // The client's task may have yet to pick the stream up.
+                *phase = ExchangePhase::Streaming(stream);
                 drop(phase);
                 let end = StreamEnd {
                     session: self.session.clone(),
@@ -231,36 +194,36 @@ impl ReplySink for Exchange {
                 };
                 match ended {
                     Ok(message) => end.send(&String::from_utf8_lossy(&message)),
-                    Err(fault) => self.proxy.fail_stream(end, fault),
+                    Err(fault) => self.completion.losses.fail_stream(end, fault),
                 }
             }
-            Phase::Ended(_) | Phase::Over => {}
+            ExchangePhase::Ended(_) | ExchangePhase::Over => {}
         }
     }
 }
 
-/// Waits for an [`Outcome`].
-pub(crate) struct Pending(Arc<Exchange>);
+/// Waits for an [`ClientOutcome`].
+pub(crate) struct PendingOutcome(Arc<Exchange>);
 
-impl Future for Pending {
-    type Output = Outcome;
+impl Future for PendingOutcome {
+    type Output = ClientOutcome;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<ClientOutcome> {
         let mut phase = self.0.phase.lock();
         match &mut *phase {
-            Phase::Waiting(waker) => {
+            ExchangePhase::Waiting(waker) => {
                 *waker = Some(context.waker().clone());
                 Poll::Pending
             }
-            Phase::Streaming(stream) => Poll::Ready(Outcome::Stream(*stream)),
-            Phase::Ended(_) => match std::mem::replace(&mut *phase, Phase::Over) {
-                Phase::Ended(Ok(message)) => Poll::Ready(Outcome::Answer(message)),
-                Phase::Ended(Err(fault)) => Poll::Ready(Outcome::RequestFault(fault)),
+            ExchangePhase::Streaming(stream) => Poll::Ready(ClientOutcome::Stream(*stream)),
+            ExchangePhase::Ended(_) => match std::mem::replace(&mut *phase, ExchangePhase::Over) {
+                ExchangePhase::Ended(Ok(message)) => Poll::Ready(ClientOutcome::Answer(message)),
+                ExchangePhase::Ended(Err(fault)) => Poll::Ready(ClientOutcome::Fault(fault)),
                 _ => Poll::Pending,
             },
-            Phase::Over => {
+            ExchangePhase::Over => {
                 let error = CallError::SessionEnded;
-                Poll::Ready(Outcome::RequestFault(RequestFault::call(
+                Poll::Ready(ClientOutcome::Fault(RequestFault::call(
                     &self.0.entry.key.instance,
                     error,
                 )))
@@ -269,11 +232,11 @@ impl Future for Pending {
     }
 }
 
-impl Drop for Pending {
+impl Drop for PendingOutcome {
     fn drop(&mut self) {
         let mut phase = self.0.phase.lock();
-        if matches!(*phase, Phase::Waiting(_) | Phase::Ended(_)) {
-            *phase = Phase::Over;
+        if matches!(*phase, ExchangePhase::Waiting(_) | ExchangePhase::Ended(_)) {
+            *phase = ExchangePhase::Over;
         }
     }
 }

@@ -1,6 +1,6 @@
 //! How much of its events a session may hold, and what all sessions may hold together.
 //!
-//! Clients that vanish leave sessions behind that nobody reads, and a talkative instance fills each of them. So there is a
+//! Clients that vanish leave sessions behind without a reader, and a talkative instance fills each of them. So there is a
 //! bound over all: past it every session that is added to keeps only a small part of its own allowance.
 
 use std::sync::{
@@ -16,14 +16,14 @@ const TIGHT: usize = 64;
 
 /// One session's allowance, as [`ProxyLimits`] explains it.
 #[derive(Debug, Clone)]
-pub(crate) struct Bounds {
+pub(crate) struct EventBounds {
     pub(crate) kept_events: usize,
     pub(crate) kept_bytes: usize,
     pub(crate) unsent_events: usize,
     pub(crate) unsent_bytes: usize,
 }
 
-impl Bounds {
+impl EventBounds {
     pub(crate) fn new(limits: &ProxyLimits) -> Self {
         Self {
             kept_events: limits.kept_events_max,
@@ -71,7 +71,7 @@ impl EventBudget {
     }
 
     /// What a session with this allowance may hold now.
-    pub(super) fn allowance(&self, bounds: &Bounds) -> Bounds {
+    pub(super) fn allowance(&self, bounds: &EventBounds) -> EventBounds {
         if self.bytes() > self.bytes_max {
             bounds.tight()
         } else {
