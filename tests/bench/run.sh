@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Throughput and latency through the router beside its peers, in one run on one machine: the same stdio echo server behind the router
-# and behind mcp-proxy, and nginx in front of a unix socket as the bound that no JSON is looked at. Then what a policy costs, and
-# what a router with 1, 20 and 100 instances takes of memory. Prints medians of ROUNDS rounds, and ratios; says of each target whether it
-# was met, and fails when one was not.
+# and behind mcp-proxy, and nginx in front of a unix socket as the bound that no JSON is looked at. Then what a policy and a step of
+# the core cost, and what a router with 1, 20 and 100 instances takes of memory. Prints medians of ROUNDS rounds, and ratios; says of
+# each target whether it was met, and fails when one was not.
 #
 # ROUNDS=3 SECONDS_EACH=5 tests/bench/run.sh
 set -euo pipefail
@@ -53,7 +53,7 @@ packages() {
 build() {
   say 'building in release'
   # At once: one set of features, and so one compilation of each dependency.
-  cargo build --quiet --release --workspace --bins --example policy_cost
+  cargo build --quiet --release --workspace --bins --example policy_cost --example step_cost
   # It does not tell its version: cargo's record of what it installed does, and then this builds nothing.
   say "mcp-proxy $mcp_proxy_version"
   cargo install --quiet --locked --root "$tools" --version "=$mcp_proxy_version" mcp-proxy
@@ -255,6 +255,13 @@ policy() {
   judge 'p99 of a policy call in µs' "$(sed -n 's/^call with a fresh store.* p99 \([0-9.]*\) .*/\1/p' "$work/policy" | median)" '<=' 20
 }
 
+# "used   390   420   450, 1.2 x": the last is that of 10,000 instances to that of 10.
+steps() {
+  printf '\n'
+  "$target/release/examples/step_cost" | tee "$work/steps"
+  judge 'the dearest event with 10,000 instances to the same with 10' "$(sed -n 's/.*, \([0-9.]*\) x$/\1/p' "$work/steps" | sort -g | tail -n 1)" '<=' 10
+}
+
 packages
 build
 start_router
@@ -266,6 +273,7 @@ script_for mcp-proxy "$proxy_url" echo/echo
 compare
 say "router memory after the load: $(private_kb "$router_pid") kB private"
 policy
+steps
 memory
 ((misses == 0)) || die "$misses targets were missed"
 say 'every target was met'

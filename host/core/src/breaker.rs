@@ -19,7 +19,7 @@ use crate::{
 use window::Window;
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Breaker {
     phase: Phase,
     generation: u32,

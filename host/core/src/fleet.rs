@@ -1,9 +1,10 @@
 //! The fleet: every instance, and the one entrance through which anything changes.
 //!
-//! A step takes in one event and then lets every instance settle: so an event only notes what happened or what is wanted, and
-//! what follows from it is decided in one place. The cost is linear in the number of instances, which is hundreds at most, and
-//! no request waits for a step.
+//! A step takes in one event and then lets every instance settle that the event was about or that is due: so an event only notes
+//! what happened or what is wanted, and what follows from it is decided in one place. An instance that was not touched, and for
+//! which nothing is due, would not change: the cost of a step is that of what it touches, whatever the size of the fleet.
 
+pub(crate) mod index;
 mod readiness;
 mod specs;
 #[cfg(test)]
@@ -26,13 +27,17 @@ use crate::{
     time::{Now, earlier},
     view::{FleetView, Summary},
 };
+use index::Index;
 use readiness::Watch;
 
 /// See the module.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone, PartialEq))]
 pub struct Fleet {
     settings: Settings,
     instances: BTreeMap<InstanceId, Instance>,
+    index: Index,
+    touched: Touched,
     counters: Counters,
     phase: FleetPhase,
     adoption_finished: bool,
@@ -40,6 +45,9 @@ pub struct Fleet {
     watch: Watch,
     now_ms: u64,
     pub(crate) bugs: Bugs,
+    /// How many times an instance has settled so far.
+    #[cfg(test)]
+    pub(crate) settled: usize,
 }
 
 impl Fleet {
@@ -50,12 +58,16 @@ impl Fleet {
             counters: Counters::new(settings.seed, settings.first_run),
             settings,
             instances: BTreeMap::new(),
+            index: Index::default(),
+            touched: Touched::default(),
             phase: FleetPhase::Adopting,
             adoption_finished: false,
             all_stopped: false,
             watch: Watch::default(),
             now_ms: 0,
             bugs: Bugs::default(),
+            #[cfg(test)]
+            settled: 0,
         }
     }
 
@@ -69,12 +81,8 @@ impl Fleet {
     /// When `Tick` must come at the latest (same clock as [`Now`]); `None`: only an event changes anything.
     #[must_use]
     pub fn next_wake(&self) -> Option<u64> {
-        let wakes = self
-            .instances
-            .values()
-            .map(|instance| instance.next_wake(self.phase, self.bugs));
         let readiness = self.watch.next_wake(&self.settings, self.bugs);
-        wakes.fold(readiness, earlier)
+        earlier(self.index.next_wake(), readiness)
     }
 
     /// What people see now.
@@ -109,14 +117,20 @@ impl Fleet {
     #[must_use]
     pub fn spec(&self, id: &InstanceId) -> Option<&InstanceSpec> {
         let instance = self.instances.get(id)?;
-        (!instance.removed && !instance.unclaimed).then_some(&instance.spec)
+        instance.is_defined().then_some(&instance.spec)
     }
 
     /// All definitions of instances that are not being removed, by id.
     pub fn specs(&self) -> impl Iterator<Item = &InstanceSpec> {
         let held = self.instances.values();
-        held.filter(|instance| !instance.removed && !instance.unclaimed)
+        held.filter(|instance| instance.is_defined())
             .map(|instance| &instance.spec)
+    }
+
+    /// How many definitions that are.
+    #[must_use]
+    pub fn specs_count(&self) -> usize {
+        self.index.defined()
     }
 
     /// The settings in force.
@@ -141,12 +155,15 @@ impl Fleet {
             FleetEvent::SpecsApplied { source, specs } => self.apply_specs(source, specs, out),
             FleetEvent::SpecAdded(spec) => self.add_spec(*spec, out),
             FleetEvent::SpecRemoved(id) => self.remove_spec(&id),
-            FleetEvent::SettingsApplied(settings) => self.settings = *settings,
+            FleetEvent::SettingsApplied(settings) => {
+                self.settings = *settings;
+                self.touched.all = !self.bugs.has(Planted::SettingsUnnoticed);
+            }
             FleetEvent::Adopted(adopted) => self.adopt(*adopted, out),
             FleetEvent::AdoptionFinished => {
                 self.adoption_finished = true;
                 if self.phase == FleetPhase::Adopting {
-                    self.phase = FleetPhase::Running;
+                    self.enter(FleetPhase::Running);
                 }
             }
             FleetEvent::Database(reached) => {
@@ -155,8 +172,13 @@ impl Fleet {
             }
             FleetEvent::Disk(share) => self.watch.disk_share = share,
             FleetEvent::PluginsQuarantined(count) => self.watch.plugins_quarantined = count,
-            FleetEvent::Shutdown => self.phase = FleetPhase::ShuttingDown,
+            FleetEvent::Shutdown => self.enter(FleetPhase::ShuttingDown),
         }
+    }
+
+    fn enter(&mut self, phase: FleetPhase) {
+        self.phase = phase;
+        self.touched.all = true;
     }
 
     fn take_in_slot(&mut self, key: &SlotKey, run: Run, event: SlotEvent, out: &mut Vec<Action>) {
@@ -219,22 +241,42 @@ impl Fleet {
     }
 
     fn judge_again(&mut self) {
+        self.touched.all = true;
         let instances = self.instances.values_mut();
         for slot in instances.flat_map(|instance| instance.slots.values_mut()) {
             slot.judge_again(self.now_ms);
         }
     }
 
-    /// Lets everything follow from what was taken in.
+    /// Lets everything follow from what was taken in. Instances settle in the order of their ids, so that which of them were
+    /// touched changes nothing about what is decided.
     fn settle(&mut self, out: &mut Vec<Action>) {
-        let (instances, mut step) = self.parts(out);
-        instances.retain(|_, instance| !instance.settle(&mut step));
+        let mut touched = std::mem::take(&mut self.touched);
+        let (instances, index, mut step) = self.parts(out);
+        if touched.all {
+            instances.retain(|_, instance| index.settle(instance, &mut step));
+        } else {
+            touched.ids.extend(index.due(step.now_ms).cloned());
+            touched.ids.sort_unstable();
+            touched.ids.dedup();
+            for id in &touched.ids {
+                if let Some(instance) = instances.get_mut(id)
+                    && !index.settle(instance, &mut step)
+                {
+                    instances.remove(id);
+                }
+            }
+        }
+        #[cfg(test)]
+        {
+            let all = self.instances.len();
+            self.settled += if touched.all { all } else { touched.ids.len() };
+        }
+        touched.clear();
+        self.touched = touched;
         self.watch_readiness(out);
-        let is_over = self
-            .instances
-            .values()
-            .all(|instance| instance.slots.values().all(Slot::is_over));
-        if self.phase == FleetPhase::ShuttingDown && is_over && !self.all_stopped {
+        let is_over = self.phase == FleetPhase::ShuttingDown && !self.index.is_anything_alive();
+        if is_over && !self.all_stopped {
             self.all_stopped = true;
             out.push(Action::AllStopped);
         }
@@ -243,7 +285,11 @@ impl Fleet {
     fn parts<'a>(
         &'a mut self,
         out: &'a mut Vec<Action>,
-    ) -> (&'a mut BTreeMap<InstanceId, Instance>, Step<'a>) {
+    ) -> (
+        &'a mut BTreeMap<InstanceId, Instance>,
+        &'a mut Index,
+        Step<'a>,
+    ) {
         let step = Step {
             now_ms: self.now_ms,
             settings: &self.settings,
@@ -252,7 +298,14 @@ impl Fleet {
             phase: self.phase,
             bugs: self.bugs,
         };
-        (&mut self.instances, step)
+        (&mut self.instances, &mut self.index, step)
+    }
+
+    /// The instance, which settles at the end of the step.
+    fn touch(&mut self, id: &InstanceId) -> Option<&mut Instance> {
+        let instance = self.instances.get_mut(id)?;
+        self.touched.ids.push(id.clone());
+        Some(instance)
     }
 
     fn with_instance(
@@ -261,7 +314,8 @@ impl Fleet {
         out: &mut Vec<Action>,
         act: impl FnOnce(&mut Instance, &mut Step<'_>),
     ) {
-        let (instances, mut step) = self.parts(out);
+        self.touched.ids.push(id.clone());
+        let (instances, _, mut step) = self.parts(out);
         if let Some(instance) = instances.get_mut(id) {
             act(instance, &mut step);
         }
@@ -304,14 +358,15 @@ impl Fleet {
     }
 
     fn demand(&mut self, key: &SlotKey) {
-        let now_ms = self.now_ms;
-        if let Some(instance) = self.instances.get_mut(&key.instance) {
+        let (now_ms, bugs) = (self.now_ms, self.bugs);
+        let is_ending = self.phase == FleetPhase::ShuttingDown;
+        if let Some(instance) = self.touch(&key.instance) {
             let is_down = instance.slots.values().all(Slot::is_over);
-            if is_down && self.bugs.has(Planted::DemandBeatsStop) {
+            if is_down && bugs.has(Planted::DemandBeatsStop) {
                 instance.stopped = false;
             }
             if instance.desired().permits_running()
-                && self.phase != FleetPhase::ShuttingDown
+                && !is_ending
                 && let Some(slot) = instance.slot(key.slot, now_ms)
             {
                 slot.demand(now_ms);
@@ -321,7 +376,7 @@ impl Fleet {
 
     fn used(&mut self, key: &SlotKey) {
         let now_ms = self.now_ms;
-        let instance = self.instances.get_mut(&key.instance);
+        let instance = self.touch(&key.instance);
         if let Some(slot) = instance.and_then(|instance| instance.slots.get_mut(&key.slot)) {
             slot.used(now_ms);
         }
@@ -333,10 +388,7 @@ impl Fleet {
         answers: Vec<PolicyAnswer>,
         out: &mut Vec<Action>,
     ) {
-        let instances = self.instances.values();
-        let mut slots = instances.flat_map(|instance| instance.slots.values());
-        let asked = slots.find(|slot| slot.awaits(question));
-        if let Some(key) = asked.map(|slot| slot.key.clone()) {
+        if let Some(key) = self.index.asked_about(question).cloned() {
             self.with_slot(&key, out, |slot, step, desired| {
                 slot.answered(step, desired, answers);
             });
@@ -373,9 +425,47 @@ fn thresholds(instance: &Instance, step: &Step<'_>) -> BreakerThresholds {
     thresholds
 }
 
+/// The instances that settle at the end of the step in progress, besides those that are due.
+#[derive(Debug, Clone, PartialEq, Default)]
+struct Touched {
+    all: bool,
+    ids: Vec<InstanceId>,
+}
+
+impl Touched {
+    /// Keeps its room for the next step.
+    fn clear(&mut self) {
+        self.all = false;
+        self.ids.clear();
+    }
+}
+
 /// What only the simulation may see.
 #[cfg(test)]
 impl Fleet {
+    /// What would be different if every instance had settled in the last step: nothing, but for what is due by now.
+    pub(crate) fn missed_by_last_step(&self) -> Option<String> {
+        let mut full = self.clone();
+        let mut out = Vec::new();
+        let (instances, index, mut step) = full.parts(&mut out);
+        let due: Vec<InstanceId> = index.due(step.now_ms).cloned().collect();
+        for instance in instances.values_mut() {
+            if !due.contains(instance.id()) && !index.settle(instance, &mut step) {
+                return Some(format!("{} should be gone", instance.id()));
+            }
+        }
+        if let Some(action) = out.first() {
+            return Some(format!("not yet decided: {action:?}"));
+        }
+        let mut rebuilt = Index::default();
+        for instance in full.instances.values_mut() {
+            instance.indexed = index::Entry::default();
+            rebuilt.update(instance, self.phase, self.bugs);
+        }
+        full.index = rebuilt;
+        (full != *self).then(|| format!("{self:#?}\nis not\n{full:#?}"))
+    }
+
     pub(crate) fn open_question(&self, key: &SlotKey) -> Option<QuestionId> {
         let instance = self.instances.get(&key.instance)?;
         instance.slots.get(&key.slot)?.open_question()

@@ -8,6 +8,7 @@ use crate::{
     action::{Change, CommandError, Done, OperatorAction, RoutingAction, Transition},
     breaker::Breaker,
     event::Verb,
+    fleet::index::Entry,
     id::{InstanceId, Run, SlotKey},
     permit::{BreakerSetting, BreakerState},
     planted::{Bugs, Planted},
@@ -22,7 +23,7 @@ use crate::{
 const WAITERS_MAX: usize = 64;
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Instance {
     pub(crate) spec: InstanceSpec,
     pub(crate) stopped: bool,
@@ -34,10 +35,12 @@ pub(crate) struct Instance {
     waiters: Vec<Waiter>,
     announced_breaker: (BreakerState, bool),
     published: Option<BreakerSetting>,
+    /// What the fleet's index holds about it.
+    pub(crate) indexed: Entry,
 }
 
 /// A command that is not done yet.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq)]
 struct Waiter {
     command: u64,
     goal: Goal,
@@ -62,6 +65,7 @@ impl Instance {
             waiters: Vec::new(),
             announced_breaker: (BreakerState::Closed, false),
             published: None,
+            indexed: Entry::default(),
             spec,
         };
         let autostart = instance.spec.autostart;
@@ -80,6 +84,11 @@ impl Instance {
             unclaimed,
             ..Self::new(spec, now_ms)
         }
+    }
+
+    /// Whether a source defines it.
+    pub(crate) fn is_defined(&self) -> bool {
+        !self.removed && !self.unclaimed
     }
 
     pub(crate) fn id(&self) -> &InstanceId {

@@ -2,7 +2,7 @@
 //! spread starts apart, and the same seed replays the same run. Nothing secret may come from here.
 
 /// See the module.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Jitter(u64);
 
 impl Jitter {

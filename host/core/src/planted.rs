@@ -105,10 +105,12 @@ pub(crate) enum Planted {
     ShutdownForgetsStarting,
     /// `keep` is not honoured at shutdown.
     KeepIgnored,
+    /// New settings wait for the next event of each instance.
+    SettingsUnnoticed,
 }
 
 /// Which bug is in, if any.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct Bugs {
     #[cfg(test)]
     pub(crate) planted: Option<Planted>,

@@ -43,7 +43,7 @@ pub(crate) const CRASH_LOOP_WORDS: &str =
 const RESTARTED: &str = "restarted by an operator";
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Slot {
     pub(crate) key: SlotKey,
     phase: Phase,
@@ -80,7 +80,7 @@ pub(crate) struct Slot {
     published: Option<Route>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq)]
 enum Phase {
     Down,
     Backoff {
@@ -100,11 +100,11 @@ enum Phase {
 }
 
 /// When a start must have succeeded.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct StartBy(u64);
 
 /// What is known of a run whatever its phase.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 struct Process {
     run: Run,
     pid: Option<u32>,
@@ -133,7 +133,7 @@ impl Process {
 }
 
 /// A run that lives although it is not the slot's.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq)]
 struct Stray {
     run: Run,
     kill_again_ms: u64,

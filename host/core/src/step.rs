@@ -44,7 +44,7 @@ pub(crate) enum FleetPhase {
 }
 
 /// What makes ids unique and jitter reproducible.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Counters {
     next_run: u64,
     next_question: u64,

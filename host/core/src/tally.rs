@@ -52,7 +52,7 @@ pub(crate) enum Cause {
 const RECENT_MAX: usize = 32;
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Tally {
     /// When the last failures happened.
     recent_ms: VecDeque<u64>,

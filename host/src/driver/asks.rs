@@ -94,7 +94,7 @@ impl Driver {
             }
             Ask::Holder { instance, reply } => {
                 let source = self.fleet.spec(&instance).map(|spec| spec.source);
-                let _ = reply.send((source, self.fleet.specs().count()));
+                let _ = reply.send((source, self.fleet.specs_count()));
             }
             Ask::Add { spec, done } => {
                 self.step(FleetEvent::SpecAdded(spec));

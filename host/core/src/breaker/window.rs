@@ -9,7 +9,7 @@ const BUCKETS: u64 = 12;
 pub(super) type Counts = [u64; 3];
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Window {
     /// Bucket number and counts, oldest first; never more than [`BUCKETS`] + 1.
     buckets: VecDeque<(u64, Counts)>,

@@ -23,6 +23,7 @@ impl Fleet {
             let is_held = instance.spec.source == source && !instance.unclaimed;
             if is_held && !named.contains(id) {
                 instance.removed = true;
+                self.touched.ids.push(id.clone());
             }
         }
         for mut spec in specs {
@@ -36,6 +37,7 @@ impl Fleet {
 
     pub(super) fn add_spec(&mut self, spec: InstanceSpec, out: &mut Vec<Action>) {
         let now_ms = self.now_ms;
+        self.touched.ids.push(spec.id.clone());
         match self.instances.get_mut(&spec.id) {
             None => {
                 self.instances
@@ -55,6 +57,7 @@ impl Fleet {
     /// With the database back every source has spoken: what is still unclaimed is defined by nobody.
     pub(super) fn settle_claims(&mut self) {
         if self.watch.database {
+            self.touched.all = true;
             for instance in self.instances.values_mut() {
                 instance.removed |= std::mem::take(&mut instance.unclaimed);
             }
@@ -62,7 +65,7 @@ impl Fleet {
     }
 
     pub(super) fn remove_spec(&mut self, id: &InstanceId) {
-        if let Some(instance) = self.instances.get_mut(id) {
+        if let Some(instance) = self.touch(id) {
             instance.removed = true;
         }
     }

@@ -75,10 +75,12 @@ pub(super) enum Property {
     StoppedAtEnd,
     /// What is to outlive the router is not harmed by its shutdown.
     Kept,
+    /// An instance that a step did not touch, and for which nothing is due, would not have changed in it.
+    StepWhole,
 }
 
 impl Property {
-    pub(super) const ALL: [Self; 35] = [
+    pub(super) const ALL: [Self; 36] = [
         Self::OneProcess,
         Self::RunsGrow,
         Self::AdoptionFirst,
@@ -114,6 +116,7 @@ impl Property {
         Self::WakeHonest,
         Self::StoppedAtEnd,
         Self::Kept,
+        Self::StepWhole,
     ];
 }
 
@@ -190,6 +193,7 @@ planted_bugs! {
     wake_in_the_past: WakeInThePast breaks WakeHonest;
     shutdown_forgets_starting: ShutdownForgetsStarting breaks StoppedAtEnd;
     keep_ignored: KeepIgnored breaks Kept;
+    settings_unnoticed: SettingsUnnoticed breaks StepWhole;
 }
 
 /// What must come up often enough in a whole run for the properties to mean something.

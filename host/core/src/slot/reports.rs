@@ -10,7 +10,7 @@ use crate::{
     failure::Failure,
     id::Run,
     planted::{Bugs, Planted},
-    policy::{PolicyAnswer, QuestionId},
+    policy::PolicyAnswer,
     spec::InstanceSpec,
     step::{DesiredState, Step},
     time::Since,
@@ -287,10 +287,6 @@ impl Slot {
         {
             service.ping_failed(now_ms);
         }
-    }
-
-    pub(crate) fn awaits(&self, question: QuestionId) -> bool {
-        matches!(&self.phase, Phase::Ready(_, service) if service.awaits(question))
     }
 
     /// Takes in what policies answered to the open question.

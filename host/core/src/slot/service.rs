@@ -17,7 +17,7 @@ use crate::{
 const ANSWER_SLACK_MS: u64 = 250;
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Service {
     /// Sorted.
     pub(super) tools: Vec<String>,
@@ -34,7 +34,7 @@ pub(super) struct Service {
     pending: Option<Pending>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq)]
 struct Pending {
     question: QuestionId,
     policies: PolicyNames,
@@ -181,13 +181,6 @@ impl Service {
         }));
     }
 
-    pub(super) fn awaits(&self, question: QuestionId) -> bool {
-        self.pending
-            .as_ref()
-            .is_some_and(|pending| pending.question == question)
-    }
-
-    #[cfg(test)]
     pub(super) fn open_question(&self) -> Option<QuestionId> {
         self.pending.as_ref().map(|pending| pending.question)
     }

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// A run on its way down.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Stop {
     pub(super) at: At,
     /// What it is stopped for, if for a failure.

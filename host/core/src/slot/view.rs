@@ -89,7 +89,6 @@ impl Slot {
         Some(Route::Starting { deadline_ms })
     }
 
-    #[cfg(test)]
     pub(crate) fn open_question(&self) -> Option<crate::policy::QuestionId> {
         match &self.phase {
             Phase::Ready(_, service) => service.open_question(),

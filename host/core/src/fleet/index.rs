@@ -1,0 +1,162 @@
+//! What the fleet knows of its instances without going through them: when each is due, whose a question is, and how many are
+//! wanted, able to serve, in trouble and alive. A step brings it up to date for the instances that it touched, so that the cost
+//! of an event does not grow with the fleet.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    id::{InstanceId, SlotKey},
+    instance::Instance,
+    planted::Bugs,
+    policy::QuestionId,
+    slot::Slot,
+    step::{FleetPhase, Step},
+    view::Status,
+};
+
+/// What the index holds about one instance. It is kept with the instance, so that it can be taken out again.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Entry {
+    wake_ms: Option<u64>,
+    questions: Vec<(QuestionId, u32)>,
+    defined: bool,
+    alive: bool,
+    wanted: bool,
+    able: bool,
+    troubled: bool,
+}
+
+impl Entry {
+    fn of(instance: &Instance, phase: FleetPhase, bugs: Bugs) -> Self {
+        let slots = instance.slots.iter();
+        let questions = slots.filter_map(|(number, slot)| Some((slot.open_question()?, *number)));
+        let wanted = instance.is_wanted();
+        Self {
+            wake_ms: instance.next_wake(phase, bugs),
+            questions: questions.collect(),
+            defined: instance.is_defined(),
+            alive: !instance.slots.values().all(Slot::is_over),
+            wanted,
+            able: wanted && instance.can_serve(),
+            troubled: wanted && is_troubled(instance, phase, bugs),
+        }
+    }
+}
+
+fn is_troubled(instance: &Instance, phase: FleetPhase, bugs: Bugs) -> bool {
+    let status = instance.status(phase);
+    matches!(status, Status::Unhealthy | Status::Degraded)
+        || instance.is_overdue(bugs)
+        || instance.is_retrying(bugs)
+}
+
+/// See the module.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Index {
+    wakes: BTreeSet<(u64, InstanceId)>,
+    questions: BTreeMap<QuestionId, SlotKey>,
+    troubled: BTreeSet<InstanceId>,
+    defined: usize,
+    alive: usize,
+    wanted: usize,
+    able: usize,
+}
+
+impl Index {
+    /// Lets an instance settle, and takes over what is then known of it. False: it is gone for good.
+    pub(super) fn settle(&mut self, instance: &mut Instance, step: &mut Step<'_>) -> bool {
+        let is_gone = instance.settle(step);
+        let entry = if is_gone {
+            Entry::default()
+        } else {
+            Entry::of(instance, step.phase, step.bugs)
+        };
+        self.replace(instance, entry);
+        !is_gone
+    }
+
+    /// Takes over what is known of an instance.
+    #[cfg(test)]
+    pub(super) fn update(&mut self, instance: &mut Instance, phase: FleetPhase, bugs: Bugs) {
+        let entry = Entry::of(instance, phase, bugs);
+        self.replace(instance, entry);
+    }
+
+    fn replace(&mut self, instance: &mut Instance, entry: Entry) {
+        let old = std::mem::replace(&mut instance.indexed, entry);
+        let (new, id) = (&instance.indexed, instance.id());
+        if old.wake_ms != new.wake_ms {
+            if let Some(at_ms) = old.wake_ms {
+                self.wakes.remove(&(at_ms, id.clone()));
+            }
+            if let Some(at_ms) = new.wake_ms {
+                self.wakes.insert((at_ms, id.clone()));
+            }
+        }
+        if old.questions != new.questions {
+            for (question, _) in &old.questions {
+                self.questions.remove(question);
+            }
+            for (question, slot) in &new.questions {
+                let (instance, slot) = (id.clone(), *slot);
+                self.questions.insert(*question, SlotKey { instance, slot });
+            }
+        }
+        if old.troubled && !new.troubled {
+            self.troubled.remove(id);
+        } else if !old.troubled && new.troubled {
+            self.troubled.insert(id.clone());
+        }
+        let adjust = |count: &mut usize, was: bool, is: bool| {
+            *count = (*count + usize::from(is)) - usize::from(was);
+        };
+        adjust(&mut self.defined, old.defined, new.defined);
+        adjust(&mut self.alive, old.alive, new.alive);
+        adjust(&mut self.wanted, old.wanted, new.wanted);
+        adjust(&mut self.able, old.able, new.able);
+    }
+
+    /// When the first of the instances is due.
+    pub(super) fn next_wake(&self) -> Option<u64> {
+        self.wakes.first().map(|(at_ms, _)| *at_ms)
+    }
+
+    /// The instances that are due.
+    pub(super) fn due(&self, now_ms: u64) -> impl Iterator<Item = &InstanceId> {
+        let due = self
+            .wakes
+            .iter()
+            .take_while(move |(at_ms, _)| *at_ms <= now_ms);
+        due.map(|(_, id)| id)
+    }
+
+    /// The slot that an open question is about.
+    pub(super) fn asked_about(&self, question: QuestionId) -> Option<&SlotKey> {
+        self.questions.get(&question)
+    }
+
+    /// Instances that a source defines.
+    pub(super) fn defined(&self) -> usize {
+        self.defined
+    }
+
+    /// Whether anything may live, for which this router is answerable.
+    pub(super) fn is_anything_alive(&self) -> bool {
+        self.alive > 0
+    }
+
+    /// Instances that are meant to run.
+    pub(super) fn wanted(&self) -> usize {
+        self.wanted
+    }
+
+    /// Those of the wanted that can serve.
+    pub(super) fn able(&self) -> usize {
+        self.able
+    }
+
+    /// Those of the wanted that are not well, by id.
+    pub(super) fn troubled(&self) -> &BTreeSet<InstanceId> {
+        &self.troubled
+    }
+}
