@@ -11,7 +11,7 @@ CONFIG ?= config/router.toml
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1 \t/p' Makefile | expand -t 20
 
-run: build ## build everything and start the router on config/router.toml (CONFIG=… for another)
+run: build ## build what the router needs and start it on config/router.toml (CONFIG=… for another)
 	exec $(CARGO_TARGET_DIR)/debug/godot-mcp-router serve --config $(CONFIG)
 
 test: setup ## everything that has to hold: fmt, lint, deny, then every test
@@ -26,8 +26,8 @@ toolchain: # the pinned toolchain with its guest target, also where rustup is to
 	@rustup show active-toolchain >/dev/null 2>&1 || rustup toolchain install
 	@rustup target list --installed | grep -qx wasm32-wasip2 || rustup target add wasm32-wasip2
 
-build: toolchain plugins # router, shim and fixture servers in the profile that the tests use too
-	cargo build --workspace --bins
+build: toolchain plugins # the router, its shim and the bundled instance, in the profile that the tests use too
+	cargo build -p godot-mcp-router -p godot-mcp-shim -p router-godot --bins
 
 # The router watches plugins/dist: a guest arrives there whole, by a rename, and only when it differs.
 plugins: toolchain ## the bundled plugins into plugins/dist, the guests of the tests into target/guests

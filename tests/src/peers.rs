@@ -42,7 +42,7 @@ pub fn programs() -> PathBuf {
 /// One of our own programs.
 #[must_use]
 pub fn program(name: &str) -> PathBuf {
-    there(programs().join(name), "make build")
+    there(programs().join(name), "cargo build --workspace --bins")
 }
 
 /// The bundled policy.

@@ -8,7 +8,7 @@ use router_store::Schema;
 use router_supervisor::{Supervisor, SupervisorConfig};
 use tokio::sync::mpsc;
 
-use super::print;
+use super::{instance, print};
 
 /// How long the database may take to answer.
 const DATABASE_WITHIN: Duration = Duration::from_secs(5);
@@ -45,6 +45,7 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<ExitCode> {
         ));
     }
     findings.extend(runtime.block_on(processes(&config)));
+    findings.push(("bundled server", bundled_server()));
     findings.extend(runtime.block_on(database(&config)));
     findings.push(("open files", open_files()));
     findings.extend(disks(&config));
@@ -106,6 +107,19 @@ async fn processes(config: &Config) -> Vec<(&'static str, Finding)> {
         ("killing", kill),
         ("limiting", limit),
     ]
+}
+
+/// Only templates that run `godot-mcp-router instance` need it.
+fn bundled_server() -> Finding {
+    let name = instance::PROGRAM;
+    match instance::path() {
+        Ok(path) if path.exists() => Finding::Good(format!("{name} is beside the router")),
+        Ok(path) => Finding::Note(format!(
+            "{} is missing: `godot-mcp-router instance` cannot serve a project",
+            path.display()
+        )),
+        Err(error) => Finding::Note(format!("{name} cannot be sought: {error}")),
+    }
 }
 
 async fn database(config: &Config) -> Vec<(&'static str, Finding)> {

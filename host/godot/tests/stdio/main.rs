@@ -1,11 +1,9 @@
-//! `serve_stdio` in a real process: this program runs itself again as an instance.
-//!
-//! Without libtest, whose own output would stand between the lines of JSON-RPC. Fails by panicking.
+//! `godot-mcp-instance` as a process: lines of JSON-RPC on its stdout and nothing else, and how it ends.
 
 #![allow(
+    clippy::unwrap_used,
     clippy::panic,
-    clippy::print_stdout,
-    reason = "a test fails by panicking and says that it passed"
+    reason = "helpers of tests are tests too, which the lints cannot see outside of a test function"
 )]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -14,34 +12,14 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
-/// The argument that makes this program an instance.
-const AS_INSTANCE: &str = "--as-instance";
-
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let arguments: Vec<String> = std::env::args().collect();
-    if arguments.get(1).map(String::as_str) == Some(AS_INSTANCE) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        runtime.block_on(router_godot::serve_stdio(&arguments[2]))?;
-        return Ok(());
-    }
-    answers_and_ends_with_its_input();
-    ends_without_a_word_when_nothing_is_asked();
-    works_over_a_file_instead_of_a_pipe();
-    refuses_what_is_no_project();
-    println!("stdio: 4 passed");
-    Ok(())
-}
-
 fn demo() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/godot/demo")
 }
 
 fn instance(folder: &Path) -> Command {
-    let mut command = Command::new(std::env::current_exe().expect("this program has a path"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_godot-mcp-instance"));
     command
-        .arg(AS_INSTANCE)
+        .arg("--project")
         .arg(folder)
         .env("VERSION_ID", "lantern@v1");
     command
@@ -83,68 +61,71 @@ fn finish(mut child: Child) -> (Option<i32>, String) {
     child
         .stderr
         .take()
-        .expect("piped")
+        .unwrap()
         .read_to_string(&mut errors)
-        .expect("stderr is text");
-    (child.wait().expect("it can be waited for").code(), errors)
+        .unwrap();
+    (child.wait().unwrap().code(), errors)
 }
 
+#[test]
 fn answers_and_ends_with_its_input() {
-    let mut child = instance(&demo()).spawn().expect("it starts");
-    let mut input = child.stdin.take().expect("piped");
-    let mut output = BufReader::new(child.stdout.take().expect("piped"));
+    let mut child = instance(&demo()).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
     let mut lines = Vec::new();
     for request in requests() {
-        writeln!(input, "{request}").expect("it reads");
+        writeln!(input, "{request}").unwrap();
         if request.get("id").is_some() {
             let mut line = String::new();
-            output.read_line(&mut line).expect("it answers");
-            lines.push(serde_json::from_str(&line).expect("a line of JSON"));
+            output.read_line(&mut line).unwrap();
+            lines.push(serde_json::from_str(&line).unwrap());
         }
     }
     check_answers(child.id(), &lines);
     drop(input);
     let mut rest = String::new();
-    output.read_to_string(&mut rest).expect("stdout is text");
+    output.read_to_string(&mut rest).unwrap();
     assert_eq!(rest, "");
     let (code, errors) = finish(child);
     assert_eq!(code, Some(0), "{errors}");
 }
 
-fn ends_without_a_word_when_nothing_is_asked() {
-    let output = instance(&demo())
-        .stdin(Stdio::null())
-        .output()
-        .expect("it runs");
+#[test]
+fn ends_silently_when_nothing_is_asked() {
+    let output = instance(&demo()).stdin(Stdio::null()).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert!(output.stdout.is_empty(), "{output:?}");
 }
 
+#[test]
 fn works_over_a_file_instead_of_a_pipe() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("requests");
     let text: String = requests()
         .iter()
         .map(|request| format!("{request}\n"))
         .collect();
-    std::fs::write(&path, text).expect("it can be written");
-    let input = std::fs::File::open(&path).expect("it is there");
-    let child = instance(&demo()).stdin(input).spawn().expect("it starts");
+    std::fs::write(&path, text).unwrap();
+    let input = std::fs::File::open(&path).unwrap();
+    let child = instance(&demo()).stdin(input).spawn().unwrap();
     let pid = child.id();
-    let output = child.wait_with_output().expect("it ends");
+    let output = child.wait_with_output().unwrap();
     let lines = output
         .stdout
         .lines()
-        .map(|line| serde_json::from_str(&line.expect("text")).expect("a line of JSON"));
+        .map(|line| serde_json::from_str(&line.unwrap()).unwrap());
     check_answers(pid, &lines.collect::<Vec<Value>>());
     assert_eq!(output.status.code(), Some(0));
 }
 
+#[test]
 fn refuses_what_is_no_project() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let output = instance(folder.path()).output().expect("it runs");
+    let folder = tempfile::tempdir().unwrap();
+    let output = instance(folder.path()).output().unwrap();
     assert_ne!(output.status.code(), Some(0));
     assert!(output.stdout.is_empty(), "{output:?}");
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(errors.contains("NotAProject"), "{errors}");
+    let folder = folder.path().display().to_string();
+    assert!(errors.starts_with("godot-mcp-instance: "), "{errors}");
+    assert!(errors.contains(&folder), "{errors}");
 }
