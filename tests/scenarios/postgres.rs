@@ -17,7 +17,7 @@ use std::{
 
 use database::{Deed, done};
 use reqwest::Method;
-use router_store::cluster::{Cluster, ClusterOptions};
+use router_test_postgres::{Cluster, ClusterOptions};
 use router_tests::{Config, Load, Router, Server, load::Plan, peers, until};
 use serde_json::json;
 

@@ -15,7 +15,7 @@ mod database;
 use std::{collections::BTreeSet, time::Duration};
 
 use database::done;
-use router_store::cluster::{Cluster, ClusterOptions};
+use router_test_postgres::{Cluster, ClusterOptions};
 use router_tests::{
     Config, Load, Router,
     blocks::{self, Block},

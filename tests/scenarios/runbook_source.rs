@@ -13,7 +13,7 @@ mod database;
 use std::{fs, time::Duration};
 
 use database::done;
-use router_store::cluster::{Cluster, ClusterOptions};
+use router_test_postgres::{Cluster, ClusterOptions};
 use router_tests::{
     Config, Router, peers,
     shell::{Output, run},

@@ -8,8 +8,6 @@
 //! It must not: run DDL on Postgres while serving, delete from `godot_versions`, or let a secret into an error or a log.
 
 mod audit;
-#[cfg(feature = "test-cluster")]
-pub mod cluster;
 mod counted;
 mod database;
 mod drain;

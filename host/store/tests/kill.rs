@@ -17,8 +17,8 @@ use std::{
 
 use router_store::{
     AuditQuery, AuditRecord, AuditRow, DatabaseState, MigrateOptions, Secret, Store, StoreOptions,
-    cluster::Cluster,
 };
+use router_test_postgres::Cluster;
 use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(60);

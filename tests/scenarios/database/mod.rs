@@ -1,9 +1,8 @@
-//! A Postgres cluster of a scenario's own. What is done to it blocks, and may not block the load. It is here rather than in the library,
-//! which is part of each build: only tests may have the store with its feature for tests.
+//! A Postgres cluster of a scenario's own. What is done to it blocks, and may not block the load.
 
 use std::sync::Arc;
 
-use router_store::cluster::{Cluster, ClusterError, ClusterOptions};
+use router_test_postgres::{Cluster, ClusterError, ClusterOptions};
 
 /// Something that is done to a cluster.
 pub(crate) type Deed = fn(&Cluster) -> Result<(), ClusterError>;

@@ -1,12 +1,11 @@
 //! Every statement is prepared on both databases, against a migrated schema.
 
+use router_test_postgres::Cluster;
 use sqlx::{Executor as _, SqlSafeStr as _};
 
 use super::ALL;
 use crate::{
-    MigrateOptions, Secret,
-    cluster::Cluster,
-    migrate,
+    MigrateOptions, Secret, migrate,
     target::{Direct, Target},
 };
 

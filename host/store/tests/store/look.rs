@@ -6,9 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use router_store::{
-    Look, SCHEMA_VERSION, Schema, Secret, Store, StoreError, cluster::Cluster, look,
-};
+use router_store::{Look, SCHEMA_VERSION, Schema, Secret, Store, StoreError, look};
+use router_test_postgres::Cluster;
 use sqlx::{Connection as _, Executor as _, Row as _, SqliteConnection};
 
 use crate::place::{PATIENCE, Place, flushed, row};

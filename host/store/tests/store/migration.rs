@@ -1,6 +1,7 @@
 //! The schema: from empty, twice, at once, by whom, too old and too new; and the serving role's grants.
 
-use router_store::{DatabaseState, SCHEMA_VERSION, Secret, Store, StoreError, cluster::Cluster};
+use router_store::{DatabaseState, SCHEMA_VERSION, Secret, Store, StoreError};
+use router_test_postgres::Cluster;
 
 use crate::place::{Place, all_rows, connected, flushed, on_both, row, state};
 

@@ -10,10 +10,8 @@ use std::{
 };
 
 use router_core::InstanceId;
-use router_store::{
-    AuditQuery, CrashRecord, DatabaseState, Store, StoreError, StoreOptions,
-    cluster::{Cluster, ClusterOptions},
-};
+use router_store::{AuditQuery, CrashRecord, DatabaseState, Store, StoreError, StoreOptions};
+use router_test_postgres::{Cluster, ClusterOptions};
 use serde_json::json;
 
 use crate::place::{PATIENCE, Place, all_rows, connected, flushed, lost, row, within};

@@ -9,9 +9,8 @@ use std::{
 
 use parking_lot::Mutex;
 
-use router_store::{
-    AuditRow, DatabaseState, MigrateOptions, Secret, Store, StoreOptions, cluster::Cluster,
-};
+use router_store::{AuditRow, DatabaseState, MigrateOptions, Secret, Store, StoreOptions};
+use router_test_postgres::Cluster;
 use tempfile::TempDir;
 use tokio::time::timeout;
 

@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use router_store::{
-    Secret, Store, StoreError,
-    cluster::{Cluster, ClusterOptions},
-};
+use router_store::{Secret, Store, StoreError};
+use router_test_postgres::{Cluster, ClusterOptions};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
 use crate::place::{self, Place, connected, within};

@@ -1,7 +1,7 @@
 //! The SQL of an operator's runbook, run against a migrated Postgres with a router connected: what works as it stands,
 //! what cannot on Postgres 15, and the corrected statement beside it.
 
-use router_store::cluster::{Cluster, ClusterOptions};
+use router_test_postgres::{Cluster, ClusterOptions};
 
 use crate::place::{Place, all_rows, connected, flushed, row};
 

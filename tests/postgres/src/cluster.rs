@@ -1,32 +1,8 @@
-//! A throw-away Postgres for tests: a real server in a temporary directory, that can be stopped, frozen, made to refuse,
-//! and that is gone when it is dropped.
-//!
-//! ```no_run
-//! use router_store::cluster::Cluster;
-//! # fn main() -> Result<(), router_store::cluster::ClusterError> {
-//! let cluster = Cluster::start()?;
-//! let database = cluster.fresh_database()?;
-//! let url = cluster.url(&database); // for the program under test
-//! cluster.freeze()?; // as a machine that hangs: connections stay open and nothing answers
-//! cluster.thaw()?;
-//! cluster.terminate_backends("godot-mcp-router")?;
-//! assert_eq!(cluster.query(&database, "SELECT 1")?, "1");
-//! # Ok(())
-//! # }
-//! ```
-//!
-//! The server comes from the system's package (`/usr/lib/postgresql/*/bin`) and never runs as root: a test run by root
-//! runs it as `postgres`, through `setpriv`. It listens on a unix socket (always trusted: [`Cluster::query`] goes there)
-//! and on a port of the loopback. It ends with the [`Cluster`], and with the process should that be killed. Every method
-//! blocks; call them from a multi-threaded runtime or a plain thread.
-
-mod process;
+//! The server as a test sees it: one value that starts it, does things to it, and ends it.
 
 use std::{
-    io,
     net::TcpListener,
     path::{Path, PathBuf},
-    process::Command,
     sync::{
         Arc, Weak,
         atomic::{AtomicU32, Ordering},
@@ -36,9 +12,13 @@ use std::{
 use parking_lot::Mutex;
 use tempfile::TempDir;
 
-use process::{Account, Server};
+use crate::{
+    error::{ClusterError, io_error},
+    process::{self, Account, Server},
+    programs::{find_bin, psql, run},
+};
 
-/// Attempts at a free port: another process may take one between our looking and the server's binding.
+/// Attempts at a free port: another process may take one before the server binds it.
 const PORT_TRIES: u32 = 5;
 
 /// How a test wants its server.
@@ -65,43 +45,7 @@ impl Default for ClusterOptions {
     }
 }
 
-/// Why the server did not do as it was told.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ClusterError {
-    /// There is no Postgres to run.
-    #[error(
-        "no Postgres was found in /usr/lib/postgresql/*/bin: install it with `apt-get install postgresql`"
-    )]
-    NotInstalled,
-    /// A program could not be run, or a file not be written.
-    #[error("{what}: {error}")]
-    Io {
-        /// What was tried.
-        what: String,
-        /// What the system said.
-        #[source]
-        error: io::Error,
-    },
-    /// A program failed.
-    #[error("{what} failed: {output}")]
-    Failed {
-        /// Which.
-        what: String,
-        /// What it wrote.
-        output: String,
-    },
-    /// The server did not get there in time.
-    #[error("the server was not {what} in time; its last lines: {log}")]
-    Late {
-        /// What was waited for.
-        what: &'static str,
-        /// The end of its log.
-        log: String,
-    },
-}
-
-/// See the module.
+/// A server in a directory of its own. It ends when this is dropped, and with the process should that be killed.
 #[derive(Debug)]
 pub struct Cluster {
     dir: TempDir,
@@ -124,7 +68,7 @@ impl Cluster {
         Self::with(ClusterOptions::default())
     }
 
-    /// The server that the tests of one process share: it lives as long as somebody holds it. For tests that only use it;
+    /// The server that the tests of one process share: it lives until the last of them drops it. For tests that only use it;
     /// one that stops or freezes it needs its own.
     ///
     /// # Errors
@@ -199,15 +143,19 @@ impl Cluster {
             .arg("--pgdata")
             .arg(self.data());
         run(initdb, "initdb")?;
+        self.admit_in_file()
+    }
+
+    fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    fn admit_in_file(&self) -> Result<(), ClusterError> {
         self.write_hba(if self.options.passwords {
             "scram-sha-256"
         } else {
             "trust"
         })
-    }
-
-    fn data(&self) -> PathBuf {
-        self.dir.path().join("data")
     }
 
     fn write_hba(&self, loopback: &str) -> Result<(), ClusterError> {
@@ -275,11 +223,11 @@ impl Cluster {
     /// From now on the loopback is refused by `pg_hba.conf`, and who is connected there is disconnected.
     ///
     /// # Errors
-    /// The server cannot be told.
+    /// The server does not answer.
     pub fn refuse(&self) -> Result<(), ClusterError> {
         self.write_hba("reject")?;
         self.query("postgres", "SELECT pg_reload_conf()")?;
-        // The reload is a signal: a new connection shows when it was heeded.
+        // The reload is a signal: a refused connection shows that it has taken effect.
         let probe = format!(
             "postgresql://postgres:{SUPERUSER_PASSWORD}@127.0.0.1:{}/postgres",
             self.port
@@ -298,13 +246,9 @@ impl Cluster {
     /// Undoes [`Cluster::refuse`].
     ///
     /// # Errors
-    /// The server cannot be told.
+    /// The server does not answer.
     pub fn admit(&self) -> Result<(), ClusterError> {
-        self.write_hba(if self.options.passwords {
-            "scram-sha-256"
-        } else {
-            "trust"
-        })?;
+        self.admit_in_file()?;
         self.query("postgres", "SELECT pg_reload_conf()")?;
         Ok(())
     }
@@ -312,7 +256,7 @@ impl Cluster {
     /// Terminates the backends of an application, in every database. How many there were.
     ///
     /// # Errors
-    /// The server cannot be told.
+    /// The server does not answer.
     pub fn terminate_backends(&self, application_name: &str) -> Result<u32, ClusterError> {
         let name = application_name.replace('\'', "''");
         let count = self.query(
@@ -328,7 +272,7 @@ impl Cluster {
     /// Runs SQL through `psql`, as the superuser and over the socket. What it printed: rows as lines, fields apart by `|`.
     ///
     /// # Errors
-    /// The server refused it; the error holds its words.
+    /// The server refused it; the error holds its answer.
     pub fn query(&self, database: &str, sql: &str) -> Result<String, ClusterError> {
         psql(&self.bin, &self.socket_url("postgres", database), sql)
     }
@@ -336,7 +280,7 @@ impl Cluster {
     /// Runs SQL through `psql` as somebody else (see [`Cluster::role_url`]).
     ///
     /// # Errors
-    /// The server refused it; the error holds its words.
+    /// The server refused it; the error holds its answer.
     pub fn query_at(&self, url: &str, sql: &str) -> Result<String, ClusterError> {
         psql(&self.bin, url, sql)
     }
@@ -353,7 +297,7 @@ impl Cluster {
     /// Creates a database of a name that nobody else has.
     ///
     /// # Errors
-    /// The server cannot be told.
+    /// The server does not answer.
     pub fn fresh_database(&self) -> Result<String, ClusterError> {
         let number = self.databases.fetch_add(1, Ordering::Relaxed);
         let name = format!("test_{number}");
@@ -413,65 +357,10 @@ impl Cluster {
     }
 }
 
-/// The newest installed server.
-fn find_bin() -> Option<PathBuf> {
-    let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
-    let mut found: Vec<(u32, PathBuf)> = versions
-        .filter_map(|entry| {
-            let entry = entry.ok()?;
-            let version = entry.file_name().to_str()?.parse().ok()?;
-            let bin = entry.path().join("bin");
-            bin.join("initdb").exists().then_some((version, bin))
-        })
-        .collect();
-    found.sort_unstable();
-    found.pop().map(|(_, bin)| bin)
-}
-
 fn free_port() -> Result<u16, ClusterError> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(io_error("a free port"))?;
     Ok(listener
         .local_addr()
         .map_err(io_error("a free port"))?
         .port())
-}
-
-fn psql(bin: &Path, url: &str, sql: &str) -> Result<String, ClusterError> {
-    let mut psql = Command::new(bin.join("psql"));
-    psql.args([
-        "-X",
-        "-q",
-        "-A",
-        "-t",
-        "-v",
-        "ON_ERROR_STOP=1",
-        "-d",
-        url,
-        "-c",
-        sql,
-    ])
-    .env("PGCONNECT_TIMEOUT", "10")
-    .env("LC_ALL", "C");
-    run(psql, "psql")
-}
-
-/// Runs a program to its end. What it printed.
-fn run(mut command: Command, what: &str) -> Result<String, ClusterError> {
-    let output = command.output().map_err(io_error(what))?;
-    let printed = String::from_utf8_lossy(&output.stdout)
-        .trim_end()
-        .to_owned();
-    if output.status.success() {
-        return Ok(printed);
-    }
-    let errors = String::from_utf8_lossy(&output.stderr);
-    Err(ClusterError::Failed {
-        what: what.to_owned(),
-        output: format!("{printed}\n{errors}").trim().to_owned(),
-    })
-}
-
-fn io_error(what: &str) -> impl FnOnce(io::Error) -> ClusterError {
-    let what = what.to_owned();
-    move |error| ClusterError::Io { what, error }
 }

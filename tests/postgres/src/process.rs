@@ -14,7 +14,7 @@ use std::{
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 
-use super::{ClusterError, io_error};
+use crate::error::{ClusterError, io_error};
 
 /// Longest wait for a start or an end: a loaded machine takes seconds.
 const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -23,14 +23,14 @@ const LOG_LINES_MAX: usize = 40;
 
 /// Who a server runs as where the test is root.
 #[derive(Debug, Clone)]
-pub(super) struct Account {
+pub(crate) struct Account {
     uid: u32,
     gid: u32,
 }
 
 impl Account {
-    /// `postgres` for root, nobody else for anybody else.
-    pub(super) fn for_server() -> Result<Option<Self>, ClusterError> {
+    /// `postgres` where the test runs as root, otherwise the account of the test.
+    pub(crate) fn for_server() -> Result<Option<Self>, ClusterError> {
         if !geteuid().is_root() {
             return Ok(None);
         }
@@ -47,14 +47,14 @@ impl Account {
         found.map(Some).ok_or(ClusterError::NotInstalled)
     }
 
-    /// Gives it a file or directory.
-    pub(super) fn own(&self, path: &Path) -> Result<(), ClusterError> {
+    /// Makes it the owner of a file or directory.
+    pub(crate) fn own(&self, path: &Path) -> Result<(), ClusterError> {
         chown(path, Some(self.uid), Some(self.gid)).map_err(io_error("chown"))
     }
 }
 
 /// A program that runs as the account, and ends when the thread that starts it does.
-pub(super) fn command(account: Option<&Account>, program: &Path) -> Command {
+pub(crate) fn command(account: Option<&Account>, program: &Path) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "INT"]);
     if let Some(Account { uid, gid }) = account {
@@ -73,13 +73,13 @@ pub(super) fn command(account: Option<&Account>, program: &Path) -> Command {
 }
 
 /// Waits for something that nothing announces.
-pub(super) fn until<T>(
+pub(crate) fn until<T>(
     what: &'static str,
-    mut look: impl FnMut() -> Option<T>,
+    mut probe: impl FnMut() -> Option<T>,
 ) -> Result<T, ClusterError> {
     let deadline = Instant::now() + WAIT_MAX;
     loop {
-        if let Some(found) = look() {
+        if let Some(found) = probe() {
             return Ok(found);
         }
         if Instant::now() > deadline {
@@ -95,7 +95,7 @@ type Log = Arc<Mutex<VecDeque<String>>>;
 /// A running server. Its own thread starts it (so that it ends with the process, not with a test's thread), reads its
 /// log and reaps it.
 #[derive(Debug)]
-pub(super) struct Server {
+pub(crate) struct Server {
     pid: Pid,
     log: Log,
     ended: mpsc::Receiver<()>,
@@ -104,11 +104,11 @@ pub(super) struct Server {
 
 impl Server {
     /// Starts a server and waits until it takes connections.
-    pub(super) fn start(mut command: Command) -> Result<Self, ClusterError> {
+    pub(crate) fn start(mut command: Command) -> Result<Self, ClusterError> {
         let log = Log::default();
-        let (tell_pid, pid) = mpsc::channel();
-        let (tell_ready, ready) = mpsc::channel();
-        let (tell_ended, ended) = mpsc::channel();
+        let (pid_sender, pid) = mpsc::channel();
+        let (ready_sender, ready) = mpsc::channel();
+        let (ended_sender, ended) = mpsc::channel();
         let kept = Arc::clone(&log);
         let thread = std::thread::Builder::new()
             .name("postgres".to_owned())
@@ -118,13 +118,13 @@ impl Server {
                 let child = match spawned {
                     Ok(child) => child,
                     Err(error) => {
-                        let _ = tell_pid.send(Err(error));
+                        let _ = pid_sender.send(Err(error));
                         return;
                     }
                 };
-                let _ = tell_pid.send(Ok(child.id()));
-                watch(child, &kept, &tell_ready);
-                let _ = tell_ended.send(());
+                let _ = pid_sender.send(Ok(child.id()));
+                watch(child, &kept, &ready_sender);
+                let _ = ended_sender.send(());
             })
             .map_err(io_error("a thread"))?;
         let pid = pid
@@ -145,12 +145,12 @@ impl Server {
         }
     }
 
-    pub(super) fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.pid.as_raw_pid().unsigned_abs()
     }
 
     /// Ends it as its operator would.
-    pub(super) fn stop(mut self) -> Result<(), ClusterError> {
+    pub(crate) fn stop(mut self) -> Result<(), ClusterError> {
         self.thaw()?;
         self.signal(self.pid, Signal::INT)?;
         if self.ended.recv_timeout(WAIT_MAX).is_err() {
@@ -161,7 +161,7 @@ impl Server {
     }
 
     /// Stops the first process before the others, so that it starts no new ones meanwhile.
-    pub(super) fn freeze(&self) -> Result<(), ClusterError> {
+    pub(crate) fn freeze(&self) -> Result<(), ClusterError> {
         self.signal(self.pid, Signal::STOP)?;
         for child in self.children() {
             self.signal(child, Signal::STOP)?;
@@ -169,7 +169,7 @@ impl Server {
         Ok(())
     }
 
-    pub(super) fn thaw(&self) -> Result<(), ClusterError> {
+    pub(crate) fn thaw(&self) -> Result<(), ClusterError> {
         for child in self.children() {
             self.signal(child, Signal::CONT)?;
         }
