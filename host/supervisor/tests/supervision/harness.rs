@@ -138,9 +138,31 @@ impl Drop for Yard {
     }
 }
 
+/// The shim that the build of the workspace has put beside the folder of this test's program. Cargo builds for a test the programs of
+/// its own package only, so this also compares times: an old shim must not pass for the one whose sources are here.
+pub(crate) fn shim_program() -> PathBuf {
+    const REMEDY: &str = "run `cargo build -p godot-mcp-shim`, or build the whole workspace";
+    let own = std::env::current_exe().unwrap();
+    let path = own.ancestors().nth(2).unwrap().join("godot-mcp-shim");
+    let modified = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified()).ok();
+    let Some(built) = modified(&path) else {
+        panic!("{} is missing: {REMEDY}", path.display())
+    };
+    // Cargo lists there what it compares itself: the program, a colon, and every source of it.
+    let listed = fs::read_to_string(path.with_extension("d")).unwrap_or_default();
+    let newer = listed
+        .split_whitespace()
+        .skip(1)
+        .find(|source| modified(Path::new(source)).is_some_and(|changed| changed > built));
+    if let Some(source) = newer {
+        panic!("{} is older than {source}: {REMEDY}", path.display());
+    }
+    path
+}
+
 pub(crate) fn config_in(dir: &Path, router_id: &str) -> SupervisorConfig {
     let mut config = SupervisorConfig::new(dir, dir.join("logs"), router_id);
-    config.shim_path = env!("CARGO_BIN_EXE_godot-mcp-shim").into();
+    config.shim_path = shim_program();
     config.memory_interval = Duration::from_millis(200);
     config.router_exit_grace = Duration::from_millis(300);
     config

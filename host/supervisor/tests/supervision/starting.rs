@@ -11,7 +11,7 @@ use std::{
 use router_supervisor::{Exit, ExitCause, InstanceIo, LaunchSpec};
 
 use super::{
-    harness::{Yard, ponger, sh, until},
+    harness::{Yard, ponger, sh, shim_program, until},
     second_process,
 };
 
@@ -249,7 +249,7 @@ async fn an_instance_that_listens_by_itself_finds_its_path_free_each_time() {
 async fn a_replaced_or_removed_shim_binary_does_not_matter() {
     let yard = Yard::new();
     let copy = yard.path().join("shim");
-    fs::copy(env!("CARGO_BIN_EXE_godot-mcp-shim"), &copy).unwrap();
+    fs::copy(shim_program(), &copy).unwrap();
     let mut router = yard.router_with(|config| config.shim_path.clone_from(&copy));
     let mut before = router.start("before", 1, ponger()).await;
     fs::remove_file(&copy).unwrap();
