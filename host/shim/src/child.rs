@@ -5,7 +5,7 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    fs::{self, File, OpenOptions},
+    fs::{File, OpenOptions},
     io::{self, Write as _},
     os::{
         fd::{AsRawFd as _, OwnedFd},
@@ -44,8 +44,8 @@ pub(crate) struct Child {
     pub(crate) stdout: Option<OwnedFd>,
     /// Our end of its stderr.
     pub(crate) stderr: OwnedFd,
-    /// Ends without a word when the command is executed, otherwise says why it is not.
-    pub(crate) verdict: File,
+    /// Ends empty when the command is executed, otherwise with the reason why it is not.
+    pub(crate) exec_error: File,
 }
 
 /// Starts the step before the command.
@@ -53,13 +53,13 @@ pub(crate) struct Child {
 /// # Errors
 /// There are no descriptors or processes left.
 pub(crate) fn spawn(launch: &Launch, cgroup: Option<&Path>) -> io::Result<Child> {
-    let (verdict, verdict_theirs) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (exec_error, exec_error_theirs) = pipe_with(PipeFlags::CLOEXEC)?;
     let (stderr, stderr_theirs) = pipe_with(PipeFlags::CLOEXEC)?;
-    ioctl_fionbio(&verdict, true)?;
+    ioctl_fionbio(&exec_error, true)?;
     ioctl_fionbio(&stderr, true)?;
     let mut command = Command::new("/proc/self/exe");
     command.arg0("godot-mcp-shim").arg("exec");
-    command.arg(format!("--verdict={}", verdict_theirs.as_raw_fd()));
+    command.arg(format!("--error-fd={}", exec_error_theirs.as_raw_fd()));
     command.arg(format!("--parent={}", std::process::id()));
     command.arg(joined("--cwd=", launch.cwd.as_os_str()));
     if let Some(files) = launch.max_open_files {
@@ -93,7 +93,7 @@ pub(crate) fn spawn(launch: &Launch, cgroup: Option<&Path>) -> io::Result<Child>
     }
     command.stderr(stderr_theirs);
     // Nothing else is spawned in between: this process has one thread.
-    fcntl_setfd(&verdict_theirs, FdFlags::empty())?;
+    fcntl_setfd(&exec_error_theirs, FdFlags::empty())?;
     let pid = command.spawn()?.id();
     let pid = i32::try_from(pid).map_err(io::Error::other)?;
     // Not reaped yet, so it is still there to be read, dead or alive.
@@ -104,14 +104,15 @@ pub(crate) fn spawn(launch: &Launch, cgroup: Option<&Path>) -> io::Result<Child>
         stdin,
         stdout,
         stderr,
-        verdict: verdict.into(),
+        exec_error: exec_error.into(),
     })
 }
 
-/// What `exec` was told.
+/// What the step before the command is to arrange.
 #[derive(Debug, Default)]
-struct Step {
-    verdict: i32,
+struct ExecStep {
+    /// The descriptor on which it reports why the command cannot be executed.
+    error_fd: i32,
     parent: i32,
     cwd: PathBuf,
     open_files: Option<u64>,
@@ -121,14 +122,14 @@ struct Step {
 
 /// The step itself. Returns only if the command could not be executed.
 pub(crate) fn become_command(arguments: &[OsString]) -> ExitCode {
-    let step = Step::parse(arguments);
+    let step = ExecStep::parse(arguments);
     // Reopened, because a number cannot be taken over safely; this descriptor is closed by exec, and the inherited
     // one is closed here.
-    let verdict = OpenOptions::new()
+    let report = OpenOptions::new()
         .write(true)
-        .open(format!("/proc/self/fd/{}", step.verdict));
-    let _not_open = nix::unistd::close(step.verdict);
-    let reason = match (&verdict, step.arrange()) {
+        .open(format!("/proc/self/fd/{}", step.error_fd));
+    let _not_open = nix::unistd::close(step.error_fd);
+    let reason = match (&report, step.arrange()) {
         (Err(error), _) => format!("cannot report to the shim: {error}"),
         (Ok(_), Err(reason)) => reason,
         (Ok(_), Ok(mut command)) => {
@@ -136,13 +137,13 @@ pub(crate) fn become_command(arguments: &[OsString]) -> ExitCode {
             format!("{:?}: {error}", command.get_program())
         }
     };
-    if let Ok(mut verdict) = verdict {
-        let _shim_gone = verdict.write_all(reason.as_bytes());
+    if let Ok(mut report) = report {
+        let _shim_gone = report.write_all(reason.as_bytes());
     }
     ExitCode::from(EXIT_NOT_EXECUTED)
 }
 
-impl Step {
+impl ExecStep {
     fn parse(arguments: &[OsString]) -> Self {
         let mut step = Self::default();
         let options = arguments
@@ -155,7 +156,7 @@ impl Step {
             .filter_map(|option| option.to_str())
         {
             match option.split_once('=') {
-                Some(("--verdict", number)) => step.verdict = number.parse().unwrap_or(-1),
+                Some(("--error-fd", number)) => step.error_fd = number.parse().unwrap_or(-1),
                 Some(("--parent", pid)) => step.parent = pid.parse().unwrap_or(-1),
                 Some(("--cwd", path)) => step.cwd = path.into(),
                 Some(("--open-files", files)) => step.open_files = files.parse().ok(),
@@ -205,20 +206,4 @@ fn joined(option: &str, value: &OsStr) -> OsString {
     let mut whole = OsString::from(option);
     whole.push(value);
     whole
-}
-
-/// Removes a socket that a dead process left behind.
-///
-/// # Errors
-/// Something that is no socket stands there, or it cannot be removed.
-pub(crate) fn remove_stale_socket(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::FileTypeExt as _;
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-        Ok(meta) if meta.file_type().is_socket() => fs::remove_file(path),
-        Ok(_) => Err(io::Error::other(
-            "something that is not a socket stands there",
-        )),
-    }
 }

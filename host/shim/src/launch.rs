@@ -2,29 +2,28 @@
 
 use std::{
     io,
-    os::unix::fs::{FileTypeExt as _, MetadataExt as _},
-    os::unix::net::UnixListener,
+    os::unix::fs::FileTypeExt as _,
     path::{Path, PathBuf},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
-
-use godot_mcp_shim::{
-    cgroup,
-    protocol::{Hello, Launch, ToShim},
-    record::{self, LockError, SlotLock, SlotRecord},
-    tree::{self, Identity, Target},
-};
-use rustix::{fs::Mode, process::umask};
 
 use crate::{
     child,
+    listener::{BindError, Listener, remove_stale_socket},
     peers::Peer,
     reaping::Signals,
-    slot::{Parts, Slot},
+    slot::{Slot, SlotParts},
     stderr_log::StderrLog,
 };
+use godot_mcp_shim::{
+    cgroup,
+    clock::unix_ms,
+    protocol::{Hello, Launch, ToShim},
+    record::{self, LockError, SlotLock, SlotRecord},
+    tree::{self, Identity, SweepTarget},
+};
 
-/// How long the router may take to say what to run. It has the message ready when it starts us.
+/// How long the router may take to send what to run. It has the message ready when it starts us.
 const LAUNCH_WITHIN: Duration = Duration::from_secs(30);
 
 /// How long a predecessor that is just exiting may keep the lock.
@@ -39,10 +38,10 @@ pub(crate) enum LaunchError {
     /// What the shim needs of the system before it can serve.
     #[error("cannot set up: {0}")]
     SetUp(#[from] io::Error),
-    /// The router did not say what to run.
+    /// The router did not send what to run.
     #[error("no launch message came: {0}")]
     NoLaunch(#[source] io::Error),
-    /// The router speaks no protocol of ours, or says something else first.
+    /// The router speaks no protocol of ours, or its first message is another one.
     #[error(
         "the router began with something other than a hello of protocol {}",
         godot_mcp_shim::protocol::PROTOCOL
@@ -52,13 +51,8 @@ pub(crate) enum LaunchError {
     #[error(transparent)]
     Lock(#[from] LockError),
     /// The control socket cannot be bound.
-    #[error("socket {}: {source}", path.display())]
-    Bind {
-        /// Where.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Bind(#[from] BindError),
     /// The lock cannot be written.
     #[error("slot lock {}: {source}", path.display())]
     Record {
@@ -131,14 +125,14 @@ pub(crate) fn open(
         cgroup: None,
         child: None,
         spec_digest: launch.spec_digest.clone(),
-        started_at_ms: now_ms(),
+        started_at_ms: unix_ms(),
         exit: None,
     };
     record.cgroup = make_cgroup(&launch);
     match start(&launch, &mut lock, &mut record, router) {
         Ok((listener, child)) => {
             let log = StderrLog::new(launch.log.clone());
-            Ok(Slot::new(Parts {
+            Ok(Slot::new(SlotParts {
                 launch,
                 lock,
                 record,
@@ -170,15 +164,10 @@ fn start(
     };
     // The marker and the cgroup are on file before anything carries them: a sweep can begin from here on.
     lock.write(record).map_err(record_error)?;
-    for path in [&launch.socket_path, &launch.control_path] {
-        child::remove_stale_socket(path).map_err(|source| LaunchError::Bind {
-            path: path.clone(),
-            source,
-        })?;
-    }
+    remove_stale_socket(&launch.socket_path)?;
     let listener = Listener::bind(&launch.control_path)?;
-    // A router that dies after this look is succeeded by one that finds the record written above. One that has died
-    // before it may have been succeeded already, by one that looked for records too early to find this one.
+    // A router that dies after this check is succeeded by one that finds the record written above. One that has died
+    // before it may have been succeeded already, by one that read the records too early to find this one.
     if !router.connected() {
         listener.unlink();
         return Err(LaunchError::RouterGone);
@@ -194,63 +183,6 @@ fn start(
     // A full disk must not end an instance that runs: what is lost is one way of several to find it again.
     let _unwritten = lock.write(record);
     Ok((listener, child))
-}
-
-/// The control socket, bound by us.
-#[derive(Debug)]
-pub(crate) struct Listener {
-    /// Accepts connections, without blocking.
-    pub(crate) socket: UnixListener,
-    path: PathBuf,
-    /// The socket file that we made: device and inode.
-    made: (u64, u64),
-}
-
-impl Listener {
-    fn bind(path: &Path) -> Result<Self, LaunchError> {
-        let bind = || -> io::Result<Self> {
-            // Set for the one call that makes the file, so that there is no moment at which others may connect.
-            let former = umask(Mode::from_raw_mode(0o177));
-            let bound = UnixListener::bind(path);
-            umask(former);
-            let socket = bound?;
-            socket.set_nonblocking(true)?;
-            let meta = std::fs::symlink_metadata(path)?;
-            Ok(Self {
-                socket,
-                path: path.to_owned(),
-                made: (meta.dev(), meta.ino()),
-            })
-        };
-        bind().map_err(|source| LaunchError::Bind {
-            path: path.to_owned(),
-            source,
-        })
-    }
-
-    /// Whether the path still names the socket that we made.
-    pub(crate) fn in_place(&self) -> bool {
-        std::fs::symlink_metadata(&self.path)
-            .is_ok_and(|meta| (meta.dev(), meta.ino()) == self.made)
-    }
-
-    /// Binds again after somebody removed the file or put another socket there. We hold the slot's lock, so the path
-    /// is ours.
-    pub(crate) fn bind_again(&mut self) -> Result<(), LaunchError> {
-        child::remove_stale_socket(&self.path).map_err(|source| LaunchError::Bind {
-            path: self.path.clone(),
-            source,
-        })?;
-        *self = Self::bind(&self.path)?;
-        Ok(())
-    }
-
-    /// Removes the file if it is ours.
-    pub(crate) fn unlink(&self) {
-        if self.in_place() {
-            let _gone_already = std::fs::remove_file(&self.path);
-        }
-    }
 }
 
 fn take_lock(path: &Path) -> Result<(SlotLock, Option<SlotRecord>), LockError> {
@@ -270,7 +202,7 @@ fn take_lock(path: &Path) -> Result<(SlotLock, Option<SlotRecord>), LockError> {
 fn clear(former: &SlotRecord) {
     if former.exit.is_none() {
         let recorded: Vec<Identity> = former.child.into_iter().collect();
-        let target = Target {
+        let target = SweepTarget {
             shim: None,
             marker: &former.marker,
             cgroup: former.cgroup.as_deref(),
@@ -301,12 +233,4 @@ fn make_cgroup(launch: &Launch) -> Option<PathBuf> {
         &launch.marker[..launch.marker.len().min(12)]
     );
     cgroup::create(parent, &name, launch.memory_bytes_max).ok()
-}
-
-/// Milliseconds since the Unix epoch.
-pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

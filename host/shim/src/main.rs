@@ -5,6 +5,7 @@
 
 mod child;
 mod launch;
+mod listener;
 mod peers;
 mod reaping;
 mod slot;
@@ -30,18 +31,18 @@ fn main() -> ExitCode {
     match verb.to_str() {
         Some("run") => match run() {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => complain(&format!("godot-mcp-shim: {error}"), 1),
+            Err(error) => fail(&format!("godot-mcp-shim: {error}"), 1),
         },
         Some("exec") => child::become_command(&arguments.collect::<Vec<OsString>>()),
         Some("--version") => {
             let _closed = writeln!(io::stdout(), "godot-mcp-shim {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
         }
-        _ => complain(USAGE, EXIT_USAGE),
+        _ => fail(USAGE, EXIT_USAGE),
     }
 }
 
-fn complain(text: &str, code: u8) -> ExitCode {
+fn fail(text: &str, code: u8) -> ExitCode {
     let _closed = writeln!(io::stderr(), "{text}");
     ExitCode::from(code)
 }
@@ -56,14 +57,14 @@ fn run() -> Result<(), launch::LaunchError> {
     let (hello, launch) = launch::receive(&mut peer)?;
     match launch::open(launch, &hello, signals, &peer) {
         Ok(slot) => slot.serve(peer, &hello),
-        Err(error) => peer.say_last(&godot_mcp_shim::protocol::FromShim::SpawnFailed {
+        Err(error) => peer.send_last(&godot_mcp_shim::protocol::FromShim::SpawnFailed {
             error: error.to_string(),
         }),
     }
     Ok(())
 }
 
-/// Closes whatever was inherited past stderr. A router closes its own descriptors on exec, but may itself have been
+/// Closes every inherited descriptor past stderr. A router closes its own descriptors on exec, but may itself have been
 /// started with others (by a service manager, a shell, an editor), and neither we nor the child may keep them open.
 fn close_inherited() {
     let names = fs::read_dir("/proc/self/fd")

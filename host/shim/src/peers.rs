@@ -1,6 +1,6 @@
 //! The control connections, and who holds the slot.
 //!
-//! Descriptors that were passed cannot be taken back, so a holder stays the holder until it says that it has let go or
+//! Descriptors that were passed cannot be taken back, so a holder stays the holder until it releases the slot or
 //! its process is seen to be gone. A closed connection proves neither. The same process under the same name may come
 //! back on another connection: it knows what it holds.
 
@@ -20,17 +20,17 @@ use rustix::{
     process::{Pid, PidfdFlags, geteuid, pidfd_open},
 };
 
-/// Connections at a time: the holder's, a successor's, and some for the impatient.
+/// Connections at a time: the holder's, a successor's, and some that were given up at their other end and not closed yet.
 const PEERS_MAX: usize = 8;
 
-/// Messages taken from one connection before the others have their turn.
+/// Messages taken from one connection before the others are read.
 const MESSAGES_PER_READ: usize = 32;
 
-/// How long a connection may stay silent before it says hello.
+/// How long a connection may take to send its hello.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
 
-/// How long a last word may take to be written before the shim goes.
-const LAST_WORD_WITHIN: Duration = Duration::from_secs(5);
+/// How long the last message may take to be written before the shim exits.
+const LAST_MESSAGE_WITHIN: Duration = Duration::from_secs(5);
 
 /// One control connection.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub(crate) struct Peer {
     socket: OwnedFd,
     wire: Wire,
     pid: Pid,
-    greet_by: Option<Instant>,
+    hello_by: Option<Instant>,
     /// Set when only the answer is still to be written.
     closing: bool,
 }
@@ -70,9 +70,9 @@ pub(crate) struct Peers {
     holder_key: Option<u64>,
 }
 
-/// What became of a hello.
+/// The decision on a hello.
 #[derive(Debug)]
-pub(crate) enum Greeting {
+pub(crate) enum Admission {
     /// The slot is the caller's, under this protocol.
     Granted(u32),
     /// The answer to give instead.
@@ -94,7 +94,7 @@ impl Peer {
             socket,
             wire: Wire::default(),
             pid: credentials.pid,
-            greet_by: Some(Instant::now() + HELLO_WITHIN),
+            hello_by: Some(Instant::now() + HELLO_WITHIN),
             closing: false,
         })
     }
@@ -132,9 +132,9 @@ impl Peer {
         !fds[0].revents().contains(PollFlags::HUP)
     }
 
-    /// Says one thing and waits until it is written, or the peer is gone, or a bounded time is over.
-    pub(crate) fn say_last(mut self, message: &FromShim) {
-        let deadline = Instant::now() + LAST_WORD_WITHIN;
+    /// Sends one message and waits until it is written, or the peer is gone, or a bounded time is over.
+    pub(crate) fn send_last(mut self, message: &FromShim) {
+        let deadline = Instant::now() + LAST_MESSAGE_WITHIN;
         if self.wire.push(message, Vec::new()).is_err() {
             return;
         }
@@ -160,14 +160,14 @@ impl Peers {
         Some(key)
     }
 
-    /// Accepts a connection from the listener; one of another user is closed without a word.
+    /// Accepts a connection from the listener; one of another user is closed at once.
     pub(crate) fn accept(&mut self, socket: OwnedFd) {
         if let Ok(peer) = Peer::accept(socket) {
             self.add(peer);
         }
     }
 
-    /// What to poll: each connection with the events it waits for.
+    /// Each connection with the events to poll it for.
     pub(crate) fn interests(&self) -> impl Iterator<Item = (u64, BorrowedFd<'_>, PollFlags)> {
         self.connected.iter().map(|(key, peer)| {
             let writing = if peer.wire.wants_write() {
@@ -180,7 +180,7 @@ impl Peers {
     }
 
     /// Reads what a connection has. `false` beside the messages when it has ended or broken the protocol: then the
-    /// caller drops it once it has heeded them, for the last of them may be a release.
+    /// caller drops it once it has handled them, for the last of them may be a release.
     pub(crate) fn read(&mut self, key: u64) -> (Vec<(ToShim, PassedFds)>, bool) {
         let mut messages = Vec::new();
         let Some(peer) = self.peer(key) else {
@@ -194,7 +194,7 @@ impl Peers {
     }
 
     /// Queues a message on a connection, and writes as much of it as the socket takes.
-    pub(crate) fn say(&mut self, key: u64, message: &FromShim, passed: PassedFds) {
+    pub(crate) fn send(&mut self, key: u64, message: &FromShim, passed: PassedFds) {
         let Some(peer) = self.peer(key) else { return };
         // What the protocol cannot carry, or a peer that does not read, ends the connection; the slot goes on.
         if peer.wire.push(message, passed).is_err() {
@@ -205,19 +205,19 @@ impl Peers {
     }
 
     /// Queues a message for the holder. `false` when it has no connection.
-    pub(crate) fn say_to_holder(&mut self, message: &FromShim, passed: PassedFds) -> bool {
+    pub(crate) fn send_to_holder(&mut self, message: &FromShim, passed: PassedFds) -> bool {
         if let Some(key) = self.holder_key {
-            self.say(key, message, passed);
+            self.send(key, message, passed);
         }
         self.holder_key.is_some()
     }
 
     /// Answers a connection and closes it once the answer is written.
-    pub(crate) fn dismiss(&mut self, key: u64, message: &FromShim) {
+    pub(crate) fn send_and_close(&mut self, key: u64, message: &FromShim) {
         if let Some(peer) = self.peer(key) {
             peer.closing = true;
         }
-        self.say(key, message, Vec::new());
+        self.send(key, message, Vec::new());
     }
 
     /// Writes what is queued on a connection.
@@ -232,9 +232,9 @@ impl Peers {
     }
 
     /// Decides on a hello.
-    pub(crate) fn greet(&mut self, key: u64, hello: &Hello) -> Greeting {
+    pub(crate) fn admit(&mut self, key: u64, hello: &Hello) -> Admission {
         let Some(protocol) = hello.agreed() else {
-            return Greeting::Denied(FromShim::Refused {
+            return Admission::Denied(FromShim::Refused {
                 reason: format!(
                     "this shim ({}) speaks protocol {} to {}, the router {} to {}",
                     env!("CARGO_PKG_VERSION"),
@@ -246,12 +246,12 @@ impl Peers {
             });
         };
         let Some(pid) = self.peer(key).map(|peer| peer.pid) else {
-            return Greeting::Denied(FromShim::Unsupported);
+            return Admission::Denied(FromShim::Unsupported);
         };
         if let Some(holder) = &self.holder {
             let itself = holder.pid == pid && holder.router_id == hello.router_id;
             if !itself && holder.alive() {
-                return Greeting::Denied(FromShim::Busy {
+                return Admission::Denied(FromShim::Busy {
                     router_id: holder.router_id.clone(),
                     pid: holder.pid.as_raw_nonzero().get().unsigned_abs(),
                 });
@@ -260,7 +260,7 @@ impl Peers {
         let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(pidfd) => pidfd,
             Err(errno) => {
-                return Greeting::Denied(FromShim::Refused {
+                return Admission::Denied(FromShim::Refused {
                     reason: format!(
                         "the router's process {} cannot be watched: {errno}",
                         pid.as_raw_nonzero()
@@ -277,22 +277,22 @@ impl Peers {
             self.drop_peer(former);
         }
         if let Some(peer) = self.peer(key) {
-            peer.greet_by = None;
+            peer.hello_by = None;
         }
-        Greeting::Granted(protocol)
+        Admission::Granted(protocol)
     }
 
     /// Whether this connection is the holder's.
-    pub(crate) fn holds(&self, key: u64) -> bool {
+    pub(crate) fn is_holder(&self, key: u64) -> bool {
         self.holder_key == Some(key)
     }
 
     /// Whether the holder has a connection.
-    pub(crate) fn attended(&self) -> bool {
+    pub(crate) fn holder_connected(&self) -> bool {
         self.holder_key.is_some()
     }
 
-    /// The holder has let go.
+    /// The holder releases the slot.
     pub(crate) fn release(&mut self) {
         self.holder = None;
         if let Some(key) = self.holder_key.take() {
@@ -300,10 +300,10 @@ impl Peers {
         }
     }
 
-    /// Drops the connections that never said hello.
+    /// Drops the connections whose hello is overdue.
     pub(crate) fn drop_silent(&mut self, now: Instant) {
         self.connected
-            .retain(|(_, peer)| peer.greet_by.is_none_or(|by| now < by));
+            .retain(|(_, peer)| peer.hello_by.is_none_or(|by| now < by));
     }
 
     fn peer(&mut self, key: u64) -> Option<&mut Peer> {

@@ -26,7 +26,7 @@ pub const MARKER_VARIABLE: &str = "GODOT_MCP_SHIM";
 /// What a descriptor that travels beside a message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Passed {
+pub enum FdKind {
     /// The end of the child's stdin that is written.
     Stdin,
     /// The end of the child's stdout that is read.
@@ -162,13 +162,13 @@ pub struct Welcome {
     pub protocol: u32,
     /// The shim's version, for people.
     pub shim_version: String,
-    /// Where the slot stands.
+    /// The state of the slot.
     pub state: SlotState,
     /// The child's process id, once there is one.
     pub pid: Option<u32>,
 }
 
-/// Where a slot stands, as its shim sees it.
+/// The state of a slot, as its shim sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SlotState {
@@ -194,7 +194,7 @@ pub struct Launch {
     pub run: u64,
     /// The random id, 32 hex digits, that marks every process of this run.
     pub marker: String,
-    /// The program: a path, or a name looked up in the child's `PATH`.
+    /// The program: a path, or a name that is searched for in the child's `PATH`.
     pub command: String,
     /// Its arguments.
     pub args: Vec<String>,
@@ -271,18 +271,18 @@ pub struct LogLimits {
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Exit {
+pub enum ProcessExit {
     /// It exited with this code.
     Code(i32),
     /// This signal ended it.
     Signal(i32),
 }
 
-/// Whose doing the end of a child was.
+/// What caused the end of a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ExitCause {
-    /// Its own, or that of somebody unknown to the shim: a crash, as a rule.
+    /// The child itself, or something unknown to the shim: a crash, as a rule.
     Own,
     /// The router asked the shim to stop it.
     Stopped,
@@ -290,9 +290,9 @@ pub enum ExitCause {
     Killed,
     /// The router was gone for longer than the grace period, and the template says `stop`.
     RouterGone,
-    /// Somebody sent SIGTERM to the shim.
+    /// The shim received SIGTERM.
     ShimTerminated,
-    /// Somebody killed the shim; the router swept what it had started.
+    /// The shim was killed; the router swept what it had started.
     ShimLost,
     /// There was no such run to end.
     NeverLived,
@@ -301,12 +301,12 @@ pub enum ExitCause {
     Unknown,
 }
 
-/// The shim's last word about a run.
+/// The shim's last report about a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExitReport {
     /// How the child ended; absent where its status was lost.
-    pub exit: Option<Exit>,
-    /// Whose doing it was.
+    pub exit: Option<ProcessExit>,
+    /// What caused it.
     pub cause: ExitCause,
     /// The last lines of stderr, oldest first.
     #[serde(default)]

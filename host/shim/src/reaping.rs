@@ -6,14 +6,14 @@ use std::{
     os::fd::{AsFd, BorrowedFd},
 };
 
-use godot_mcp_shim::protocol::Exit;
+use godot_mcp_shim::protocol::ProcessExit;
 use nix::sys::{
     signal::{SigSet, Signal},
     signalfd::{SfdFlags, SignalFd},
 };
 use rustix::process::{WaitOptions, WaitStatus, wait};
 
-/// The signals the shim lives by, readable instead of delivered. What it spawns inherits the mask: see
+/// The signals the shim acts on, readable instead of delivered. What it spawns inherits the mask: see
 /// [`unblock_all`].
 #[derive(Debug)]
 pub(crate) struct Signals {
@@ -37,7 +37,7 @@ impl Signals {
         Ok(Self { fd })
     }
 
-    /// Empties the descriptor. `true` when somebody wants the shim to end: SIGHUP is not such a wish, for it also
+    /// Empties the descriptor. `true` when the shim is asked to end. SIGHUP does not ask for that, for it also
     /// comes when a terminal closes.
     pub(crate) fn termination_asked(&mut self) -> bool {
         let mut asked = false;
@@ -61,7 +61,7 @@ pub(crate) fn unblock_all() -> io::Result<()> {
 }
 
 /// Reaps every dead child. Returns how `child` ended, if it was among them.
-pub(crate) fn reap(child: i32) -> Option<Exit> {
+pub(crate) fn reap(child: i32) -> Option<ProcessExit> {
     let mut ended = None;
     while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
         if pid.as_raw_nonzero().get() == child {
@@ -71,7 +71,7 @@ pub(crate) fn reap(child: i32) -> Option<Exit> {
     ended
 }
 
-fn exit_of(status: WaitStatus) -> Option<Exit> {
-    let code = status.exit_status().map(Exit::Code);
-    code.or_else(|| status.terminating_signal().map(Exit::Signal))
+fn exit_of(status: WaitStatus) -> Option<ProcessExit> {
+    let code = status.exit_status().map(ProcessExit::Code);
+    code.or_else(|| status.terminating_signal().map(ProcessExit::Signal))
 }

@@ -1,8 +1,8 @@
-//! A slot's lock file: who holds the lock is the slot's shim, and what stands in the file is enough to adopt the slot,
+//! A slot's lock file: the process that holds the lock is the slot's shim, and the file's record is enough to adopt the slot,
 //! to sweep after a shim that was killed, and to learn how a run ended while no router was there.
 //!
 //! A held `flock` decides whether a shim is alive, never `connect` and never a process id. A file of another user, or
-//! one that others may write, is not believed.
+//! one that others may write, is not trusted.
 
 use std::{
     fs::{File, OpenOptions},
@@ -54,7 +54,7 @@ pub struct SlotRecord {
     pub spec_digest: String,
     /// When, in milliseconds since the Unix epoch.
     pub started_at_ms: u64,
-    /// How it ended, where no router was there to be told.
+    /// How it ended, where no router was connected.
     #[serde(default)]
     pub exit: Option<ExitReport>,
 }
@@ -68,18 +68,18 @@ pub struct SlotLock {
     written: usize,
 }
 
-/// What a look at a lock file found.
+/// The state of a lock file.
 #[derive(Debug)]
 pub enum LockState {
     /// There is no such file.
     Absent,
     /// A living shim holds it. Its record may not be written yet.
     Held(Option<SlotRecord>),
-    /// Nobody held it; the caller does now.
+    /// No process held it; the caller does now.
     Taken(SlotLock, Option<SlotRecord>),
 }
 
-/// Why a lock could not be looked at or taken.
+/// Why a lock could not be inspected or taken.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another process holds the lock.
@@ -90,7 +90,7 @@ pub enum LockError {
         /// What its holder wrote.
         record: Option<Box<SlotRecord>>,
     },
-    /// The file belongs to somebody else, or is open to others.
+    /// The file belongs to another user, or is open to others.
     #[error(
         "the slot lock {} belongs to uid {uid} with mode {mode:o}: remove it, or choose another socket_dir",
         path.display()
@@ -122,11 +122,11 @@ fn holder(record: Option<&SlotRecord>) -> String {
     })
 }
 
-/// Looks at a lock, and takes it if it exists and nobody holds it.
+/// The state of a lock, which is taken if it exists and no process holds it.
 ///
 /// # Errors
 /// The file cannot be opened, or is not ours.
-pub fn look(path: &Path) -> Result<LockState, LockError> {
+pub fn inspect(path: &Path) -> Result<LockState, LockError> {
     match open(path, false) {
         Ok(None) => Ok(LockState::Absent),
         Ok(Some(file)) => match try_lock(&file, path)? {
@@ -144,7 +144,7 @@ pub fn look(path: &Path) -> Result<LockState, LockError> {
 /// Takes a lock, creating its file, without waiting.
 ///
 /// # Errors
-/// Somebody holds it, or the file cannot be opened, or is not ours.
+/// Another process holds it, or the file cannot be opened, or is not ours.
 pub fn take(path: &Path) -> Result<(SlotLock, Option<SlotRecord>), LockError> {
     // The file may be unlinked by its last holder between our open and our lock: then begin again. The bound is
     // there for a file system on which the comparison never holds.
@@ -199,16 +199,16 @@ impl SlotLock {
         Ok(())
     }
 
-    /// Whether the path still names the locked file; something may have tidied the directory.
+    /// Whether the path still names the locked file: the directory may have been cleaned.
     #[must_use]
     pub fn in_place(&self) -> bool {
         same_file(&self.file, &self.path)
     }
 
-    /// Puts a lock file back where somebody removed it.
+    /// Puts a removed lock file back.
     ///
     /// # Errors
-    /// Somebody else was faster, or the file system refused.
+    /// Another process was faster, or the file system refused.
     pub fn put_back(&mut self, record: &SlotRecord) -> Result<(), LockError> {
         let (lock, _) = take(&self.path)?;
         *self = lock;
@@ -218,7 +218,7 @@ impl SlotLock {
         })
     }
 
-    /// Removes the file, then lets go.
+    /// Removes the file, then releases the lock.
     pub fn remove(self) {
         if self.in_place() {
             let _gone_already = std::fs::remove_file(&self.path);

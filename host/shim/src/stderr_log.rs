@@ -14,15 +14,13 @@ use std::{
     time::Instant,
 };
 
-use godot_mcp_shim::{paths::rotated_log, protocol::LogLimits};
-
-use crate::launch::now_ms;
+use godot_mcp_shim::{clock::unix_ms, paths::rotated_log, protocol::LogLimits};
 
 /// One read: the usual capacity of a pipe is four times this.
 const READ_BYTES: usize = 16 * 1024;
 
-/// Reads before the control connections have their turn again.
-const READS_PER_TURN: usize = 8;
+/// Reads before the control connections are served again.
+const READS_PER_PASS: usize = 8;
 
 /// Longest line that is kept; what is past it is dropped and counted. Stack traces have short lines, dumps do not.
 const LINE_BYTES_MAX: usize = 8 * 1024;
@@ -48,7 +46,7 @@ pub(crate) struct StderrLog {
     tail_bytes: usize,
     dropped_lines: u64,
     dropped_bytes: u64,
-    /// Of those, how many the log has been told of.
+    /// Of those, how many are announced in the log.
     announced_lines: u64,
     allowance: u64,
     allowance_at: Instant,
@@ -82,7 +80,7 @@ impl StderrLog {
     /// Reads what the pipe has, up to a bound. `false` at its end.
     pub(crate) fn read_from(&mut self, pipe: &OwnedFd) -> bool {
         let mut buffer = [0_u8; READ_BYTES];
-        for _ in 0..READS_PER_TURN {
+        for _ in 0..READS_PER_PASS {
             match rustix::io::read(pipe, &mut buffer) {
                 Ok(0) => return false,
                 Ok(count) => self.take(&buffer[..count]),
@@ -162,7 +160,7 @@ impl StderrLog {
     /// Writes whole lines in one piece, so that a file always ends where a line does.
     fn write_lines(&mut self, lines: &[Vec<u8>]) {
         self.refill();
-        let time = timestamp(now_ms());
+        let time = timestamp(unix_ms());
         let mut out = Vec::new();
         let mut kept = Vec::new();
         for line in lines {
@@ -211,7 +209,7 @@ impl StderrLog {
     }
 
     fn append(&mut self, out: &[u8]) -> io::Result<()> {
-        // Somebody may have moved or removed the file: then begin a new one under the known name.
+        // The file may have been moved or removed: then begin a new one under the known name.
         let identity = fs::metadata(&self.limits.path)
             .map(|meta| (meta.dev(), meta.ino()))
             .ok();

@@ -24,19 +24,19 @@ use crate::{cgroup, protocol::MARKER_VARIABLE};
 /// The parent of all kernel threads, itself one.
 const KTHREADD: i32 = 2;
 
-/// How long to look at a process in the middle of an exec, whose environment cannot be read: together 50 ms. Setting up
+/// Reads of the environment of a process in the middle of an exec, which is empty: together 50 ms. Setting up
 /// a program takes far less, unless its file has to be fetched.
-const EXEC_LOOKS: u32 = 50;
-const EXEC_LOOK_AGAIN_AFTER: Duration = Duration::from_millis(1);
+const EXEC_READS: u32 = 50;
+const EXEC_READ_INTERVAL: Duration = Duration::from_millis(1);
 
-/// Further looks at a program whose environment reads as empty, until it is believed to have none.
-const SETTLED_LOOKS: u32 = 8;
+/// Further reads of an empty environment of a program, until it is taken to have none.
+const SETTLED_READS: u32 = 8;
 
 /// An environment that is read in one go; nearly all are far smaller.
 const ENVIRONMENT_BYTES: usize = 64 * 1024;
 
-/// Looks in a row that must find nothing before a sweep is over: one look can miss what is being forked at that moment.
-const EMPTY_LOOKS: u32 = 2;
+/// Rounds in a row that must find nothing before a sweep is over: one can miss what is being forked at that moment.
+const EMPTY_ROUNDS: u32 = 2;
 
 /// A process over its whole life: the pid alone may be given to another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -165,7 +165,7 @@ impl ProcessTable {
 
 /// What is known of a run's processes.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Target<'a> {
+pub struct SweepTarget<'a> {
     /// The run's shim, where the caller is that shim: its descendants belong to the run, itself does not.
     pub shim: Option<i32>,
     /// The run's marker.
@@ -176,7 +176,7 @@ pub struct Target<'a> {
     pub recorded: &'a [Identity],
 }
 
-impl Target<'_> {
+impl SweepTarget<'_> {
     /// The living processes of the run.
     #[must_use]
     pub fn members(&self) -> Vec<Identity> {
@@ -211,7 +211,7 @@ impl Target<'_> {
             .collect()
     }
 
-    /// Stops every member, looks again until no new one appears, then kills all of them: a process that forks as fast
+    /// Stops every member, again until no new one appears, then kills all of them: a process that forks as fast
     /// as it is killed does not escape. Returns those that were found.
     #[must_use]
     pub fn kill_round(&self) -> Vec<Identity> {
@@ -220,7 +220,7 @@ impl Target<'_> {
             let _unsupported = cgroup::kill(cgroup);
         }
         let mut found: Vec<Identity> = Vec::new();
-        // Each look stops what the one before let fork; a bounded number of looks, for the next round looks again.
+        // Each pass stops what was forked during the one before. A bounded number of them: the next round begins anew.
         for _ in 0..8 {
             let new: Vec<Identity> = self
                 .members()
@@ -253,14 +253,14 @@ pub struct Swept {
 
 /// Kills everything of a run whose shim is gone. Blocks for at most `deadline`.
 #[must_use]
-pub fn sweep(target: &Target<'_>, deadline: Duration) -> Swept {
+pub fn sweep(target: &SweepTarget<'_>, deadline: Duration) -> Swept {
     let end = Instant::now() + deadline;
     let mut killed: Vec<Identity> = Vec::new();
-    let mut empty_looks = 0;
+    let mut empty_rounds = 0;
     loop {
         let found = target.kill_round();
         let is_empty = found.is_empty() && !target.cgroup.is_some_and(cgroup::populated);
-        empty_looks = if is_empty { empty_looks + 1 } else { 0 };
+        empty_rounds = if is_empty { empty_rounds + 1 } else { 0 };
         killed.extend(
             found
                 .iter()
@@ -268,7 +268,7 @@ pub fn sweep(target: &Target<'_>, deadline: Duration) -> Swept {
                 .copied()
                 .collect::<Vec<_>>(),
         );
-        if empty_looks >= EMPTY_LOOKS || Instant::now() >= end {
+        if empty_rounds >= EMPTY_ROUNDS || Instant::now() >= end {
             let survivors = found
                 .iter()
                 .filter(|one| one.alive())
@@ -302,21 +302,21 @@ fn carries(pid: i32, marker: &str) -> bool {
     if marker.is_empty() {
         return false;
     }
-    let mut settled_looks = 0;
-    for _ in 0..EXEC_LOOKS {
+    let mut settled_reads = 0;
+    for _ in 0..EXEC_READS {
         let Ok(environment) = environment(pid) else {
             return false;
         };
         if !environment.is_empty() {
             return environment
                 .split(|byte| *byte == 0)
-                .any(|entry| names(entry, marker));
+                .any(|entry| is_marker(entry, marker));
         }
         match emptiness(pid) {
-            // The look at its environment may still have been at the program before.
-            Emptiness::Settled if settled_looks < SETTLED_LOOKS => settled_looks += 1,
+            // The environment that was read may still have been that of the program before.
+            Emptiness::Settled if settled_reads < SETTLED_READS => settled_reads += 1,
             Emptiness::Settled | Emptiness::Nothing => return false,
-            Emptiness::InExec => std::thread::sleep(EXEC_LOOK_AGAIN_AFTER),
+            Emptiness::InExec => std::thread::sleep(EXEC_READ_INTERVAL),
         }
     }
     false
@@ -334,7 +334,7 @@ fn environment(pid: i32) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn names(entry: &[u8], marker: &str) -> bool {
+fn is_marker(entry: &[u8], marker: &str) -> bool {
     let value = entry
         .strip_prefix(MARKER_VARIABLE.as_bytes())
         .and_then(|rest| rest.strip_prefix(b"="));

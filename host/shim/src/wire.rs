@@ -1,7 +1,7 @@
 //! Lines of JSON and the descriptors beside them, over a non-blocking unix stream socket.
 //!
 //! It neither waits nor owns the socket: a poll loop and an async runtime can both drive it. Descriptors ride on the
-//! first byte of their line, so that whoever has read a whole line has its descriptors too. Everything is bounded; a
+//! first byte of their line, so that a reader of a whole line has its descriptors too. Everything is bounded; a
 //! peer that breaks a bound loses the connection.
 
 use std::{
@@ -20,7 +20,7 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::protocol::{LINE_BYTES_MAX, Passed};
+use crate::protocol::{FdKind, LINE_BYTES_MAX};
 
 /// Most descriptors beside one line: stdin, stdout, blob, and one to spare for a newer peer.
 pub const PASSED_MAX: usize = 4;
@@ -69,7 +69,7 @@ pub enum Readable {
 }
 
 /// What a message was accompanied by.
-pub type PassedFds = Vec<(Passed, OwnedFd)>;
+pub type PassedFds = Vec<(FdKind, OwnedFd)>;
 
 /// One end of a control connection.
 #[derive(Debug, Default)]
@@ -92,7 +92,7 @@ struct Outgoing {
 #[derive(Serialize)]
 struct LineOut<'a, T> {
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    passes: &'a [Passed],
+    passes: &'a [FdKind],
     #[serde(flatten)]
     message: &'a T,
 }
@@ -100,7 +100,7 @@ struct LineOut<'a, T> {
 #[derive(Deserialize)]
 struct LinePasses {
     #[serde(default)]
-    passes: Vec<Passed>,
+    passes: Vec<FdKind>,
 }
 
 impl Wire {
@@ -193,7 +193,7 @@ impl Wire {
         if passed.len() > PASSED_MAX {
             return Err(WireError::TooManyDescriptors);
         }
-        let (passes, fds): (Vec<Passed>, Vec<OwnedFd>) = passed.into_iter().unzip();
+        let (passes, fds): (Vec<FdKind>, Vec<OwnedFd>) = passed.into_iter().unzip();
         let mut bytes = serde_json::to_vec(&LineOut {
             passes: &passes,
             message,

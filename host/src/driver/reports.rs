@@ -79,8 +79,8 @@ impl Driver {
         }
         let cause = exit.cause;
         let exit = match exit.exit {
-            Some(router_supervisor::Exit::Code(code)) => Exit::Code(code),
-            Some(router_supervisor::Exit::Signal(signal)) => Exit::Signal(signal),
+            Some(router_supervisor::ProcessExit::Code(code)) => Exit::Code(code),
+            Some(router_supervisor::ProcessExit::Signal(signal)) => Exit::Signal(signal),
             None => Exit::Unknown,
         };
         if !is_known && cause == ExitCause::Own && self.adopting.is_under_way() {

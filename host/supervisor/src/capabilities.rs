@@ -1,4 +1,4 @@
-//! What this machine lets us do to a process tree, said in words for the API and `doctor`.
+//! What this machine lets us do to a process tree, for the API and `doctor`.
 
 use std::path::{Path, PathBuf};
 
@@ -49,7 +49,7 @@ impl Capabilities {
 }
 
 impl KillMethod {
-    /// One word for JSON.
+    /// Its name in JSON.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -60,7 +60,7 @@ impl KillMethod {
 }
 
 impl LimitMethod {
-    /// One word for JSON.
+    /// Its name in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

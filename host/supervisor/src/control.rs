@@ -13,7 +13,7 @@ use godot_mcp_shim::{
 };
 use tokio::{io::Interest, net::UnixStream};
 
-/// A shim reads its connection within one turn of its loop. One that does not for this long is frozen.
+/// A shim reads its connection within one pass of its loop. One that does not for this long is frozen.
 const SEND_WITHIN: Duration = Duration::from_secs(5);
 
 /// The router's end of a control connection.

@@ -1,7 +1,7 @@
 //! The router's data directory: one router per directory, its name, and its epoch.
 //!
 //! The name outlives the process, so that the shims of an earlier life are recognised. The epoch grows with every
-//! claim, so that what an earlier life said late can be told from what this one says.
+//! claim, so that late messages of an earlier life are not taken for those of this one.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -51,7 +51,7 @@ pub enum DataDirError {
 
 impl DataDir {
     /// Makes the directory if need be, locks it, reads or makes the router's name, and counts the epoch up. Blocks for
-    /// at most five seconds while a predecessor that was killed lets go.
+    /// at most five seconds while a predecessor that was killed releases it.
     ///
     /// # Errors
     /// Another router holds it, or it cannot be written.

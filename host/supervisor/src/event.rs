@@ -1,20 +1,14 @@
-//! What the supervisor tells the driver, and the descriptors it hands over.
+//! What the supervisor reports to the driver, and the descriptors that it passes on.
 //!
 //! Events about one run arrive in the order in which they happened. Every `Started` or `Adopted` run ends in one
 //! `Exited`, after which nothing of it lives, unless the router releases it or goes away first. Every kill is answered by
 //! an `Exited` too, also when that run has ended before or never lived: then it may be the second one.
 
-use std::{
-    os::fd::OwnedFd,
-    path::PathBuf,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{os::fd::OwnedFd, path::PathBuf};
 
-use godot_mcp_shim::protocol::ExitReport;
-pub use godot_mcp_shim::protocol::{Exit, ExitCause};
+pub use godot_mcp_shim::protocol::{ExitCause, ProcessExit};
+use godot_mcp_shim::{clock::unix_ms, protocol::ExitReport};
 use router_core::{Run, SlotKey};
-
-use crate::launch::milliseconds;
 
 /// How the router talks to one slot's process.
 #[derive(Debug)]
@@ -51,8 +45,8 @@ pub struct Adoption {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlotExit {
     /// Exit code or signal; absent where the status could not be collected.
-    pub exit: Option<Exit>,
-    /// Whose doing it was.
+    pub exit: Option<ProcessExit>,
+    /// What caused it.
     pub cause: ExitCause,
     /// The last lines of its stderr, oldest first.
     pub stderr_tail: Vec<String>,
@@ -85,9 +79,6 @@ impl SlotExit {
         rss_bytes: Option<u64>,
         survivors: Vec<u32>,
     ) -> Self {
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
         Self {
             exit: None,
             cause,
@@ -95,12 +86,12 @@ impl SlotExit {
             stderr_dropped_bytes: 0,
             rss_bytes,
             survivors,
-            at_ms: milliseconds(since),
+            at_ms: unix_ms(),
         }
     }
 }
 
-/// One thing that happened to a slot's process, or to all.
+/// What happened to a slot's process, or to all.
 #[derive(Debug)]
 pub enum SupervisorEvent {
     /// The command runs: its `exec` succeeded. Whether it serves is for the upstream to find out.
@@ -147,7 +138,7 @@ pub enum SupervisorEvent {
         adopted: usize,
     },
     /// The process is gone with its whole tree, and the slot is free. After a restart of the router this may also
-    /// tell of a run that ended while no router was there.
+    /// be about a run that ended while no router was there.
     Exited {
         /// Which slot.
         key: SlotKey,

@@ -1,20 +1,21 @@
-//! What the router must say to start a slot, and how it becomes the shim's launch message.
+//! What one start of a slot is specified by, and how it becomes the shim's launch message.
 
 use std::{path::PathBuf, time::Duration};
 
 pub use godot_mcp_shim::protocol::{OnRouterExit, Transport};
 use godot_mcp_shim::{
+    clock::whole_ms,
     paths::{SlotPaths, current_log},
     protocol::{Launch, LogLimits},
 };
 use router_core::{Run, SlotKey};
 
-use crate::supervisor::Surroundings;
+use crate::context::Context;
 
 /// Everything about one start of one slot that its template, with placeholders filled in, decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LaunchSpec {
-    /// The program: a path, or a name looked up in the child's `PATH`.
+    /// The program: a path, or a name that is searched for in the child's `PATH`.
     pub command: String,
     /// Its arguments.
     pub args: Vec<String>,
@@ -69,7 +70,7 @@ const PASSED_ALWAYS: [&str; 4] = ["PATH", "HOME", "LANG", "TMPDIR"];
 /// What a launch message is made of besides the spec.
 #[derive(Debug)]
 pub(crate) struct LaunchFrame<'a> {
-    pub(crate) around: &'a Surroundings,
+    pub(crate) context: &'a Context,
     pub(crate) key: &'a SlotKey,
     pub(crate) run: Run,
     pub(crate) marker: String,
@@ -78,12 +79,12 @@ pub(crate) struct LaunchFrame<'a> {
 
 impl LaunchSpec {
     pub(crate) fn into_message(self, frame: LaunchFrame<'_>) -> Launch {
-        let config = &frame.around.config;
+        let config = &frame.context.config;
         let instance = frame.key.instance.as_str();
         let env = self.environment();
         let cwd = self.cwd.map_or_else(
-            || frame.around.working_dir.clone(),
-            |cwd| frame.around.working_dir.join(cwd),
+            || frame.context.working_dir.clone(),
+            |cwd| frame.context.working_dir.join(cwd),
         );
         Launch {
             instance: instance.to_owned(),
@@ -105,10 +106,10 @@ impl LaunchSpec {
             },
             max_open_files: self.max_open_files,
             memory_bytes_max: self.memory_bytes_max,
-            cgroup_parent: frame.around.cgroup_parent.clone(),
+            cgroup_parent: frame.context.cgroup_parent.clone(),
             on_router_exit: self.on_router_exit,
-            router_exit_grace_ms: milliseconds(config.router_exit_grace),
-            stop_grace_ms: milliseconds(self.stop_grace),
+            router_exit_grace_ms: whole_ms(config.router_exit_grace),
+            stop_grace_ms: whole_ms(self.stop_grace),
             spec_digest: self.spec_digest,
         }
     }
@@ -123,9 +124,4 @@ impl LaunchSpec {
             passed.filter(|(name, _)| !self.env.iter().any(|(own, _)| own == name));
         not_overridden.chain(self.env.iter().cloned()).collect()
     }
-}
-
-/// Whole milliseconds, as messages carry them.
-pub(crate) fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,4 +1,4 @@
-//! The end of an instance's log, read from its files: what the shim writes, the router only reads.
+//! The end of an instance's log, read from its files, which only the shim writes.
 
 use std::{
     fs::File,

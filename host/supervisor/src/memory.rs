@@ -8,52 +8,52 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     SupervisorEvent,
-    slots::{Live, SlotCell, Slots},
-    supervisor::Surroundings,
+    cells::{RunningTree, SlotCell, SlotCells},
+    context::{Context, blocking},
 };
 
-/// Samples until told to end.
-pub(crate) async fn sample(around: Arc<Surroundings>, slots: Arc<Slots>, ended: CancellationToken) {
-    let mut interval = tokio::time::interval(around.config.memory_interval);
+/// Samples until `ended`.
+pub(crate) async fn sample(context: Arc<Context>, cells: Arc<SlotCells>, ended: CancellationToken) {
+    let mut interval = tokio::time::interval(context.config.memory_interval);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = interval.tick() => {}
             () = ended.cancelled() => return,
         }
-        let live = slots.live();
-        if live.is_empty() {
+        let trees = cells.with_trees();
+        if trees.is_empty() {
             continue;
         }
         // Thousands of small files on a busy machine: not on a thread that serves requests.
-        let Ok(samples) = tokio::task::spawn_blocking(move || measure(live)).await else {
+        let Some(samples) = blocking(move || measure(trees)).await else {
             return;
         };
         for (cell, sample) in samples {
-            record(&around, &cell, sample);
+            record(&context, &cell, sample);
         }
     }
 }
 
 #[derive(Debug)]
 struct Sample {
-    live: Live,
+    tree: RunningTree,
     members: Vec<Identity>,
     rss_bytes: u64,
 }
 
-fn measure(slots: Vec<(Arc<SlotCell>, Live)>) -> Vec<(Arc<SlotCell>, Sample)> {
+fn measure(trees: Vec<(Arc<SlotCell>, RunningTree)>) -> Vec<(Arc<SlotCell>, Sample)> {
     let page_bytes = rustix::param::page_size() as u64;
     let table = ProcessTable::read();
     // A shim that has just died may have left its number to a stranger, whose children are none of ours.
-    let slots = slots.into_iter().filter(|(_, live)| live.shim.alive());
-    let measured = slots.map(|(cell, live)| {
-        let tree = table.descendants(live.shim.pid);
-        let pages: u64 = tree.iter().map(|stat| stat.resident_pages).sum();
-        let members = tree.iter().map(|stat| stat.identity).collect();
+    let trees = trees.into_iter().filter(|(_, tree)| tree.shim.alive());
+    let measured = trees.map(|(cell, tree)| {
+        let processes = table.descendants(tree.shim.pid);
+        let pages: u64 = processes.iter().map(|stat| stat.resident_pages).sum();
+        let members = processes.iter().map(|stat| stat.identity).collect();
         let rss_bytes = pages * page_bytes;
         let sample = Sample {
-            live,
+            tree,
             members,
             rss_bytes,
         };
@@ -65,23 +65,23 @@ fn measure(slots: Vec<(Arc<SlotCell>, Live)>) -> Vec<(Arc<SlotCell>, Sample)> {
         .collect()
 }
 
-fn record(around: &Surroundings, cell: &SlotCell, sample: Sample) {
+fn record(context: &Context, cell: &SlotCell, sample: Sample) {
     let processes = u32::try_from(sample.members.len()).unwrap_or(u32::MAX);
     {
-        let mut live = cell.live.lock();
-        let Some(live) = live
+        let mut tree = cell.tree.lock();
+        let Some(tree) = tree
             .as_mut()
-            .filter(|live| live.run == sample.live.run && !live.dying)
+            .filter(|tree| tree.run == sample.tree.run && !tree.dying)
         else {
             return;
         };
-        live.sampled = sample.members;
-        live.rss_bytes = Some(sample.rss_bytes);
+        tree.sampled = sample.members;
+        tree.rss_bytes = Some(sample.rss_bytes);
     }
-    // The next sample says more than this one would, late.
-    let _behind = around.events.try_send(SupervisorEvent::Memory {
+    // A late sample is of less use than the next one.
+    let _behind = context.events.try_send(SupervisorEvent::Memory {
         key: cell.key.clone(),
-        run: sample.live.run,
+        run: sample.tree.run,
         rss_bytes: sample.rss_bytes,
         processes,
     });

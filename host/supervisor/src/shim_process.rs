@@ -1,4 +1,4 @@
-//! A shim as a process: started by us or found, watched through a pidfd, ended only when it does not answer.
+//! A shim as a process: started by us or found, watched through a pidfd, killed only when it does not answer.
 
 use std::{
     io,
@@ -15,7 +15,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use crate::supervisor::Surroundings;
+use crate::context::Context;
 
 /// How long a shim that has nothing left to do, or was killed, may take to be gone.
 const GONE_WITHIN: Duration = Duration::from_secs(5);
@@ -31,10 +31,10 @@ pub(crate) struct ShimProcess {
 
 impl ShimProcess {
     /// Starts one. Returns our end of its control connection.
-    pub(crate) fn start(around: &Surroundings, instance: &str) -> io::Result<(Self, UnixStream)> {
+    pub(crate) fn start(context: &Context, instance: &str) -> io::Result<(Self, UnixStream)> {
         let (ours, theirs) = UnixStream::pair()?;
         // Through the descriptor, so that a binary that was replaced or removed since our start does not matter.
-        let mut command = Command::new(format!("/proc/self/fd/{}", around.shim.as_raw_fd()));
+        let mut command = Command::new(format!("/proc/self/fd/{}", context.shim.as_raw_fd()));
         command
             .arg0("godot-mcp-shim")
             .args(["run", instance])
@@ -85,8 +85,8 @@ impl ShimProcess {
         }
     }
 
-    /// Waits a bounded time for it to go by itself, then kills it.
-    pub(crate) async fn see_off(&mut self) {
+    /// Waits a bounded time for it to exit by itself, then kills it.
+    pub(crate) async fn wait_or_kill(&mut self) {
         if tokio::time::timeout(GONE_WITHIN, self.gone())
             .await
             .is_err()

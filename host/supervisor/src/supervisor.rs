@@ -1,4 +1,4 @@
-//! The supervisor's front: the calls of the driver, none of which waits for a process.
+//! The calls of the driver, none of which waits for a process.
 
 use std::{
     fs::{self, File},
@@ -14,67 +14,12 @@ use tokio::{runtime::Handle, sync::mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    Capabilities, LaunchSpec, LogTailError, SupervisorEvent, adoption, logs, memory, slots::Slots,
+    Capabilities, LaunchSpec, LogTailError, SupervisorConfig, SupervisorEvent, adoption,
+    cells::SlotCells, context::Context, logs, memory, slots::Slots,
 };
 
 /// How long [`Supervisor::release_all`] waits for launches that are under way.
 const RELEASE_WITHIN: Duration = Duration::from_secs(5);
-
-/// Where things are, who we are, how often to look.
-#[derive(Debug, Clone)]
-pub struct SupervisorConfig {
-    /// Directory of the instances' sockets and slot locks (`instances.socket_dir`, by default `/tmp`).
-    pub socket_dir: PathBuf,
-    /// Directory of the instances' logs: `{log_dir}/{id}.log`, rotated to `{id}~1.log` and up.
-    pub log_dir: PathBuf,
-    /// Size at which an instance's log is rotated.
-    pub log_bytes_max: u64,
-    /// How many rotated files are kept beside the current one.
-    pub log_files_max: u32,
-    /// The `godot-mcp-shim` binary; see [`SupervisorConfig::shim_beside_this_program`].
-    pub shim_path: PathBuf,
-    /// This router's name, the same over restarts (see [`crate::DataDir`]).
-    pub router_id: String,
-    /// Grows with every start of this router (see [`crate::DataDir`]).
-    pub epoch: u64,
-    /// How often memory is sampled.
-    pub memory_interval: Duration,
-    /// How long a slot with `on_router_exit = "stop"` waits for a router to come back.
-    pub router_exit_grace: Duration,
-    /// Whether cgroups may be used; `false` forces the way without.
-    pub use_cgroup: bool,
-}
-
-impl SupervisorConfig {
-    /// The defaults, for a router of this name with its sockets and logs there.
-    #[must_use]
-    pub fn new(
-        socket_dir: impl Into<PathBuf>,
-        log_dir: impl Into<PathBuf>,
-        router_id: impl Into<String>,
-    ) -> Self {
-        Self {
-            socket_dir: socket_dir.into(),
-            log_dir: log_dir.into(),
-            // Five files of this size tell of some days of a chatty server and cost at most 50 MiB each.
-            log_bytes_max: 10 * 1024 * 1024,
-            log_files_max: 4,
-            shim_path: Self::shim_beside_this_program(),
-            router_id: router_id.into(),
-            epoch: 0,
-            memory_interval: Duration::from_secs(5),
-            router_exit_grace: Duration::from_secs(10),
-            use_cgroup: true,
-        }
-    }
-
-    /// `godot-mcp-shim` in the directory of the running program.
-    #[must_use]
-    pub fn shim_beside_this_program() -> PathBuf {
-        let own = std::env::current_exe().unwrap_or_default();
-        own.with_file_name("godot-mcp-shim")
-    }
-}
 
 /// Why there is no supervisor.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +27,7 @@ pub enum SupervisorError {
     /// The shim binary cannot be opened.
     #[error("the shim {}: {source}; it belongs beside godot-mcp-router", path.display())]
     Shim {
-        /// Where it was looked for.
+        /// Where it was sought.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
@@ -97,21 +42,10 @@ pub enum SupervisorError {
     },
 }
 
-/// What all parts of the supervisor need to know.
-#[derive(Debug)]
-pub(crate) struct Surroundings {
-    pub(crate) config: SupervisorConfig,
-    /// The shim binary as it was when the router started: a replaced or removed file does not matter.
-    pub(crate) shim: File,
-    pub(crate) cgroup_parent: Option<PathBuf>,
-    pub(crate) working_dir: PathBuf,
-    pub(crate) events: mpsc::Sender<SupervisorEvent>,
-}
-
 /// The router's side of all shims. Dropping it closes the control connections and kills nothing.
 #[derive(Debug)]
 pub struct Supervisor {
-    around: Arc<Surroundings>,
+    context: Arc<Context>,
     slots: Arc<Slots>,
     tasks: TaskTracker,
     /// Ends the sampler and the adoption; the slots end by themselves or with the runtime.
@@ -131,22 +65,22 @@ impl Supervisor {
         events: mpsc::Sender<SupervisorEvent>,
     ) -> Result<Self, SupervisorError> {
         let config = SupervisorConfig {
-            socket_dir: made_and_absolute(&config.socket_dir)?,
-            log_dir: made_and_absolute(&config.log_dir)?,
+            socket_dir: create_absolute(&config.socket_dir)?,
+            log_dir: create_absolute(&config.log_dir)?,
             ..config
         };
         let shim = File::open(&config.shim_path).map_err(|source| SupervisorError::Shim {
             path: config.shim_path.clone(),
             source,
         })?;
-        let working_dir = made_and_absolute(Path::new("."))?;
+        let working_dir = create_absolute(Path::new("."))?;
         let cgroup_parent = if config.use_cgroup {
             cgroup::usable_parent()
         } else {
             None
         };
         let capabilities = Capabilities::of(cgroup_parent.as_deref());
-        let around = Arc::new(Surroundings {
+        let context = Arc::new(Context {
             config,
             shim,
             cgroup_parent,
@@ -154,16 +88,15 @@ impl Supervisor {
             events,
         });
         let tasks = TaskTracker::new();
-        let slots = Arc::new(Slots::new(tasks.clone()));
-        let ended = CancellationToken::new();
         let runtime = Handle::current();
-        tasks.spawn_on(
-            memory::sample(Arc::clone(&around), Arc::clone(&slots), ended.clone()),
-            &runtime,
-        );
+        let cells = Arc::new(SlotCells::default());
+        let ended = CancellationToken::new();
+        let sampler = memory::sample(Arc::clone(&context), Arc::clone(&cells), ended.clone());
+        tasks.spawn_on(sampler, &runtime);
+        let slots = Slots::new(Arc::clone(&context), cells, tasks.clone(), runtime.clone());
         Ok(Self {
-            around,
-            slots,
+            context,
+            slots: Arc::new(slots),
             tasks,
             ended,
             runtime,
@@ -171,14 +104,10 @@ impl Supervisor {
         })
     }
 
-    /// Looks for the shims of earlier lives of this router, and for what they left behind. Ends with
+    /// Finds the shims of earlier lives of this router, and what they left behind. Ends with
     /// [`SupervisorEvent::AdoptionFinished`]; launch nothing before it.
     pub fn adopt_all(&self) {
-        let work = adoption::adopt_all(
-            Arc::clone(&self.around),
-            Arc::clone(&self.slots),
-            self.runtime.clone(),
-        );
+        let work = adoption::adopt_all(Arc::clone(&self.context), Arc::clone(&self.slots));
         let ended = self.ended.clone();
         let bounded = async move {
             tokio::select! {
@@ -192,8 +121,7 @@ impl Supervisor {
     /// Starts a run. Answered by `Started` or `SpawnFailed`; the latter at once when the slot's former run has not
     /// ended, and not before the sweep after a lost shim is over.
     pub fn launch(&self, key: SlotKey, run: Run, spec: LaunchSpec) {
-        self.slots
-            .launch(&self.around, &self.runtime, key, run, spec);
+        self.slots.launch(key, run, spec);
     }
 
     /// SIGTERM to the run's process group, then after `grace` SIGKILL to its whole tree. Answered by `Exited`, or not
@@ -205,13 +133,13 @@ impl Supervisor {
     /// SIGKILL to the run's whole tree. Answered by `Exited` in any case.
     pub fn kill(&self, key: &SlotKey, run: Run) {
         if !self.slots.kill(key, run) {
-            let (around, key) = (Arc::clone(&self.around), key.clone());
-            let answer = async move { adoption::tell_never_lived(&around, key, run).await };
+            let (context, key) = (Arc::clone(&self.context), key.clone());
+            let answer = async move { context.emit_never_lived(key, run).await };
             self.tasks.spawn_on(answer, &self.runtime);
         }
     }
 
-    /// Lets go of one run without stopping it, as [`Supervisor::release_all`] does of all. Not answered.
+    /// Releases one run without stopping it, as [`Supervisor::release_all`] does of all. Not answered.
     pub fn release(&self, key: &SlotKey, run: Run) {
         self.slots.release(key, run);
     }
@@ -219,10 +147,10 @@ impl Supervisor {
     /// Leaves a blob with the run's shim, in place of the one before. At most 1 MiB; a larger one is refused and
     /// logged.
     pub fn put_blob(&self, key: &SlotKey, run: Run, blob: Vec<u8>) {
-        self.slots.blob(key, run, blob);
+        self.slots.put_blob(key, run, blob);
     }
 
-    /// Lets go of every slot without stopping any, for another router to adopt. Call it when the upstreams have
+    /// Releases every slot without stopping any, for another router to adopt. Call it when the upstreams have
     /// closed their descriptors. Waits a bounded time for launches that are under way. A slot with
     /// `on_router_exit = "stop"` is then stopped by its shim, after [`SupervisorConfig::router_exit_grace`].
     pub async fn release_all(&self) {
@@ -235,7 +163,7 @@ impl Supervisor {
         {
             tracing::warn!(
                 reason = "a launch is still under way",
-                "not every slot was released"
+                "not every slot released"
             );
         }
     }
@@ -249,7 +177,11 @@ impl Supervisor {
     /// Where the log of a slot is.
     #[must_use]
     pub fn log_path(&self, key: &SlotKey) -> PathBuf {
-        paths::current_log(&self.around.config.log_dir, key.instance.as_str(), key.slot)
+        paths::current_log(
+            &self.context.config.log_dir,
+            key.instance.as_str(),
+            key.slot,
+        )
     }
 
     /// The last `lines` lines of a slot's log, oldest first; rotated files are read where the current one is short.
@@ -261,7 +193,7 @@ impl Supervisor {
         key: &SlotKey,
         lines: usize,
     ) -> Result<Vec<String>, LogTailError> {
-        logs::tail(self.log_path(key), self.around.config.log_files_max, lines).await
+        logs::tail(self.log_path(key), self.context.config.log_files_max, lines).await
     }
 }
 
@@ -272,7 +204,7 @@ impl Drop for Supervisor {
     }
 }
 
-fn made_and_absolute(path: &Path) -> Result<PathBuf, SupervisorError> {
+fn create_absolute(path: &Path) -> Result<PathBuf, SupervisorError> {
     let made = std::path::absolute(path).and_then(|absolute| {
         fs::create_dir_all(&absolute)?;
         // What is in it must be found again: one that cannot be listed would hide living instances.

@@ -1,4 +1,4 @@
-use super::{FromShim, Hello, OnRouterExit, PROTOCOL, Passed, SlotState, ToShim, Welcome};
+use super::{FdKind, FromShim, Hello, OnRouterExit, PROTOCOL, SlotState, ToShim, Welcome};
 
 #[test]
 fn a_message_from_a_newer_peer_is_recognised_as_unknown() {
@@ -12,8 +12,8 @@ fn a_message_from_a_newer_peer_is_recognised_as_unknown() {
         FromShim::Unknown
     );
     assert_eq!(
-        serde_json::from_str::<Passed>("\"gpu\"").unwrap(),
-        Passed::Unknown
+        serde_json::from_str::<FdKind>("\"gpu\"").unwrap(),
+        FdKind::Unknown
     );
 }
 

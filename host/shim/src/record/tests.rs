@@ -1,8 +1,8 @@
 use std::{os::unix::fs::PermissionsExt as _, path::PathBuf};
 
-use super::{LockError, LockState, SlotRecord, look, take};
+use super::{LockError, LockState, SlotRecord, inspect, take};
 use crate::{
-    protocol::{Exit, ExitCause, ExitReport, Transport},
+    protocol::{ExitCause, ExitReport, ProcessExit, Transport},
     tree::Identity,
 };
 
@@ -25,7 +25,7 @@ fn record(tail: Vec<String>) -> SlotRecord {
         spec_digest: "d".into(),
         started_at_ms: 1,
         exit: Some(ExitReport {
-            exit: Some(Exit::Signal(9)),
+            exit: Some(ProcessExit::Signal(9)),
             cause: ExitCause::Own,
             stderr_tail: tail,
             stderr_dropped_bytes: 0,
@@ -44,13 +44,13 @@ fn lock_path() -> (tempfile::TempDir, PathBuf) {
 #[test]
 fn a_held_lock_shows_its_record_and_a_dropped_one_can_be_taken() {
     let (_dir, path) = lock_path();
-    assert!(matches!(look(&path).unwrap(), LockState::Absent));
+    assert!(matches!(inspect(&path).unwrap(), LockState::Absent));
     let (mut lock, before) = take(&path).unwrap();
     assert!(before.is_none());
     lock.write(&record(vec!["a long line".repeat(100)]))
         .unwrap();
     lock.write(&record(vec![])).unwrap();
-    let LockState::Held(Some(seen)) = look(&path).unwrap() else {
+    let LockState::Held(Some(seen)) = inspect(&path).unwrap() else {
         panic!("must be held")
     };
     assert_eq!(seen, record(vec![]));
@@ -60,12 +60,12 @@ fn a_held_lock_shows_its_record_and_a_dropped_one_can_be_taken() {
         "{error}"
     );
     drop(lock);
-    let LockState::Taken(lock, Some(left)) = look(&path).unwrap() else {
+    let LockState::Taken(lock, Some(left)) = inspect(&path).unwrap() else {
         panic!("must be free")
     };
     assert_eq!(left, record(vec![]));
     lock.remove();
-    assert!(matches!(look(&path).unwrap(), LockState::Absent));
+    assert!(matches!(inspect(&path).unwrap(), LockState::Absent));
 }
 
 #[test]
@@ -78,21 +78,21 @@ fn a_removed_lock_file_is_put_back_and_still_held() {
     assert!(!lock.in_place());
     lock.put_back(&record(vec![])).unwrap();
     assert!(lock.in_place());
-    assert!(matches!(look(&path).unwrap(), LockState::Held(Some(_))));
+    assert!(matches!(inspect(&path).unwrap(), LockState::Held(Some(_))));
 }
 
 #[test]
-fn a_file_that_others_may_write_is_not_believed() {
+fn a_file_that_others_may_write_is_not_trusted() {
     let (_dir, path) = lock_path();
     std::fs::write(&path, "{}\n").unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
     assert!(matches!(
-        look(&path),
+        inspect(&path),
         Err(LockError::NotOurs { mode: 0o666, .. })
     ));
     std::fs::remove_file(&path).unwrap();
     std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
-    assert!(matches!(look(&path), Err(LockError::Io { .. })));
+    assert!(matches!(inspect(&path), Err(LockError::Io { .. })));
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn a_torn_record_is_no_record() {
         std::fs::write(&path, content).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         assert!(
-            matches!(look(&path).unwrap(), LockState::Taken(_, None)),
+            matches!(inspect(&path).unwrap(), LockState::Taken(_, None)),
             "{content:?}"
         );
     }

@@ -1,20 +1,37 @@
-//! What a router says to a running slot, and what it is answered.
+//! The messages of routers to a running slot, and the answers.
 
 use std::{fs::File, os::fd::OwnedFd, time::Duration};
 
 use godot_mcp_shim::{
-    protocol::{BLOB_BYTES_MAX, ExitCause, FromShim, Hello, Passed, SlotState, ToShim, Welcome},
+    protocol::{BLOB_BYTES_MAX, ExitCause, FdKind, FromShim, Hello, SlotState, ToShim, Welcome},
     wire::PassedFds,
 };
+use rustix::event::PollFlags;
 
 use super::{Phase, Slot};
-use crate::peers::Greeting;
+use crate::peers::Admission;
 
 impl Slot {
-    pub(super) fn heed(&mut self, key: u64, message: ToShim, passed: PassedFds) {
-        if !self.peers.holds(key) && !matches!(message, ToShim::Hello(_)) {
+    pub(super) fn handle_peer(&mut self, key: u64, flags: PollFlags) {
+        if flags.contains(PollFlags::OUT) {
+            self.peers.flush(key);
+        }
+        if flags.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
+            let (messages, goes_on) = self.peers.read(key);
+            for (message, passed) in messages {
+                self.handle_message(key, message, passed);
+            }
+            if !goes_on {
+                self.peers.drop_peer(key);
+            }
+        }
+    }
+
+    fn handle_message(&mut self, key: u64, message: ToShim, passed: PassedFds) {
+        if !self.peers.is_holder(key) && !matches!(message, ToShim::Hello(_)) {
             let reason = "say hello first".to_owned();
-            self.peers.dismiss(key, &FromShim::Refused { reason });
+            self.peers
+                .send_and_close(key, &FromShim::Refused { reason });
             return;
         }
         match message {
@@ -36,17 +53,17 @@ impl Slot {
             ToShim::Launch(_) => {
                 let reason = "this shim runs its instance already".to_owned();
                 self.peers
-                    .say(key, &FromShim::Refused { reason }, Vec::new());
+                    .send(key, &FromShim::Refused { reason }, Vec::new());
             }
-            ToShim::Unknown => self.peers.say(key, &FromShim::Unsupported, Vec::new()),
+            ToShim::Unknown => self.peers.send(key, &FromShim::Unsupported, Vec::new()),
         }
     }
 
     pub(super) fn greet(&mut self, key: u64, hello: &Hello) {
-        let protocol = match self.peers.greet(key, hello) {
-            Greeting::Granted(protocol) => protocol,
-            Greeting::Denied(answer) => {
-                self.peers.dismiss(key, &answer);
+        let protocol = match self.peers.admit(key, hello) {
+            Admission::Granted(protocol) => protocol,
+            Admission::Denied(answer) => {
+                self.peers.send_and_close(key, &answer);
                 return;
             }
         };
@@ -66,9 +83,9 @@ impl Slot {
             state,
             pid: Some(self.pid.unsigned_abs()),
         });
-        self.peers.say(key, &welcome, passed);
+        self.peers.send(key, &welcome, passed);
         if let Some(report) = self.record.exit.clone() {
-            self.peers.say(key, &FromShim::Exited(report), Vec::new());
+            self.peers.send(key, &FromShim::Exited(report), Vec::new());
         }
         if hello.router_id != self.record.router_id {
             self.record.router_id.clone_from(&hello.router_id);
@@ -79,11 +96,11 @@ impl Slot {
     /// Duplicates of what the holder works with; ours stay open.
     pub(super) fn descriptors(&self) -> PassedFds {
         let kept = [
-            (Passed::Stdin, &self.stdin),
-            (Passed::Stdout, &self.stdout),
-            (Passed::Blob, &self.blob),
+            (FdKind::Stdin, &self.stdin),
+            (FdKind::Stdout, &self.stdout),
+            (FdKind::Blob, &self.blob),
         ];
-        let duplicate = |(passed, fd): (Passed, &Option<OwnedFd>)| {
+        let duplicate = |(passed, fd): (FdKind, &Option<OwnedFd>)| {
             Some((passed, fd.as_ref()?.try_clone().ok()?))
         };
         kept.into_iter().filter_map(duplicate).collect()
@@ -92,7 +109,7 @@ impl Slot {
     fn keep_blob(&mut self, key: u64, passed: PassedFds) {
         let blob = passed
             .into_iter()
-            .find(|(kind, _)| *kind == Passed::Blob)
+            .find(|(kind, _)| *kind == FdKind::Blob)
             .map(|(_, fd)| File::from(fd));
         let fits = |file: &File| {
             file.metadata()
@@ -104,7 +121,7 @@ impl Slot {
                 let reason =
                     format!("no blob was passed, or one of more than {BLOB_BYTES_MAX} bytes");
                 self.peers
-                    .say(key, &FromShim::Refused { reason }, Vec::new());
+                    .send(key, &FromShim::Refused { reason }, Vec::new());
             }
         }
     }

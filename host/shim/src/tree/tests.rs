@@ -6,7 +6,7 @@ use std::{
 
 use rustix::process::Signal;
 
-use super::{Identity, ProcessTable, Stat, Target, carries, marked, sweep};
+use super::{Identity, ProcessTable, Stat, SweepTarget, carries, marked, sweep};
 use crate::protocol::MARKER_VARIABLE;
 
 fn marker(test: &str) -> String {
@@ -72,7 +72,7 @@ fn a_process_with_another_start_time_is_never_signalled() {
 }
 
 #[test]
-fn a_sweep_finds_those_that_left_their_session_and_their_parent_and_nobody_else() {
+fn a_sweep_finds_those_that_left_their_session_and_their_parent_and_no_other() {
     let marker = marker("sweep");
     let mut bystander = Command::new("sleep")
         .arg("60")
@@ -87,9 +87,9 @@ fn a_sweep_finds_those_that_left_their_session_and_their_parent_and_nobody_else(
         .spawn()
         .unwrap();
     wait_for("five marked processes", || marked(&marker).len() >= 5);
-    let target = Target {
+    let target = SweepTarget {
         marker: &marker,
-        ..Target::default()
+        ..SweepTarget::default()
     };
     let swept = sweep(&target, Duration::from_secs(10));
     assert!(swept.killed >= 5 && swept.survivors.is_empty(), "{swept:?}");
@@ -104,7 +104,7 @@ fn a_sweep_finds_those_that_left_their_session_and_their_parent_and_nobody_else(
 }
 
 #[test]
-fn a_process_that_turns_into_another_program_all_the_time_is_found_at_each_look() {
+fn a_process_that_turns_into_another_program_all_the_time_is_found_by_each_read() {
     let marker = marker("exec");
     let mut child = Command::new("sh")
         .args(["-c", "exec sh -c \"$0\" \"$0\"", "exec sh -c \"$0\" \"$0\""])
@@ -113,9 +113,9 @@ fn a_process_that_turns_into_another_program_all_the_time_is_found_at_each_look(
         .unwrap();
     let pid = i32::try_from(child.id()).unwrap();
     let end = Instant::now() + Duration::from_secs(2);
-    let mut looks = 0;
+    let mut reads = 0;
     let missed = loop {
-        looks += 1;
+        reads += 1;
         if !carries(pid, &marker) {
             break true;
         }
@@ -127,7 +127,7 @@ fn a_process_that_turns_into_another_program_all_the_time_is_found_at_each_look(
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(lives, "it ended by itself");
-    assert!(!missed, "not found at look {looks}");
+    assert!(!missed, "not found by read {reads}");
 }
 
 #[test]
@@ -142,9 +142,9 @@ fn a_recorded_process_is_found_without_its_marker_and_brings_its_children() {
     });
     let recorded = [Identity::of(pid).unwrap()];
     let below = ProcessTable::read().descendants(pid);
-    let target = Target {
+    let target = SweepTarget {
         recorded: &recorded,
-        ..Target::default()
+        ..SweepTarget::default()
     };
     let swept = sweep(&target, Duration::from_secs(10));
     assert_eq!((swept.killed, swept.survivors.len()), (3, 0));

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{Readable, Wire, WireError};
-use crate::protocol::{FromShim, LINE_BYTES_MAX, Passed, ToShim};
+use crate::protocol::{FdKind, FromShim, LINE_BYTES_MAX, ToShim};
 
 fn pair() -> (UnixStream, UnixStream) {
     let (near, far) = UnixStream::pair().unwrap();
@@ -44,21 +44,21 @@ fn descriptors_arrive_with_their_own_message() {
     sender
         .push(
             &FromShim::Started { pid: 1 },
-            vec![(Passed::Stdout, read_a)],
+            vec![(FdKind::Stdout, read_a)],
         )
         .unwrap();
     sender
-        .push(&FromShim::Started { pid: 2 }, vec![(Passed::Blob, read_b)])
+        .push(&FromShim::Started { pid: 2 }, vec![(FdKind::Blob, read_b)])
         .unwrap();
     File::from(write_a).write_all(b"a").unwrap();
     File::from(write_b).write_all(b"b").unwrap();
 
     let (first, none) = carry(&mut sender, &near, &mut receiver, &far);
     assert_eq!((first, none.len()), (FromShim::Unsupported, 0));
-    for (pid, kind, content) in [(1, Passed::Stdout, "a"), (2, Passed::Blob, "b")] {
+    for (pid, kind, content) in [(1, FdKind::Stdout, "a"), (2, FdKind::Blob, "b")] {
         let (message, mut fds) = carry(&mut sender, &near, &mut receiver, &far);
         assert_eq!(message, FromShim::Started { pid });
-        let (passed, fd): (Passed, OwnedFd) = fds.pop().unwrap();
+        let (passed, fd): (FdKind, OwnedFd) = fds.pop().unwrap();
         assert_eq!(passed, kind);
         let mut text = String::new();
         File::from(fd).read_to_string(&mut text).unwrap();
@@ -77,7 +77,7 @@ fn a_line_larger_than_the_socket_buffer_arrives_whole() {
             &FromShim::SpawnFailed {
                 error: error.clone(),
             },
-            vec![(Passed::Stdin, read)],
+            vec![(FdKind::Stdin, read)],
         )
         .unwrap();
     let (message, fds) = carry(&mut sender, &near, &mut receiver, &far);

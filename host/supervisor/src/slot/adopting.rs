@@ -1,119 +1,84 @@
-//! Taking over a shim that is there already: at the start of the router, or after its connection was lost.
+//! Taking over a shim that an earlier life of the router started.
 
-use std::{io, path::Path, time::Duration};
+use std::io;
 
-use godot_mcp_shim::{
-    protocol::{FromShim, SlotState, ToShim},
-    wire::PassedFds,
-};
+use godot_mcp_shim::protocol::SlotState;
 use router_core::Run;
 use tokio::{sync::oneshot, time::Instant};
 
-use super::{Attendant, Held, TRY_AGAIN_AFTER, starting::io_of};
-use crate::{
-    Adoption, SupervisorEvent, adoption::Found, blob, control::Control, shim_process::ShimProcess,
+use super::{
+    AfterRun, FoundShim, SlotTask,
+    held::{ATTEMPT_INTERVAL, Grant, HOLD_WITHIN, HeldShim, HelloAnswer, sort_passed, try_to_hold},
 };
+use crate::{Adoption, SupervisorEvent, blob, shim_process::ShimProcess};
 
-/// How long an answer to a hello may take: one turn of the shim's loop, on a loaded machine.
-const WELCOME_WITHIN: Duration = Duration::from_secs(2);
-
-/// How long to go on trying for a slot whose holder is just dying, whose socket is just being bound again, or whose
-/// shim is slow.
-pub(super) const ADOPTED_WITHIN: Duration = Duration::from_secs(6);
-
-/// What came of trying to hold a found shim.
-#[derive(Debug)]
-pub(super) enum Hold {
-    Granted {
-        control: Control,
-        state: SlotState,
-        pid: Option<u32>,
-        passed: PassedFds,
-    },
-    Busy {
-        router_id: String,
-        pid: u32,
-    },
-    Failed(io::Error),
-}
-
-impl Attendant {
-    /// Adopts a found shim. `true` when it was released afterwards.
-    pub(super) async fn adopt(&self, found: Found, done: oneshot::Sender<bool>) -> bool {
-        let deadline = Instant::now() + ADOPTED_WITHIN;
+impl SlotTask {
+    /// Adopts a found shim, and stays with its run. `done` is told whether it was adopted.
+    pub(super) async fn adopt(&self, found: FoundShim, done: oneshot::Sender<bool>) -> AfterRun {
+        let deadline = Instant::now() + HOLD_WITHIN;
         loop {
-            let outcome = self.try_to_hold(&found.record.control_path).await;
-            let last_try = Instant::now() >= deadline;
-            match outcome {
-                Hold::Granted {
-                    control,
-                    state,
-                    pid,
-                    passed,
-                } => {
-                    return self
-                        .adopted(found, done, control, (state, pid, passed))
-                        .await;
-                }
-                Hold::Busy { router_id, pid } if last_try => {
+            let answer = try_to_hold(&self.context, &found.record.control_path).await;
+            let is_last = Instant::now() >= deadline;
+            match answer {
+                HelloAnswer::Granted(grant) => return self.adopted(found, done, *grant).await,
+                HelloAnswer::Busy { router_id, pid } if is_last => {
                     let key = self.key().clone();
-                    self.tell(SupervisorEvent::HeldElsewhere {
-                        key,
-                        router_id,
-                        pid,
-                    })
-                    .await;
-                    return false;
+                    self.context
+                        .emit(SupervisorEvent::HeldElsewhere {
+                            key,
+                            router_id,
+                            pid,
+                        })
+                        .await;
+                    return AfterRun::Free;
                 }
-                Hold::Failed(error) => {
-                    if !found.record.shim.alive() {
-                        self.settle(&found.lock_path, None).await;
-                        return false;
-                    }
-                    if last_try {
-                        return self.give_up(&found, &error).await;
-                    }
+                HelloAnswer::Failed(_) if !found.record.shim.alive() => {
+                    self.settle(&found.lock_path, None).await;
+                    return AfterRun::Free;
                 }
-                Hold::Busy { .. } => {}
+                HelloAnswer::Failed(error) if is_last => {
+                    self.give_up(&found, &error).await;
+                    return AfterRun::Free;
+                }
+                HelloAnswer::Busy { .. } | HelloAnswer::Failed(_) => {}
             }
-            // Its process is gone within moments, or is not: there is nothing of it to wait on from here.
-            tokio::time::sleep(TRY_AGAIN_AFTER).await;
+            // Its process is gone within moments, or is not: it is not our child, so there is nothing to wait on.
+            tokio::time::sleep(ATTEMPT_INTERVAL).await;
         }
     }
 
     async fn adopted(
         &self,
-        found: Found,
+        found: FoundShim,
         done: oneshot::Sender<bool>,
-        control: Control,
-        (state, pid, passed): (SlotState, Option<u32>, PassedFds),
-    ) -> bool {
+        grant: Grant,
+    ) -> AfterRun {
         let record = found.record;
-        let kept_record = Some(record.clone());
         let run = Run(record.run);
         let Ok(shim) = ShimProcess::found(record.shim) else {
             // It died between its answer and now.
             self.settle(&found.lock_path, None).await;
-            return false;
+            return AfterRun::Free;
         };
-        let mut held = Held {
+        let mut held = HeldShim {
             run,
-            control,
+            control: grant.control,
             shim,
-            control_path: record.control_path,
+            control_path: record.control_path.clone(),
             lock_path: found.lock_path,
-            record: kept_record,
+            record: Some(record.clone()),
         };
-        let (pid, passed) = match (state, pid) {
-            (SlotState::Starting, _) => match held.started().await {
+        let (pid, passed) = match grant.state {
+            SlotState::Starting => match held.started().await {
                 Ok(started) => started,
                 Err(error) => return self.abort(held, &error.to_string()).await,
             },
-            (_, pid) => (pid.unwrap_or(0), passed),
+            _ => (grant.pid.unwrap_or(0), grant.passed),
         };
-        let (io, blob) = match io_of(record.transport, passed, record.socket_path) {
+        let is_stopping = grant.state == SlotState::Stopping;
+        let (io, blob) = match sort_passed(record.transport, passed, record.socket_path) {
             Some((io, blob)) => (Some(io), blob),
-            None if state == SlotState::Stopping => (None, None),
+            None if is_stopping => (None, None),
             None => return self.abort(held, "the shim passed no descriptors").await,
         };
         tracing::info!(
@@ -122,50 +87,28 @@ impl Attendant {
         );
         let adoption = Adoption {
             pid,
-            io: io.filter(|_| state != SlotState::Stopping),
+            io: io.filter(|_| !is_stopping),
             blob: blob.and_then(|fd| blob::from_fd(fd).ok()),
             spec_digest: record.spec_digest,
             started_at_ms: record.started_at_ms,
         };
         let key = self.key().clone();
-        self.tell(SupervisorEvent::Adopted { key, run, adoption })
+        self.context
+            .emit(SupervisorEvent::Adopted { key, run, adoption })
             .await;
-        let _nobody_counts = done.send(true);
+        let _router_ends = done.send(true);
         self.hold(held).await
     }
 
-    pub(super) async fn try_to_hold(&self, control_path: &Path) -> Hold {
-        let attempt = async {
-            let mut control = Control::connect(control_path).await?;
-            control
-                .send(&ToShim::Hello(self.hello()), Vec::new())
-                .await?;
-            match control.receive_within(WELCOME_WITHIN).await? {
-                Some((FromShim::Welcome(welcome), passed)) => Ok(Hold::Granted {
-                    control,
-                    state: welcome.state,
-                    pid: welcome.pid,
-                    passed,
-                }),
-                Some((FromShim::Busy { router_id, pid }, _)) => Ok(Hold::Busy { router_id, pid }),
-                Some((FromShim::Refused { reason }, _)) => Err(io::Error::other(reason)),
-                Some(_) => Err(io::Error::other("an unexpected answer to a hello")),
-                None => Err(io::ErrorKind::UnexpectedEof.into()),
-            }
-        };
-        attempt.await.unwrap_or_else(Hold::Failed)
-    }
-
     /// Ends a shim of ours that was found before but could not be adopted.
-    async fn give_up(&self, found: &Found, error: &io::Error) -> bool {
+    async fn give_up(&self, found: &FoundShim, error: &io::Error) {
         tracing::error!(
             instance = %self.key().instance, error = %error,
-            "a shim does not answer and is killed (version_id: {})", self.key().instance
+            "shim killed because it does not answer (version_id: {})", self.key().instance
         );
         if let Ok(mut shim) = ShimProcess::found(found.record.shim) {
             shim.kill().await;
         }
         self.settle(&found.lock_path, None).await;
-        false
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use router_core::Run;
-use router_supervisor::{Exit, ExitCause, LaunchSpec, OnRouterExit, SupervisorEvent};
+use router_supervisor::{ExitCause, LaunchSpec, OnRouterExit, ProcessExit, SupervisorEvent};
 use rustix::process::Signal;
 
 use super::{
@@ -66,7 +66,10 @@ async fn a_router_killed_in_the_middle_is_succeeded_by_the_next() {
     );
     assert_eq!(blob.as_deref(), Some(&b"left by the other router"[..]));
     running.converse("ping", "pong").await;
-    assert_eq!(router.kill(&running).await.exit, Some(Exit::Signal(9)));
+    assert_eq!(
+        router.kill(&running).await.exit,
+        Some(ProcessExit::Signal(9))
+    );
     yard.assert_clean().await;
 }
 
@@ -126,7 +129,7 @@ async fn an_end_while_no_router_was_there_is_told_to_the_next() {
     assert_eq!((adopted, seen, *run), (0, &key("demo"), Run(8)));
     assert_eq!(
         (exit.exit, exit.cause),
-        (Some(Exit::Code(4)), ExitCause::Own)
+        (Some(ProcessExit::Code(4)), ExitCause::Own)
     );
     assert_eq!(exit.stderr_tail, ["it hurts"]);
     yard.assert_clean().await;
@@ -173,7 +176,10 @@ async fn stop_at_router_exit_waits_for_a_router_to_come_back_and_then_stops() {
     assert_eq!((kept, stopped), (&key("keeps"), &key("stops")));
     assert_eq!(exit.cause, ExitCause::RouterGone);
     // Its input ends a moment before the signal comes, and it may leave at that.
-    let left = matches!(exit.exit, Some(Exit::Signal(15) | Exit::Code(0)));
+    let left = matches!(
+        exit.exit,
+        Some(ProcessExit::Signal(15) | ProcessExit::Code(0))
+    );
     assert!(left, "{exit:?}");
     third.supervisor.kill(&key("keeps"), *run);
     third.exit().await;

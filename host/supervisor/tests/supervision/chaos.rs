@@ -124,7 +124,7 @@ impl Chaos {
     }
 
     fn murder(&self, slot: &str, signal: Signal, whom: impl Fn(&SlotRecord) -> Option<Identity>) {
-        if let Ok(LockState::Held(Some(record))) = record::look(&self.yard.lock(slot)) {
+        if let Ok(LockState::Held(Some(record))) = record::inspect(&self.yard.lock(slot)) {
             let _gone_already = whom(&record).is_some_and(|one| one.signal(signal));
         }
     }

@@ -8,7 +8,7 @@ use std::{
 
 use godot_mcp_shim::tree::Identity;
 use router_core::Run;
-use router_supervisor::{Exit, ExitCause, KillMethod, SupervisorEvent};
+use router_supervisor::{ExitCause, KillMethod, ProcessExit, SupervisorEvent};
 use rustix::process::Signal;
 
 use super::harness::{Router, Yard, key, ponger, sh, until};
@@ -47,7 +47,7 @@ async fn an_exit_at_once_is_reported_with_its_evidence() {
     let exit = router.exit().await;
     assert_eq!(
         (exit.exit, exit.cause),
-        (Some(Exit::Code(3)), ExitCause::Own)
+        (Some(ProcessExit::Code(3)), ExitCause::Own)
     );
     assert_eq!(exit.stderr_tail, ["first", "last words"]);
     let log = router
@@ -79,7 +79,7 @@ async fn a_crash_loop_of_short_runs_never_trips_over_itself() {
             matches!(started, SupervisorEvent::Started { run: seen, .. } if seen == Run(run)),
             "{started:?}"
         );
-        assert_eq!(router.exit().await.exit, Some(Exit::Code(1)));
+        assert_eq!(router.exit().await.exit, Some(ProcessExit::Code(1)));
     }
     yard.assert_clean().await;
 }
@@ -101,7 +101,7 @@ async fn a_child_that_heeds_sigterm_ends_in_its_own_way() {
         let exit = router.exit().await;
         assert_eq!(
             (exit.exit, exit.cause),
-            (Some(Exit::Code(7)), ExitCause::Stopped)
+            (Some(ProcessExit::Code(7)), ExitCause::Stopped)
         );
         yard.assert_clean().await;
     }
@@ -120,7 +120,7 @@ async fn the_rest_of_the_group_has_the_grace_period_too() {
     let mut running = router.start("demo", 1, sh(&script)).await;
     assert_eq!(running.line().await, "up");
     router.supervisor.stop(&running.key, running.run, PATIENCE);
-    assert_eq!(router.exit().await.exit, Some(Exit::Signal(15)));
+    assert_eq!(router.exit().await.exit, Some(ProcessExit::Signal(15)));
     assert_eq!(fs::read_to_string(&done).unwrap(), "saved\n");
     yard.assert_clean().await;
 }
@@ -148,7 +148,7 @@ async fn a_stubborn_tree_is_killed_to_the_last_process() {
         let exit = router.exit().await;
         assert_eq!(
             (exit.exit, exit.cause),
-            (Some(Exit::Signal(9)), ExitCause::Stopped)
+            (Some(ProcessExit::Signal(9)), ExitCause::Stopped)
         );
         assert!(exit.survivors.is_empty(), "{:?}", exit.survivors);
         assert!(
@@ -188,7 +188,7 @@ async fn the_end_of_the_first_process_is_the_end_though_others_hold_its_pipes() 
         let exit = router.exit().await;
         assert_eq!(
             (exit.exit, exit.cause),
-            (Some(Exit::Code(0)), ExitCause::Own)
+            (Some(ProcessExit::Code(0)), ExitCause::Own)
         );
         assert!(
             began.elapsed() < Duration::from_secs(100),
@@ -206,7 +206,7 @@ async fn a_frozen_child_can_be_stopped() {
     let child = Identity::of(i32::try_from(running.pid).unwrap()).unwrap();
     assert!(child.signal(Signal::STOP));
     router.supervisor.stop(&running.key, running.run, PATIENCE);
-    assert_eq!(router.exit().await.exit, Some(Exit::Signal(15)));
+    assert_eq!(router.exit().await.exit, Some(ProcessExit::Signal(15)));
     yard.assert_clean().await;
 }
 
@@ -223,7 +223,7 @@ async fn a_child_killed_by_somebody_is_reported_as_such() {
     let exit = router.exit().await;
     assert_eq!(
         (exit.exit, exit.cause),
-        (Some(Exit::Signal(9)), ExitCause::Own)
+        (Some(ProcessExit::Signal(9)), ExitCause::Own)
     );
     yard.assert_clean().await;
 }
@@ -244,7 +244,7 @@ async fn sigterm_to_a_shim_stops_its_instance_in_order() {
     let exit = router.exit().await;
     assert_eq!(
         (exit.exit, exit.cause),
-        (Some(Exit::Code(5)), ExitCause::ShimTerminated)
+        (Some(ProcessExit::Code(5)), ExitCause::ShimTerminated)
     );
     yard.assert_clean().await;
 }

@@ -67,7 +67,7 @@ impl Yard {
 
     /// What the living shim of an instance wrote into its lock.
     pub(crate) fn record(&self, instance: &str) -> SlotRecord {
-        match record::look(&self.lock(instance)).unwrap() {
+        match record::inspect(&self.lock(instance)).unwrap() {
             LockState::Held(Some(record)) => record,
             other => panic!("no living shim holds {instance}: {other:?}"),
         }
@@ -234,7 +234,7 @@ impl Router {
 
     fn note_cgroup(&self, instance: &str) {
         let lock = self.socket_dir.join(format!("godot-mcp-{instance}.lock"));
-        if let Ok(LockState::Held(Some(record))) = record::look(&lock) {
+        if let Ok(LockState::Held(Some(record))) = record::inspect(&lock) {
             let yard = self.socket_dir.clone();
             CGROUPS
                 .lock()

@@ -10,7 +10,7 @@ use godot_mcp_shim::{
     protocol::{FromShim, Hello, ToShim},
     wire::{Readable, Wire},
 };
-use router_supervisor::{Exit, ExitCause, SupervisorEvent};
+use router_supervisor::{ExitCause, ProcessExit, SupervisorEvent};
 
 use super::{
     harness::{DEADLINE, ROUTER, Yard, pause, ponger},
@@ -134,7 +134,7 @@ async fn a_closed_connection_alone_does_not_free_the_slot() {
     };
     assert_eq!(
         (report.exit, report.cause),
-        (Some(Exit::Signal(9)), ExitCause::Killed)
+        (Some(ProcessExit::Signal(9)), ExitCause::Killed)
     );
     stranger.say(&ToShim::ExitSeen);
     assert_eq!(stranger.hear().await, None);
@@ -159,7 +159,7 @@ async fn a_router_whose_connection_was_taken_takes_it_back() {
     router
         .supervisor
         .stop(&running.key, running.run, Duration::from_secs(20));
-    assert_eq!(router.exit().await.exit, Some(Exit::Signal(15)));
+    assert_eq!(router.exit().await.exit, Some(ProcessExit::Signal(15)));
     yard.assert_clean().await;
 }
 

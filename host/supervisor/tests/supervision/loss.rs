@@ -5,7 +5,7 @@ use godot_mcp_shim::{
     tree::{Identity, ProcessTable},
 };
 use router_core::Run;
-use router_supervisor::{Exit, ExitCause, SupervisorEvent};
+use router_supervisor::{ExitCause, ProcessExit, SupervisorEvent};
 use rustix::process::Signal;
 
 use super::harness::{Yard, key, ponger, sh, until};
@@ -164,7 +164,10 @@ async fn a_launch_clears_what_a_killed_shim_of_any_router_left() {
     let mut running = other.start("demo", 1, ponger()).await;
     running.converse("ping", "pong").await;
     assert_eq!(yard.children().len(), 1, "only the new child lives");
-    assert_eq!(other.kill(&running).await.exit, Some(Exit::Signal(9)));
+    assert_eq!(
+        other.kill(&running).await.exit,
+        Some(ProcessExit::Signal(9))
+    );
     yard.assert_clean().await;
 }
 

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use router_supervisor::{Exit, ExitCause, InstanceIo, LaunchSpec};
+use router_supervisor::{ExitCause, InstanceIo, LaunchSpec, ProcessExit};
 
 use super::{
     harness::{Yard, ponger, sh, shim_program, until},
@@ -34,7 +34,7 @@ async fn a_child_is_spoken_to_through_its_own_pipes() {
     let exit = router.kill(&running).await;
     assert_eq!(
         (exit.exit, exit.cause),
-        (Some(Exit::Signal(9)), ExitCause::Killed)
+        (Some(ProcessExit::Signal(9)), ExitCause::Killed)
     );
     yard.assert_clean().await;
 }
