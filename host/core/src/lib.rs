@@ -56,6 +56,7 @@ pub mod health;
 pub mod id;
 mod instance;
 mod jitter;
+pub mod loss;
 pub mod permit;
 mod planted;
 pub mod policy;

@@ -13,7 +13,7 @@ use std::sync::{
 };
 
 use axum::response::Response;
-use router_core::{event::TrafficEvent, route::Route};
+use router_core::{event::TrafficEvent, loss::NEXT_ROUTE_WAIT, route::Route};
 use router_upstream::{CallError, Envelope, MessageShape, NotSent, Upstream};
 use tokio::time::Instant;
 
@@ -27,7 +27,7 @@ use crate::{
 
 use completion::Completion;
 use exchange::ClientOutcome;
-use loss::{Losses, NEXT_ROUTE_WAIT};
+use loss::Losses;
 use start::StartWait;
 
 pub(crate) use {answer_stream::AnswerBatch, exchange::Exchange, request::IncomingRequest};

@@ -12,6 +12,7 @@ use std::{
 use router_core::{
     InstanceId, Run, SlotKey,
     event::{Event, SlotEvent},
+    loss::EXIT_REPORT_WAIT,
 };
 use router_supervisor::InstanceIo;
 use router_upstream::{
@@ -26,10 +27,6 @@ use crate::{
     clock::{millis, unix_ms},
     launch::Plan,
 };
-
-/// A process that ends closes its output a moment before its end is reported. So long the report is waited for, because it
-/// says more than the closed output does.
-const END_REPORT: Duration = Duration::from_millis(500);
 
 /// How long the tool list of a ready instance may take to be read anew.
 const RELIST: Duration = Duration::from_secs(30);
@@ -370,7 +367,7 @@ impl Driver {
         let error = chain(closed);
         let inner = self.inner.clone();
         self.tasks.spawn(async move {
-            tokio::time::sleep(END_REPORT).await;
+            tokio::time::sleep(EXIT_REPORT_WAIT).await;
             let lost = Inner::Core(SlotEvent::UpstreamLost { error }.on(key, run));
             let _ = inner.send(lost).await;
         });

@@ -1,9 +1,12 @@
 //! The loss of an instance: the error about it says what happens next, which the driver decides a moment later.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
-use router_core::route::{Route, UnavailableKind};
+use router_core::{
+    loss::NEXT_ROUTE_WAIT,
+    route::{Route, UnavailableKind},
+};
 use tokio::{
     sync::{futures::OwnedNotified, mpsc},
     time::{Instant, timeout_at},
@@ -11,10 +14,6 @@ use tokio::{
 
 use super::answer_stream::StreamEnd;
 use crate::{driver_link::DriverLink, fault::RequestFault, table::RoutingTable};
-
-/// How long the error about a lost instance waits for the driver's next route. The end of a process is reported within
-/// milliseconds; one that only closed its output is given up by the driver after 500 ms.
-pub(crate) const NEXT_ROUTE_WAIT: Duration = Duration::from_secs(1);
 
 /// Most streams that wait for that route: what one instance can have in flight. Others get what is known already.
 const WAITING_MAX: usize = 4096;

@@ -8,11 +8,11 @@ use std::{
     time::Duration,
 };
 
-use router_core::{InstanceId, event::TrafficEvent, route::Route};
+use router_core::{InstanceId, event::TrafficEvent, loss::NEXT_ROUTE_WAIT, route::Route};
 use router_upstream::{CallError, Upstream};
 use tokio::time::{Instant, timeout_at};
 
-use super::loss::{Losses, NEXT_ROUTE_WAIT};
+use super::loss::Losses;
 use crate::{
     driver_link::DriverLink,
     fault::{FaultKind, RequestFault},
