@@ -10,7 +10,7 @@ use std::sync::Arc;
 pub(crate) use project::ProjectFacts;
 pub(crate) use scene::{NodeFacts, NodeScript, SceneFacts, built_in_source};
 
-use crate::fault::{Fault, Flaw, Flaws};
+use crate::fault::{FileFault, Flaw, Flaws};
 use crate::limits::{NAME_BYTES_MAX, clip};
 use crate::path::ProjectPath;
 use crate::script::ScriptFacts;
@@ -68,8 +68,8 @@ impl FileKind {
         }
     }
 
-    /// The word for it in answers.
-    pub(crate) fn word(self) -> &'static str {
+    /// Its name in answers.
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Project => "project",
             Self::Scene => "scene",
@@ -112,7 +112,7 @@ pub(crate) struct ImportFacts {
 }
 
 /// Reads what the file at `path` says. What is wrong with it goes to `faults`.
-pub(crate) fn read(path: &ProjectPath, bytes: &[u8], faults: &mut Vec<Fault>) -> Facts {
+pub(crate) fn read(path: &ProjectPath, bytes: &[u8], faults: &mut Vec<FileFault>) -> Facts {
     let mut flaws = Flaws::default();
     let text = decode(bytes, &mut flaws);
     let facts = match FileKind::of(path) {

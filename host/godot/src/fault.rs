@@ -9,8 +9,8 @@ use crate::limits::{FAULTS_PER_FILE_MAX, clip};
 /// Something wrong in a project file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(crate = "rmcp::schemars")]
-pub(crate) struct Fault {
+#[schemars(crate = "rmcp::schemars", rename = "Fault")]
+pub(crate) struct FileFault {
     /// The file, as `res://…`.
     pub(crate) path: String,
     /// The line it was noticed on, counted from 1; absent when the whole file is meant.
@@ -45,8 +45,8 @@ impl Flaw {
     }
 
     /// The flaw as a fault of the file `path`. File contents quoted in it are clipped.
-    pub(crate) fn of(self, path: &str) -> Fault {
-        Fault {
+    pub(crate) fn of(self, path: &str) -> FileFault {
+        FileFault {
             path: path.to_owned(),
             line: self.line,
             what: clip(&self.what, 300),

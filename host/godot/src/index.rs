@@ -5,6 +5,7 @@
 //! system, parsing), so they belong on a blocking thread.
 
 mod cycles;
+mod file;
 mod nodes;
 mod references;
 mod snapshot;
@@ -20,9 +21,10 @@ pub(crate) use cycles::cycles;
 pub(crate) use references::Via;
 pub(crate) use snapshot::{Edge, FileId, MissingReference, Snapshot};
 
+use self::file::IndexedFile;
 use crate::facts::{self, Facts, FileKind};
-use crate::fault::{Fault, Flaw};
-use crate::limits::Limits;
+use crate::fault::Flaw;
+use crate::limits::ProjectLimits;
 use crate::path::ProjectPath;
 use crate::root::{AccessError, OpenError, ProjectRoot, Stamp};
 use crate::scan::Listing;
@@ -36,7 +38,7 @@ pub(crate) struct ListError(#[from] std::io::Error);
 #[derive(Debug)]
 pub(crate) struct Index {
     root: ProjectRoot,
-    limits: Limits,
+    limits: ProjectLimits,
     state: Mutex<State>,
 }
 
@@ -48,21 +50,9 @@ struct State {
     refreshed_at: Option<Instant>,
 }
 
-/// One file and what it says.
-#[derive(Debug)]
-pub(crate) struct IndexedFile {
-    pub(crate) path: ProjectPath,
-    pub(crate) kind: FileKind,
-    pub(crate) facts: Facts,
-    pub(crate) faults: Vec<Fault>,
-    stamp: Stamp,
-    /// Whether the stamp tells every later change.
-    settled: bool,
-}
-
 impl Index {
-    /// An index of `folder`; nothing but `project.godot`'s existence is looked at yet.
-    pub(crate) fn open(folder: &Path, limits: Limits) -> Result<Self, OpenError> {
+    /// An index of `folder`; nothing but `project.godot`'s existence is checked yet.
+    pub(crate) fn open(folder: &Path, limits: ProjectLimits) -> Result<Self, OpenError> {
         Ok(Self {
             root: ProjectRoot::open(folder)?,
             limits,
@@ -71,7 +61,7 @@ impl Index {
     }
 
     /// The bounds it works with.
-    pub(crate) fn limits(&self) -> &Limits {
+    pub(crate) fn limits(&self) -> &ProjectLimits {
         &self.limits
     }
 
@@ -167,7 +157,7 @@ impl Index {
             return file;
         }
         if !fits {
-            file.faults.push(Flaw::whole(LEFT_OUT).of(path.as_str()));
+            file.leave_out();
             return file;
         }
         match self.root.read(path, self.limits.file_bytes_max) {
@@ -182,15 +172,6 @@ impl Index {
             }
         }
         file
-    }
-}
-
-/// What is said of a file that would make the project's text too large.
-const LEFT_OUT: &str = "not read: the project holds more text than one instance reads";
-
-impl IndexedFile {
-    fn was_left_out(&self) -> bool {
-        self.faults.iter().any(|fault| fault.what == LEFT_OUT)
     }
 }
 

@@ -26,7 +26,7 @@ mod script;
 mod server;
 mod text;
 
-pub use limits::Limits;
+pub use limits::ProjectLimits;
 pub use path::{PathRefusal, ProjectPath};
 pub use root::OpenError;
 pub use server::{GodotServer, InstanceOptions, ServeError, serve, serve_stdio};

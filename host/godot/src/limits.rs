@@ -7,7 +7,7 @@
 ///
 /// The defaults suit real projects on small machines; tests shrink them to reach every bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct ProjectLimits {
     /// The largest text file that is parsed, in bytes. Scenes with embedded meshes reach a few
     /// megabytes; what is larger belongs in a binary resource and only its existence is recorded.
     pub file_bytes_max: u64,
@@ -23,7 +23,7 @@ pub struct Limits {
     pub answer_bytes_max: usize,
 }
 
-impl Default for Limits {
+impl Default for ProjectLimits {
     fn default() -> Self {
         Self {
             file_bytes_max: 8 * 1024 * 1024,
@@ -67,7 +67,7 @@ pub(crate) const LINE_TOKENS_MAX: usize = 4_096;
 /// Members (functions, signals, exports), references or symbols kept per script.
 pub(crate) const SCRIPT_FACTS_MAX: usize = 2_048;
 
-/// How many scenes deep a node's type is looked for through instances and inheritance.
+/// How many scenes deep a node's type is sought through instances and inheritance.
 pub(crate) const INSTANCE_DEPTH_MAX: usize = 32;
 
 /// Groups kept per node.

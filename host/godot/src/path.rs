@@ -7,7 +7,7 @@ use std::sync::Arc;
 /// The scheme of paths inside a project.
 const SCHEME: &str = "res://";
 
-/// The longest path that is looked at, in bytes: PATH_MAX on Linux.
+/// The longest path that is accepted, in bytes: PATH_MAX on Linux.
 const PATH_BYTES_MAX: usize = 4_096;
 
 /// Why a path is not one inside the project.

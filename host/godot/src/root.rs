@@ -25,7 +25,7 @@ pub enum OpenError {
         /// What the system answered.
         source: std::io::Error,
     },
-    /// There is something else in its place.
+    /// The path names something that is not a folder.
     #[error("{} is not a folder", path.display())]
     NotAFolder {
         /// The path as it was given.
@@ -65,7 +65,7 @@ impl From<std::io::Error> for AccessError {
     }
 }
 
-/// What tells one state of a file from another.
+/// What differs between two states of a file.
 ///
 /// Time and size alone miss a rewrite within one tick of the file system's clock, or one that sets the time back;
 /// the inode and the change time catch most of those, and `index` reads young files again.
@@ -145,7 +145,7 @@ impl ProjectRoot {
         let relative = target
             .strip_prefix(&self.canonical)
             .map_err(|_| PathRefusal::Outside)?;
-        // A backslash is a separator in project paths, so a name that holds one cannot be told apart.
+        // A backslash is a separator in project paths, so a name that holds one is ambiguous.
         let text = relative.to_str().filter(|text| !text.contains('\\'));
         let text = text.ok_or(PathRefusal::Unusable)?;
         Ok(ProjectPath::parse(text)?)

@@ -8,8 +8,8 @@ use std::ffi::OsString;
 use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
 
-use crate::fault::{Fault, Flaw};
-use crate::limits::Limits;
+use crate::fault::{FileFault, Flaw};
+use crate::limits::ProjectLimits;
 use crate::path::ProjectPath;
 use crate::root::{AccessError, ProjectRoot, Stamp};
 
@@ -22,7 +22,7 @@ pub(crate) struct Listing {
     /// Every file with its stamp, in the order found.
     pub(crate) files: Vec<(ProjectPath, Stamp)>,
     /// What could not be listed.
-    pub(crate) faults: Vec<Fault>,
+    pub(crate) faults: Vec<FileFault>,
     /// A bound cut the listing off.
     pub(crate) truncated: bool,
     /// There are links that lead to other places inside the project.
@@ -34,7 +34,7 @@ impl Listing {
     ///
     /// # Errors
     /// When the root itself can no longer be listed.
-    pub(crate) fn of(root: &ProjectRoot, limits: &Limits) -> std::io::Result<Self> {
+    pub(crate) fn of(root: &ProjectRoot, limits: &ProjectLimits) -> std::io::Result<Self> {
         let mut listing = Self::default();
         let mut folders = vec![(root.folder().to_owned(), 0_usize)];
         while let Some((folder, depth)) = folders.pop() {
@@ -73,7 +73,7 @@ impl Listing {
         root: &ProjectRoot,
         entry: &DirEntry,
         depth: usize,
-        limits: &Limits,
+        limits: &ProjectLimits,
         folders: &mut Vec<(PathBuf, usize)>,
     ) {
         let path = entry.path();
@@ -82,7 +82,7 @@ impl Listing {
             return;
         }
         let Ok(metadata) = entry.metadata() else {
-            // It vanished between being listed and looked at.
+            // It vanished after it was listed.
             return;
         };
         if metadata.is_symlink() {

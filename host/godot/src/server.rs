@@ -3,6 +3,7 @@
 //! Questions are answered on blocking threads, so that `ping` and the handshake never wait for the
 //! file system; how many at a time, and how many may wait, is bounded here.
 
+mod handler;
 mod resources;
 mod schema;
 
@@ -11,18 +12,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rmcp::handler::server::router::tool::ToolRouter;
-use rmcp::handler::server::tool::ToolCallContext;
 use rmcp::handler::server::wrapper::{Json, Parameters};
-use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation,
-    ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
-    ProtocolVersion, ReadResourceRequestParams, ReadResourceResponse, ServerCapabilities,
-    ServerConfig, Tool,
-};
+use rmcp::model::{CallToolRequestParams, Tool};
 use rmcp::schemars::JsonSchema;
-use rmcp::service::{QuitReason, RequestContext, ServerInitializeError};
+use rmcp::service::{QuitReason, ServerInitializeError};
 use rmcp::transport::async_rw::AsyncRwTransport;
-use rmcp::{ErrorData, RoleServer, ServerHandler, ServiceExt as _, tool, tool_router};
+use rmcp::{ServiceExt as _, tool, tool_router};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -30,10 +25,10 @@ use tokio::sync::Semaphore;
 
 use crate::answer::{
     Budget, DependenciesAnswer, DependenciesQuery, GraphAnswer, GraphQuery, ProjectAnswer,
-    ProjectQuery, Refusal, ScriptAnswer, ScriptQuery, SearchAnswer, SearchQuery,
+    ProjectQuery, QueryRefusal, ScriptAnswer, ScriptQuery, SearchAnswer, SearchQuery,
 };
 use crate::index::{Index, Snapshot};
-use crate::limits::Limits;
+use crate::limits::ProjectLimits;
 use crate::root::OpenError;
 
 /// The longest request line, in bytes. The longest sensible request names one path of 4,096 bytes;
@@ -43,7 +38,7 @@ const REQUEST_BYTES_MAX: usize = 1024 * 1024;
 /// Questions answered at the same time: parsing is bound by the processor, and instances are small.
 const WORKING_MAX: usize = 4;
 
-/// Questions that may be waiting for their turn; more than that is a client in a loop.
+/// Questions that may be waiting for one of those; more than that is a client in a loop.
 const WAITING_MAX: usize = 256;
 
 /// How an instance is set up, besides its folder.
@@ -53,7 +48,7 @@ pub struct InstanceOptions {
     /// A tool call that names another `versionId` is refused.
     pub version_id: Option<String>,
     /// Bounds on what is read and answered.
-    pub limits: Limits,
+    pub limits: ProjectLimits,
 }
 
 /// Why serving ended badly.
@@ -98,7 +93,7 @@ struct Shared {
 pub async fn serve_stdio(project_dir: impl AsRef<Path>) -> Result<(), ServeError> {
     let options = InstanceOptions {
         version_id: std::env::var("VERSION_ID").ok().filter(|id| !id.is_empty()),
-        limits: Limits::default(),
+        limits: ProjectLimits::default(),
     };
     let server = GodotServer::open(project_dir.as_ref(), options)?;
     let (reader, writer) = rmcp::transport::io::stdio_pipes();
@@ -147,7 +142,7 @@ struct PingAnswer {
 
 #[tool_router]
 impl GodotServer {
-    /// Opens the project in `project_dir`. Nothing but the existence of its `project.godot` is looked at yet.
+    /// Opens the project in `project_dir`. Nothing but the existence of its `project.godot` is checked yet.
     ///
     /// # Errors
     /// [`OpenError`] says why the folder cannot be served.
@@ -202,7 +197,7 @@ impl GodotServer {
     async fn get_project(
         &self,
         Parameters(query): Parameters<ProjectQuery>,
-    ) -> Result<Json<ProjectAnswer>, Refusal> {
+    ) -> Result<Json<ProjectAnswer>, QueryRefusal> {
         self.answer(move |shared, snapshot, budget| {
             query.answer(snapshot, shared.version_id.as_deref(), budget)
         })
@@ -223,7 +218,7 @@ impl GodotServer {
     async fn search_nodes(
         &self,
         Parameters(query): Parameters<SearchQuery>,
-    ) -> Result<Json<SearchAnswer>, Refusal> {
+    ) -> Result<Json<SearchAnswer>, QueryRefusal> {
         self.answer(move |_, snapshot, budget| query.answer(snapshot, budget))
             .await
     }
@@ -242,7 +237,7 @@ impl GodotServer {
     async fn get_node_dependencies(
         &self,
         Parameters(query): Parameters<DependenciesQuery>,
-    ) -> Result<Json<DependenciesAnswer>, Refusal> {
+    ) -> Result<Json<DependenciesAnswer>, QueryRefusal> {
         self.answer(move |_, snapshot, budget| query.answer(snapshot, budget))
             .await
     }
@@ -261,7 +256,7 @@ impl GodotServer {
     async fn get_dependency_graph(
         &self,
         Parameters(query): Parameters<GraphQuery>,
-    ) -> Result<Json<GraphAnswer>, Refusal> {
+    ) -> Result<Json<GraphAnswer>, QueryRefusal> {
         self.answer(move |_, snapshot, budget| query.answer(snapshot, budget))
             .await
     }
@@ -280,15 +275,15 @@ impl GodotServer {
     async fn get_script_content(
         &self,
         Parameters(query): Parameters<ScriptQuery>,
-    ) -> Result<Json<ScriptAnswer>, Refusal> {
+    ) -> Result<Json<ScriptAnswer>, QueryRefusal> {
         self.answer(move |shared, snapshot, budget| query.answer(&shared.index, snapshot, budget))
             .await
     }
 
     async fn answer<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Shared, &Snapshot, Budget) -> Result<T, Refusal> + Send + 'static,
-    ) -> Result<Json<T>, Refusal> {
+        work: impl FnOnce(&Shared, &Snapshot, Budget) -> Result<T, QueryRefusal> + Send + 'static,
+    ) -> Result<Json<T>, QueryRefusal> {
         let answer = self.on_blocking_thread(|shared| {
             let snapshot = shared.index.snapshot().map_err(|error| error.to_string())?;
             let budget = Budget::new(shared.index.limits().answer_bytes_max);
@@ -297,22 +292,22 @@ impl GodotServer {
         answer.await.map(Json)
     }
 
-    /// Runs `work` where it may block, when it is its turn.
+    /// Runs `work` where it may block, once fewer than [`WORKING_MAX`] questions are being answered.
     async fn on_blocking_thread<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Shared) -> Result<T, Refusal> + Send + 'static,
-    ) -> Result<T, Refusal> {
+        work: impl FnOnce(&Shared) -> Result<T, QueryRefusal> + Send + 'static,
+    ) -> Result<T, QueryRefusal> {
         let Ok(place) = self.shared.waiting.clone().try_acquire_owned() else {
             return Err(format!(
                 "busy: {WAITING_MAX} questions are waiting already; ask again later"
             ));
         };
-        let turn = self.shared.working.clone().acquire_owned().await;
-        let turn = turn.expect("the semaphore is never closed");
+        let working = self.shared.working.clone().acquire_owned().await;
+        let working = working.expect("the semaphore is never closed");
         let shared = self.shared.clone();
         let outcome = tokio::task::spawn_blocking(move || {
             // Held until the work is over, even if the client went away meanwhile.
-            let _held = (place, turn);
+            let _held = (place, working);
             work(&shared)
         });
         outcome.await.unwrap_or_else(|error| {
@@ -322,7 +317,7 @@ impl GodotServer {
     }
 
     /// Takes `versionId` out of a call's arguments; a refusal if it names another version than this one.
-    fn take_version(&self, request: &mut CallToolRequestParams) -> Result<(), Refusal> {
+    fn take_version(&self, request: &mut CallToolRequestParams) -> Result<(), QueryRefusal> {
         let named = request
             .arguments
             .as_mut()
@@ -338,114 +333,6 @@ impl GodotServer {
             )),
             _ => Ok(()),
         }
-    }
-}
-
-impl ServerHandler for GodotServer {
-    fn get_info(&self) -> ServerConfig {
-        let capabilities = ServerCapabilities::builder()
-            .enable_tools()
-            .enable_resources()
-            .build();
-        let implementation =
-            Implementation::new("godot-mcp-router-instance", env!("CARGO_PKG_VERSION"))
-                .with_title("Godot project");
-        ServerConfig::new(capabilities)
-            .with_protocol_version(ProtocolVersion::LATEST_WITH_INITIALIZE)
-            .with_server_info(implementation)
-            .with_instructions(
-                "Answers questions about one Godot project from its files, read-only and without the engine. \
-                 Start with get_project; find things with search_nodes; pass the ids it returns to \
-                 get_node_dependencies and get_script_content. Paths are res:// paths. Hidden folders are never \
-                 shown; res://addons is left out of searches unless includeAddons is true.",
-            )
-    }
-
-    fn supported_protocol_versions(&self) -> std::borrow::Cow<'static, [ProtocolVersion]> {
-        let known = ProtocolVersion::known_up_to(&ProtocolVersion::LATEST_WITH_INITIALIZE);
-        std::borrow::Cow::Borrowed(known)
-    }
-
-    async fn list_tools(
-        &self,
-        _request: Option<PaginatedRequestParams>,
-        _context: RequestContext<RoleServer>,
-    ) -> Result<ListToolsResult, ErrorData> {
-        Ok(ListToolsResult::with_all_items(self.shared.tools.clone()))
-    }
-
-    fn get_tool(&self, name: &str) -> Option<Tool> {
-        self.shared
-            .tools
-            .iter()
-            .find(|tool| tool.name == name)
-            .cloned()
-    }
-
-    async fn call_tool(
-        &self,
-        mut request: CallToolRequestParams,
-        context: RequestContext<RoleServer>,
-    ) -> Result<CallToolResponse, ErrorData> {
-        if self.shared.router.get(&request.name).is_none() {
-            let names: Vec<&str> = self
-                .shared
-                .tools
-                .iter()
-                .map(|tool| tool.name.as_ref())
-                .collect();
-            let message = format!(
-                "unknown tool `{}`; there are {}",
-                request.name,
-                names.join(", ")
-            );
-            return Err(ErrorData::invalid_params(message, None));
-        }
-        if let Some(arguments) = &mut request.arguments {
-            // Many clients send null for what they leave out.
-            arguments.retain(|_, value| !value.is_null());
-        }
-        if let Err(refusal) = self.take_version(&mut request) {
-            return Ok(CallToolResult::error(vec![ContentBlock::text(refusal)]).into());
-        }
-        let call = ToolCallContext::new(self, request, context);
-        self.shared.router.call(call).await
-    }
-
-    async fn list_resources(
-        &self,
-        request: Option<PaginatedRequestParams>,
-        _context: RequestContext<RoleServer>,
-    ) -> Result<ListResourcesResult, ErrorData> {
-        let cursor = request.and_then(|request| request.cursor);
-        let offset = resources::offset(cursor.as_deref())?;
-        self.on_blocking_thread(move |shared| resources::list(&shared.index, offset))
-            .await
-            .map_err(|refusal| ErrorData::internal_error(refusal, None))
-    }
-
-    async fn list_resource_templates(
-        &self,
-        _request: Option<PaginatedRequestParams>,
-        _context: RequestContext<RoleServer>,
-    ) -> Result<ListResourceTemplatesResult, ErrorData> {
-        Ok(ListResourceTemplatesResult::with_all_items(
-            resources::templates(),
-        ))
-    }
-
-    async fn read_resource(
-        &self,
-        request: ReadResourceRequestParams,
-        _context: RequestContext<RoleServer>,
-    ) -> Result<ReadResourceResponse, ErrorData> {
-        let uri = request.uri;
-        self.on_blocking_thread(move |shared| {
-            resources::read(&shared.index, shared.version_id.as_deref(), &uri)
-        })
-        .await
-        .map(Into::into)
-        .map_err(|refusal| ErrorData::resource_not_found(refusal, None))
     }
 }
 

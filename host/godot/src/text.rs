@@ -2,7 +2,7 @@
 //!
 //! All are sections (`[name key=value …]`) with `key = value` lines below them, and values written as
 //! Godot's variant text. The reader is tolerant: what cannot be read becomes a flaw with its line, and
-//! reading goes on at the next line that looks like the start of something.
+//! reading goes on at the next line that seems to start something.
 //! Nothing here knows what a section means; that is `facts`'s business.
 
 mod document;

@@ -5,9 +5,10 @@ use std::collections::HashSet;
 use rmcp::schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Budget, Listed, Refusal, Subject, built_in_id, faults_of, note};
+use super::budget::{Budget, Listed, faults_of, note};
+use super::subject::{QueryRefusal, Subject, built_in_id};
 use crate::facts::{NodeFacts, NodeScript};
-use crate::fault::Fault;
+use crate::fault::FileFault;
 use crate::index::{FileId, MissingReference, Snapshot, Via, cycles};
 
 /// Edges on a page unless asked otherwise.
@@ -74,7 +75,7 @@ pub(crate) struct DependenciesAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     next_offset: Option<usize>,
     /// What is wrong with the file it is in.
-    faults: Listed<Fault>,
+    faults: Listed<FileFault>,
     /// What the answer leaves out.
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<String>,
@@ -120,7 +121,7 @@ impl DependenciesQuery {
         &self,
         snapshot: &Snapshot,
         mut budget: Budget,
-    ) -> Result<DependenciesAnswer, Refusal> {
+    ) -> Result<DependenciesAnswer, QueryRefusal> {
         let subject = Subject::find(snapshot, &self.node)?;
         let depth = self.depth.unwrap_or(1).clamp(1, 32);
         let (file, node_path) = match &subject {

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use rmcp::schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Budget, Listed, Refusal, Subject, can_be_isolated, faults_beside, is_addon, note};
+use super::budget::{Budget, Listed, faults_beside, note};
+use super::subject::{QueryRefusal, Subject, can_be_isolated, is_addon};
 use crate::facts::FileKind;
-use crate::fault::Fault;
+use crate::fault::FileFault;
 use crate::index::{FileId, MissingReference, Snapshot, Via, cycles};
 
 /// Files on a page unless asked otherwise.
@@ -62,7 +63,7 @@ pub(crate) struct GraphAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     next_offset: Option<usize>,
     /// What is wrong with the project's files.
-    faults: Listed<Fault>,
+    faults: Listed<FileFault>,
     /// What the answer leaves out.
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<String>,
@@ -114,7 +115,7 @@ impl GraphQuery {
         &self,
         snapshot: &Snapshot,
         mut budget: Budget,
-    ) -> Result<GraphAnswer, Refusal> {
+    ) -> Result<GraphAnswer, QueryRefusal> {
         let chosen = self.choose(snapshot)?;
         let position: HashMap<FileId, usize> = chosen
             .iter()
@@ -160,7 +161,7 @@ impl GraphQuery {
     }
 
     /// The files of the graph, by path.
-    fn choose(&self, snapshot: &Snapshot) -> Result<Vec<FileId>, Refusal> {
+    fn choose(&self, snapshot: &Snapshot) -> Result<Vec<FileId>, QueryRefusal> {
         let with_assets = self.include_assets.unwrap_or(true);
         let shown = |id: &FileId| with_assets || snapshot.files[*id].kind != FileKind::Asset;
         let Some(root) = &self.root else {
@@ -202,7 +203,7 @@ fn with_edges(snapshot: &Snapshot, id: FileId, shown: &HashMap<FileId, usize>) -
     NodeWithEdges {
         node: GraphNode {
             id: file.path.to_string(),
-            kind: file.kind.word(),
+            kind: file.kind.as_str(),
             class_name: snapshot
                 .script(id)
                 .and_then(|script| script.class_name.clone()),

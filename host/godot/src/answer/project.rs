@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use rmcp::schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Budget, Listed, Refusal, note};
+use super::budget::{Budget, Listed, note};
+use super::subject::QueryRefusal;
 use crate::facts::FileKind;
-use crate::fault::Fault;
+use crate::fault::FileFault;
 use crate::index::{FileId, Snapshot};
 use crate::path::ProjectPath;
 
@@ -63,7 +64,7 @@ pub(crate) struct ProjectAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     settings: Option<Listed<Setting>>,
     /// What is wrong with the project's files.
-    faults: Listed<Fault>,
+    faults: Listed<FileFault>,
     /// What the answer leaves out.
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<String>,
@@ -139,7 +140,7 @@ impl ProjectQuery {
         snapshot: &Snapshot,
         version_id: Option<&str>,
         mut budget: Budget,
-    ) -> Result<ProjectAnswer, Refusal> {
+    ) -> Result<ProjectAnswer, QueryRefusal> {
         let project = &snapshot.project;
         let faults = budget.share(4).list(snapshot.faults.clone());
         let settings = self.settings_prefix.as_ref().map(|prefix| {
@@ -234,7 +235,7 @@ fn file_counts(snapshot: &Snapshot) -> BTreeMap<&'static str, usize> {
     let mut counts = BTreeMap::new();
     for file in &snapshot.files {
         if file.kind != FileKind::Project {
-            *counts.entry(file.kind.word()).or_default() += 1;
+            *counts.entry(file.kind.as_str()).or_default() += 1;
         }
     }
     counts

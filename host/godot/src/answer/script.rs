@@ -3,9 +3,10 @@
 use rmcp::schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Budget, Listed, Refusal, Subject, refused};
+use super::budget::{Budget, Listed};
+use super::subject::{QueryRefusal, Subject, refused};
 use crate::facts::{FileKind, built_in_source};
-use crate::fault::{Fault, Flaws};
+use crate::fault::{FileFault, Flaws};
 use crate::index::{Index, Snapshot};
 use crate::path::ProjectPath;
 use crate::script::{Member, ScriptFacts};
@@ -61,7 +62,7 @@ pub(crate) struct ScriptAnswer {
     /// Its variables that are shown in the inspector.
     exports: Listed<MemberAnswer>,
     /// What is wrong with it.
-    faults: Listed<Fault>,
+    faults: Listed<FileFault>,
     /// What the answer leaves out.
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<String>,
@@ -89,12 +90,16 @@ pub(crate) struct Source {
     pub(crate) language: &'static str,
     /// The source.
     pub(crate) text: String,
-    faults: Vec<Fault>,
+    faults: Vec<FileFault>,
 }
 
 impl Source {
     /// Reads the script that `wanted` names.
-    pub(crate) fn read(index: &Index, snapshot: &Snapshot, wanted: &str) -> Result<Self, Refusal> {
+    pub(crate) fn read(
+        index: &Index,
+        snapshot: &Snapshot,
+        wanted: &str,
+    ) -> Result<Self, QueryRefusal> {
         let subject = Subject::find(snapshot, wanted);
         let (path, built_in) = match subject {
             Ok(Subject::File(file)) => (snapshot.files[file].path.clone(), None),
@@ -152,7 +157,7 @@ impl ScriptQuery {
         index: &Index,
         snapshot: &Snapshot,
         mut budget: Budget,
-    ) -> Result<ScriptAnswer, Refusal> {
+    ) -> Result<ScriptAnswer, QueryRefusal> {
         let source = Source::read(index, snapshot, &self.path)?;
         let mut flaws = Flaws::default();
         let facts = match source.language {

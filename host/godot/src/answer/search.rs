@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use rmcp::schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Budget, Listed, Refusal, built_in_id, faults_beside, is_addon, node_id, note, refused,
-};
+use super::budget::{Budget, Listed, faults_beside, note};
+use super::subject::{QueryRefusal, built_in_id, is_addon, node_id, refused};
 use crate::facts::{FileKind, NodeFacts};
-use crate::fault::Fault;
+use crate::fault::FileFault;
 use crate::index::{FileId, Snapshot};
 use crate::path::ProjectPath;
 
@@ -87,7 +86,7 @@ pub(crate) struct SearchAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     next_offset: Option<usize>,
     /// What is wrong with the project's files.
-    faults: Listed<Fault>,
+    faults: Listed<FileFault>,
     /// What the answer leaves out.
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<String>,
@@ -152,8 +151,8 @@ impl SearchQuery {
         &self,
         snapshot: &Snapshot,
         mut budget: Budget,
-    ) -> Result<SearchAnswer, Refusal> {
-        let words: Vec<String> = self
+    ) -> Result<SearchAnswer, QueryRefusal> {
+        let terms: Vec<String> = self
             .query
             .to_lowercase()
             .split_whitespace()
@@ -170,7 +169,7 @@ impl SearchQuery {
                 continue;
             }
             let candidates = candidates(snapshot, file);
-            found.extend(candidates.filter(|candidate| self.matches(snapshot, *candidate, &words)));
+            found.extend(candidates.filter(|candidate| self.matches(snapshot, *candidate, &terms)));
         }
         let faults = faults_beside(snapshot, &mut budget);
         let limit = self.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
@@ -192,14 +191,14 @@ impl SearchQuery {
         })
     }
 
-    fn matches(&self, snapshot: &Snapshot, candidate: Candidate<'_>, words: &[String]) -> bool {
+    fn matches(&self, snapshot: &Snapshot, candidate: Candidate<'_>, terms: &[String]) -> bool {
         let Some(kind) = candidate.kind(snapshot) else {
             return false;
         };
         if !self.kinds.is_empty() && !self.kinds.contains(&kind) {
             return false;
         }
-        if words.is_empty() && self.class.is_none() && self.group.is_none() {
+        if terms.is_empty() && self.class.is_none() && self.group.is_none() {
             return true;
         }
         let item = candidate.item(snapshot);
@@ -212,12 +211,12 @@ impl SearchQuery {
             .group
             .as_ref()
             .is_none_or(|group| item.groups.contains(group));
-        of_class && in_group && words.iter().all(|word| item.holds(word))
+        of_class && in_group && terms.iter().all(|term| item.contains(term))
     }
 }
 
 /// A folder or file as a prefix of relative paths; nothing for the whole project.
-fn folder(text: &str) -> Result<Option<String>, Refusal> {
+fn folder(text: &str) -> Result<Option<String>, QueryRefusal> {
     let trimmed = text.trim_end_matches('/');
     if matches!(trimmed, "res:" | "" | ".") && !text.starts_with('/') {
         return Ok(None);
@@ -378,8 +377,8 @@ fn built_in_item(snapshot: &Snapshot, file: FileId, at: usize) -> FoundItem {
 }
 
 impl FoundItem {
-    /// Whether `word`, which is in lower case, occurs in what names the item.
-    fn holds(&self, word: &str) -> bool {
+    /// Whether `term`, which is in lower case, occurs in what names the item.
+    fn contains(&self, term: &str) -> bool {
         let optional = [
             &self.class,
             &self.class_name,
@@ -391,6 +390,6 @@ impl FoundItem {
             .chain(optional.into_iter().flatten());
         texts
             .chain(&self.groups)
-            .any(|text| text.to_lowercase().contains(word))
+            .any(|text| text.to_lowercase().contains(term))
     }
 }

@@ -34,7 +34,7 @@ struct Search<'a> {
 
 impl Search<'_> {
     fn from(&mut self, start: usize) {
-        // Each entry is a node and how many of its edges were looked at.
+        // Each entry is a node and how many of its edges were followed.
         let mut path = vec![(start, 0)];
         self.enter(start);
         while let Some((node, edge)) = path.last_mut() {

@@ -1,4 +1,4 @@
-//! What one file refers to, as it writes it: nothing is looked up here.
+//! What one file refers to, as it writes it: nothing is resolved here.
 
 use rmcp::schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -65,14 +65,14 @@ impl Via {
 /// Something a file refers to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reference<'a> {
-    pub(super) target: Target<'a>,
+    pub(super) target: ReferenceTarget<'a>,
     pub(super) via: Via,
     pub(super) line: u32,
 }
 
 /// What is referred to, as written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Target<'a> {
+pub(super) enum ReferenceTarget<'a> {
     /// A file by uid, by path, or by both: the uid counts first, as in Godot.
     File {
         uid: Option<&'a str>,
@@ -84,7 +84,7 @@ pub(super) enum Target<'a> {
     Symbol(&'a str),
 }
 
-impl<'a> Target<'a> {
+impl<'a> ReferenceTarget<'a> {
     /// A file by what may be a path or a uid.
     fn file(text: &'a str) -> Self {
         if text.starts_with("uid://") {
@@ -110,7 +110,7 @@ pub(super) fn references(facts: &Facts) -> Vec<Reference<'_>> {
         Facts::Scene(scene) => of_scene(scene, &mut found),
         Facts::Script(script) => of_script(script, 0, &mut found),
         Facts::Plugin(script) => found.extend(script.as_ref().map(|path| Reference {
-            target: Target::file(path),
+            target: ReferenceTarget::file(path),
             via: Via::Plugin,
             line: 1,
         })),
@@ -121,7 +121,7 @@ pub(super) fn references(facts: &Facts) -> Vec<Reference<'_>> {
 fn of_project<'a>(project: &'a ProjectFacts, found: &mut Vec<Reference<'a>>) {
     let mut push = |text: &'a str, via, line| {
         found.push(Reference {
-            target: Target::file(text),
+            target: ReferenceTarget::file(text),
             via,
             line,
         });
@@ -145,7 +145,7 @@ fn of_project<'a>(project: &'a ProjectFacts, found: &mut Vec<Reference<'a>>) {
 
 fn of_scene<'a>(scene: &'a SceneFacts, found: &mut Vec<Reference<'a>>) {
     for external in &scene.externals {
-        let target = Target::File {
+        let target = ReferenceTarget::File {
             uid: external.uid.as_deref(),
             path: external.path.as_deref(),
         };
@@ -175,14 +175,14 @@ fn of_scene<'a>(scene: &'a SceneFacts, found: &mut Vec<Reference<'a>>) {
     }
     for node in &scene.nodes {
         found.extend(node.placeholder.as_ref().map(|path| Reference {
-            target: Target::file(path),
+            target: ReferenceTarget::file(path),
             via: Via::Instance,
             line: node.line,
         }));
     }
     for (path, line) in &scene.files {
         found.push(Reference {
-            target: Target::file(path),
+            target: ReferenceTarget::file(path),
             via: Via::Resource,
             line: *line,
         });
@@ -198,12 +198,12 @@ fn of_script<'a>(script: &'a ScriptFacts, line_offset: u32, found: &mut Vec<Refe
         let text = reference.target.as_str();
         let (target, via) = match reference.kind {
             ReferenceKind::Extends if text.contains(['/', '.']) => {
-                (Target::file(text), Via::Extends)
+                (ReferenceTarget::file(text), Via::Extends)
             }
-            ReferenceKind::Extends => (Target::Class(text), Via::Extends),
-            ReferenceKind::Preload => (Target::file(text), Via::Preload),
-            ReferenceKind::Load => (Target::file(text), Via::Load),
-            ReferenceKind::Text => (Target::file(text), Via::Text),
+            ReferenceKind::Extends => (ReferenceTarget::Class(text), Via::Extends),
+            ReferenceKind::Preload => (ReferenceTarget::file(text), Via::Preload),
+            ReferenceKind::Load => (ReferenceTarget::file(text), Via::Load),
+            ReferenceKind::Text => (ReferenceTarget::file(text), Via::Text),
         };
         found.push(Reference {
             target,
@@ -213,7 +213,7 @@ fn of_script<'a>(script: &'a ScriptFacts, line_offset: u32, found: &mut Vec<Refe
     }
     for (symbol, line) in &script.symbols {
         found.push(Reference {
-            target: Target::Symbol(symbol),
+            target: ReferenceTarget::Symbol(symbol),
             via: Via::Class,
             line: line.saturating_add(line_offset),
         });

@@ -1,4 +1,4 @@
-//! A snapshot: the files as a graph, with every reference looked up. It never changes once built.
+//! A snapshot: the files as a graph, with every reference resolved. It never changes once built.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -6,10 +6,10 @@ use std::sync::Arc;
 use rmcp::schemars::JsonSchema;
 use serde::Serialize;
 
-use super::IndexedFile;
-use super::references::{Target, Via, references};
+use super::file::IndexedFile;
+use super::references::{ReferenceTarget, Via, references};
 use crate::facts::{Facts, FileKind, ProjectFacts, SceneFacts};
-use crate::fault::{Fault, Flaw};
+use crate::fault::{FileFault, Flaw};
 use crate::path::{PathRefusal, ProjectPath};
 use crate::root::ProjectRoot;
 use crate::scan::Listing;
@@ -87,11 +87,11 @@ pub(crate) struct Snapshot {
     /// Files by the name they are autoloaded under, and whether scripts can use that name.
     pub(crate) autoloads: BTreeMap<String, (FileId, bool)>,
     pub(crate) missing: Vec<MissingReference>,
-    pub(crate) faults: Vec<Fault>,
+    pub(crate) faults: Vec<FileFault>,
     /// A bound cut the listing of files off.
     pub(crate) truncated: bool,
     pub(crate) project: Arc<ProjectFacts>,
-    listing_faults: Vec<Fault>,
+    listing_faults: Vec<FileFault>,
 }
 
 impl Snapshot {
@@ -256,7 +256,7 @@ impl Snapshot {
     }
 }
 
-/// What looking up one file's references found.
+/// One file's references, resolved.
 #[derive(Default)]
 struct Found {
     edges: Vec<Edge>,
@@ -277,11 +277,13 @@ impl Lookup<'_> {
         let mut seen = HashSet::new();
         for reference in references(&file.facts) {
             let (outcome, via) = match reference.target {
-                Target::File { uid, path } => (self.file(&file.path, uid, path), reference.via),
-                Target::Class(name) => {
+                ReferenceTarget::File { uid, path } => {
+                    (self.file(&file.path, uid, path), reference.via)
+                }
+                ReferenceTarget::Class(name) => {
                     (Ok(self.snapshot.classes.get(name).copied()), reference.via)
                 }
-                Target::Symbol(name) => self.symbol(name),
+                ReferenceTarget::Symbol(name) => self.symbol(name),
             };
             match outcome {
                 Ok(Some(to)) if to != id || reference.via != Via::Class => {

@@ -1,15 +1,14 @@
-//! GDScript as tokens: words, annotations, texts, numbers, signs, ends of logical lines. Comments vanish here.
+//! GDScript as tokens: names, annotations, texts, numbers, signs, ends of logical lines. Comments vanish here.
 
 use std::borrow::Cow;
 
-use super::unclosed;
-use crate::fault::Flaws;
+use crate::fault::{Flaw, Flaws};
 
 /// What a token is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum TokenKind<'a> {
     /// An identifier or a keyword.
-    Word(&'a str),
+    Name(&'a str),
     /// `@name`, without the sign.
     Annotation(&'a str),
     /// A text with its escapes resolved, whatever its quotes.
@@ -106,14 +105,14 @@ impl<'a> Lexer<'a> {
                     return token(TokenKind::Text(text));
                 }
                 '@' => {
-                    let name = word(&rest[1..]);
+                    let name = leading_name(&rest[1..]);
                     self.at += 1 + name.len();
                     return token(TokenKind::Annotation(name));
                 }
                 _ if first.is_alphabetic() || first == '_' => {
-                    let word = word(rest);
-                    self.at += word.len();
-                    return token(TokenKind::Word(word));
+                    let name = leading_name(rest);
+                    self.at += name.len();
+                    return token(TokenKind::Name(name));
                 }
                 _ if first.is_ascii_digit() => {
                     let number = number(rest);
@@ -212,7 +211,7 @@ impl<'a> Lexer<'a> {
     }
 }
 
-/// Resolves the escapes that occur in paths; the others stay as they are, since only paths are looked at.
+/// Resolves the escapes that occur in paths; the others stay as they are, since only paths are used.
 fn unescape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut characters = text.chars();
@@ -235,7 +234,7 @@ fn unescape(text: &str) -> String {
     out
 }
 
-fn word(text: &str) -> &str {
+fn leading_name(text: &str) -> &str {
     let end = text
         .find(|part: char| !part.is_alphanumeric() && part != '_')
         .unwrap_or(text.len());
@@ -255,4 +254,9 @@ fn number(text: &str) -> &str {
         end += 1;
     }
     &text[..end]
+}
+
+/// The flaw of a file that ends inside something.
+fn unclosed(line: u32, what: &str) -> Flaw {
+    Flaw::at(line, format!("{what} that starts here is not closed"))
 }

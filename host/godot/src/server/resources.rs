@@ -5,7 +5,7 @@ use rmcp::model::{
     ListResourcesResult, ReadResourceResult, Resource, ResourceContents, ResourceTemplate,
 };
 
-use crate::answer::{Budget, ProjectQuery, Refusal, Source};
+use crate::answer::{Budget, ProjectQuery, QueryRefusal, Source};
 use crate::facts::FileKind;
 use crate::index::Index;
 use crate::limits::clip;
@@ -33,7 +33,7 @@ pub(super) fn offset(cursor: Option<&str>) -> Result<usize, ErrorData> {
 }
 
 /// A page of the list.
-pub(super) fn list(index: &Index, offset: usize) -> Result<ListResourcesResult, Refusal> {
+pub(super) fn list(index: &Index, offset: usize) -> Result<ListResourcesResult, QueryRefusal> {
     let snapshot = index.snapshot().map_err(|error| error.to_string())?;
     let project = Resource::new(PROJECT, "project")
         .with_title("Project overview")
@@ -70,7 +70,7 @@ pub(super) fn read(
     index: &Index,
     version_id: Option<&str>,
     uri: &str,
-) -> Result<ReadResourceResult, Refusal> {
+) -> Result<ReadResourceResult, QueryRefusal> {
     let snapshot = index.snapshot().map_err(|error| error.to_string())?;
     let (text, mime_type) = if uri == PROJECT {
         let budget = Budget::new(index.limits().answer_bytes_max);
@@ -120,7 +120,7 @@ fn encode(path: &str) -> String {
     out
 }
 
-fn decode(path: &str) -> Result<String, Refusal> {
+fn decode(path: &str) -> Result<String, QueryRefusal> {
     let bad = || "the resource's path is not correctly percent-encoded UTF-8".to_owned();
     let mut out = Vec::with_capacity(path.len());
     let mut bytes = path.bytes();

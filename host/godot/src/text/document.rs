@@ -8,9 +8,9 @@ use crate::limits::{NAME_BYTES_MAX, SECTIONS_MAX, clip};
 /// A line `key = value`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Property {
-    /// What stands before the `=`.
+    /// What precedes the `=`.
     pub(crate) key: String,
-    /// What stands after it.
+    /// What follows it.
     pub(crate) value: Variant,
     /// What the value refers to in the same document, also where the value itself was too long to be kept.
     pub(crate) links: Vec<Link>,
@@ -21,7 +21,7 @@ pub(crate) struct Property {
 /// `[name key=value …]` and the properties below it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Section {
-    /// The first word; empty for what stands before any section.
+    /// The first name; empty for what precedes any section.
     pub(crate) name: String,
     /// The fields in the brackets.
     pub(crate) fields: Vec<(String, Variant)>,
@@ -69,7 +69,7 @@ impl Section {
 /// A text file, read.
 #[derive(Debug, Default)]
 pub(crate) struct Document {
-    /// Its sections; the first has no name and holds what stands before any bracket.
+    /// Its sections; the first has no name and holds what precedes any bracket.
     pub(crate) sections: Vec<Section>,
 }
 
@@ -220,7 +220,7 @@ fn read_fields(reader: &mut Reader<'_>, section: &mut Section) -> Result<(), Fla
     }
 }
 
-/// Goes to the next line that looks like the start of a section or a property.
+/// Goes to the next line that seems to start a section or a property.
 ///
 /// What failed may have swallowed good lines (a text without its closing quote ends at the next quote, or with
 /// the file), so the search starts on the line after the one where the failing construct started.
@@ -228,13 +228,13 @@ fn recover(reader: &mut Reader<'_>, started: (usize, u32)) {
     reader.go_to(started);
     loop {
         reader.skip_line();
-        if reader.bump().is_none() || looks_like_start(reader.rest_of_line()) {
+        if reader.bump().is_none() || seems_like_start(reader.rest_of_line()) {
             return;
         }
     }
 }
 
-fn looks_like_start(line: &str) -> bool {
+fn seems_like_start(line: &str) -> bool {
     let line = line.trim_end();
     if let Some(rest) = line.strip_prefix('[') {
         return rest.starts_with(|first: char| first.is_ascii_alphabetic());

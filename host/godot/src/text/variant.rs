@@ -29,7 +29,7 @@ pub(crate) enum Variant {
     Call {
         /// `Name`, with the types of a typed container: `Array[int]`.
         name: String,
-        /// What stands between the parentheses.
+        /// What is between the parentheses.
         arguments: Vec<Variant>,
     },
     /// `Object(InputEventKey,"pressed":true,…)`.

@@ -1,6 +1,6 @@
 //! Every bound, reached: what is too much is cut and said, and the rest is served.
 
-use router_godot::Limits;
+use router_godot::ProjectLimits;
 use serde_json::{Value, json};
 
 use crate::client::{Client, Project};
@@ -14,9 +14,9 @@ async fn a_huge_file_is_left_out_and_said() {
     let project = Project::with(&[("small.gd", "class_name Small\n")]);
     project.write("huge.tscn", vec![b' '; 70_000]);
     project.write("huge.gd", vec![b'#'; 70_000]);
-    let limits = Limits {
+    let limits = ProjectLimits {
         file_bytes_max: 65_536,
-        ..Limits::default()
+        ..ProjectLimits::default()
     };
     let client = Client::within(&project.root(), limits).await;
     let overview = client.ask("get_project", json!({})).await;
@@ -62,9 +62,9 @@ async fn more_files_more_text_or_deeper_folders_than_allowed_are_cut_and_said() 
         project.write(&format!("f/s{index:02}.gd"), "extends Node\n");
     }
     project.write("a/b/c/d/deep.gd", "extends Node\n");
-    let few = Limits {
+    let few = ProjectLimits {
         files_max: 10,
-        ..Limits::default()
+        ..ProjectLimits::default()
     };
     let client = Client::within(&project.root(), few).await;
     let overview = client.ask("get_project", json!({})).await;
@@ -88,9 +88,9 @@ async fn more_files_more_text_or_deeper_folders_than_allowed_are_cut_and_said() 
         .await;
     client.finish().await;
 
-    let shallow = Limits {
+    let shallow = ProjectLimits {
         folder_depth_max: 3,
-        ..Limits::default()
+        ..ProjectLimits::default()
     };
     let client = Client::within(&project.root(), shallow).await;
     let overview = client.ask("get_project", json!({})).await;
@@ -98,9 +98,9 @@ async fn more_files_more_text_or_deeper_folders_than_allowed_are_cut_and_said() 
     assert!(faults(&overview).contains("res://a/b/c/d"), "{overview}");
     client.finish().await;
 
-    let short = Limits {
+    let short = ProjectLimits {
         total_bytes_max: 200,
-        ..Limits::default()
+        ..ProjectLimits::default()
     };
     let client = Client::within(&project.root(), short).await;
     for _ in 0..2 {
@@ -125,9 +125,9 @@ async fn answers_stay_within_their_size_and_pages_join_to_the_whole() {
         );
         project.write(&format!("s/{long}_{index:03}.gd"), script);
     }
-    let limits = Limits {
+    let limits = ProjectLimits {
         answer_bytes_max: 16 * 1024,
-        ..Limits::default()
+        ..ProjectLimits::default()
     };
     let client = Client::within(&project.root(), limits).await;
     for (tool, list, arguments) in [
@@ -187,9 +187,9 @@ async fn a_long_source_comes_in_pieces_of_whole_lines() {
         "one_line.gd",
         format!("# {}\n# second\n", "\u{1}".repeat(50_000)),
     );
-    let limits = Limits {
+    let limits = ProjectLimits {
         answer_bytes_max: 16 * 1024,
-        ..Limits::default()
+        ..ProjectLimits::default()
     };
     let client = Client::within(&project.root(), limits).await;
     let mut joined = String::new();
@@ -351,9 +351,9 @@ async fn what_nodes_share_is_not_multiplied() {
         ));
     }
     let project = Project::with(&[("a.tscn", &scene)]);
-    let limits = Limits {
+    let limits = ProjectLimits {
         file_bytes_max: 64 * 1024 * 1024,
-        ..Limits::default()
+        ..ProjectLimits::default()
     };
     let client = Client::within(&project.root(), limits).await;
     let found = client.ask("search_nodes", json!({"type": "Nothing"})).await;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use rmcp::model::{CallToolRequestParams, CallToolResult, ClientConfig};
 use rmcp::service::RunningService;
 use rmcp::{RoleClient, ServiceExt as _};
-use router_godot::{GodotServer, InstanceOptions, Limits, ServeError, serve};
+use router_godot::{GodotServer, InstanceOptions, ProjectLimits, ServeError, serve};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
@@ -25,7 +25,7 @@ impl Client {
     }
 
     /// A client of the project in `folder`, served within `limits`.
-    pub(crate) async fn within(folder: &Path, limits: Limits) -> Self {
+    pub(crate) async fn within(folder: &Path, limits: ProjectLimits) -> Self {
         let options = InstanceOptions {
             limits,
             ..InstanceOptions::default()
