@@ -6,8 +6,9 @@ use std::{
     sync::Arc,
 };
 
-use router_config::{Config, PluginName, PolicyName};
+use router_config::{Config, PluginName, PolicyList, PolicyName};
 use router_core::{
+    health,
     policy::{Answer, NoAnswer, Question},
     spec::InstanceSpec,
 };
@@ -57,8 +58,9 @@ pub(crate) fn policies(config: &Config, registered: &[InstanceSpec]) -> BTreeSet
     let templates = config.templates.values().map(|template| &template.tuning);
     let instances = config.instance.iter().map(|instance| &instance.tuning);
     let own = templates.chain(instances);
-    let own = own.filter_map(|tuning| tuning.health_policy.as_ref());
-    let in_file = own.chain([&config.policies.health]).map(PolicyName::as_str);
+    let own = own.filter_map(|tuning| tuning.health_policies.as_ref());
+    let in_file = own.chain([&config.policies.health]);
+    let in_file = in_file.flat_map(PolicyList::plugins);
     let registered = registered
         .iter()
         .filter_map(|spec| spec.health_policies.as_deref())
@@ -113,7 +115,7 @@ pub(crate) fn ask(
     let facts = facts.clone();
     Box::pin(async move {
         if &*policy == PolicyName::BUILTIN {
-            return Err(NoAnswer::Absent);
+            return Ok(Answer::Health(health::builtin(&facts)));
         }
         match engine.ask::<Health>(&policy, *facts).await {
             Some(Ok(verdict)) => Ok(Answer::Health(verdict)),
@@ -308,12 +310,18 @@ mod tests {
             "[policy]\nhealth = 'global'\n\
              [template.t]\ncommand = 'x'\npolicy = { health = 'of-template' }\n\
              [template.u]\ncommand = 'x'\npolicy = { health = 'builtin' }\n\
-             [[instance]]\nid = 'a'\ntemplate = 't'\npolicy = { health = 'of-instance' }\n",
+             [[instance]]\nid = 'a'\ntemplate = 't'\npolicy = { health = ['of-instance', 'builtin', 'second'] }\n",
         );
         let body = r#"{"id": "b", "template": "u", "policy": {"health": "of-registered"}}"#;
         let registered = parse_instance_json(body, &config).unwrap();
         let registered = [config.define(&registered, Source::Api).unwrap().spec];
-        let names = ["global", "of-instance", "of-registered", "of-template"];
+        let names = [
+            "global",
+            "of-instance",
+            "of-registered",
+            "of-template",
+            "second",
+        ];
         let names: BTreeSet<String> = names.iter().map(ToString::to_string).collect();
         assert_eq!(super::policies(&config, &registered), names);
     }

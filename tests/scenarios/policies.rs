@@ -172,3 +172,39 @@ async fn a_policy_in_quarantine_is_told_of_until_something_else_judges() {
     readiness_until("a router that is well again", "healthy").await;
     router.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_several_policies_the_worst_verdict_counts_and_one_that_fails_is_left_out() {
+    let both = |mode: &str| {
+        let config = config(mode).bundled_policy();
+        config.set(
+            "policy",
+            "health = [\"default-health\", \"hostile-health\"]",
+        )
+    };
+    let mut router = prepared(&both("files"));
+    router.start_again().await;
+    let judged = async |what: &str, health: &str, reason: &str| {
+        until(what, SOON, async || {
+            let one = router.instance("echo").await;
+            let said = one["reason"].as_str().unwrap_or_default();
+            if one["health"] == health && said.starts_with(reason) {
+                Ok(())
+            } else {
+                Err(format!(
+                    "{one}\n{}\n{}",
+                    plugin(&router).await,
+                    router.tail()
+                ))
+            }
+        })
+        .await;
+    };
+    let reason = "hostile-health: sees no files";
+    judged("the worst of two verdicts", "degraded", reason).await;
+    router.write_config(&both("trap"));
+    router.post("/api/config/reload").await;
+    judged("the verdict of the other one", "healthy", "").await;
+    assert!(plugin(&router).await["failures"].as_u64() > Some(0));
+    router.end().await;
+}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use router_core::permit::PERMITS_MAX;
 
-use crate::{PolicyName, Switchable, reader::Section};
+use crate::{PolicyList, PolicyName, Switchable, reader::Section};
 
 /// `[breaker]`: when a breaker trips and how it recovers. `[template.NAME.breaker]` replaces single keys of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,11 +52,11 @@ pub struct Health {
     pub disk_share: f64,
 }
 
-/// `[policy]`: who answers which question. A template or an instance may name another.
+/// `[policy]`: who answers which question. A template or an instance may name others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policies {
     /// Who judges health.
-    pub health: PolicyName,
+    pub health: PolicyList,
 }
 
 impl Default for Breaker {
@@ -185,7 +185,7 @@ impl Policies {
         let default =
             PolicyName::parse("default-health").expect("the bundled plugin's name is one");
         let policies = Self {
-            health: section.key("health").or(default),
+            health: section.key("health").or(default.into()),
         };
         section.close();
         policies

@@ -117,7 +117,8 @@ impl Config {
         let launch = self.plan(instance, template);
         let (own, kind) = (&instance.tuning, &template.tuning);
         let all = &self.instances;
-        let health = own.health_policy.as_ref().or(kind.health_policy.as_ref());
+        let health_policies = own.health_policies.as_ref();
+        let health_policies = health_policies.or(kind.health_policies.as_ref());
         let spec = InstanceSpec {
             autostart: own.autostart.or(kind.autostart).unwrap_or(false),
             idle_stop_ms: switched(own.idle_timeout, kind.idle_timeout, all.idle_timeout)
@@ -138,8 +139,7 @@ impl Config {
                 .clone(),
             keep_on_exit: launch.on_router_exit == OnRouterExit::Keep,
             breaker: template.breaker.as_ref().map(thresholds),
-            // `builtin` goes on as it is: no plugin answers by that name, so the built-in rule does.
-            health_policies: health.map(|policy| [policy.as_str().into()].into()),
+            health_policies: health_policies.map(crate::PolicyList::names),
             ..InstanceSpec::new(instance.id.clone(), source, launch.digest)
         };
         let waits = Waits {
@@ -353,13 +353,7 @@ impl Config {
                 slow_retry_ms: instances.crash_loop.slow_retry.map(milliseconds),
             },
             breaker: thresholds(&self.breaker),
-            health_policies: self
-                .policies
-                .health
-                .plugin()
-                .map(Into::into)
-                .into_iter()
-                .collect(),
+            health_policies: self.policies.health.names(),
             health_every_ms: milliseconds(health.interval),
             question_ms: milliseconds(health.policy_timeout),
             ping_every_ms: milliseconds(health.ping_interval),

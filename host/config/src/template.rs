@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    Breaker, PolicyName, Secret, TemplateName,
+    Breaker, PolicyList, Secret, TemplateName,
     instances::{IDLE_MIN, LONG},
     reader::Section,
     value::{Pattern, Refusal, Value as _, VariableName, is_variable},
@@ -67,7 +67,7 @@ pub struct Tuning {
     /// See [`crate::Instances::permanent_exit_codes`].
     pub permanent_exit_codes: Option<Vec<i32>>,
     /// `policy.health`: who judges health.
-    pub health_policy: Option<PolicyName>,
+    pub health_policies: Option<PolicyList>,
 }
 
 /// A value, or the word `off`.
@@ -225,7 +225,7 @@ impl Tuning {
     pub(crate) fn read(section: &Section<'_, '_>) -> Self {
         let (ms, seconds) = (Duration::from_millis, Duration::from_secs);
         let policy = section.child("policy");
-        let health_policy = policy.key("health").optional();
+        let health_policies = policy.key("health").optional();
         policy.close();
         Self {
             autostart: section.key("autostart").optional(),
@@ -260,7 +260,7 @@ impl Tuning {
                 .optional(),
             on_router_exit: section.key("on_router_exit").optional(),
             permanent_exit_codes: section.key("permanent_exit_codes").optional(),
-            health_policy,
+            health_policies,
         }
     }
 }

@@ -438,10 +438,7 @@ fn an_instance_in_json_is_judged_as_one_in_the_file() {
     let instance = parse_instance_json(body, &config).unwrap_or_else(|faults| panic!("{faults}"));
     let defined = config.define(&instance, Source::Api).unwrap();
     assert_eq!(defined.spec.id.as_str(), "42");
-    assert_eq!(
-        defined.spec.health_policies.as_deref(),
-        Some(&["builtin".into()][..])
-    );
+    assert_eq!(defined.spec.health_policies.as_deref(), Some(&[][..]));
     assert_eq!(defined.launch.args, ["instance", "--project", "/g"]);
     let before = good("");
     let faults = before.define(&instance, Source::Api).unwrap_err();
