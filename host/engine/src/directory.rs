@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_of_other_things_is_not_listed() {
+    fn a_directory_of_other_files_is_not_listed() {
         let dir = tempfile::tempdir().unwrap();
         for n in 0..=ENTRIES_MAX {
             put(dir.path(), n.to_string());

@@ -8,16 +8,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use wasmtime::component::{HasSelf, Linker, ResourceTable};
+use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::{
     Limits,
     bindings::{
-        host::{self, Host, LogLevel, StoreError},
+        host::{Host, LogLevel, StoreError},
         types,
     },
-    kinds::Served,
     texts::cut,
     values::PluginValues,
 };
@@ -204,22 +203,6 @@ impl Host for GuestState {
         self.values.delete(&key);
         Ok(())
     }
-}
-
-/// Everything that guests may import: what every kind may, and what single kinds may beside that. Which component may import what is
-/// checked before it is linked.
-pub(crate) fn linker(
-    engine: &wasmtime::Engine,
-    served: &[Served],
-) -> wasmtime::Result<Linker<GuestState>> {
-    let mut linker = Linker::new(engine);
-    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    types::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
-    host::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
-    for kind in served {
-        (kind.link)(&mut linker)?;
-    }
-    Ok(linker)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The kinds of plugin: what the engine must know of each, and how it stays free of their types.
 //!
 //! A kind is one module here: its bindings, its question and answer and how they cross, its world and its budget. It stands in
-//! [`SERVED`], and whoever asks the question names it ([`crate::Engine::ask`]). Loading, limits, swap, quarantine, history and
+//! [`SERVED`], and the asker names it ([`crate::Engine::ask`]). Loading, limits, swap, quarantine, history and
 //! values are the same for all.
 
 pub(crate) mod health;
@@ -19,6 +19,9 @@ pub(crate) use health::Health;
 
 /// The kinds of this version.
 pub(crate) const SERVED: &[Served] = &[Served::of::<Health>()];
+
+/// What a plugin counts as whose kind is not known, because nothing of it was ever loaded.
+pub const DEFAULT_WORLD: &str = Health::CONTRACT.world;
 
 /// One kind of plugin.
 pub trait Kind: fmt::Debug + Send + Sync + Sized + 'static {

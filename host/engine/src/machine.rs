@@ -14,14 +14,13 @@ use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
 use wasmtime::{
     Cache, CacheConfig, Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
-    component::Linker,
+    component::{HasSelf, Linker},
 };
 
 use crate::{
+    bindings::{host, types},
     directory::PLUGINS_MAX,
-    guest::{
-        GuestState, INSTANCES_MAX, MEMORIES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX, linker, read_clock,
-    },
+    guest::{GuestState, INSTANCES_MAX, MEMORIES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX, read_clock},
     kinds::Served,
 };
 
@@ -188,6 +187,19 @@ fn configured(cache: Option<Cache>, stores: Stores, stores_max: u32) -> wasmtime
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     }
     Engine::new(&config)
+}
+
+/// Everything that guests may import: what every kind may, and what single kinds may beside that. Which component may import what is
+/// checked before it is linked.
+fn linker(engine: &Engine, served: &[Served]) -> wasmtime::Result<Linker<GuestState>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    types::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
+    host::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
+    for kind in served {
+        (kind.link)(&mut linker)?;
+    }
+    Ok(linker)
 }
 
 /// The thread on which guests run, and a second one of its runtime on which they are compiled.

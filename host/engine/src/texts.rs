@@ -1,4 +1,6 @@
-//! How long the texts of a guest may be, as `wit/` states it: what is longer is cut.
+//! How long the texts of a guest may be, as `wit/` states it: what is longer is cut. And how attributes are shown.
+
+use std::collections::BTreeMap;
 
 /// Longest reason, name, and other text.
 pub(crate) const REASON_BYTES_MAX: usize = 1024;
@@ -37,4 +39,14 @@ pub(crate) fn attributes_bytes(attributes: &[(String, String)]) -> usize {
         .iter()
         .map(|(name, value)| name.len() + value.len());
     texts.sum::<usize>() + size_of_val(attributes)
+}
+
+/// Attributes as they are shown. Of two with the same name the last counts.
+pub(crate) fn pairs<'a, T: From<&'a str> + Ord>(
+    attributes: &'a [(String, String)],
+) -> BTreeMap<T, T> {
+    let pairs = attributes.iter();
+    pairs
+        .map(|(name, value)| (name.as_str().into(), value.as_str().into()))
+        .collect()
 }

@@ -4,13 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Serialize, ser::SerializeMap as _};
 
-use crate::{
-    Grants, Limits,
-    kinds::{Health, Kind as _, Record},
-};
-
-/// What a plugin counts as whose kind is not known, because nothing of it was ever loaded.
-pub const DEFAULT_WORLD: &str = Health::CONTRACT.world;
+use crate::{Grants, Limits, kinds::Record};
 
 /// One plugin, as in `GET /api/plugins`.
 #[derive(Debug, Clone, Serialize)]
@@ -135,14 +129,4 @@ impl Serialize for Decision {
         }
         map.end()
     }
-}
-
-/// Attributes as they are shown. Of two with the same name the last counts.
-pub(crate) fn pairs<'a, T: From<&'a str> + Ord>(
-    attributes: &'a [(String, String)],
-) -> BTreeMap<T, T> {
-    let pairs = attributes.iter();
-    pairs
-        .map(|(name, value)| (name.as_str().into(), value.as_str().into()))
-        .collect()
 }

@@ -35,16 +35,16 @@ const MIB: f64 = 1024.0 * 1024.0;
 
 /// The limits, each where the configuration sets it or at its default.
 struct Limits {
-    /// Memory that deserves a look, where no limit is set.
+    /// Memory that is degraded, where no limit is set.
     memory_degraded_bytes: f64,
-    /// Share of `max_memory_mb` that deserves a look.
+    /// Share of `max_memory_mb` that is degraded.
     memory_degraded_share: f64,
     /// Silence past which an instance is unhealthy.
     silent_unhealthy_ms: f64,
     /// Silence past which one without work is started anew.
     silent_recycle_ms: f64,
     /// The same with work in flight. A single-threaded server answers no ping during a long tool call: until then it is busy,
-    /// which deserves a look and no more.
+    /// which is degraded and no worse.
     busy_recycle_ms: f64,
     /// Unanswered pings in a row that make an instance unhealthy.
     pings_unhealthy: f64,
@@ -52,7 +52,7 @@ struct Limits {
     requests_min: f64,
     errors_degraded: f64,
     errors_unhealthy: f64,
-    /// 95th percentile that deserves a look; without one, slowness is none of its business.
+    /// 95th percentile that is degraded; without one, none is.
     p95_degraded_ms: Option<f64>,
     restarts_degraded: f64,
 }

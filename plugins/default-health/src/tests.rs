@@ -147,8 +147,8 @@ fn every_fault_of_a_configuration_is_named() {
         ("p95_degraded_ms", Value::Whole(200)),
     ]);
     let faults = DefaultHealth::check(&settings);
-    let told: Vec<_> = faults.iter().map(|fault| fault.key.as_str()).collect();
-    assert_eq!(told, ["memory_degraded_mb", "errors_degraded", "memory_mb"]);
+    let keys: Vec<_> = faults.iter().map(|fault| fault.key.as_str()).collect();
+    assert_eq!(keys, ["memory_degraded_mb", "errors_degraded", "memory_mb"]);
     assert!(
         faults[2].reason.contains("memory_degraded_mb"),
         "{:?}",

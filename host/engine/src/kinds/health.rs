@@ -8,8 +8,7 @@ use super::{Budget, Contract, Kind, Load, Wall};
 use crate::{
     bindings::types::Setting,
     guest::GuestState,
-    texts::{REASON_BYTES_MAX, attributes_bytes, truncate, truncate_attributes},
-    view::pairs,
+    texts::{REASON_BYTES_MAX, attributes_bytes, pairs, truncate, truncate_attributes},
 };
 
 mod bindings {

@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, path::Path, time::Instant};
 use super::Entry;
 use crate::{
     Grants,
-    view::{DEFAULT_WORLD, PluginView, Refusal, pairs},
+    kinds::DEFAULT_WORLD,
+    texts::pairs,
+    view::{PluginView, Refusal},
 };
 
 impl Entry {
