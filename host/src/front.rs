@@ -74,7 +74,12 @@ impl Front {
                 () = ended.cancelled() => break,
             };
             match accepted {
-                Ok((stream, peer)) => front.take(stream, peer, (&tasks, &ended)),
+                Ok((stream, peer)) => {
+                    if let Some(counted) = front.count(peer) {
+                        let front = Arc::clone(&front);
+                        tasks.spawn(front.serve_connection(stream, peer, counted, ended.clone()));
+                    }
+                }
                 Err(error) => pause_after(&error).await,
             }
         }
@@ -91,32 +96,26 @@ impl Front {
         }
     }
 
-    fn take(
-        self: &Arc<Self>,
-        stream: TcpStream,
-        peer: SocketAddr,
-        (tasks, ended): (&TaskTracker, &CancellationToken),
-    ) {
-        let counted = Counted::new(&self.connections);
-        if counted.before >= self.connections_max {
-            tracing::debug!(%peer, reason = "too many connections", "a connection was closed");
-            return;
+    /// Counts a connection; `None` where it is one too many.
+    fn count(&self, peer: SocketAddr) -> Option<Counted> {
+        let before = self.connections.fetch_add(1, Ordering::Relaxed);
+        let counted = Counted(Arc::clone(&self.connections));
+        if before >= self.connections_max {
+            tracing::debug!(%peer, reason = "too many connections", "connection closed");
+            return None;
         }
-        // Small answers must not wait for the acknowledgement of those before.
-        let _ = stream.set_nodelay(true);
-        let (front, ended) = (Arc::clone(self), ended.clone());
-        tasks.spawn(async move {
-            front.converse(stream, peer, ended).await;
-            drop(counted);
-        });
+        Some(counted)
     }
 
-    async fn converse(
+    async fn serve_connection(
         self: Arc<Self>,
         stream: TcpStream,
         peer: SocketAddr,
+        _counted: Counted,
         ended: CancellationToken,
     ) {
+        // Small answers must not wait for the acknowledgement of those before.
+        let _ = stream.set_nodelay(true);
         let head_timeout = self.head_timeout;
         let service = service_fn(move |request: Request<Incoming>| {
             let front = Arc::clone(&self);
@@ -127,8 +126,8 @@ impl Front {
             .header_read_timeout(head_timeout)
             .max_buf_size(HEAD_BYTES_MAX)
             .max_headers(HEADERS_MAX)
-            // A client may say that it has said everything, and still wants its answer. One that is gone looks the same, and is
-            // noticed at the next write: the answer, an event, or what keeps a stream alive.
+            // A client may close its sending side and still want its answer. One that is gone is not distinguishable from it
+            // before the next write: the answer, an event, or what keeps a stream alive.
             .half_close(true)
             .serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);
@@ -140,7 +139,7 @@ impl Front {
             }
         };
         if let Err(error) = result {
-            tracing::debug!(%peer, error = %error, "a connection ended early");
+            tracing::debug!(%peer, error = %error, "connection ended early");
         }
     }
 
@@ -163,21 +162,21 @@ impl Front {
     }
 
     async fn serve_rest(&self, request: Request<Body>) -> Response {
-        let request = match whole(request, self.body_timeout).await {
+        let request = match with_body(request, self.body_timeout).await {
             Ok(request) => request,
             Err(refused) => return refused.into_response(),
         };
-        let served = self.rooms.spawn(served(self.rest.clone(), request));
-        served.await.unwrap_or_else(|_| {
+        let answer = self.rooms.spawn(answer_by(self.rest.clone(), request));
+        answer.await.unwrap_or_else(|_| {
             // The panic itself was logged where it happened.
-            let detail = "the router failed at this; its log says more";
+            let detail = "the router failed at this request; the reason is in its log";
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail).into_response()
         })
     }
 }
 
 /// The request with its body, once that has arrived.
-async fn whole(request: Request<Body>, within: Duration) -> Result<Request<Body>, Problem> {
+async fn with_body(request: Request<Body>, within: Duration) -> Result<Request<Body>, Problem> {
     let (head, body) = request.into_parts();
     let read = axum::body::to_bytes(body, router_admin::BODY_BYTES_MAX);
     let Ok(read) = tokio::time::timeout(within, read).await else {
@@ -194,35 +193,23 @@ async fn whole(request: Request<Body>, within: Duration) -> Result<Request<Body>
     Ok(Request::from_parts(head, Body::from(body)))
 }
 
-async fn served(routes: Router, request: Request<Body>) -> Response {
+async fn answer_by(routes: Router, request: Request<Body>) -> Response {
     match routes.oneshot(request).await {
         Ok(response) => response,
         Err(never) => match never {},
     }
 }
 
-/// One connection in the count.
-struct Counted {
-    connections: Arc<AtomicUsize>,
-    before: usize,
-}
-
-impl Counted {
-    fn new(connections: &Arc<AtomicUsize>) -> Self {
-        Self {
-            before: connections.fetch_add(1, Ordering::Relaxed),
-            connections: Arc::clone(connections),
-        }
-    }
-}
+/// One open connection, in the count of all.
+struct Counted(Arc<AtomicUsize>);
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.connections.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// A connection that was reset before it was accepted says nothing; want of descriptors passes only with time.
+/// A connection that was reset before it was accepted needs no pause; want of descriptors passes only with time.
 async fn pause_after(error: &io::Error) {
     let passing = matches!(
         error.kind(),
@@ -231,7 +218,7 @@ async fn pause_after(error: &io::Error) {
             | io::ErrorKind::Interrupted
     );
     if !passing {
-        tracing::warn!(error = %error, "no connection can be accepted");
+        tracing::warn!(error = %error, "connections cannot be accepted");
         tokio::time::sleep(ACCEPT_PAUSE).await;
     }
 }

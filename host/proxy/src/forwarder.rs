@@ -7,10 +7,7 @@ mod loss;
 mod request;
 mod start;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::Arc;
 
 use axum::response::Response;
 use router_core::{event::TrafficEvent, loss::NEXT_ROUTE_WAIT, route::Route};
@@ -28,19 +25,16 @@ use crate::{
 use completion::Completion;
 use exchange::ClientOutcome;
 use loss::Losses;
-use start::StartWait;
+use start::StartQueue;
 
 pub(crate) use {answer_stream::AnswerBatch, exchange::Exchange, request::IncomingRequest};
 
 /// Sends what clients say to their instances.
 pub(crate) struct Forwarder {
-    table: Arc<RoutingTable>,
     sessions: Arc<SessionRegistry>,
     driver: Arc<DriverLink>,
     completion: Arc<Completion>,
-    /// Requests that wait for an instance to start.
-    waiting: AtomicUsize,
-    waiting_max: usize,
+    starts: StartQueue,
 }
 
 impl Forwarder {
@@ -57,12 +51,10 @@ impl Forwarder {
             losses: Losses::new(table.clone(), driver.clone()),
         };
         Self {
-            table,
+            starts: StartQueue::new(table, driver.clone(), waiting_max),
             sessions,
             driver,
             completion: Arc::new(completion),
-            waiting: AtomicUsize::new(0),
-            waiting_max,
         }
     }
 
@@ -72,7 +64,7 @@ impl Forwarder {
 
     /// How many requests wait for an instance to start.
     pub(crate) fn waiting_count(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
+        self.starts.count()
     }
 
     /// Ends the streams of lost instances once it is known what happens next. Runs until dropped.
@@ -135,9 +127,7 @@ impl Forwarder {
             return Ok((entry.clone(), upstream.clone()));
         }
         let instance = &entry.key.instance;
-        let room = (&self.waiting, self.waiting_max);
-        let losses = &self.completion.losses;
-        let Some(wait) = StartWait::begin(&self.table, &self.driver, losses, room) else {
+        let Some(wait) = self.starts.enter(&self.completion.losses) else {
             let what = "too many requests wait for it to start";
             return Err(FaultKind::Busy { what }.on(instance));
         };
@@ -201,7 +191,7 @@ impl Forwarder {
             return;
         };
         for session in self.sessions.of_instance(&entry.key.instance) {
-            if session.wants_to_hear() {
+            if session.expects_messages() {
                 // A session that cannot be attached now is attached, or refused, by its next request.
                 let _ = session.attach(upstream);
             }

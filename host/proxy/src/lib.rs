@@ -15,9 +15,9 @@
 //!    classification by [`RoutingEntry::with_classes`]) whenever a route, a connection or a classification changes, and
 //!    [`RoutingTable::remove`] it with its instance, which also ends that instance's sessions. Keep one breaker cell per slot
 //!    over all its entries. The change wakes the requests that wait for that instance.
-//! 2. **The driver's queue.** A bounded channel of [`router_core::event::Event`], of which the proxy sends `Demand` (a request waits for an
-//!    idle slot; repeated while it finds no room), `Used` (at most once a second and slot) and `Outcome` (where the breaker must
-//!    hear of it). What finds no room is dropped and counted.
+//! 2. **The driver's queue.** A bounded channel of [`router_core::event::Event`], of which the proxy sends `Demand` (a request
+//!    waits for an idle slot; repeated while it finds no room), `Used` (at most once a second and slot) and `Outcome` (where it
+//!    counts for the breaker). What finds no room is dropped and counted.
 //! 3. **The seal.** [`SessionSeal`] makes session ids out of [`SessionClaims`] and reads them back; implement it over the
 //!    keyed seal of `access`. Expiry and instance are checked here. The id of a session that its client ended is revoked until
 //!    it expires; [`RevocationStore`] takes that over to the next router.

@@ -170,7 +170,7 @@ mod tests {
     const RESULT: &str = r#"{"protocolVersion":"2025-06-18","capabilities":{"tools":{"listChanged":true},"logging":{}},"serverInfo":{"name":"x","version":"1","big":12345678901234567890123},"instructions":"say \"hi\"","_meta":{"k":1}}"#;
 
     #[test]
-    fn later_clients_get_the_instances_words_with_their_own_version() {
+    fn later_clients_get_the_instances_answer_with_their_own_version() {
         let handshake = Handshake::from_result(RESULT).unwrap();
         let answer = handshake.answer(ProtocolVersion::V2024_11_05);
         assert_eq!(answer, RESULT.replace("2025-06-18", "2024-11-05"));

@@ -25,12 +25,52 @@ const DEMAND_RETRY: Duration = Duration::from_millis(50);
 /// Longest wait for a start, whatever the route says: it can be added to any time without running over.
 const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// One request that waits for its instance to start, in the count of all.
+/// The requests that wait for their instances to start.
+pub(crate) struct StartQueue {
+    table: Arc<RoutingTable>,
+    driver: Arc<DriverLink>,
+    waiting: AtomicUsize,
+    waiting_max: usize,
+}
+
+impl StartQueue {
+    pub(crate) fn new(
+        table: Arc<RoutingTable>,
+        driver: Arc<DriverLink>,
+        waiting_max: usize,
+    ) -> Self {
+        Self {
+            table,
+            driver,
+            waiting: AtomicUsize::new(0),
+            waiting_max,
+        }
+    }
+
+    /// How many wait.
+    pub(crate) fn count(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Begins to wait; `None` where as many as may do so already.
+    pub(crate) fn enter<'a>(&'a self, losses: &'a Losses) -> Option<StartWait<'a>> {
+        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
+        let wait = StartWait {
+            queue: self,
+            losses,
+            begun: Instant::now(),
+            has_demanded: false,
+            start_until: None,
+            route_until: None,
+        };
+        (before < self.waiting_max).then_some(wait)
+    }
+}
+
+/// One request that waits for its instance to start.
 pub(crate) struct StartWait<'a> {
-    table: &'a RoutingTable,
-    driver: &'a DriverLink,
+    queue: &'a StartQueue,
     losses: &'a Losses,
-    waiting: &'a AtomicUsize,
     begun: Instant,
     has_demanded: bool,
     /// When waiting for a start is over. The first start that is seen sets it, so that a request does not wait for ever
@@ -40,28 +80,7 @@ pub(crate) struct StartWait<'a> {
     route_until: Option<Instant>,
 }
 
-impl<'a> StartWait<'a> {
-    /// Begins to wait; `None` where `waiting_max` others do already.
-    pub(crate) fn begin(
-        table: &'a RoutingTable,
-        driver: &'a DriverLink,
-        losses: &'a Losses,
-        (waiting, waiting_max): (&'a AtomicUsize, usize),
-    ) -> Option<Self> {
-        let before = waiting.fetch_add(1, Ordering::Relaxed);
-        let wait = Self {
-            table,
-            driver,
-            losses,
-            waiting,
-            begun: Instant::now(),
-            has_demanded: false,
-            start_until: None,
-            route_until: None,
-        };
-        (before < waiting_max).then_some(wait)
-    }
-
+impl StartWait<'_> {
     /// Waits for the connection to the instance's next run. `spent` is a connection that has ended, whatever the table still
     /// says.
     pub(crate) async fn next_run(
@@ -70,7 +89,7 @@ impl<'a> StartWait<'a> {
         spent: Option<&Arc<Upstream>>,
     ) -> Result<(Arc<RoutingEntry>, Arc<Upstream>), RequestFault> {
         loop {
-            let watched = self.table.watch(instance.as_str());
+            let watched = self.queue.table.watch(instance.as_str());
             let (entry, changed) =
                 watched.ok_or_else(|| FaultKind::UnknownInstance.on(instance))?;
             if let (Route::Ready { .. }, Some(upstream)) = (&entry.route, &entry.upstream)
@@ -96,7 +115,7 @@ impl<'a> StartWait<'a> {
 
     /// When waiting with this route is over. Demands a start where there is none yet.
     fn deadline(&mut self, entry: &RoutingEntry) -> Result<Instant, RequestFault> {
-        let now_ms = self.driver.now_ms();
+        let now_ms = self.queue.driver.now_ms();
         let wait = match &entry.route {
             // The table is about to change: the connection has just ended, or is just being opened.
             Route::Ready { .. } => {
@@ -104,8 +123,7 @@ impl<'a> StartWait<'a> {
                 return Ok(*self.route_until.get_or_insert(until));
             }
             Route::Startable { wait_ms } => {
-                self.has_demanded =
-                    self.has_demanded || self.driver.send(TrafficEvent::Demand(entry.key.clone()));
+                self.has_demanded = self.has_demanded || self.demand(entry);
                 Duration::from_millis(*wait_ms)
             }
             Route::Starting { deadline_ms } => {
@@ -123,6 +141,11 @@ impl<'a> StartWait<'a> {
         self.route_until = None;
         let until = Instant::now() + wait.min(WAIT_MAX);
         Ok(*self.start_until.get_or_insert(until))
+    }
+
+    fn demand(&self, entry: &RoutingEntry) -> bool {
+        let demand = TrafficEvent::Demand(entry.key.clone());
+        self.queue.driver.send(demand)
     }
 
     fn give_up(&self, entry: &RoutingEntry, spent: Option<&Arc<Upstream>>) -> RequestFault {
@@ -143,6 +166,6 @@ impl<'a> StartWait<'a> {
 
 impl Drop for StartWait<'_> {
     fn drop(&mut self) {
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.queue.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -136,7 +136,7 @@ impl Session {
     }
 
     /// Whether the instance may have something to say to it outside of its requests.
-    pub(crate) fn wants_to_hear(&self) -> bool {
+    pub(crate) fn expects_messages(&self) -> bool {
         !self.memory.is_empty() || self.streams_read() > 0
     }
 

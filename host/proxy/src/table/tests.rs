@@ -77,7 +77,7 @@ fn a_change_touches_no_map_and_an_instance_that_comes_or_goes_one_shard() {
 }
 
 #[tokio::test]
-async fn a_watcher_hears_of_its_own_instance_only() {
+async fn a_watcher_wakes_for_its_own_instance_only() {
     let table = RoutingTable::new();
     table.set(entry(1, 1));
     table.set(entry(2, 1));
@@ -104,7 +104,7 @@ fn readiness(future: impl Future<Output = ()>) -> impl FnMut() -> bool {
 }
 
 #[tokio::test]
-async fn the_housekeeping_hears_which_instances_changed() {
+async fn the_housekeeping_receives_which_instances_changed() {
     let table = RoutingTable::new();
     let mut changes = table.changes();
     table.set(entry(1, 1));

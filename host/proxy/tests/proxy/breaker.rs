@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::{client::whole, world::World};
 
 #[tokio::test]
-async fn how_requests_end_is_told_to_metrics_and_driver() {
+async fn metrics_and_driver_receive_how_requests_end() {
     let (mut world, _instance) = World::ready().await;
     let client = world.client().await;
     world.notes.finished.lock().clear();
@@ -71,7 +71,7 @@ async fn how_requests_end_is_told_to_metrics_and_driver() {
 }
 
 #[tokio::test]
-async fn an_open_breaker_rejects_in_the_runbooks_words() {
+async fn an_open_breaker_rejects_with_the_runbooks_sentence() {
     let (world, instance) = World::ready().await;
     let client = world.client().await;
     world.stop_clock();

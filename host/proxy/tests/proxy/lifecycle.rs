@@ -40,7 +40,7 @@ async fn a_request_to_an_idle_instance_waits_for_its_start() {
 }
 
 #[tokio::test]
-async fn a_start_that_takes_too_long_or_fails_is_told() {
+async fn a_start_that_takes_too_long_or_fails_is_an_error_that_says_so() {
     let mut world = World::new().await;
     world.route(Route::Startable { wait_ms: 50 });
     let initialize = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": "2025-11-25"}});
@@ -230,7 +230,7 @@ async fn a_request_that_takes_too_long_is_a_timeout() {
 }
 
 #[tokio::test]
-async fn states_that_serve_nobody_say_so() {
+async fn states_in_which_no_request_is_served_say_so() {
     let (world, _instance) = World::ready().await;
     let client = world.client().await;
     let cases = [

@@ -166,7 +166,7 @@ async fn an_answer_to_no_question_is_refused() {
 }
 
 #[tokio::test]
-async fn a_client_of_the_era_without_initialize_is_told_what_is_served() {
+async fn a_client_of_the_era_without_initialize_gets_the_versions_that_are_served() {
     let (world, _instance) = World::ready().await;
     let client = world.raw_client();
     let supported = json!(["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"]);

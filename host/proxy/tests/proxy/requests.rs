@@ -9,7 +9,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn a_session_begins_without_the_instance_hearing_of_it() {
+async fn a_session_begins_without_a_message_to_the_instance() {
     let (world, instance) = World::ready().await;
     let mut client = world.raw_client();
     let result = client.initialize("2025-06-18").await;

@@ -73,7 +73,7 @@ async fn a_long_wait_becomes_a_stream_that_is_kept_alive() {
 }
 
 #[tokio::test]
-async fn news_reach_every_session_once_whatever_it_has_open() {
+async fn a_notification_reaches_every_session_once_whatever_it_has_open() {
     let (world, instance) = World::ready().await;
     let (a, b, none) = (
         world.client().await,
@@ -209,7 +209,7 @@ async fn a_session_has_so_many_streams_and_no_more() {
 }
 
 #[tokio::test]
-async fn a_reader_that_does_not_read_blocks_nobody_and_can_resume() {
+async fn a_reader_that_does_not_read_blocks_no_other_and_can_resume() {
     let limits = ProxyLimits {
         unsent_events_max: 50,
         ..ProxyLimits::default()

@@ -47,7 +47,7 @@ fn what_is_kept_of_a_request_is_short() {
 }
 
 #[test]
-fn shapes_are_told_apart() {
+fn shapes_are_distinguished() {
     let cases = [
         (
             r#"{"jsonrpc":"2.0","method":"m"}"#,
@@ -79,7 +79,7 @@ fn shapes_are_told_apart() {
 }
 
 #[test]
-fn what_is_no_message_is_told_why() {
+fn what_is_no_message_gets_the_reason() {
     let cases: [(&[u8], i64, &str); 13] = [
         (b"", -32700, "EOF"),
         (b"hello", -32700, "expected value"),

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::peer::{Client, config, ready};
 
 #[tokio::test]
-async fn stray_lines_are_counted_and_cost_nobody_anything() {
+async fn stray_lines_are_counted_and_harm_no_request() {
     let (upstream, _connection, mut peer) = ready(config());
     let mut client = Client::attach(&upstream);
     client.request(1, "tools/call", json!({}));
@@ -29,7 +29,7 @@ async fn stray_lines_are_counted_and_cost_nobody_anything() {
 }
 
 #[tokio::test]
-async fn answers_that_nobody_can_read_fail_their_request() {
+async fn answers_that_cannot_be_read_fail_their_request() {
     let (upstream, _connection, mut peer) = ready(config());
     let mut client = Client::attach(&upstream);
     let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));

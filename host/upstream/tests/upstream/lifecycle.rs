@@ -149,7 +149,7 @@ async fn draining_waits_for_what_is_in_flight_and_takes_nothing_new() {
 }
 
 #[tokio::test]
-async fn whoever_waits_is_told_at_once_when_the_instance_goes() {
+async fn waiting_requests_fail_at_once_when_the_instance_goes() {
     let (upstream, connection, mut peer) = ready(config());
     let mut clients: Vec<Client> = (0..8).map(|_| Client::attach(&upstream)).collect();
     for client in &clients {
@@ -193,7 +193,7 @@ async fn closing_and_dropping_end_a_connection_alike() {
 }
 
 #[tokio::test]
-async fn the_end_of_a_process_is_told_also_where_its_output_stays_open() {
+async fn the_end_of_a_process_fails_requests_also_where_its_output_stays_open() {
     let (upstream, connection, mut peer) = ready(config());
     let mut client = Client::attach(&upstream);
     client.request(1, "tools/call", json!({}));

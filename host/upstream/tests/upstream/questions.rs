@@ -161,7 +161,7 @@ async fn the_first_client_with_roots_makes_the_instance_ask_again() {
 }
 
 #[tokio::test]
-async fn a_question_that_nobody_answers_is_given_up() {
+async fn a_question_that_is_not_answered_expires() {
     let mut config = config();
     config.request_timeout = Duration::from_millis(60);
     config.limits.questions_max = 1;
@@ -190,7 +190,7 @@ async fn a_question_that_nobody_answers_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_request_that_was_cancelled_makes_nobody_ambiguous() {
+async fn a_request_that_was_cancelled_makes_no_session_ambiguous() {
     let mut config = config();
     config.limits.in_flight_per_session_max = 3;
     let (upstream, _connection, mut peer) = ready(config);

@@ -38,7 +38,7 @@ fn levels(client: &mut Client) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn the_lowest_level_asked_for_is_sent_and_each_hears_its_own() {
+async fn the_lowest_level_asked_for_is_sent_and_each_session_gets_its_own() {
     let (upstream, _connection, mut peer) = ready(config());
     let (mut a, mut b, mut c) = (
         Client::attach(&upstream),
@@ -180,7 +180,7 @@ async fn a_resource_that_is_too_long_to_be_remembered_is_refused() {
 }
 
 #[tokio::test]
-async fn what_a_session_asked_for_is_told_to_the_next_run() {
+async fn what_a_session_asked_for_is_repeated_to_the_next_run() {
     let memory = Arc::new(SessionMemory::default());
     let uri = json!({"uri": "file:///x"});
     {
@@ -204,7 +204,7 @@ async fn what_a_session_asked_for_is_told_to_the_next_run() {
 }
 
 #[tokio::test]
-async fn a_session_of_an_earlier_router_hears_what_it_may_have_subscribed_to() {
+async fn a_session_of_an_earlier_router_gets_what_it_may_have_subscribed_to() {
     let (upstream, _connection, mut peer) = ready(config());
     let mut inherited = Client::attach_with(&upstream, all_capabilities(), true, Arc::default());
     let mut fresh = Client::attach(&upstream);
@@ -215,7 +215,7 @@ async fn a_session_of_an_earlier_router_hears_what_it_may_have_subscribed_to() {
 }
 
 #[tokio::test]
-async fn changed_lists_are_news_to_all() {
+async fn changed_lists_are_announced_to_all() {
     let (upstream, _connection, mut peer) = ready(config());
     let (mut a, mut b) = (Client::attach(&upstream), Client::attach(&upstream));
     a.request(1, "tools/call", json!({}));
