@@ -1,6 +1,7 @@
-//! The command line: what can be asked of the program, and the exit codes it answers with (sysexits.h).
+//! The command line: what can be asked of the program.
 
 mod check;
+mod config_argument;
 mod doctor;
 mod instance;
 mod instances;
@@ -9,17 +10,12 @@ mod plugin;
 mod remote;
 mod token;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
-/// Every file, flag and variable is fine, or not: `EX_USAGE`.
-pub(crate) const EXIT_CONFIG: u8 = 64;
-/// Something that is needed is not there: `EX_UNAVAILABLE`.
-pub(crate) const EXIT_UNAVAILABLE: u8 = 69;
-
-/// Where the configuration is, unless told.
-const CONFIG_DEFAULT: &str = "config/router.toml";
+use crate::terminal::eprint;
+use config_argument::ConfigArgument;
 
 /// Supervises MCP servers and routes MCP clients to them.
 #[derive(Debug, Parser)]
@@ -36,25 +32,17 @@ pub(crate) struct Arguments {
     serve: ConfigArgument,
 }
 
-/// Which configuration file.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct ConfigArgument {
-    /// The configuration file.
-    #[arg(long, default_value = CONFIG_DEFAULT, value_name = "FILE")]
-    pub(crate) config: PathBuf,
-}
-
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the router (what it does without a command, too).
     Serve(ConfigArgument),
-    /// Check the configuration, and say everything that is wrong with it.
+    /// Check the configuration, and list everything that is wrong with it.
     Check(ConfigArgument),
     /// Bring the database's tables up to this version.
     Migrate(migrate::Arguments),
     /// Serve one Godot project over MCP on stdin and stdout.
     Instance(instance::Arguments),
-    /// Say what this machine lets the router do, and what is in its way.
+    /// Show what this machine lets the router do, and what is in its way.
     Doctor(ConfigArgument),
     /// Show and operate the instances of a running router.
     Instances(instances::Arguments),
@@ -84,30 +72,4 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Says everything that is wrong with a configuration.
-pub(crate) fn refuse(faults: &router_config::Faults) -> ExitCode {
-    eprint(&faults.to_string());
-    let count = faults.faults.len();
-    let noun = if count == 1 { "fault" } else { "faults" };
-    eprint(&format!(
-        "godot-mcp-router: {count} {noun} in the configuration"
-    ));
-    ExitCode::from(EXIT_CONFIG)
-}
-
-/// A line for whoever called the program.
-#[allow(clippy::print_stdout, reason = "this is what the commands are for")]
-pub(crate) fn print(line: &str) {
-    println!("{line}");
-}
-
-/// A line about why something is not as it should be.
-#[allow(
-    clippy::print_stderr,
-    reason = "logging does not run yet, or never will"
-)]
-pub(crate) fn eprint(line: &str) {
-    eprintln!("{line}");
 }

@@ -34,9 +34,8 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
-use crate::{clock::Clock, launch::Plans};
+use crate::{clock::Clock, instance_plan::InstancePlans};
 pub(crate) use asks::{Ask, CommandResult};
-pub(crate) use connections::{Waits, chain};
 pub(crate) use rooms::{Asking, Rooms};
 
 use connections::{Inner, Live};
@@ -62,7 +61,7 @@ pub(crate) struct DriverParts {
     pub(crate) events: mpsc::Receiver<Event>,
     pub(crate) asks: mpsc::Receiver<Ask>,
     pub(crate) table: Arc<RoutingTable>,
-    pub(crate) plans: Arc<Plans>,
+    pub(crate) plans: Arc<InstancePlans>,
     pub(crate) rooms: Arc<dyn Rooms>,
     /// The runtime that does the I/O of connections.
     pub(crate) front: Handle,

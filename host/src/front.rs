@@ -29,7 +29,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
-use crate::guard::{Guard, cors};
+use crate::auth_layer::{AuthLayer, cors};
 
 /// Longest head of a request. Session ids and tokens take some hundred bytes.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
@@ -46,7 +46,7 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 /// What connections are served with.
 pub(crate) struct Front {
     /// Decides who may call what, in front of every route.
-    pub(crate) guard: Arc<Guard>,
+    pub(crate) auth: Arc<AuthLayer>,
     /// MCP, served on the front's own thread.
     pub(crate) proxy: Arc<Proxy>,
     /// All other routes, served where nothing that takes long holds up a request.
@@ -146,7 +146,7 @@ impl Front {
     async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response {
         let mut request = request.map(Body::new);
         let mcp = McpPath::parse(request.uri().path());
-        let origin = match self.guard.admit(&mut request, mcp.as_ref(), peer) {
+        let origin = match self.auth.admit(&mut request, mcp.as_ref(), peer) {
             Ok(origin) => origin,
             Err(refused) => return refused,
         };

@@ -1,24 +1,27 @@
 //! `godot-mcp-router`: one program for the daemon, the bundled instance, and the operator's commands.
 
-mod access;
 #[cfg(test)]
 mod agree;
-mod announce;
-mod apply;
+mod announcer;
+mod applier;
+mod auth_layer;
 mod cli;
 mod clock;
-mod desk;
+mod definitions;
 mod driver;
-mod ended;
-mod engine;
+mod driver_handle;
+mod error_chain;
+mod evidence;
 mod front;
-mod guard;
-mod keeping;
-mod launch;
+mod instance_plan;
 mod meters;
-mod seal;
+mod operation_errors;
+mod operator_api;
+mod recovery_snapshot;
+mod revoked_sessions;
 mod serve;
-mod standing;
+mod terminal;
+mod wiring;
 
 use std::process::ExitCode;
 

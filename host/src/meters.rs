@@ -1,13 +1,14 @@
-//! The metrics as the other rooms use them: the proxy's observer, the figures of the desk, and the text for Prometheus.
+//! The metrics as the other rooms use them: the proxy's observer, the figures of the API, and the text for Prometheus.
 
 use std::{sync::Arc, time::Duration};
 
 use router_admin::Figures;
 use router_core::{ErrorKind, InstanceId, view::FleetView};
-use router_engine::Engine;
 use router_proxy::{FinishedRequest, Proxy, ProxyCount, ProxyObserver};
 use router_store::Store;
-use router_telemetry::{Count, DatabaseFigures, LogControl, Metrics, Outcome, SpoolFigures};
+use router_telemetry::{
+    Count, DatabaseFigures, LogControl, Metrics, Outcome, PluginFigures, SpoolFigures,
+};
 
 use crate::clock::Clock;
 
@@ -40,23 +41,23 @@ impl Meters {
         }
     }
 
-    /// Takes in which instances there are.
-    pub(crate) fn take_in(&self, view: Arc<FleetView>) {
+    /// Takes the latest view of the fleet: which instances are counted.
+    pub(crate) fn set_fleet(&self, view: Arc<FleetView>) {
         self.metrics.set_fleet(view);
     }
 
     /// Counts a run that failed before it was ready.
-    pub(crate) fn failed_to_start(&self) {
+    pub(crate) fn count_failed_start(&self) {
         self.metrics.count_error(ErrorKind::Spawn);
     }
 
     /// Takes how late the driver's loop was.
-    pub(crate) fn lagged(&self, lag: Duration) {
+    pub(crate) fn observe_lag(&self, lag: Duration) {
         self.metrics.observe_loop_lag(lag);
     }
 
     /// Counts an answer of an instance that nobody waits for.
-    pub(crate) fn late_reply(&self) {
+    pub(crate) fn count_late_reply(&self) {
         self.metrics.count(Count::LateReplyDropped);
     }
 
@@ -66,7 +67,7 @@ impl Meters {
     }
 
     /// Counts a configuration that was applied, or refused.
-    pub(crate) fn reloaded(&self, applied: bool) {
+    pub(crate) fn count_reload(&self, applied: bool) {
         self.metrics.count(if applied {
             Count::ConfigReloaded
         } else {
@@ -74,13 +75,18 @@ impl Meters {
         });
     }
 
-    /// Counts a request that the guard refused.
-    pub(crate) fn refused(&self) {
+    /// Counts a request that the auth layer refused.
+    pub(crate) fn count_refusal(&self) {
         self.metrics.count(Count::RequestRefused);
     }
 
-    /// Everything as Prometheus text. What is known of the fleet is what was taken in last.
-    pub(crate) fn render(&self, store: &Store, engine: &Engine, proxy: &Proxy) -> String {
+    /// Everything as Prometheus text, with the fleet as it was set last.
+    pub(crate) fn render(
+        &self,
+        store: &Store,
+        plugins: Vec<PluginFigures>,
+        proxy: &Proxy,
+    ) -> String {
         let pool = store.pool();
         self.metrics.set_database(DatabaseFigures {
             connected: store.state().borrow().is_connected(),
@@ -97,7 +103,7 @@ impl Meters {
         });
         let open = proxy.open();
         self.metrics.set_sessions(open.sessions, open.streams);
-        self.metrics.set_plugins(crate::engine::figures(engine));
+        self.metrics.set_plugins(plugins);
         self.metrics
             .set_log_lines_dropped(self.logs.lines_dropped());
         self.metrics.encode(self.clock.now())

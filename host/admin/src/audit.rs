@@ -15,41 +15,50 @@ use crate::{AuditEntry, AuditQuery, Caller, OperationError, Operations, Problem}
 const LIMIT_DEFAULT: u32 = 100;
 const LIMIT_MAX: u32 = 1_000;
 
-/// Keeps a row about a mutation, whatever came of it, and hands its result on.
-pub(crate) fn audited<O: Operations, T>(
-    operations: &O,
-    caller: &Caller,
-    about: (&'static str, &str),
-    result: Result<T, OperationError>,
-) -> Result<T, Problem> {
-    audited_with(operations, caller, about, result, |_| String::new())
+/// Something that a caller changes, or tries to.
+pub(crate) struct Mutation<'a> {
+    pub(crate) caller: &'a Caller,
+    /// [`AuditEntry::action`].
+    pub(crate) action: &'static str,
+    /// [`AuditEntry::target`].
+    pub(crate) target: &'a str,
 }
 
-/// The same, with words about what was done.
-pub(crate) fn audited_with<O: Operations, T>(
-    operations: &O,
-    caller: &Caller,
-    (action, target): (&'static str, &str),
-    result: Result<T, OperationError>,
-    done: impl FnOnce(&T) -> String,
-) -> Result<T, Problem> {
-    let (word, detail) = match &result {
-        Ok(value) => ("ok", done(value)),
-        Err(error @ (OperationError::Failed(_) | OperationError::UnderWay(_))) => {
-            ("failed", error.to_string())
-        }
-        Err(error) => ("refused", error.to_string()),
-    };
-    operations.audit(AuditEntry {
-        actor: Arc::clone(&caller.name),
-        role: Arc::clone(&caller.role),
-        from: Some(caller.from),
-        action,
-        target: target.to_owned(),
-        result: word,
-        detail,
-    });
-    result.map_err(Problem::from)
+impl Mutation<'_> {
+    /// Writes its audit row, whatever the result, and returns the result.
+    pub(crate) fn audit<O: Operations, T>(
+        &self,
+        operations: &O,
+        result: Result<T, OperationError>,
+    ) -> Result<T, Problem> {
+        self.audit_with(operations, result, |_| String::new())
+    }
+
+    /// The same, with a detail about what was done.
+    pub(crate) fn audit_with<O: Operations, T>(
+        &self,
+        operations: &O,
+        result: Result<T, OperationError>,
+        describe: impl FnOnce(&T) -> String,
+    ) -> Result<T, Problem> {
+        let (outcome, detail) = match &result {
+            Ok(value) => ("ok", describe(value)),
+            Err(error @ (OperationError::Failed(_) | OperationError::UnderWay(_))) => {
+                ("failed", error.to_string())
+            }
+            Err(error) => ("refused", error.to_string()),
+        };
+        operations.audit(AuditEntry {
+            actor: Arc::clone(&self.caller.name),
+            role: Arc::clone(&self.caller.role),
+            from: Some(self.caller.from),
+            action: self.action,
+            target: self.target.to_owned(),
+            result: outcome,
+            detail,
+        });
+        result.map_err(Problem::from)
+    }
 }
 
 /// The query of `GET /api/audit`.

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::{
     Operations, Problem, ReloadReport,
-    audit::{Calling, audited, audited_with},
+    audit::{Calling, Mutation},
 };
 
 /// `POST /api/config/reload`: what changed, what applies now, and what takes a restart.
@@ -21,14 +21,12 @@ pub(crate) async fn reload<O: Operations>(
     Extension(caller): Calling,
 ) -> Result<Response, Problem> {
     let result = operations.reload_config().await;
-    let about = ("config.reload", "");
-    let report = audited_with(
-        &*operations,
-        &caller,
-        about,
-        result,
-        ReloadReport::to_string,
-    )?;
+    let mutation = Mutation {
+        caller: &caller,
+        action: "config.reload",
+        target: "",
+    };
+    let report = mutation.audit_with(&*operations, result, ReloadReport::to_string)?;
     Ok(Json(report).into_response())
 }
 
@@ -52,6 +50,11 @@ pub(crate) async fn set_log_level<O: Operations>(
 ) -> Result<Response, Problem> {
     let Json(Level { level }) = body?;
     let result = operations.set_log_level(&level);
-    audited(&*operations, &caller, ("log-level.set", &level), result)?;
+    let mutation = Mutation {
+        caller: &caller,
+        action: "log-level.set",
+        target: &level,
+    };
+    mutation.audit(&*operations, result)?;
     Ok(log_level(State(operations)).await)
 }

@@ -18,7 +18,7 @@ use crate::{OperationError, Operations, Problem, StateChange};
 /// Below the 30 to 60 s after which proxies in between drop a silent connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// The stream. A listener that falls behind is told how many changes it missed, and goes on with the present.
+/// The stream. A listener that falls behind gets the number of changes that it missed, and goes on with the present.
 pub(crate) async fn stream<O: Operations>(
     State(operations): State<Arc<O>>,
 ) -> Result<Response, Problem> {
@@ -28,11 +28,11 @@ pub(crate) async fn stream<O: Operations>(
             reason: "too many listen to the events already; close one and try again".to_owned(),
             retry_after: None,
         })?;
-    let events = Sse::new(told(changes)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
+    let events = Sse::new(rendered(changes)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
     Ok(events.into_response())
 }
 
-fn told(
+fn rendered(
     changes: Receiver<Arc<StateChange>>,
 ) -> impl Stream<Item = Result<Event, Infallible>> + Send {
     stream::unfold(changes, |mut changes| async move {
@@ -40,7 +40,7 @@ fn told(
             Ok(change) => Event::default()
                 .id(change.sequence.to_string())
                 .event(change.transition.change.axis().as_str())
-                .data(rendered(&change).to_string()),
+                .data(to_json(&change).to_string()),
             Err(RecvError::Lagged(missed)) => Event::default()
                 .event("missed")
                 .data(json!({ "missed": missed }).to_string()),
@@ -50,7 +50,7 @@ fn told(
     })
 }
 
-fn rendered(change: &StateChange) -> Value {
+fn to_json(change: &StateChange) -> Value {
     let transition = &change.transition;
     let (from, to) = transition.change.as_strs();
     let key = transition.key.as_ref();

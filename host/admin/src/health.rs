@@ -11,23 +11,20 @@ use axum::{
 use router_core::view::Readiness;
 use serde_json::json;
 
-use crate::{Operations, Problem, RouterFacts, render, router::timestamp};
+use crate::{Operations, Problem, RouterFacts, render};
 
-/// `GET /api/health/liveness`: whether a restart would help. It looks at nothing but the driver's loop.
+/// `GET /api/health/liveness`: whether a restart would help. It depends on nothing but the driver's loop.
 pub(crate) async fn liveness<O: Operations>(State(operations): State<Arc<O>>) -> Response {
-    let (status, word) = if operations.is_turning() {
+    let (code, status) = if operations.is_loop_alive() {
         (StatusCode::OK, "alive")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "stuck")
     };
-    (
-        status,
-        Json(json!({ "status": word, "timestamp": timestamp() })),
-    )
-        .into_response()
+    let body = json!({ "status": status, "timestamp": render::timestamp() });
+    (code, Json(body)).into_response()
 }
 
-/// `GET /api/health/readiness`. With `Accept: application/health+json` the words are those of that draft.
+/// `GET /api/health/readiness`. With `Accept: application/health+json` the statuses are those of that draft.
 pub(crate) async fn readiness<O: Operations>(
     State(operations): State<Arc<O>>,
     headers: HeaderMap,
@@ -37,7 +34,7 @@ pub(crate) async fn readiness<O: Operations>(
         return Ok(unanswered(facts));
     };
     let readiness = &view.readiness;
-    let status = if readiness.status == Readiness::Down {
+    let code = if readiness.status == Readiness::Down {
         StatusCode::SERVICE_UNAVAILABLE
     } else {
         StatusCode::OK
@@ -46,15 +43,15 @@ pub(crate) async fn readiness<O: Operations>(
         .get(header::ACCEPT)
         .and_then(|accept| accept.to_str().ok())
         .is_some_and(|accept| accept.contains("application/health+json"));
-    let word = match (wants_draft, readiness.status) {
+    let status = match (wants_draft, readiness.status) {
         (false, status) => status.as_str(),
         (true, Readiness::Healthy) => "pass",
         (true, Readiness::Degraded) => "warn",
         (true, Readiness::Down) => "fail",
     };
     let body = json!({
-        "status": word,
-        "timestamp": timestamp(),
+        "status": status,
+        "timestamp": render::timestamp(),
         "uptime": facts.started.elapsed().as_secs(),
         "version": facts.version,
         "routerId": facts.router_id,
@@ -62,7 +59,7 @@ pub(crate) async fn readiness<O: Operations>(
         "reasons": readiness.reasons,
         "checks": render::checks(readiness, facts),
     });
-    let mut response = (status, Json(body)).into_response();
+    let mut response = (code, Json(body)).into_response();
     if wants_draft {
         response.headers_mut().insert(
             header::CONTENT_TYPE,
@@ -72,11 +69,11 @@ pub(crate) async fn readiness<O: Operations>(
     Ok(response)
 }
 
-/// The driver's loop has ended, or does not turn: nothing is known, and nothing can be served for long.
+/// The driver's loop has ended or is stuck: nothing is known, and nothing can be served for long.
 fn unanswered(facts: &RouterFacts) -> Response {
     let body = json!({
         "status": "down",
-        "timestamp": timestamp(),
+        "timestamp": render::timestamp(),
         "uptime": facts.started.elapsed().as_secs(),
         "version": facts.version,
         "routerId": facts.router_id,

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Caller, OperationError, Operations, Problem,
-    audit::{Calling, audited},
+    audit::{Calling, Mutation},
     problem::Path,
     render,
 };
@@ -93,7 +93,7 @@ pub(crate) async fn register<O: Operations>(
     body: Result<String, StringRejection>,
 ) -> Result<Response, Problem> {
     let text = json_text(&headers, body)?;
-    // Only to see what it is about: whoever registers it reads the text itself, which may hold what a value cannot.
+    // Only for its id and environment: the text itself is parsed again, because it may hold what a value cannot.
     let definition: Value = serde_json::from_str(&text)
         .map_err(|error| Problem::bad_request(format!("the body is not JSON: {error}")))?;
     let named = definition["id"]
@@ -103,12 +103,12 @@ pub(crate) async fn register<O: Operations>(
         Ok(()) => operations.register(text).await,
         Err(refused) => Err(refused),
     };
-    let id = audited(
-        &*operations,
-        &caller,
-        ("instance.register", shortened(&named)),
-        result,
-    )?;
+    let mutation = Mutation {
+        caller: &caller,
+        action: "instance.register",
+        target: shortened(&named),
+    };
+    let id = mutation.audit(&*operations, result)?;
     let view = operations.view().await?;
     let body = full(&*operations, &view, &id)?;
     let mut response = (StatusCode::CREATED, Json(body)).into_response();
@@ -132,7 +132,7 @@ fn json_text(
     body.map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))
 }
 
-/// A template says what runs. An environment could make it run anything else (`LD_PRELOAD`, `NODE_OPTIONS`, …), as the
+/// A template defines what runs. An environment could make it run anything else (`LD_PRELOAD`, `NODE_OPTIONS`, …), as the
 /// router's own user: that takes more than the right to operate, which everybody on this machine has by default.
 fn may_register(caller: &Caller, definition: &Value) -> Result<(), OperationError> {
     let env = definition["env"].as_object();
@@ -153,12 +153,12 @@ pub(crate) async fn remove<O: Operations>(
 ) -> Result<Response, Problem> {
     let id = parsed(&id)?;
     let result = operations.unregister(id.clone()).await;
-    audited(
-        &*operations,
-        &caller,
-        ("instance.remove", id.as_str()),
-        result,
-    )?;
+    let mutation = Mutation {
+        caller: &caller,
+        action: "instance.remove",
+        target: id.as_str(),
+    };
+    mutation.audit(&*operations, result)?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -166,39 +166,39 @@ pub(crate) async fn remove<O: Operations>(
 pub(crate) async fn operate<O: Operations>(
     State(operations): State<Arc<O>>,
     Extension(caller): Calling,
-    Path((id, word)): Path<(String, String)>,
+    Path((id, verb)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
     let id = parsed(&id)?;
-    let (verb, action) = match word.as_str() {
-        "start" | "spawn" => (Verb::Start, "instance.start"),
-        "stop" => (Verb::Stop, "instance.stop"),
-        "restart" => (Verb::Restart, "instance.restart"),
+    let verb = match verb.as_str() {
+        "start" | "spawn" => Verb::Start,
+        "stop" => Verb::Stop,
+        "restart" => Verb::Restart,
         _ => {
             return Err(Problem::not_found(format!(
-                "nothing is called {word:?} here; try start, stop or restart"
+                "an instance has no {verb:?}; try start, stop or restart"
             )));
         }
     };
-    act(&*operations, &caller, id, (verb, action)).await
+    act(&*operations, &caller, id, verb).await
 }
 
 /// `POST /api/instances/{versionId}/breaker/{verb}`: `isolate` opens it until `reset` closes it.
 pub(crate) async fn breaker<O: Operations>(
     State(operations): State<Arc<O>>,
     Extension(caller): Calling,
-    Path((id, word)): Path<(String, String)>,
+    Path((id, verb)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
     let id = parsed(&id)?;
-    let (verb, action) = match word.as_str() {
-        "isolate" => (Verb::BreakerIsolate, "breaker.isolate"),
-        "reset" => (Verb::BreakerReset, "breaker.reset"),
+    let verb = match verb.as_str() {
+        "isolate" => Verb::BreakerIsolate,
+        "reset" => Verb::BreakerReset,
         _ => {
             return Err(Problem::not_found(format!(
-                "a breaker has no {word:?}; try isolate or reset"
+                "a breaker has no {verb:?}; try isolate or reset"
             )));
         }
     };
-    act(&*operations, &caller, id, (verb, action)).await
+    act(&*operations, &caller, id, verb).await
 }
 
 /// `DELETE /api/instances/{versionId}/state`: forgets failures, crash evidence, tool baseline and the breaker's past.
@@ -208,13 +208,7 @@ pub(crate) async fn clear_state<O: Operations>(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let id = parsed(&id)?;
-    act(
-        &*operations,
-        &caller,
-        id,
-        (Verb::ClearState, "instance.clear-state"),
-    )
-    .await
+    act(&*operations, &caller, id, Verb::ClearState).await
 }
 
 /// `GET /api/instances/{versionId}/logs?tail=`: plain text, oldest line first.
@@ -245,15 +239,20 @@ pub(crate) async fn crashes<O: Operations>(
     Ok(Json(json!({ "versionId": id.as_str(), "crashes": crashes })).into_response())
 }
 
-/// Does something to an instance, keeps a row about it, and shows the instance as it is then.
+/// Carries out a command, writes its audit row, and shows the instance as it is then.
 async fn act<O: Operations>(
     operations: &O,
     caller: &Caller,
     id: InstanceId,
-    (verb, action): (Verb, &'static str),
+    verb: Verb,
 ) -> Result<Response, Problem> {
     let result = operations.command(id.clone(), verb).await;
-    let done = audited(operations, caller, (action, id.as_str()), result)?;
+    let mutation = Mutation {
+        caller,
+        action: action(verb),
+        target: id.as_str(),
+    };
+    let done = mutation.audit(operations, result)?;
     let view = operations.view().await?;
     let mut body = full(operations, &view, &id)?;
     if done.pid.is_some() {
@@ -261,6 +260,18 @@ async fn act<O: Operations>(
         body["pid"] = json!(done.pid);
     }
     Ok(Json(body).into_response())
+}
+
+/// What a command is called in the audit.
+fn action(verb: Verb) -> &'static str {
+    match verb {
+        Verb::Start => "instance.start",
+        Verb::Stop => "instance.stop",
+        Verb::Restart => "instance.restart",
+        Verb::ClearState => "instance.clear-state",
+        Verb::BreakerIsolate => "breaker.isolate",
+        Verb::BreakerReset => "breaker.reset",
+    }
 }
 
 fn full<O: Operations>(
@@ -290,7 +301,7 @@ fn parsed(id: &str) -> Result<InstanceId, Problem> {
     InstanceId::parse(id).map_err(|error| Problem::bad_request(error.to_string()))
 }
 
-/// What somebody sent as an id, no longer than an id may be: it goes into the audit whatever it is.
+/// What was sent as an id, no longer than an id may be: it goes into the audit whatever it is.
 fn shortened(text: &str) -> &str {
     let end = text
         .char_indices()

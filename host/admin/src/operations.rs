@@ -21,8 +21,8 @@ pub trait Operations: Send + Sync + 'static {
     /// Who this router is. Does not change while it runs.
     fn facts(&self) -> &RouterFacts;
 
-    /// Whether the driver's loop turns. Touches nothing else.
-    fn is_turning(&self) -> bool;
+    /// Whether the driver's loop runs. Touches nothing else.
+    fn is_loop_alive(&self) -> bool;
 
     /// The fleet as it is now.
     fn view(&self) -> impl Future<Output = Result<Arc<FleetView>>> + Send;
@@ -40,7 +40,7 @@ pub trait Operations: Send + Sync + 'static {
         verb: Verb,
     ) -> impl Future<Output = Result<Done>> + Send;
 
-    /// Registers an instance from its definition, the text of a JSON object, and tells its id.
+    /// Registers an instance from its definition, the text of a JSON object, and returns its id.
     fn register(&self, definition: String) -> impl Future<Output = Result<InstanceId>> + Send;
 
     /// Removes an instance that was registered.
@@ -62,7 +62,7 @@ pub trait Operations: Send + Sync + 'static {
     /// One plugin, in full.
     fn plugin(&self, name: &str) -> Option<Value>;
 
-    /// Looks at the plugins directory now, and tells what came of it.
+    /// Scans the plugins directory now, and reports what came of it.
     fn reload_plugins(&self) -> impl Future<Output = Result<Value>> + Send;
 
     /// Audit rows, newest first.
@@ -150,14 +150,14 @@ pub struct StateChange {
     pub transition: Transition,
 }
 
-/// Who is calling; put into each request by whoever let it in.
+/// Who is calling; put into each request by the layer that admitted it.
 #[derive(Debug, Clone)]
 pub struct Caller {
     /// The token's name, or `loopback`.
     pub name: Arc<str>,
-    /// What it may do, in one word.
+    /// Its roles, for the audit.
     pub role: Arc<str>,
-    /// Whether it may do what is more than operating: say what runs with which environment.
+    /// Whether it may do more than operate: define the environment of what runs.
     pub is_admin: bool,
     /// From where.
     pub from: SocketAddr,
@@ -172,7 +172,7 @@ pub struct AuditEntry {
     pub role: Arc<str>,
     /// From where.
     pub from: Option<SocketAddr>,
-    /// What, as one word with dots: `instance.restart`.
+    /// What, in a dotted name: `instance.restart`.
     pub action: &'static str,
     /// To what: an instance, a plugin, a level; empty for the router itself.
     pub target: String,
@@ -215,7 +215,7 @@ pub struct ReloadReport {
     pub refused_plugins: BTreeMap<String, String>,
 }
 
-/// In words, for the audit.
+/// As text, for the audit.
 impl fmt::Display for ReloadReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let refused: Vec<String> = self.refused_plugins.keys().cloned().collect();
@@ -227,21 +227,21 @@ impl fmt::Display for ReloadReport {
             ("needs a restart", &self.needs_restart),
             ("refused plugins", &refused),
         ];
-        let said = parts.iter().filter(|(_, names)| !names.is_empty());
-        let said: Vec<String> = said
+        let changes = parts.iter().filter(|(_, names)| !names.is_empty());
+        let changes: Vec<String> = changes
             .map(|(what, names)| format!("{what}: {}", names.join(", ")))
             .collect();
-        if said.is_empty() {
+        if changes.is_empty() {
             return f.write_str("nothing changed");
         }
-        f.write_str(&said.join("; "))
+        f.write_str(&changes.join("; "))
     }
 }
 
 /// Why an operation was not done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OperationError {
-    /// There is no such thing.
+    /// What it is about does not exist.
     #[error("{0}")]
     NotFound(String),
     /// It contradicts what is.

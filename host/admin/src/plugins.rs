@@ -1,4 +1,4 @@
-//! Plugins: what is loaded, what was refused, and a look at the directory on demand.
+//! Plugins: what is loaded, what was refused, and a scan of the directory on demand.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use axum::{
 
 use crate::{
     Operations, Problem,
-    audit::{Calling, audited},
+    audit::{Calling, Mutation},
     problem::Path,
 };
 
@@ -38,6 +38,11 @@ pub(crate) async fn reload<O: Operations>(
     Extension(caller): Calling,
 ) -> Result<Response, Problem> {
     let result = operations.reload_plugins().await;
-    let report = audited(&*operations, &caller, ("plugins.reload", ""), result)?;
+    let mutation = Mutation {
+        caller: &caller,
+        action: "plugins.reload",
+        target: "",
+    };
+    let report = mutation.audit(&*operations, result)?;
     Ok(Json(report).into_response())
 }

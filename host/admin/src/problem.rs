@@ -1,4 +1,4 @@
-//! Errors of `/api` as `application/problem+json` (RFC 9457): a short title per status, and a detail that says what to do.
+//! Errors of `/api` as `application/problem+json` (RFC 9457): a short title per status, and a detail with the remedy.
 
 use axum::{
     Json,
@@ -24,7 +24,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem with this status, told in these words.
+    /// A problem with this status and detail.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Self {
             status,

@@ -1,5 +1,7 @@
 //! The fleet as JSON. The names are the contract with dashboards and scripts: none is renamed, none is left out.
 
+use std::time::SystemTime;
+
 use router_core::view::{FleetView, InstanceView, ReadinessView, SlotView, Summary};
 use serde_json::{Value, json};
 
@@ -108,20 +110,20 @@ pub(crate) fn fleet<O: Operations>(operations: &O, view: &FleetView) -> Value {
 
 /// What readiness was judged by.
 pub(crate) fn checks(view: &ReadinessView, facts: &RouterFacts) -> Value {
-    let word = |good: bool| if good { "healthy" } else { "degraded" };
+    let status = |good: bool| if good { "healthy" } else { "degraded" };
     let percent = (view.disk_share * 100.0).round();
     json!({
         "database": {
-            "status": word(view.database),
+            "status": status(view.database),
             "state": database(view),
         },
         "instances": {
-            "status": if view.able < view.wanted { "degraded" } else { "healthy" },
+            "status": status(view.able >= view.wanted),
             "wanted": view.wanted,
             "able": view.able,
         },
         "plugins": {
-            "status": word(view.plugins_quarantined == 0),
+            "status": status(view.plugins_quarantined == 0),
             "quarantined": view.plugins_quarantined,
         },
         "disk": {
@@ -134,11 +136,16 @@ pub(crate) fn checks(view: &ReadinessView, facts: &RouterFacts) -> Value {
     })
 }
 
-/// The database in one word.
+/// The state of the database.
 pub(crate) fn database(view: &ReadinessView) -> &'static str {
     if view.database {
         "connected"
     } else {
         "disconnected"
     }
+}
+
+/// The present, RFC 3339 in UTC, as every timestamp of `/api` is written.
+pub(crate) fn timestamp() -> String {
+    router_telemetry::rfc3339(SystemTime::now())
 }

@@ -1,6 +1,6 @@
-//! The routes of `/api`, and what all of them share.
+//! The routes of `/api`.
 
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -65,9 +65,4 @@ async fn unknown(uri: Uri) -> Response {
 async fn method_not_allowed(method: Method, uri: Uri) -> Response {
     let detail = format!("{} does not take {method}", uri.path());
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail).into_response()
-}
-
-/// The present, RFC 3339 in UTC, as every timestamp of `/api` is written.
-pub(crate) fn timestamp() -> String {
-    router_telemetry::rfc3339(SystemTime::now())
 }

@@ -35,7 +35,7 @@ struct World {
     fleet: Mutex<Fleet>,
     audit: Mutex<Vec<AuditEntry>>,
     facts: RouterFacts,
-    is_turning: bool,
+    is_loop_alive: bool,
     listeners: broadcast::Sender<Arc<StateChange>>,
     figures: Figures,
 }
@@ -69,7 +69,7 @@ impl World {
                 limit_method: "polling",
                 started: Instant::now(),
             },
-            is_turning: true,
+            is_loop_alive: true,
             listeners: broadcast::Sender::new(2),
             figures: Figures::default(),
         }
@@ -104,8 +104,8 @@ impl Operations for World {
         &self.facts
     }
 
-    fn is_turning(&self) -> bool {
-        self.is_turning
+    fn is_loop_alive(&self) -> bool {
+        self.is_loop_alive
     }
 
     async fn view(&self) -> Result<Arc<FleetView>> {
@@ -289,11 +289,11 @@ async fn nothing_registered_is_an_empty_list() {
 }
 
 #[tokio::test]
-async fn liveness_says_only_whether_the_loop_turns() {
+async fn liveness_depends_only_on_the_loop() {
     let mut world = World::new();
     let alive = ask(&Arc::new(World::new()), "GET", "/api/health/liveness", "").await;
     assert_eq!(alive.status, StatusCode::OK);
-    world.is_turning = false;
+    world.is_loop_alive = false;
     let stuck = ask(&Arc::new(world), "GET", "/api/health/liveness", "").await;
     assert_eq!(stuck.status, StatusCode::SERVICE_UNAVAILABLE);
 }

@@ -2,12 +2,15 @@
 
 use std::{path::Path, process::ExitCode};
 
-use super::print;
+use crate::{
+    terminal::{print, refuse},
+    wiring::config,
+};
 
 pub(crate) fn run(path: &Path) -> anyhow::Result<ExitCode> {
-    let config = match crate::apply::read(path)? {
+    let config = match config::read(path)? {
         Ok(config) => config,
-        Err(faults) => return Ok(super::refuse(&faults)),
+        Err(faults) => return Ok(refuse(&faults)),
     };
     for notice in &config.notices {
         print(&format!("note: {}: {}", notice.key, notice.what));

@@ -1,5 +1,5 @@
-//! `doctor`: what this machine lets the router do, and what is in its way. It starts nothing and changes nothing but making
-//! the directories that the router would make.
+//! `doctor`: what this machine lets the router do, and what is in its way. It starts nothing and changes nothing, but makes the
+//! directories that the router would make.
 
 use std::{path::Path, process::ExitCode, time::Duration};
 
@@ -8,7 +8,12 @@ use router_store::Schema;
 use router_supervisor::{Supervisor, SupervisorConfig};
 use tokio::sync::mpsc;
 
-use super::{instance, print};
+use super::instance;
+use crate::{
+    error_chain::chain,
+    terminal::{print, refuse},
+    wiring::{config, disks},
+};
 
 /// How long the database may take to answer.
 const DATABASE_WITHIN: Duration = Duration::from_secs(5);
@@ -16,19 +21,19 @@ const DATABASE_WITHIN: Duration = Duration::from_secs(5);
 /// Descriptors below which some hundred clients and instances run out.
 const OPEN_FILES_FEW: u64 = 4096;
 
-/// How one thing is.
+/// What was found on one subject.
 enum Finding {
     Good(String),
-    /// It works, but somebody should know.
+    /// It works, with a limitation.
     Note(String),
     /// The router would not start, or not do what it is for.
     Bad(String),
 }
 
 pub(crate) fn run(path: &Path) -> anyhow::Result<ExitCode> {
-    let config = match crate::apply::read(path)? {
+    let config = match config::read(path)? {
         Ok(config) => config,
-        Err(faults) => return Ok(super::refuse(&faults)),
+        Err(faults) => return Ok(refuse(&faults)),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -48,7 +53,7 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<ExitCode> {
     findings.push(("bundled server", bundled_server()));
     findings.extend(runtime.block_on(database(&config)));
     findings.push(("open files", open_files()));
-    findings.extend(disks(&config));
+    findings.extend(disks_in_use(&config));
     runtime.shutdown_timeout(Duration::from_secs(1));
     let is_bad = findings
         .iter()
@@ -81,7 +86,7 @@ async fn processes(config: &Config) -> Vec<(&'static str, Finding)> {
     };
     let supervisor = match Supervisor::new(options, events) {
         Ok(supervisor) => supervisor,
-        Err(error) => return vec![("shim", Finding::Bad(crate::driver::chain(&error)))],
+        Err(error) => return vec![("shim", Finding::Bad(chain(&error)))],
     };
     let capabilities = supervisor.capabilities();
     let kill = match capabilities.kill.as_str() {
@@ -95,7 +100,7 @@ async fn processes(config: &Config) -> Vec<(&'static str, Finding)> {
     let limit = match capabilities.limit.as_str() {
         "cgroup" => Finding::Good("memory by the kernel".to_owned()),
         _ => Finding::Note(format!(
-            "memory by looking every {} s: no memory controller is delegated",
+            "memory by polling every {} s: no memory controller is delegated",
             config.instances.memory_interval.as_secs()
         )),
     };
@@ -130,17 +135,17 @@ async fn database(config: &Config) -> Vec<(&'static str, Finding)> {
         secret(storage.url.secret()),
         storage.password.as_ref().map(secret),
     );
-    let looked = router_store::look(&url, password.as_ref(), Some(&table), DATABASE_WITHIN).await;
-    let look = match looked {
-        Ok(look) => look,
+    let answer = router_store::look(&url, password.as_ref(), Some(&table), DATABASE_WITHIN).await;
+    let database = match answer {
+        Ok(database) => database,
         Err(error) => {
-            let reason = crate::driver::chain(&error);
+            let reason = chain(&error);
             let text = format!("{reason} (the router would serve, degraded)");
             return vec![("database", Finding::Note(text))];
         }
     };
-    let name = look.database;
-    let schema = match look.schema {
+    let name = database.database;
+    let schema = match database.schema {
         Schema::Usable { version } => {
             Finding::Good(format!("{name} answers, its tables have version {version}"))
         }
@@ -148,10 +153,10 @@ async fn database(config: &Config) -> Vec<(&'static str, Finding)> {
         Schema::WillBeMigrated { version } => Finding::Note(format!(
             "{name} has tables of version {version}, which the router will bring up to date"
         )),
-        Schema::Unusable(error) => Finding::Bad(crate::driver::chain(&error)),
+        Schema::Unusable(error) => Finding::Bad(chain(&error)),
     };
-    let versions = look.versions.map(|table| {
-        let text = format!("{table} will hear how its instances are");
+    let versions = database.versions.map(|table| {
+        let text = format!("{table} will get the state of its instances");
         ("versions", Finding::Good(text))
     });
     std::iter::once(("database", schema))
@@ -170,26 +175,16 @@ fn open_files() -> Finding {
     }
 }
 
-fn disks(config: &Config) -> Vec<(&'static str, Finding)> {
-    let paths = [
-        &config.server.data_dir,
-        &config.logging.dir,
-        &config.instances.socket_dir,
-    ];
-    let looked = paths.into_iter().filter_map(|path| {
-        let stat = rustix::fs::statvfs(path).ok()?;
-        let used = stat.f_blocks.saturating_sub(stat.f_bfree);
-        let percent = (used * 100).checked_div(used + stat.f_bavail)?;
-        let text = format!("{} is {percent} % full", path.display());
-        let is_full = percent as f64 / 100.0 > config.health.disk_share;
-        Some((
-            "disk",
-            if is_full {
-                Finding::Note(text)
-            } else {
-                Finding::Good(text)
-            },
-        ))
+fn disks_in_use(config: &Config) -> Vec<(&'static str, Finding)> {
+    let findings = disks::paths(config).into_iter().filter_map(|path| {
+        let share = disks::share_in_use(&path)?;
+        let text = format!("{} is {:.0} % full", path.display(), share * 100.0);
+        let finding = if share > config.health.disk_share {
+            Finding::Note(text)
+        } else {
+            Finding::Good(text)
+        };
+        Some(("disk", finding))
     });
-    looked.collect()
+    findings.collect()
 }

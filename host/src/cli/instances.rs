@@ -6,10 +6,8 @@ use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde_json::Value;
 
-use super::{
-    print,
-    remote::{Remote, cell, member, table},
-};
+use super::remote::{Remote, cell, member, table};
+use crate::terminal::print;
 
 /// See the module.
 #[derive(Debug, Args)]

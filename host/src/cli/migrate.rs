@@ -1,11 +1,15 @@
 //! `migrate`: the one command that changes tables, so that the role that serves need not be able to.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{process::ExitCode, time::Duration};
 
 use clap::Args;
 use router_store::{MigrateOptions, Secret, migrate};
 
-use super::print;
+use super::config_argument::ConfigArgument;
+use crate::{
+    terminal::{print, refuse},
+    wiring::config,
+};
 
 /// Longest run of one migration. A large audit may take minutes to be rewritten.
 const MIGRATION_WITHIN: Duration = Duration::from_secs(600);
@@ -13,9 +17,8 @@ const MIGRATION_WITHIN: Duration = Duration::from_secs(600);
 /// See the module.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// The configuration file.
-    #[arg(long, default_value = super::CONFIG_DEFAULT, value_name = "FILE")]
-    config: PathBuf,
+    #[command(flatten)]
+    config: ConfigArgument,
     /// Also create `godot_versions`, where there is none.
     #[arg(long)]
     with_godot_versions: bool,
@@ -29,9 +32,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         print(&router_store::serving_grants(role));
         return Ok(ExitCode::SUCCESS);
     }
-    let config = match crate::apply::read(&arguments.config)? {
+    let config = match config::read(&arguments.config.config)? {
         Ok(config) => config,
-        Err(faults) => return Ok(super::refuse(&faults)),
+        Err(faults) => return Ok(refuse(&faults)),
     };
     let storage = &config.storage;
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -5,10 +5,8 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use reqwest::Method;
 
-use super::{
-    print,
-    remote::{Remote, cell, member, table},
-};
+use super::remote::{Remote, cell, member, table};
+use crate::terminal::print;
 
 /// See the module.
 #[derive(Debug, Args)]
@@ -25,7 +23,7 @@ enum Command {
     List,
     /// Show everything about one.
     Show { name: String },
-    /// Look at the plugins directory now.
+    /// Scan the plugins directory now.
     Reload,
 }
 

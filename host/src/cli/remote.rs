@@ -26,7 +26,7 @@ pub(crate) struct Remote {
 }
 
 impl Remote {
-    /// Asks for JSON; a problem becomes an error in its own words.
+    /// Asks for JSON; a problem becomes an error with its detail.
     pub(crate) fn json(&self, method: Method, path: &str) -> anyhow::Result<Value> {
         let text = self.text(method, path)?;
         if text.is_empty() {

@@ -8,7 +8,7 @@ use router_access::new_token;
 use router_core::InstanceId;
 use router_core::Role;
 
-use super::print;
+use crate::terminal::print;
 
 /// See the module.
 #[derive(Debug, Args)]

@@ -12,10 +12,10 @@ use router_upstream::{Upstream, UpstreamConfig, UpstreamEvents};
 
 use super::{
     Driver,
-    connections::{Inner, Live, Waits, chain, tell_end},
+    connections::{Inner, Live, tell_end},
     kept::Kept,
 };
-use crate::clock::unix_ms;
+use crate::{clock::unix_ms, error_chain::chain, instance_plan::Waits};
 
 /// Events of one survivor that may be held back while it is being connected again: the loss of its shim, its end, and one
 /// to spare. Samples of its memory are not among them.

@@ -25,7 +25,8 @@ use tokio_util::sync::CancellationToken;
 use super::{Driver, Rooms, adopting::Resumed, kept::Kept};
 use crate::{
     clock::{millis, unix_ms},
-    launch::Plan,
+    error_chain::chain,
+    instance_plan::{InstancePlan, Waits},
 };
 
 /// How long the tool list of a ready instance may take to be read anew.
@@ -89,19 +90,6 @@ struct Relist {
     began: Option<Instant>,
     /// Set while the driver has yet to hear of a change, so that a flood of notifications is one event.
     is_told: Arc<AtomicBool>,
-}
-
-/// How long its instance may take for what.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Waits {
-    /// Connecting and the answer to the handshake.
-    pub(crate) socket: Duration,
-    /// A request of a client.
-    pub(crate) request: Duration,
-    /// How long lists may be served from memory.
-    pub(crate) cache_ttl: Duration,
-    /// From which duration an answer counts as slow for the breaker.
-    pub(crate) slow: Option<Duration>,
 }
 
 impl Live {
@@ -187,7 +175,7 @@ impl UpstreamEvents for Heard {
 
 impl Driver {
     /// A run is about to be launched.
-    pub(super) fn begin(&mut self, key: SlotKey, run: Run, plan: &Plan, ready_by_ms: u64) {
+    pub(super) fn begin(&mut self, key: SlotKey, run: Run, plan: &InstancePlan, ready_by_ms: u64) {
         let live = Live::new(run, Kept::started(), plan.waits, ready_by_ms);
         self.live.insert(key, live);
     }
@@ -227,7 +215,7 @@ impl Driver {
     }
 
     /// How an instance is launched, by the definition that the core follows.
-    pub(super) fn plan(&self, instance: &InstanceId) -> Option<Arc<Plan>> {
+    pub(super) fn plan(&self, instance: &InstanceId) -> Option<Arc<InstancePlan>> {
         let source = self.fleet.spec(instance)?.source;
         self.parts.plans.get(instance, source)
     }
@@ -471,16 +459,6 @@ impl Driver {
 /// How long a connection may take to let go of its descriptors.
 const LET_GO: Duration = Duration::from_secs(2);
 
-impl Waits {
-    /// For a survivor that nobody defines: not any more, or not yet, while the database is away.
-    pub(super) const DEFAULT: Self = Self {
-        socket: Duration::from_secs(5),
-        request: Duration::from_secs(300),
-        cache_ttl: Duration::ZERO,
-        slow: None,
-    };
-}
-
 /// Polls a connection to its end, and reports that.
 pub(super) async fn tell_end(wiring: Wiring, connection: Connection) {
     let closed = connection.await;
@@ -517,16 +495,4 @@ async fn handshake(
         ),
     };
     Inner::Core(SlotEvent::HandshakeFailed { error }.on(key, run))
-}
-
-/// An error with all its sources, for people.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -1,11 +1,11 @@
-//! Telling where the router is: in a few lines to whoever started it, and in a file to programs that chose no port.
+//! Where the router listens: in a few lines on the terminal, and in a file for programs that chose no port.
 
 use std::{fs, io::Write as _, net::SocketAddr, path::Path};
 
 use anyhow::Context as _;
 use router_config::Config;
 
-use crate::cli;
+use crate::terminal::print;
 
 /// Instances that are named before the rest is only counted.
 const NAMED_MAX: usize = 5;
@@ -23,7 +23,7 @@ pub(super) fn write_listen_file(data_dir: &Path, address: SocketAddr) -> anyhow:
 }
 
 /// Says where the router listens, what it runs, and what to try.
-pub(super) fn print(config: &Config, address: SocketAddr) {
+pub(super) fn show(config: &Config, address: SocketAddr) {
     let url = format!("http://{address}");
     let ids: Vec<&str> = config.instance.iter().map(|one| one.id.as_str()).collect();
     let named = ids
@@ -37,18 +37,18 @@ pub(super) fn print(config: &Config, address: SocketAddr) {
         count if count > NAMED_MAX => format!("{named} and {} more", count - NAMED_MAX),
         _ => named,
     };
-    cli::print(&format!(
+    print(&format!(
         "godot-mcp-router {} listens on {url}",
         env!("CARGO_PKG_VERSION")
     ));
-    cli::print(&format!("  instances  {runs}"));
+    print(&format!("  instances  {runs}"));
     if let Some(first) = ids.first() {
-        cli::print(&format!("  MCP        {url}/mcp/{first}"));
+        print(&format!("  MCP        {url}/mcp/{first}"));
     }
-    cli::print(&format!("  database   {}", config.storage.url));
-    cli::print(&format!(
+    print(&format!("  database   {}", config.storage.url));
+    print(&format!(
         "  log        {}",
         config.logging.dir.join("godot-mcp-router.log").display()
     ));
-    cli::print(&format!("  try        curl -s {url}/api/health/readiness"));
+    print(&format!("  try        curl -s {url}/api/health/readiness"));
 }

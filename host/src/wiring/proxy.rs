@@ -1,7 +1,8 @@
-//! Session ids: the proxy's claims in the access room's envelope.
+//! The proxy's limits, and its session ids: the proxy's claims, sealed by the access room.
 
 use router_access::SessionSealer;
-use router_proxy::{SessionClaims, SessionSeal};
+use router_config::Config;
+use router_proxy::{ProxyLimits, SessionClaims, SessionSeal};
 use router_upstream::{ClientCapabilities, ProtocolVersion};
 
 /// The bits of [`router_access::SessionClaims::capabilities`].
@@ -9,7 +10,20 @@ const ROOTS: u32 = 1;
 const SAMPLING: u32 = 1 << 1;
 const ELICITATION: u32 = 1 << 2;
 
-/// See the module.
+/// What the proxy allows its clients.
+pub(crate) fn limits(config: &Config) -> ProxyLimits {
+    let server = &config.server;
+    ProxyLimits {
+        body_bytes_max: server.max_body_bytes,
+        body_timeout: server.body_timeout,
+        sessions_per_instance_max: server.max_sessions,
+        session_idle: server.session_idle_timeout,
+        session_lifetime: server.session_ttl,
+        ..ProxyLimits::default()
+    }
+}
+
+/// Makes session ids and reads them back.
 pub(crate) struct Seal(pub(crate) SessionSealer);
 
 impl SessionSeal for Seal {

@@ -1,4 +1,4 @@
-//! The operators' desk: what `/api` can show and do, over the driver and the other rooms.
+//! What `/api` can show and do, over the driver and the other rooms.
 
 use std::{
     sync::{
@@ -12,93 +12,54 @@ use router_admin::{
     AuditEntry, AuditQuery, Definition, Figures, OperationError, Operations, ReloadReport, Result,
     RouterFacts, StateChange,
 };
-use router_core::{
-    InstanceId, SlotKey,
-    action::{CommandError, Done},
-    event::Verb,
-    spec::Source,
-    view::FleetView,
-};
+use router_core::{InstanceId, SlotKey, action::Done, event::Verb, spec::Source, view::FleetView};
 use router_engine::Engine;
 use router_proxy::Proxy;
-use router_store::{Store, StoreError};
+use router_store::Store;
 use router_supervisor::Supervisor;
 use serde_json::{Value, json};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::broadcast;
 
 use crate::{
-    announce::Announcer,
-    apply::Applier,
-    clock::Clock,
-    driver::{Ask, chain},
-    keeping::Keeping,
-    launch::Plans,
-    meters::Meters,
+    announcer::Announcer, applier::ConfigApplier, clock::Clock, driver_handle::DriverHandle,
+    error_chain::chain, evidence::EvidenceRecorder, instance_plan::InstancePlans, meters::Meters,
+    operation_errors as errors, wiring::engine,
 };
 
-/// How long the driver may take to answer: it answers between two events, so this long means that it is stuck.
-const DRIVER_WITHIN: Duration = Duration::from_secs(5);
-
-/// How long a command may hold its caller: a stop drains, terminates and kills within this with the default waits.
-const COMMAND_WITHIN: Duration = Duration::from_secs(60);
-
-/// The loop turns every second; past this it does not turn.
+/// The driver's loop runs at least once a second; after this long it is stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(10);
 
 /// See the module.
-pub(crate) struct Desk {
+pub(crate) struct OperatorApi {
     pub(crate) facts: RouterFacts,
     pub(crate) clock: Clock,
-    pub(crate) turned_ms: Arc<AtomicU64>,
-    pub(crate) asks: mpsc::Sender<Ask>,
-    pub(crate) plans: Arc<Plans>,
+    /// When the driver's loop last ran, by the clock.
+    pub(crate) loop_ran_ms: Arc<AtomicU64>,
+    pub(crate) driver: DriverHandle,
+    pub(crate) plans: Arc<InstancePlans>,
     pub(crate) meters: Arc<Meters>,
     pub(crate) supervisor: Arc<Supervisor>,
     pub(crate) store: Store,
-    pub(crate) keeping: Arc<Keeping>,
+    pub(crate) recorder: Arc<EvidenceRecorder>,
     pub(crate) engine: Engine,
     pub(crate) proxy: Arc<Proxy>,
     pub(crate) announcer: Arc<Announcer>,
-    pub(crate) applier: Arc<Applier>,
+    pub(crate) applier: Arc<ConfigApplier>,
 }
 
-/// Asks the driver, and waits a bounded time for its answer.
-pub(crate) async fn ask<T>(
-    asks: &mpsc::Sender<Ask>,
-    within: Duration,
-    question: impl FnOnce(oneshot::Sender<T>) -> Ask,
-) -> Result<T> {
-    let (reply, answer) = oneshot::channel();
-    let ending = || OperationError::Unavailable {
-        reason: "the router is shutting down".to_owned(),
-        retry_after: None,
-    };
-    let exchange = async {
-        asks.send(question(reply)).await.map_err(|_| ending())?;
-        answer.await.map_err(|_| ending())
-    };
-    match tokio::time::timeout(within, exchange).await {
-        Ok(answer) => answer,
-        Err(_) => Err(OperationError::UnderWay(format!(
-            "it was not done within {} s; it goes on, and GET /api/health/mcp shows when it is done",
-            within.as_secs()
-        ))),
-    }
-}
-
-impl Operations for Desk {
+impl Operations for OperatorApi {
     fn facts(&self) -> &RouterFacts {
         &self.facts
     }
 
-    fn is_turning(&self) -> bool {
-        let turned_ms = self.turned_ms.load(Ordering::Relaxed);
-        let silent_ms = self.clock.now().mono_ms.saturating_sub(turned_ms);
+    fn is_loop_alive(&self) -> bool {
+        let ran_ms = self.loop_ran_ms.load(Ordering::Relaxed);
+        let silent_ms = self.clock.now().mono_ms.saturating_sub(ran_ms);
         Duration::from_millis(silent_ms) < STUCK_AFTER
     }
 
     async fn view(&self) -> Result<Arc<FleetView>> {
-        ask(&self.asks, DRIVER_WITHIN, Ask::View).await
+        self.driver.view().await
     }
 
     fn figures(&self, instance: Option<&InstanceId>) -> Figures {
@@ -147,7 +108,7 @@ impl Operations for Desk {
     }
 
     async fn crashes(&self, instance: InstanceId) -> Result<Vec<Value>> {
-        Ok(self.keeping.crashes(&instance).await)
+        Ok(self.recorder.crashes(&instance).await)
     }
 
     fn plugins(&self) -> Value {
@@ -175,22 +136,22 @@ impl Operations for Desk {
                 since_ms: None,
             })
             .await
-            .map_err(store_error)?;
+            .map_err(errors::of_store)?;
         let is_full = rows.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
         let next = rows.last().filter(|_| is_full).map(|row| row.seq);
         Ok(json!({ "rows": rows, "next": next }))
     }
 
     fn audit(&self, entry: AuditEntry) {
-        self.keeping.audit(entry);
+        self.recorder.audit(entry);
     }
 
     async fn reload_config(&self) -> Result<ReloadReport> {
         let result = self.applier.reload().await;
-        self.meters.reloaded(result.is_ok());
+        self.meters.count_reload(result.is_ok());
         let reloaded = result?;
         if reloaded.is_access_changed {
-            // Whoever may still read them resumes at once.
+            // Clients that may still read them resume at once.
             self.proxy.close_streams();
             self.announcer.close_streams();
         }
@@ -206,9 +167,10 @@ impl Operations for Desk {
     }
 
     async fn metrics(&self) -> Result<String> {
-        // The driver hands its view to the meters before it answers.
+        // The driver sets the fleet of the meters before it answers.
         self.view().await?;
-        Ok(self.meters.render(&self.store, &self.engine, &self.proxy))
+        let plugins = engine::figures(&self.engine);
+        Ok(self.meters.render(&self.store, plugins, &self.proxy))
     }
 
     fn subscribe(&self) -> Option<broadcast::Receiver<Arc<StateChange>>> {
@@ -216,25 +178,19 @@ impl Operations for Desk {
     }
 }
 
-impl Desk {
+impl OperatorApi {
     /// Which source an instance belongs to.
     async fn known(&self, instance: &InstanceId) -> Result<Source> {
         let view = self.view().await?;
         let known = view.instance(instance);
         known
             .map(|known| known.source)
-            .ok_or_else(|| unknown(instance))
+            .ok_or_else(|| errors::unknown(instance))
     }
 
     async fn carry_out(&self, instance: InstanceId, verb: Verb) -> Result<Done> {
-        let id = instance.clone();
-        let result = ask(&self.asks, COMMAND_WITHIN, |reply| Ask::Command {
-            instance,
-            verb,
-            reply,
-        })
-        .await?;
-        result.map_err(|error| command_error(&id, &error))
+        let result = self.driver.command(instance.clone(), verb).await?;
+        result.map_err(|error| errors::of_command(&instance, &error))
     }
 }
 
@@ -244,41 +200,5 @@ fn intention(verb: Verb) -> Option<bool> {
         Verb::Stop => Some(true),
         Verb::Start | Verb::Restart => Some(false),
         Verb::ClearState | Verb::BreakerIsolate | Verb::BreakerReset => None,
-    }
-}
-
-fn unknown(instance: &InstanceId) -> OperationError {
-    OperationError::NotFound(format!(
-        "there is no instance {instance}; GET /api/instances lists those there are"
-    ))
-}
-
-fn command_error(instance: &InstanceId, error: &CommandError) -> OperationError {
-    match error {
-        CommandError::UnknownInstance => unknown(instance),
-        CommandError::Superseded | CommandError::Removed => {
-            OperationError::Conflict(error.to_string())
-        }
-        CommandError::ShuttingDown | CommandError::Busy => OperationError::Unavailable {
-            reason: error.to_string(),
-            retry_after: Some(Duration::from_secs(5)),
-        },
-        CommandError::StartFailed(_) => OperationError::Failed(error.to_string()),
-    }
-}
-
-/// What of the store's errors an operator can act on.
-pub(crate) fn store_error(error: StoreError) -> OperationError {
-    match error {
-        StoreError::Invalid(reason) => OperationError::Invalid(vec![reason]),
-        StoreError::AlreadyRegistered(_) => OperationError::Conflict(error.to_string()),
-        StoreError::Disconnected { .. }
-        | StoreError::Exhausted { .. }
-        | StoreError::TimedOut { .. }
-        | StoreError::Closed => OperationError::Unavailable {
-            reason: error.to_string(),
-            retry_after: Some(Duration::from_secs(5)),
-        },
-        other => OperationError::Failed(chain(&other)),
     }
 }

@@ -1,9 +1,10 @@
-//! The access room's settings, from the configuration.
+//! The access room's options: who may do what, and the key of session ids.
 
 use std::net::SocketAddr;
 
-use router_access::{AccessSettings, TokenHash, TokenSettings};
+use router_access::{Access, AccessSettings, SessionKey, TokenHash, TokenSettings};
 use router_config::Config;
+use router_supervisor::DataDir;
 
 /// Who may do what, for a router that listens there.
 pub(crate) fn settings(config: &Config, listen: SocketAddr) -> AccessSettings {
@@ -29,4 +30,20 @@ pub(crate) fn settings(config: &Config, listen: SocketAddr) -> AccessSettings {
             })
             .collect(),
     }
+}
+
+/// The rules that the router starts with.
+pub(crate) fn open(config: &Config, listen: SocketAddr) -> anyhow::Result<Access> {
+    Access::new(&settings(config, listen)).map_err(|errors| {
+        let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        anyhow::anyhow!(all.join("; "))
+    })
+}
+
+/// The configured key, or the one that the data directory keeps.
+pub(crate) fn session_key(config: &Config, data_dir: &DataDir) -> anyhow::Result<SessionKey> {
+    if let Some(secret) = &config.server.session_key {
+        return Ok(SessionKey::from_text(secret.expose())?);
+    }
+    Ok(SessionKey::load_or_create(data_dir.path())?.key)
 }

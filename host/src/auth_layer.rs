@@ -1,6 +1,6 @@
-//! The guard in front of every route: who is calling, and may they? What it lets through carries a [`Caller`]; what it refuses
-//! is answered in the words of the surface that was asked, and a refused login is audited. To pages of allowed origins it says
-//! what browsers ask for (Fetch standard, "CORS protocol").
+//! The layer in front of every route: who is calling, and may they? An admitted request carries a [`Caller`]; a refused one is
+//! answered in the format of the surface that was called, and a refused login is audited. Pages of allowed origins get the
+//! headers that browsers ask for (Fetch standard, "CORS protocol").
 
 use std::{
     net::SocketAddr,
@@ -20,23 +20,24 @@ use router_admin::{AuditEntry, Caller, Problem};
 use router_core::Role;
 use router_proxy::McpPath;
 use serde_json::json;
+use tokio::time::{MissedTickBehavior, interval};
 
-use crate::meters::Meters;
+use crate::{evidence::EvidenceRecorder, meters::Meters};
 
-/// Audit rows of refused logins per second. A flood of wrong tokens must not become a flood of rows; what is left out is
-/// counted in the next one.
+/// Audit rows of refused logins per second. A flood of wrong tokens must not become a flood of rows; the suppressed ones are
+/// counted in the next row.
 const REFUSALS_PER_SECOND_MAX: u32 = 10;
+
+/// How long refused logins may be counted before a row says how many.
+const SUPPRESSED_EVERY: Duration = Duration::from_secs(10);
 
 /// JSON-RPC's code for a request that is not served for want of authorisation: of the range that implementations may define.
 const JSONRPC_REFUSED: i64 = -32_001;
 
-/// Where a refused login goes.
-pub(crate) type Audit = Arc<dyn Fn(AuditEntry) + Send + Sync>;
-
 /// See the module.
-pub(crate) struct Guard {
+pub(crate) struct AuthLayer {
     access: Arc<Access>,
-    audit: Audit,
+    recorder: Arc<EvidenceRecorder>,
     meters: Arc<Meters>,
     budget: Mutex<Budget>,
 }
@@ -44,25 +45,29 @@ pub(crate) struct Guard {
 struct Budget {
     since: Instant,
     spent: u32,
-    left_out: u64,
+    suppressed: u64,
 }
 
-impl Guard {
-    /// A guard by these rules.
-    pub(crate) fn new(access: Arc<Access>, audit: Audit, meters: Arc<Meters>) -> Self {
+impl AuthLayer {
+    /// A layer that enforces these rules.
+    pub(crate) fn new(
+        access: Arc<Access>,
+        recorder: Arc<EvidenceRecorder>,
+        meters: Arc<Meters>,
+    ) -> Self {
         Self {
             access,
-            audit,
+            recorder,
             meters,
             budget: Mutex::new(Budget {
                 since: Instant::now(),
                 spent: 0,
-                left_out: 0,
+                suppressed: 0,
             }),
         }
     }
 
-    /// Lets a request pass, with its [`Caller`] in its extensions, or answers it. What passes and comes from a page tells the
+    /// Admits a request, with its [`Caller`] in its extensions, or answers it. For an admitted request of a page returns the
     /// page's origin, for [`cors`].
     #[allow(
         clippy::result_large_err,
@@ -112,18 +117,27 @@ impl Guard {
         }
     }
 
-    /// Keeps a row about refused logins that were only counted, where no later one told of them.
-    pub(crate) fn tell_left_out(&self) {
-        let left_out = std::mem::take(&mut self.budget.lock().left_out);
-        if left_out > 0 {
-            (self.audit)(AuditEntry {
+    /// Writes rows about refused logins that were only counted, until it is cancelled.
+    pub(crate) async fn report_suppressed(self: Arc<Self>) {
+        let mut ticks = interval(SUPPRESSED_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.report_suppressed_now();
+        }
+    }
+
+    fn report_suppressed_now(&self) {
+        let suppressed = std::mem::take(&mut self.budget.lock().suppressed);
+        if suppressed > 0 {
+            self.recorder.audit(AuditEntry {
                 actor: "unknown".into(),
                 role: "none".into(),
                 from: None,
                 action: "login",
                 target: String::new(),
                 result: "refused",
-                detail: format!("{left_out} more were refused"),
+                detail: format!("{suppressed} more were refused"),
             });
         }
     }
@@ -135,20 +149,20 @@ impl Guard {
         peer: SocketAddr,
         refusal: &Refusal,
     ) -> Response {
-        self.meters.refused();
+        self.meters.count_refusal();
         let path = request.uri().path();
         // Reading without a token is what every open dashboard tab does; changing something without one is worth a row.
         let is_attempt = refusal.kind == RefusalKind::TokenMissing
             && !matches!(*request.method(), Method::GET | Method::HEAD);
         if (refusal.kind.is_refused_login() || is_attempt)
-            && let Some(left_out) = self.budget.lock().spend()
+            && let Some(suppressed) = self.budget.lock().spend()
         {
-            let more = match left_out {
+            let more = match suppressed {
                 0 => String::new(),
                 count => format!(" ({count} more were refused before)"),
             };
             let actor = refusal.name.clone();
-            (self.audit)(AuditEntry {
+            self.recorder.audit(AuditEntry {
                 actor: actor.unwrap_or_else(|| "unknown".into()),
                 role: "none".into(),
                 from: Some(peer),
@@ -220,22 +234,22 @@ pub(crate) fn cors(response: &mut Response, origin: &HeaderValue) {
 }
 
 impl Budget {
-    /// How many were left out since the last one, where this one may be written.
+    /// How many were suppressed since the last row, where this one may be written.
     fn spend(&mut self) -> Option<u64> {
         if self.since.elapsed() >= Duration::from_secs(1) {
             self.since = Instant::now();
             self.spent = 0;
         }
         if self.spent >= REFUSALS_PER_SECOND_MAX {
-            self.left_out += 1;
+            self.suppressed += 1;
             return None;
         }
         self.spent += 1;
-        Some(std::mem::take(&mut self.left_out))
+        Some(std::mem::take(&mut self.suppressed))
     }
 }
 
-/// What a route asks of its caller.
+/// What a route requires of its caller.
 fn needed(method: &Method, path: &str, is_mcp: bool) -> Needed {
     match path {
         "/api/health/liveness" | "/api/health/readiness" => Needed::Nothing,

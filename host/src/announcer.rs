@@ -1,5 +1,4 @@
-//! Telling people of changes of state: one log line, one event for those who listen, and an audit row where an instance
-//! started or ended.
+//! Publishing changes of state: a log line, an event for each listener, and an audit row where an instance started or ended.
 
 use std::sync::{
     Arc,
@@ -7,7 +6,7 @@ use std::sync::{
 };
 
 use parking_lot::Mutex;
-use router_admin::{AuditEntry, StateChange};
+use router_admin::StateChange;
 use router_core::{
     action::{Change, Transition},
     health::Health,
@@ -16,7 +15,7 @@ use router_core::{
 };
 use tokio::sync::broadcast;
 
-use crate::guard::Audit;
+use crate::evidence::EvidenceRecorder;
 
 /// Changes that a slow listener may be behind: a fleet of some hundred instances that all change at once.
 const EVENTS_KEPT: usize = 1024;
@@ -26,48 +25,48 @@ const LISTENERS_MAX: usize = 64;
 
 /// See the module.
 pub(crate) struct Announcer {
-    /// Replaced to end the streams of all who listen.
+    /// Replaced to end the streams of all listeners.
     changes: Mutex<broadcast::Sender<Arc<StateChange>>>,
     sequence: AtomicU64,
-    audit: Audit,
+    recorder: Arc<EvidenceRecorder>,
 }
 
 impl Announcer {
-    /// An announcer whose audit rows go there.
-    pub(crate) fn new(audit: Audit) -> Self {
+    /// An announcer whose audit rows go to this recorder.
+    pub(crate) fn new(recorder: Arc<EvidenceRecorder>) -> Self {
         Self {
             changes: Mutex::new(broadcast::Sender::new(EVENTS_KEPT)),
             sequence: AtomicU64::new(0),
-            audit,
+            recorder,
         }
     }
 
-    /// Every change from now on; `None` when too many listen already.
+    /// Every change from now on; `None` when there are too many listeners already.
     pub(crate) fn subscribe(&self) -> Option<broadcast::Receiver<Arc<StateChange>>> {
         let changes = self.changes.lock();
         (changes.receiver_count() < LISTENERS_MAX).then(|| changes.subscribe())
     }
 
-    /// Ends the streams of all who listen. Whoever still may begins a new one.
+    /// Ends the streams of all listeners. Those with the right to may open new ones.
     pub(crate) fn close_streams(&self) {
         *self.changes.lock() = broadcast::Sender::new(EVENTS_KEPT);
     }
 
-    /// Tells of one change.
+    /// Publishes one change.
     pub(crate) fn announce(&self, transition: Transition) {
         log(&transition);
-        self.note(&transition);
+        self.audit(&transition);
         let change = StateChange {
             sequence: self.sequence.fetch_add(1, Ordering::Relaxed) + 1,
             at: router_telemetry::rfc3339(std::time::SystemTime::now()),
             transition,
         };
-        // Without listeners there is nobody to tell.
+        // An error means that there are no listeners.
         let _ = self.changes.lock().send(Arc::new(change));
     }
 
-    /// An instance started, or ended.
-    fn note(&self, transition: &Transition) {
+    /// Records that an instance started, or ended.
+    fn audit(&self, transition: &Transition) {
         let Some(key) = &transition.key else { return };
         let Change::Lifecycle { from, to } = transition.change else {
             return;
@@ -85,18 +84,13 @@ impl Announcer {
             (Lifecycle::Draining, Lifecycle::Starting) => "instance.ended",
             _ => return,
         };
-        (self.audit)(AuditEntry {
-            actor: "router".into(),
-            role: "router".into(),
-            from: None,
-            action,
-            target: key.instance.as_str().to_owned(),
-            result: match to {
-                Lifecycle::Backoff | Lifecycle::CrashLoop => "failed",
-                _ => "ok",
-            },
-            detail: transition.reason.clone(),
-        });
+        let result = match to {
+            Lifecycle::Backoff | Lifecycle::CrashLoop => "failed",
+            _ => "ok",
+        };
+        let reason = transition.reason.clone();
+        self.recorder
+            .audit_own(action, key.instance.as_str(), result, reason);
     }
 }
 

@@ -20,17 +20,17 @@ const FILE: &str = "sessions.ended";
 /// Sessions that are kept at most: as many as the proxy remembers, some 6 MB of text.
 const KEPT_MAX: usize = 100_000;
 
-/// Sessions that may wait for the disk. Past it one is forgotten by the next router, which is said.
+/// Sessions that may wait for the disk. One more is not written, which is logged: the next router would accept it.
 const WAITING_MAX: usize = 4096;
 
 /// See the module. Closed when it is dropped: what waits is written before.
-pub(crate) struct EndedFile {
+pub(crate) struct RevokedSessions {
     loaded: Mutex<Vec<RevokedSession>>,
     waiting: Mutex<Option<SyncSender<RevokedSession>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
-impl EndedFile {
+impl RevokedSessions {
     /// Reads the file of a data directory, leaves out what has expired, and is ready for more. A file that cannot be read is
     /// begun anew: it says only what is not valid any more.
     pub(crate) fn open(data_dir: &Path) -> io::Result<Self> {
@@ -39,7 +39,7 @@ impl EndedFile {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
             Err(error) => {
-                tracing::warn!(path = %path.display(), error = %error, "ended sessions cannot be read");
+                tracing::warn!(path = %path.display(), error = %error, "revoked sessions not read");
                 String::new()
             }
         };
@@ -54,7 +54,7 @@ impl EndedFile {
         let file = rewritten(&path, &loaded)?;
         let (waiting, sessions) = sync_channel(WAITING_MAX);
         let writer = std::thread::Builder::new()
-            .name("ended".to_owned())
+            .name("revoked".to_owned())
             .spawn(move || write_all(file, &path, &sessions))?;
         Ok(Self {
             loaded: Mutex::new(loaded),
@@ -69,18 +69,18 @@ impl EndedFile {
         if let Some(writer) = self.writer.lock().take()
             && writer.join().is_err()
         {
-            tracing::error!("the writer of ended sessions panicked");
+            tracing::error!("writer of revoked sessions panicked");
         }
     }
 }
 
-impl Drop for EndedFile {
+impl Drop for RevokedSessions {
     fn drop(&mut self) {
         self.close();
     }
 }
 
-impl RevocationStore for EndedFile {
+impl RevocationStore for RevokedSessions {
     fn load(&self) -> Vec<RevokedSession> {
         std::mem::take(&mut self.loaded.lock())
     }
@@ -91,7 +91,7 @@ impl RevocationStore for EndedFile {
             .as_ref()
             .is_some_and(|waiting| waiting.try_send(session).is_ok());
         if !is_kept {
-            tracing::warn!("an ended session was not kept for the next router");
+            tracing::warn!("revoked session not written: too many wait for the disk");
         }
     }
 }
@@ -104,7 +104,7 @@ fn write_all(mut file: File, path: &Path, sessions: &Receiver<RevokedSession>) {
         if let Err(error) = &written
             && !has_failed
         {
-            tracing::error!(path = %path.display(), error = %error, "ended sessions cannot be written");
+            tracing::error!(path = %path.display(), error = %error, "revoked sessions not written");
         }
         has_failed = written.is_err();
     }
@@ -159,7 +159,7 @@ mod tests {
 
     use router_proxy::{RevocationStore as _, RevokedSession};
 
-    use super::{EndedFile, FILE, unix_now};
+    use super::{FILE, RevokedSessions, unix_now};
 
     fn session(lives_s: u64, name: u8) -> RevokedSession {
         RevokedSession {
@@ -172,7 +172,7 @@ mod tests {
     fn what_was_ended_is_known_to_the_next_router_until_it_expires() {
         let dir = tempfile::tempdir().unwrap();
         let (long, gone) = (session(1_000, 0xa1), session(0, 2));
-        let first = EndedFile::open(dir.path()).unwrap();
+        let first = RevokedSessions::open(dir.path()).unwrap();
         assert_eq!(first.load(), []);
         first.add(long);
         first.add(gone);
@@ -183,9 +183,9 @@ mod tests {
             .open(dir.path().join(FILE))
             .unwrap();
         file.write_all(b"99999999999 a1a1").unwrap();
-        let second = EndedFile::open(dir.path()).unwrap();
+        let second = RevokedSessions::open(dir.path()).unwrap();
         assert_eq!(second.load(), [long]);
         drop(second);
-        assert_eq!(EndedFile::open(dir.path()).unwrap().load(), [long]);
+        assert_eq!(RevokedSessions::open(dir.path()).unwrap().load(), [long]);
     }
 }

@@ -1,4 +1,4 @@
-//! What the app hands to the store: audit rows and crash evidence. Evidence is also held in memory, a little of it, so that it
+//! Evidence for people: audit rows and crashes, written to the store. The latest crashes are also held in memory, so that they
 //! can be shown while the database is lost.
 
 use std::{
@@ -14,18 +14,18 @@ use serde_json::{Value, json};
 
 use crate::clock::unix_ms;
 
-/// Crashes per instance that are held in memory, and that are shown.
+/// Crashes per instance that are held in memory, and that are shown at most.
 const CRASHES_HELD: usize = 10;
 const CRASHES_SHOWN: u32 = 50;
 
 /// See the module.
-pub(crate) struct Keeping {
+pub(crate) struct EvidenceRecorder {
     store: Store,
     recent: Mutex<HashMap<InstanceId, VecDeque<Value>>>,
 }
 
-impl Keeping {
-    /// Keeping in this store.
+impl EvidenceRecorder {
+    /// A recorder that writes to this store.
     pub(crate) fn new(store: Store) -> Arc<Self> {
         Arc::new(Self {
             store,
@@ -33,7 +33,7 @@ impl Keeping {
         })
     }
 
-    /// Keeps an audit row: never blocks, never loses it.
+    /// Records an audit row: never blocks, never loses it.
     pub(crate) fn audit(&self, entry: AuditEntry) {
         self.store.audit(AuditRow {
             actor: entry.actor.to_string(),
@@ -46,8 +46,27 @@ impl Keeping {
         });
     }
 
-    /// Keeps crash evidence.
-    pub(crate) fn crash(&self, record: &CrashRecord) {
+    /// Records what the router did by itself.
+    pub(crate) fn audit_own(
+        &self,
+        action: &'static str,
+        target: &str,
+        result: &'static str,
+        detail: String,
+    ) {
+        self.audit(AuditEntry {
+            actor: "router".into(),
+            role: "router".into(),
+            from: None,
+            action,
+            target: target.to_owned(),
+            result,
+            detail,
+        });
+    }
+
+    /// Records how a run failed.
+    pub(crate) fn record_crash(&self, record: &CrashRecord) {
         let id = record.key.instance.clone();
         let evidence = evidence(record);
         {
@@ -85,13 +104,13 @@ impl Keeping {
             .map_or_else(Vec::new, |held| held.iter().cloned().collect())
     }
 
-    /// The instance is no more: what is held in memory of it goes, what the database keeps stays.
-    pub(crate) fn let_go(&self, id: &InstanceId) {
+    /// Forgets what is held in memory of an instance that is gone; what the database keeps stays.
+    pub(crate) fn forget_held(&self, id: &InstanceId) {
         self.recent.lock().remove(id);
     }
 
-    /// Forgets the evidence of an instance. Reads that begin after it see none of it.
-    pub(crate) fn forget(&self, id: &InstanceId) {
+    /// Deletes the evidence of an instance. Reads that begin after it see none of it.
+    pub(crate) fn clear(&self, id: &InstanceId) {
         self.recent.lock().remove(id);
         self.store.clear_state(id);
     }

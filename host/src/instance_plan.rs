@@ -1,6 +1,6 @@
 //! How each instance is launched: the plan that belongs to the digest which the core knows it by.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use parking_lot::RwLock;
 use router_admin::Definition;
@@ -8,14 +8,12 @@ use router_config::Config;
 use router_core::{InstanceId, SlotKey, spec::Source};
 use router_supervisor::{LaunchSpec, OnRouterExit, Transport};
 
-use crate::driver::Waits;
-
 /// One instance's plan.
 #[derive(Debug, Clone)]
-pub(crate) struct Plan {
+pub(crate) struct InstancePlan {
     /// Names everything that a running process depends on.
     pub(crate) digest: u64,
-    /// What its shim is told.
+    /// What its shim is given.
     pub(crate) launch: LaunchSpec,
     /// How long it may take for what.
     pub(crate) waits: Waits,
@@ -23,10 +21,33 @@ pub(crate) struct Plan {
     pub(crate) definition: Definition,
 }
 
+/// How long an instance may take for what.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Waits {
+    /// Connecting and the answer to the handshake.
+    pub(crate) socket: Duration,
+    /// A request of a client.
+    pub(crate) request: Duration,
+    /// How long lists may be served from memory.
+    pub(crate) cache_ttl: Duration,
+    /// From which duration an answer counts as slow for the breaker.
+    pub(crate) slow: Option<Duration>,
+}
+
+impl Waits {
+    /// For a survivor that nobody defines: not any more, or not yet, while the database is away.
+    pub(crate) const DEFAULT: Self = Self {
+        socket: Duration::from_secs(5),
+        request: Duration::from_secs(300),
+        cache_ttl: Duration::ZERO,
+        slow: None,
+    };
+}
+
 /// The program's own name stands for the running program, wherever that is and whatever `PATH` says.
 const OWN_NAME: &str = "godot-mcp-router";
 
-impl Plan {
+impl InstancePlan {
     /// The plan for an instance's definition.
     pub(crate) fn new(definition: &router_config::Definition, config: &Config) -> Self {
         let launch = &definition.launch;
@@ -92,18 +113,18 @@ fn log_path(config: &Config, key: &SlotKey) -> String {
 }
 
 /// The plans of all instances, each as one source defines it: two sources may define the same id, of which the core follows
-/// one. Written by whoever applies a configuration, before the core hears of it.
+/// one. Written by the applier, before the core hears of it.
 #[derive(Debug, Default)]
-pub(crate) struct Plans(RwLock<HashMap<(InstanceId, Source), Arc<Plan>>>);
+pub(crate) struct InstancePlans(RwLock<HashMap<(InstanceId, Source), Arc<InstancePlan>>>);
 
-impl Plans {
+impl InstancePlans {
     /// The plan of an instance by the definition of that source.
-    pub(crate) fn get(&self, instance: &InstanceId, source: Source) -> Option<Arc<Plan>> {
+    pub(crate) fn get(&self, instance: &InstanceId, source: Source) -> Option<Arc<InstancePlan>> {
         self.0.read().get(&(instance.clone(), source)).cloned()
     }
 
     /// Puts a plan in place of the one before.
-    pub(crate) fn set(&self, instance: InstanceId, source: Source, plan: Plan) {
+    pub(crate) fn set(&self, instance: InstanceId, source: Source, plan: InstancePlan) {
         self.0.write().insert((instance, source), Arc::new(plan));
     }
 

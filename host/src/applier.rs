@@ -1,0 +1,326 @@
+//! Applying configurations: the file at the start and at each reload, and instances that are registered while the router runs.
+//!
+//! Plans are written before the core hears of the specs they belong to, so that a spawn always finds its plan.
+
+use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, sync::Arc};
+
+use parking_lot::Mutex;
+use router_access::Access;
+use router_admin::{OperationError, ReloadReport, Result};
+use router_config::{Config, ConfigChange};
+use router_core::{
+    InstanceId,
+    event::{Event, FleetEvent},
+    settings::Settings,
+    spec::Source,
+};
+use router_engine::Engine;
+use router_store::Store;
+use router_telemetry::LogControl;
+use serde_json::Value;
+use tokio::sync::Mutex as AsyncMutex;
+
+use crate::{
+    definitions::{DefinedInstances, Rejection},
+    driver_handle::DriverHandle,
+    error_chain::chain,
+    instance_plan::{InstancePlan, InstancePlans},
+    operation_errors as errors,
+    recovery_snapshot::{RecoverySnapshot, Snapshot},
+    wiring::{access, config, engine},
+};
+
+/// See the module.
+pub(crate) struct ConfigApplier {
+    pub(crate) path: PathBuf,
+    pub(crate) config: Mutex<Arc<Config>>,
+    /// What the router was started with.
+    pub(crate) started: Arc<Config>,
+    /// Where the router listens.
+    pub(crate) listen: SocketAddr,
+    /// Held by the one reload or registration that is under way.
+    pub(crate) lock: AsyncMutex<()>,
+    pub(crate) driver: DriverHandle,
+    pub(crate) plans: Arc<InstancePlans>,
+    pub(crate) snapshot: Arc<RecoverySnapshot>,
+    pub(crate) store: Store,
+    pub(crate) access: Arc<Access>,
+    pub(crate) engine: Engine,
+    pub(crate) logs: LogControl,
+    /// Of the core's settings, what the configuration does not hold.
+    pub(crate) seed: u64,
+    pub(crate) first_run: u64,
+}
+
+/// What a reload did, for the caller and for the other rooms.
+pub(crate) struct Reloaded {
+    pub(crate) report: ReloadReport,
+    /// Whether somebody may have lost a right that an open stream was granted by.
+    pub(crate) is_access_changed: bool,
+}
+
+impl ConfigApplier {
+    /// The configuration in force.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.lock())
+    }
+
+    /// The core's settings by a configuration.
+    pub(crate) fn settings(&self, config: &Config) -> Settings {
+        config.core_settings(self.seed, self.first_run)
+    }
+
+    /// What the core is given before anything else. `is_restored`: whether the registrations were read from the database.
+    pub(crate) fn first_events(&self, is_restored: bool) -> Vec<Event> {
+        let (config, snapshot) = (self.config(), self.snapshot.get());
+        let registered = DefinedInstances::registered(&config, &snapshot);
+        registered.log_left_out();
+        let events = [
+            FleetEvent::SpecsApplied {
+                source: Source::Config,
+                specs: DefinedInstances::in_file(&config, &snapshot).publish(&self.plans),
+            },
+            FleetEvent::SpecsApplied {
+                source: Source::Api,
+                specs: registered.publish(&self.plans),
+            },
+            FleetEvent::Database(is_restored),
+        ];
+        events.map(Event::Fleet).into()
+    }
+
+    /// Reads the file again and applies what changed. A faulty file changes nothing: everything that can be refused is checked
+    /// before the first change.
+    pub(crate) async fn reload(&self) -> Result<Reloaded> {
+        let _lock = self.lock.lock().await;
+        let new = self.read_file().await?;
+        let old = self.config();
+        let change = old.diff(&new);
+        // What takes a restart is compared with what is in force since the start, not with the last file.
+        let needs_restart = self.started.diff(&new).restart;
+        let new = new.with_fixed_of(&self.started);
+        let access = access::settings(&new, self.listen);
+        Access::new(&access).map_err(|errors| errors::of_access(&errors))?;
+        let snapshot = self.snapshot.get();
+        let registered = DefinedInstances::registered(&new, &snapshot);
+        check_registered(&registered, &DefinedInstances::registered(&old, &snapshot))?;
+        if new.logging.level != old.logging.level {
+            self.set_log_level(new.logging.level.as_str())?;
+        }
+        self.access
+            .replace(&access)
+            .map_err(|errors| errors::of_access(&errors))?;
+        registered.log_left_out();
+        let settings = self.settings(&new);
+        let file = DefinedInstances::in_file(&new, &snapshot).publish(&self.plans);
+        let registered = registered.publish(&self.plans);
+        self.driver.apply(settings, file, registered).await?;
+        let plugins = self.engine.reconfigure(engine::settings(&new)).await;
+        for gone in &change.instances.removed {
+            self.plans.remove(gone, Source::Config);
+        }
+        *self.config.lock() = Arc::new(new);
+        self.sync_policies();
+        let reloaded = Reloaded {
+            is_access_changed: changes_access(&change),
+            report: ReloadReport {
+                needs_restart,
+                refused_plugins: plugins.refused,
+                ..report(change)
+            },
+        };
+        log_applied(&reloaded.report);
+        Ok(reloaded)
+    }
+
+    async fn read_file(&self) -> Result<Config> {
+        let path = self.path.clone();
+        let read = tokio::task::spawn_blocking(move || config::read(&path)).await;
+        let read = read.map_err(|error| OperationError::Failed(error.to_string()))?;
+        read.map_err(|error| OperationError::Invalid(vec![format!("{error:#}")]))?
+            .map_err(errors::of_faults)
+    }
+
+    /// Applies the registered instances as they are known now.
+    pub(crate) async fn restore(&self) -> Result<()> {
+        let _lock = self.lock.lock().await;
+        let registered = DefinedInstances::registered(&self.config(), &self.snapshot.get());
+        registered.log_left_out();
+        self.driver.restore(registered.publish(&self.plans)).await?;
+        self.sync_policies();
+        Ok(())
+    }
+
+    /// Gives the engine the plugins that policies name now.
+    pub(crate) fn sync_policies(&self) {
+        let config = self.config();
+        let registered = DefinedInstances::registered(&config, &self.snapshot.get());
+        let policies = engine::policies(&config, &registered.specs);
+        self.engine.use_policies(policies);
+    }
+
+    /// Adds an instance by its JSON definition. It is kept in the database, which must be there for it.
+    pub(crate) async fn register(&self, text: String) -> Result<InstanceId> {
+        let _lock = self.lock.lock().await;
+        let config = self.config();
+        let instance =
+            router_config::parse_instance_json(&text, &config).map_err(errors::of_faults)?;
+        let definition: Value = serde_json::from_str(&text)
+            .map_err(|error| OperationError::Invalid(vec![error.to_string()]))?;
+        let id = instance.id.clone();
+        self.check_free(&config, &id).await?;
+        let made = config
+            .define(&instance, Source::Api)
+            .map_err(errors::of_faults)?;
+        self.store
+            .register(&id, &definition)
+            .await
+            .map_err(errors::of_store)?;
+        let written = self.change_snapshot(|snapshot| {
+            snapshot.registered.insert(id.to_string(), definition);
+        });
+        if let Err(error) = written {
+            // Kept in the one place and not in the other it would be neither there nor free.
+            if let Err(undo) = self.store.unregister(&id).await {
+                tracing::error!(instance = %id, error = %undo, "failed registration not removed from the database");
+            }
+            return Err(error);
+        }
+        let plan = InstancePlan::new(&made, &config);
+        self.plans.set(id.clone(), Source::Api, plan);
+        self.driver.add(made.spec).await?;
+        self.sync_policies();
+        Ok(id)
+    }
+
+    /// Whether one more instance may be called so.
+    async fn check_free(&self, config: &Config, id: &InstanceId) -> Result<()> {
+        let (holder, count) = self.driver.holder(id.clone()).await?;
+        if let Some(source) = holder {
+            return Err(OperationError::Conflict(format!(
+                "instance {id} is there already, {}",
+                defined_in(source)
+            )));
+        }
+        if count >= config.instances.max_instances {
+            return Err(OperationError::Conflict(format!(
+                "there are {count} instances already, as many as instances.max_instances allows"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Removes an instance that was registered.
+    pub(crate) async fn unregister(&self, id: InstanceId, source: Source) -> Result<()> {
+        let _lock = self.lock.lock().await;
+        if source != Source::Api {
+            return Err(OperationError::Conflict(format!(
+                "instance {id} is {}; remove it there",
+                defined_in(source)
+            )));
+        }
+        self.store.unregister(&id).await.map_err(errors::of_store)?;
+        self.change_snapshot(|snapshot| {
+            snapshot.registered.remove(id.as_str());
+            snapshot.stopped.remove(id.as_str());
+        })?;
+        self.driver.remove(id.clone()).await?;
+        self.plans.remove(&id, Source::Api);
+        self.sync_policies();
+        Ok(())
+    }
+
+    /// Whether an operator stopped an instance, as it was noted last.
+    pub(crate) fn is_noted_stopped(&self, id: &InstanceId) -> bool {
+        self.snapshot.get().stopped.contains(id.as_str())
+    }
+
+    /// Notes that an operator stopped an instance, or started it, for the next start of the router.
+    pub(crate) fn note_stopped(&self, id: &InstanceId, stopped: bool) {
+        self.store.set_intention(id, stopped);
+        let written = self.change_snapshot(|snapshot| {
+            if stopped {
+                snapshot.stopped.insert(id.to_string());
+            } else {
+                snapshot.stopped.remove(id.as_str());
+            }
+        });
+        if let Err(error) = written {
+            tracing::error!(instance = %id, error = %error, "recovery snapshot not written");
+        }
+    }
+
+    fn change_snapshot(&self, change: impl FnOnce(&mut Snapshot)) -> Result<()> {
+        let written = tokio::task::block_in_place(|| self.snapshot.change(change));
+        written.map_err(|error| OperationError::Failed(chain(&error)))
+    }
+
+    /// The log level in force.
+    pub(crate) fn log_level(&self) -> String {
+        self.logs.level()
+    }
+
+    /// Changes the log level until the router ends.
+    pub(crate) fn set_log_level(&self, level: &str) -> Result<()> {
+        self.logs
+            .set_level(level)
+            .map_err(|error| OperationError::Invalid(vec![error.to_string()]))
+    }
+}
+
+/// A configuration that rejects registered instances which the one before took is refused: it would stop them silently.
+fn check_registered(now: &DefinedInstances, before: &DefinedInstances) -> Result<()> {
+    let faults: Vec<String> = now
+        .newly_rejected(before)
+        .map(|Rejection { id, faults }| {
+            let faults = faults.to_string();
+            format!(
+                "the registered instance {id} would not fit: {}; DELETE /api/instances/{id} first, or keep what it needs",
+                faults.trim_end()
+            )
+        })
+        .collect();
+    if faults.is_empty() {
+        return Ok(());
+    }
+    Err(OperationError::Invalid(faults))
+}
+
+/// Whether somebody may have lost a right.
+fn changes_access(change: &ConfigChange) -> bool {
+    let is_role = |key: &String| key.starts_with("server.loopback_roles");
+    change.tokens || change.live.iter().any(is_role)
+}
+
+/// What changed, for the caller.
+fn report(change: ConfigChange) -> ReloadReport {
+    let names = |ids: &BTreeSet<InstanceId>| ids.iter().map(ToString::to_string).collect();
+    let mut changed = change.instances.changed;
+    changed.extend(change.adjusted);
+    ReloadReport {
+        added: names(&change.instances.added),
+        removed: names(&change.instances.removed),
+        changed: names(&changed),
+        applied: change.live,
+        ..ReloadReport::default()
+    }
+}
+
+fn log_applied(report: &ReloadReport) {
+    tracing::info!(
+        added = report.added.len(),
+        removed = report.removed.len(),
+        changed = report.changed.len(),
+        needs_restart = ?report.needs_restart,
+        "configuration applied"
+    );
+}
+
+fn defined_in(source: Source) -> &'static str {
+    match source {
+        Source::Config => "defined in the configuration file",
+        Source::Api => "registered with POST /api/instances",
+        Source::Database => "a row of the table of versions",
+        Source::Discovery => "found under the projects path",
+    }
+}
