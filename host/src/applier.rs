@@ -26,7 +26,8 @@ use crate::{
     error_chain::chain,
     instance_plan::{InstancePlan, InstancePlans},
     operation_errors as errors,
-    recovery_snapshot::{RecoverySnapshot, Snapshot},
+    policies_in_use::PoliciesInUse,
+    recovery_snapshot::{RecoverySnapshot, SnapshotChange},
     wiring::{access, config, engine},
 };
 
@@ -46,6 +47,7 @@ pub(crate) struct ConfigApplier {
     pub(crate) store: Store,
     pub(crate) access: Arc<Access>,
     pub(crate) engine: Engine,
+    pub(crate) policies: Mutex<PoliciesInUse>,
     pub(crate) logs: LogControl,
     /// Of the core's settings, what the configuration does not hold.
     pub(crate) seed: u64,
@@ -75,6 +77,7 @@ impl ConfigApplier {
         let (config, snapshot) = (self.config(), self.snapshot.get());
         let registered = DefinedInstances::registered(&config, &snapshot);
         registered.log_left_out();
+        self.use_policies(PoliciesInUse::of(&config, &registered.specs));
         let events = [
             FleetEvent::SpecsApplied {
                 source: Source::Config,
@@ -111,6 +114,7 @@ impl ConfigApplier {
             .replace(&access)
             .map_err(|errors| errors::of_access(&errors))?;
         registered.log_left_out();
+        let policies = PoliciesInUse::of(&new, &registered.specs);
         let settings = self.settings(&new);
         let file = DefinedInstances::in_file(&new, &snapshot).publish(&self.plans);
         let registered = registered.publish(&self.plans);
@@ -120,7 +124,7 @@ impl ConfigApplier {
             self.plans.remove(gone, Source::Config);
         }
         *self.config.lock() = Arc::new(new);
-        self.sync_policies();
+        self.use_policies(policies);
         let reloaded = Reloaded {
             is_access_changed: changes_access(&change),
             report: ReloadReport {
@@ -144,19 +148,27 @@ impl ConfigApplier {
     /// Applies the registered instances as they are known now.
     pub(crate) async fn restore(&self) -> Result<()> {
         let _lock = self.lock.lock().await;
-        let registered = DefinedInstances::registered(&self.config(), &self.snapshot.get());
+        let config = self.config();
+        let registered = DefinedInstances::registered(&config, &self.snapshot.get());
         registered.log_left_out();
+        let policies = PoliciesInUse::of(&config, &registered.specs);
         self.driver.restore(registered.publish(&self.plans)).await?;
-        self.sync_policies();
+        self.use_policies(policies);
         Ok(())
     }
 
-    /// Gives the engine the plugins that policies name now.
-    pub(crate) fn sync_policies(&self) {
-        let config = self.config();
-        let registered = DefinedInstances::registered(&config, &self.snapshot.get());
-        let policies = engine::policies(&config, &registered.specs);
-        self.engine.use_policies(policies);
+    /// Gives the engine the plugins that policies name.
+    fn use_policies(&self, policies: PoliciesInUse) {
+        self.engine.use_policies(policies.names());
+        *self.policies.lock() = policies;
+    }
+
+    /// Applies a change of the policies in use to the engine, where it changes any.
+    fn update_policies(&self, change: impl FnOnce(&mut PoliciesInUse) -> bool) {
+        let mut policies = self.policies.lock();
+        if change(&mut policies) {
+            self.engine.use_policies(policies.names());
+        }
     }
 
     /// Adds an instance by its JSON definition. It is kept in the database, which must be there for it.
@@ -176,8 +188,9 @@ impl ConfigApplier {
             .register(&id, &definition)
             .await
             .map_err(errors::of_store)?;
-        let written = self.change_snapshot(|snapshot| {
-            snapshot.registered.insert(id.to_string(), definition);
+        let written = self.record(SnapshotChange::Registered {
+            id: id.clone(),
+            definition,
         });
         if let Err(error) = written {
             // Kept in the one place and not in the other it would be neither there nor free.
@@ -188,8 +201,8 @@ impl ConfigApplier {
         }
         let plan = InstancePlan::new(&made, &config);
         self.plans.set(id.clone(), Source::Api, plan);
-        self.driver.add(made.spec).await?;
-        self.sync_policies();
+        self.driver.add(made.spec.clone()).await?;
+        self.update_policies(|policies| policies.add(&made.spec));
         Ok(id)
     }
 
@@ -220,38 +233,33 @@ impl ConfigApplier {
             )));
         }
         self.store.unregister(&id).await.map_err(errors::of_store)?;
-        self.change_snapshot(|snapshot| {
-            snapshot.registered.remove(id.as_str());
-            snapshot.stopped.remove(id.as_str());
-        })?;
+        self.record(SnapshotChange::Unregistered { id: id.clone() })?;
         self.driver.remove(id.clone()).await?;
         self.plans.remove(&id, Source::Api);
-        self.sync_policies();
+        self.update_policies(|policies| policies.remove(&id));
         Ok(())
     }
 
     /// Whether an operator stopped an instance, as it was noted last.
     pub(crate) fn is_noted_stopped(&self, id: &InstanceId) -> bool {
-        self.snapshot.get().stopped.contains(id.as_str())
+        self.snapshot.is_stopped(id)
     }
 
     /// Notes that an operator stopped an instance, or started it, for the next start of the router.
     pub(crate) fn note_stopped(&self, id: &InstanceId, stopped: bool) {
         self.store.set_intention(id, stopped);
-        let written = self.change_snapshot(|snapshot| {
-            if stopped {
-                snapshot.stopped.insert(id.to_string());
-            } else {
-                snapshot.stopped.remove(id.as_str());
-            }
-        });
-        if let Err(error) = written {
+        let change = if stopped {
+            SnapshotChange::Stopped { id: id.clone() }
+        } else {
+            SnapshotChange::Started { id: id.clone() }
+        };
+        if let Err(error) = self.record(change) {
             tracing::error!(instance = %id, error = %error, "recovery snapshot not written");
         }
     }
 
-    fn change_snapshot(&self, change: impl FnOnce(&mut Snapshot)) -> Result<()> {
-        let written = tokio::task::block_in_place(|| self.snapshot.change(change));
+    fn record(&self, change: SnapshotChange) -> Result<()> {
+        let written = tokio::task::block_in_place(|| self.snapshot.record(change));
         written.map_err(|error| OperationError::Failed(chain(&error)))
     }
 

@@ -17,6 +17,7 @@ mod instance_plan;
 mod meters;
 mod operation_errors;
 mod operator_api;
+mod policies_in_use;
 mod recovery_snapshot;
 mod revoked_sessions;
 mod serve;

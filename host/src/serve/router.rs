@@ -144,7 +144,6 @@ impl Router {
         };
         let (rooms, shared, receivers) = base.open_rooms().await?;
         let applier = Arc::new(base.applier(start.path, &rooms, &shared));
-        applier.sync_policies();
         let (mut driver, plugins) = base.driver(&rooms, &shared, &applier, receivers);
         driver.take_in_first();
         let revoked = RevokedSessions::open(base.data_dir.path());
@@ -324,6 +323,7 @@ impl Base {
             store: rooms.store.clone(),
             access: Arc::clone(&rooms.access),
             engine: rooms.engine.clone(),
+            policies: Mutex::default(),
             logs: rooms.logs.control(),
             seed: rand::random(),
             // Runs of this life come after all of those before: no life starts a slot four billion times.

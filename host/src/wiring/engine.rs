@@ -32,7 +32,7 @@ pub(crate) fn options(config: &Config, store: &Store, data_dir: &DataDir) -> Eng
         plugins_dir: config.plugins.dir.clone(),
         cache_dir: Some(data_dir.path().join("plugin-cache")),
         settings: settings(config),
-        policies: Some(policies(config, &[])),
+        policies: Some(policies(config)),
         name_fault,
         values: Arc::new(StoredValues {
             store: store.clone(),
@@ -53,21 +53,25 @@ fn name_fault(name: &str) -> Option<String> {
     }
 }
 
-/// The plugins that a policy names: of the router, of a template, or of an instance, also of a registered one.
-pub(crate) fn policies(config: &Config, registered: &[InstanceSpec]) -> BTreeSet<String> {
+/// The plugins that a policy in the configuration file names: of the router, of a template, or of an instance.
+pub(crate) fn policies(config: &Config) -> BTreeSet<String> {
     let templates = config.templates.values().map(|template| &template.tuning);
     let instances = config.instance.iter().map(|instance| &instance.tuning);
     let own = templates.chain(instances);
     let own = own.filter_map(|tuning| tuning.health_policies.as_ref());
-    let in_file = own.chain([&config.policies.health]);
-    let in_file = in_file.flat_map(PolicyList::plugins);
-    let registered = registered
-        .iter()
-        .filter_map(|spec| spec.health_policies.as_deref())
-        .flatten()
-        .map(|policy| &**policy);
-    let named = in_file.chain(registered);
-    named
+    let named = own.chain([&config.policies.health]);
+    plugins(named.flat_map(PolicyList::plugins))
+}
+
+/// The plugins that a policy of this instance names.
+pub(crate) fn policies_of(spec: &InstanceSpec) -> BTreeSet<String> {
+    let policies = spec.health_policies.as_deref().into_iter().flatten();
+    plugins(policies.map(|policy| &**policy))
+}
+
+fn plugins<'a>(policies: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
+    let plugins = policies.into_iter();
+    plugins
         .filter(|policy| *policy != PolicyName::BUILTIN)
         .map(str::to_owned)
         .collect()
@@ -288,10 +292,9 @@ impl ValueKeeper for StoredValues {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeSet, path::Path};
+    use std::path::Path;
 
-    use router_config::{Config, Environment, load, parse_instance_json};
-    use router_core::spec::Source;
+    use router_config::{Config, Environment, load};
     use router_engine::Limits;
 
     fn config(text: &str) -> Config {
@@ -302,28 +305,6 @@ mod tests {
     #[test]
     fn the_documented_bounds_are_those_of_the_engine() {
         assert_eq!(super::settings(&config("")).limits, Limits::default());
-    }
-
-    #[test]
-    fn a_policy_may_be_named_in_four_places() {
-        let config = config(
-            "[policy]\nhealth = 'global'\n\
-             [template.t]\ncommand = 'x'\npolicy = { health = 'of-template' }\n\
-             [template.u]\ncommand = 'x'\npolicy = { health = 'builtin' }\n\
-             [[instance]]\nid = 'a'\ntemplate = 't'\npolicy = { health = ['of-instance', 'builtin', 'second'] }\n",
-        );
-        let body = r#"{"id": "b", "template": "u", "policy": {"health": "of-registered"}}"#;
-        let registered = parse_instance_json(body, &config).unwrap();
-        let registered = [config.define(&registered, Source::Api).unwrap().spec];
-        let names = [
-            "global",
-            "of-instance",
-            "of-registered",
-            "of-template",
-            "second",
-        ];
-        let names: BTreeSet<String> = names.iter().map(ToString::to_string).collect();
-        assert_eq!(super::policies(&config, &registered), names);
     }
 
     #[test]

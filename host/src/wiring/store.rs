@@ -73,7 +73,7 @@ async fn restore(snapshot: &RecoverySnapshot, store: &Store) -> bool {
         }
     };
     let changed = tokio::task::block_in_place(|| {
-        snapshot.change(|held| {
+        snapshot.update(|held| {
             held.registered = registered
                 .into_iter()
                 .map(|one| (one.id.to_string(), one.definition))
