@@ -27,8 +27,8 @@ use axum::{
 use parking_lot::Mutex;
 use router_core::{InstanceId, Now, Run, SlotKey, route::Route};
 use router_proxy::{
-    IgnoreObserver, McpPath, Proxy, ProxyLimits, ProxyParts, RoutingEntry, RoutingTable,
-    SessionClaims, SessionSeal,
+    McpPath, Proxy, ProxyLimits, ProxyObserver, ProxyParts, RevocationStore, RevokedSession,
+    RoutingEntry, RoutingTable, SessionClaims, SessionSeal,
 };
 use router_upstream::{IgnoreEvents, Upstream, UpstreamConfig};
 use tokio::{net::TcpListener, sync::mpsc};
@@ -36,6 +36,16 @@ use tokio::{net::TcpListener, sync::mpsc};
 /// Ids that are only as good as this process's memory.
 #[derive(Default)]
 struct Seals(Mutex<HashMap<String, SessionClaims>>);
+
+/// Revocations are good for this process only: no other one opens its ids.
+impl RevocationStore for Seals {
+    fn load(&self) -> Vec<RevokedSession> {
+        Vec::new()
+    }
+    fn add(&self, _: RevokedSession) {}
+}
+
+impl ProxyObserver for Seals {}
 
 impl SessionSeal for Seals {
     fn seal(&self, claims: &SessionClaims) -> String {
@@ -86,10 +96,12 @@ async fn main() {
     ));
     let (events, mut to_driver) = mpsc::channel(1024);
     let begun = Instant::now();
+    let seals = Arc::new(Seals::default());
     let proxy = Proxy::new(ProxyParts {
         table,
-        seal: Arc::new(Seals::default()),
-        observer: Arc::new(IgnoreObserver),
+        seal: seals.clone(),
+        revocations: seals.clone(),
+        observer: seals,
         events,
         clock: Arc::new(move || Now::at(u64::try_from(begun.elapsed().as_millis()).unwrap())),
         epoch: "e1".to_owned(),

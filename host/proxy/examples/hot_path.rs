@@ -31,8 +31,8 @@ use axum::{Router, extract::Request, routing::post};
 use parking_lot::Mutex;
 use router_core::{InstanceId, Now, Run, SlotKey, route::Route};
 use router_proxy::{
-    IgnoreObserver, McpPath, Proxy, ProxyLimits, ProxyParts, RoutingEntry, RoutingTable,
-    SessionClaims, SessionSeal,
+    McpPath, Proxy, ProxyLimits, ProxyObserver, ProxyParts, RevocationStore, RevokedSession,
+    RoutingEntry, RoutingTable, SessionClaims, SessionSeal,
 };
 use router_upstream::{IgnoreEvents, Upstream, UpstreamConfig};
 use serde_json::{Value, json};
@@ -45,6 +45,16 @@ use tokio::{
 
 #[derive(Default)]
 struct Seals(Mutex<HashMap<String, SessionClaims>>);
+
+/// Revocations are good for this process only: no other one opens its ids.
+impl RevocationStore for Seals {
+    fn load(&self) -> Vec<RevokedSession> {
+        Vec::new()
+    }
+    fn add(&self, _: RevokedSession) {}
+}
+
+impl ProxyObserver for Seals {}
 
 impl SessionSeal for Seals {
     fn seal(&self, claims: &SessionClaims) -> String {
@@ -235,10 +245,12 @@ async fn serve(ready: std::sync::mpsc::Sender<SocketAddr>) {
     let (events, mut taken) = mpsc::channel(1024);
     tokio::spawn(async move { while taken.recv().await.is_some() {} });
     let begun = Instant::now();
+    let seals = Arc::new(Seals::default());
     let proxy = Proxy::new(ProxyParts {
         table,
-        seal: Arc::new(Seals::default()),
-        observer: Arc::new(IgnoreObserver),
+        seal: seals.clone(),
+        revocations: seals.clone(),
+        observer: seals,
         events,
         clock: Arc::new(move || Now::at(u64::try_from(begun.elapsed().as_millis()).unwrap())),
         epoch: "e1".to_owned(),

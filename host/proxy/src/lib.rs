@@ -23,7 +23,7 @@
 //!    it expires; [`RevocationStore`] takes that over to the next router.
 //! 4. **The observer.** [`ProxyObserver::finished`] once per request, [`ProxyObserver::count`] for the rest; both on the hot
 //!    path.
-//! 5. **Serving.** [`Proxy::with_revocations`] with [`ProxyParts`]; then for each request [`McpPath::parse`] its path once, and
+//! 5. **Serving.** [`Proxy::new`] with [`ProxyParts`]; then for each request [`McpPath::parse`] its path once, and
 //!    where that gives one, [`Proxy::answer`]. [`Proxy::run`] is polled beside it for as long as it serves.
 //!    At shutdown [`Proxy::close_streams`] lets a graceful end complete; the sessions stay valid.
 //!
@@ -56,10 +56,8 @@ mod table;
 
 pub use config::ProxyLimits;
 pub use driver_link::Clock;
-pub use observe::{FinishedRequest, IgnoreObserver, ProxyCount, ProxyObserver, RequestClass};
+pub use observe::{FinishedRequest, ProxyCount, ProxyObserver, RequestClass};
 pub use path::McpPath;
 pub use proxy::{OpenCounts, Proxy, ProxyParts};
-pub use sessions::{
-    NoRevocationStore, RevocationStore, RevokedSession, SessionClaims, SessionSeal,
-};
+pub use sessions::{RevocationStore, RevokedSession, SessionClaims, SessionSeal};
 pub use table::{RoutingEntry, RoutingTable};

@@ -81,9 +81,3 @@ pub trait ProxyObserver: Send + Sync {
         let _ = what;
     }
 }
-
-/// An observer that ignores everything.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct IgnoreObserver;
-
-impl ProxyObserver for IgnoreObserver {}

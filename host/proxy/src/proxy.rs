@@ -17,7 +17,7 @@ use crate::{
     observe::{ProxyCount, ProxyObserver},
     path::McpPath,
     report::Reporter,
-    sessions::{NoRevocationStore, RevocationStore, SessionRegistry, SessionSeal},
+    sessions::{RevocationStore, SessionRegistry, SessionSeal},
     table::RoutingTable,
 };
 
@@ -33,6 +33,8 @@ pub struct ProxyParts {
     pub table: Arc<RoutingTable>,
     /// Makes session ids.
     pub seal: Arc<dyn SessionSeal>,
+    /// Keeps revoked session ids for the next router.
+    pub revocations: Arc<dyn RevocationStore>,
     /// Receives how requests ended.
     pub observer: Arc<dyn ProxyObserver>,
     /// To the driver, whose events of traffic are sent. Bounded; what does not fit is dropped and counted, except that a demand is repeated while its request waits.
@@ -65,17 +67,9 @@ pub struct OpenCounts {
 }
 
 impl Proxy {
-    /// A proxy without sessions. Those that its clients end are not remembered by the next one; see
-    /// [`Proxy::with_revocations`].
+    /// A proxy without sessions. Loads what was revoked under earlier ones, which may block.
     #[must_use]
     pub fn new(parts: ProxyParts) -> Arc<Self> {
-        Self::with_revocations(parts, Arc::new(NoRevocationStore))
-    }
-
-    /// A proxy that knows which sessions were ended under earlier ones, and keeps more in `revocations`. Loads them, which
-    /// may block.
-    #[must_use]
-    pub fn with_revocations(parts: ProxyParts, revocations: Arc<dyn RevocationStore>) -> Arc<Self> {
         let ProxyParts {
             table,
             seal,
@@ -84,6 +78,7 @@ impl Proxy {
             clock,
             epoch,
             limits,
+            revocations,
         } = parts;
         let sessions = Arc::new(SessionRegistry::new(
             seal,

@@ -35,7 +35,7 @@ pub(crate) use {events::StreamId, session::Session};
 
 pub use {
     claims::{SessionClaims, SessionSeal},
-    revocation::{NoRevocationStore, RevocationStore, RevokedSession},
+    revocation::{RevocationStore, RevokedSession},
 };
 
 /// The sessions in memory. A session that is not here may still be valid: its id says so.

@@ -373,13 +373,14 @@ impl Base {
         let parts = ProxyParts {
             table: Arc::clone(&shared.table),
             seal: Arc::new(Seal(sealer)),
+            revocations: revoked,
             observer: Arc::clone(&rooms.meters) as _,
             events: shared.events.clone(),
             clock: Arc::new(move || clock.now()),
             epoch: format!("e{}", self.data_dir.epoch()),
             limits: proxy::limits(&self.config),
         };
-        Proxy::with_revocations(parts, revoked)
+        Proxy::new(parts)
     }
 
     fn api(

@@ -85,24 +85,10 @@ impl Handshake {
         &self.tools
     }
 
-    /// `serverInfo` as raw JSON.
-    #[must_use]
-    pub fn server_info(&self) -> Option<&str> {
-        self.part("serverInfo")
-    }
-
     /// `capabilities` as raw JSON.
     #[must_use]
     pub fn capabilities(&self) -> Option<&str> {
         self.part("capabilities")
-    }
-
-    /// `instructions`, unescaped.
-    #[must_use]
-    pub fn instructions(&self) -> Option<String> {
-        self.part("instructions")
-            .and_then(string_of)
-            .map(Into::into)
     }
 
     /// Whether the instance declared a capability (`tools`, `logging`, …).
@@ -176,11 +162,6 @@ mod tests {
         assert_eq!(answer, RESULT.replace("2025-06-18", "2024-11-05"));
         assert!(handshake.offers("logging"));
         assert!(!handshake.offers("resources"));
-        assert_eq!(handshake.instructions().as_deref(), Some("say \"hi\""));
-        assert_eq!(
-            handshake.server_info(),
-            Some(r#"{"name":"x","version":"1","big":12345678901234567890123}"#)
-        );
     }
 
     #[test]

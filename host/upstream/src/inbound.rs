@@ -115,7 +115,6 @@ impl Upstream {
             is_own: false,
         });
         if became_idle {
-            self.stamp(&self.used_ms);
             self.became_idle.notify_waiters();
         }
     }

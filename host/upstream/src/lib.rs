@@ -19,7 +19,7 @@
 //! - **Shared**: [`Upstream::attach`] a session, [`Upstream::call`], [`Upstream::notify`] and [`Upstream::respond`] for it,
 //!   [`Upstream::detach`] it. Answers come through a [`ReplySink`], everything else through the newest waiting
 //!   request of the session or its [`SessionSink`]. Both are called from the connection's task and must not block.
-//! - **Watched**: [`Upstream::idle_for`], [`Upstream::silent_for`], [`Upstream::ping`], [`Upstream::counters`];
+//! - **Watched**: [`Upstream::silent_for`], [`Upstream::ping`], [`Upstream::counters`];
 //!   [`Upstream::methods_in_flight`] is kept after the end, as evidence.
 //! - **Ended**: [`Upstream::drain`] takes no more and waits for the rest, [`Upstream::close`] ends it, and
 //!   [`Upstream::close_died`] where the process is known to have ended.
@@ -63,7 +63,7 @@ pub use config::{UpstreamConfig, UpstreamLimits};
 pub use envelope::{Envelope, EnvelopeError, MessageShape};
 pub use handshake::{BlobError, Handshake};
 pub use open::{Connection, OpenError};
-pub use own::{HandshakeError, OwnCallError};
+pub use own::OwnCallError;
 pub use protocol::ProtocolVersion;
 pub use reply::{CallError, Closed, NotSent, Reply, ReplySink};
 pub use session::{

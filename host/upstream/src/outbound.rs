@@ -65,7 +65,6 @@ impl Upstream {
         );
         let mut state = self.state.lock();
         self.admit(&state, session, text.len())?;
-        self.stamp(&self.used_ms);
         let outgoing = match self.plan(&mut state, session, text, envelope, method)? {
             RequestPlan::Send(outgoing) => outgoing,
             RequestPlan::Answer(result) => {
@@ -121,7 +120,6 @@ impl Upstream {
                 }
             }
         }
-        self.stamp(&self.used_ms);
         self.has_deadlines.notify_one();
         self.wake_writer();
         Ok(())

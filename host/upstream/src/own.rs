@@ -66,15 +66,12 @@ pub enum OwnCallError {
     },
 }
 
-/// Why a handshake failed. See [`OwnCallError`].
-pub type HandshakeError = OwnCallError;
-
 impl Upstream {
     /// Sends `initialize`, once in the life of an instance's process, and `notifications/initialized`.
     ///
     /// # Errors
     /// No answer within `timeout`, an error, or a protocol version that is not served.
-    pub async fn handshake(&self, timeout: Duration) -> Result<Handshake, HandshakeError> {
+    pub async fn handshake(&self, timeout: Duration) -> Result<Handshake, OwnCallError> {
         const METHOD: &str = "initialize";
         let params = format!(
             r#"{{"protocolVersion":"{}","capabilities":{CLIENT_CAPABILITIES},"clientInfo":{{"name":"godot-mcp-router","version":"{}"}}}}"#,

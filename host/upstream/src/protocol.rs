@@ -27,9 +27,6 @@ impl ProtocolVersion {
     /// The newest version that is served.
     pub const LATEST: Self = Self::V2025_11_25;
 
-    /// What a request without a version header is taken to speak (2025-06-18, transports, "Protocol Version Header").
-    pub const ASSUMED: Self = Self::V2025_03_26;
-
     /// The version as it stands in messages and headers.
     #[must_use]
     pub fn as_str(self) -> &'static str {

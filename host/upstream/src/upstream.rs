@@ -43,27 +43,18 @@ pub struct IgnoreEvents;
 impl UpstreamEvents for IgnoreEvents {}
 
 /// What has happened on a connection since it was opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Default)]
 pub struct UpstreamCounters {
     /// Answers to requests that do not wait: late, of an earlier router, or made up.
-    pub unknown_replies: u64,
+    pub unknown_replies: AtomicU64,
     /// Lines that are no messages (a banner, a stray print).
-    pub refused_lines: u64,
+    pub refused_lines: AtomicU64,
     /// Lines past the bound.
-    pub overlong_lines: u64,
+    pub overlong_lines: AtomicU64,
     /// Messages that no client could be given.
-    pub undelivered: u64,
+    pub undelivered: AtomicU64,
     /// Questions of the instance that were refused because several sessions, or none, could be meant.
-    pub refused_questions: u64,
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct AtomicCounters {
-    pub(crate) unknown_replies: AtomicU64,
-    pub(crate) refused_lines: AtomicU64,
-    pub(crate) overlong_lines: AtomicU64,
-    pub(crate) undelivered: AtomicU64,
-    pub(crate) refused_questions: AtomicU64,
+    pub refused_questions: AtomicU64,
 }
 
 /// A multiplexed MCP connection to one slot.
@@ -75,11 +66,10 @@ pub struct Upstream {
     pub(crate) state: Mutex<ConnectionState>,
     pub(crate) events: Arc<dyn UpstreamEvents>,
     pub(crate) described: OnceLock<Handshake>,
-    pub(crate) counters: AtomicCounters,
+    pub(crate) counters: UpstreamCounters,
     pub(crate) opened: Instant,
-    /// Milliseconds after `opened` at which the instance last said anything, and at which a client last asked or was answered.
+    /// Milliseconds after `opened` at which the instance last sent anything.
     pub(crate) received_ms: AtomicU64,
-    pub(crate) used_ms: AtomicU64,
     request_timeout_ms: AtomicU64,
     cache_ttl_ms: AtomicU64,
     /// The first line after an adoption may be the end of one that the earlier router began to read.
@@ -102,10 +92,9 @@ impl Upstream {
             state: Mutex::default(),
             events,
             described: OnceLock::new(),
-            counters: AtomicCounters::default(),
+            counters: UpstreamCounters::default(),
             opened: Instant::now(),
             received_ms: AtomicU64::new(0),
-            used_ms: AtomicU64::new(0),
             request_timeout_ms: AtomicU64::new(millis(config.request_timeout.min(WAIT_MAX))),
             cache_ttl_ms: AtomicU64::new(millis(config.cache_ttl.min(WAIT_MAX))),
             tolerates_broken_line: AtomicBool::new(false),
@@ -153,15 +142,6 @@ impl Upstream {
         state.waiting()
     }
 
-    /// How long no client has used this connection; zero while a request is in flight.
-    #[must_use]
-    pub fn idle_for(&self) -> Duration {
-        if self.in_flight() > 0 {
-            return Duration::ZERO;
-        }
-        self.since(&self.used_ms)
-    }
-
     /// How long the instance has said nothing at all.
     #[must_use]
     pub fn silent_for(&self) -> Duration {
@@ -170,15 +150,8 @@ impl Upstream {
 
     /// What has happened so far.
     #[must_use]
-    pub fn counters(&self) -> UpstreamCounters {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        UpstreamCounters {
-            unknown_replies: read(&self.counters.unknown_replies),
-            refused_lines: read(&self.counters.refused_lines),
-            overlong_lines: read(&self.counters.overlong_lines),
-            undelivered: read(&self.counters.undelivered),
-            refused_questions: read(&self.counters.refused_questions),
-        }
+    pub fn counters(&self) -> &UpstreamCounters {
+        &self.counters
     }
 
     /// How the connection ended, once it has.

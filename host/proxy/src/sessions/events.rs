@@ -87,9 +87,7 @@ impl EventLog {
         let slow_closed = stream.is_behind(bounds.unsent_events, bounds.unsent_bytes);
         let frame = Bytes::from(format!(
             "id: {}.{}.{}\ndata: {message}\n\n",
-            self.epoch,
-            id.0,
-            stream.next_seq()
+            self.epoch, id.0, stream.next_seq
         ));
         self.budget.add(frame.len());
         stream.push(frame);
@@ -108,7 +106,7 @@ impl EventLog {
         if self.is_closed {
             return None;
         }
-        let free = |(_, stream): &(&StreamId, &EventStream)| !stream.is_answer();
+        let free = |(_, stream): &(&StreamId, &EventStream)| !stream.is_answer;
         let read = self
             .streams
             .iter()
@@ -137,7 +135,7 @@ impl EventLog {
     /// The stream without a reader that a new GET goes on with: what waits there was not sent yet.
     pub(crate) fn waiting_stream(&self) -> Option<StreamId> {
         let waits =
-            |stream: &EventStream| !stream.is_answer() && !stream.is_read() && stream.unsent() > 0;
+            |stream: &EventStream| !stream.is_answer && !stream.is_read() && stream.unsent() > 0;
         self.streams
             .iter()
             .find(|(_, stream)| waits(stream))
@@ -148,7 +146,7 @@ impl EventLog {
     pub(crate) fn get_readers(&self) -> usize {
         let streams = self.streams.values();
         streams
-            .filter(|stream| !stream.is_answer() && stream.is_read())
+            .filter(|stream| !stream.is_answer && stream.is_read())
             .count()
     }
 
@@ -248,7 +246,7 @@ impl EventLog {
             sent_bytes += stream.sent_bytes();
             if !stream.is_read() {
                 orphans += stream.unsent();
-                orphans_bytes += stream.unsent_bytes();
+                orphans_bytes += stream.unsent_bytes;
             }
         }
         let bounds = self.budget.allowance(&self.bounds);
@@ -274,7 +272,7 @@ impl EventLog {
 
 impl Drop for EventLog {
     fn drop(&mut self) {
-        let held = self.streams.values().map(EventStream::bytes).sum();
+        let held = self.streams.values().map(|stream| stream.bytes).sum();
         self.budget.give_back(held);
     }
 }

@@ -25,18 +25,6 @@ pub trait RevocationStore: Send + Sync {
     fn add(&self, session: RevokedSession);
 }
 
-/// Keeps nothing: an ended session is not valid under this router, but may be under the next.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct NoRevocationStore;
-
-impl RevocationStore for NoRevocationStore {
-    fn load(&self) -> Vec<RevokedSession> {
-        Vec::new()
-    }
-
-    fn add(&self, _: RevokedSession) {}
-}
-
 /// The ended sessions whose ids have not expired: those that expire last, where there are too many.
 #[derive(Debug)]
 pub(crate) struct RevocationList {

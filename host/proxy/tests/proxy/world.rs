@@ -161,6 +161,7 @@ impl World {
         let parts = ProxyParts {
             table: table.clone(),
             seal: seals.clone(),
+            revocations: seals,
             observer: notes.clone(),
             events: sender,
             clock: Arc::new(move || {
@@ -173,7 +174,7 @@ impl World {
             epoch: epoch.to_owned(),
             limits,
         };
-        let proxy = Proxy::with_revocations(parts, seals);
+        let proxy = Proxy::new(parts);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let served = proxy.clone();

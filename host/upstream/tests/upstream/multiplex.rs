@@ -1,6 +1,6 @@
 //! Ids, progress, cancellation and order, with many sessions on one connection.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -170,7 +170,7 @@ async fn progress_reaches_the_request_that_asked_for_it() {
     assert_eq!(a.answer().await["id"], "a");
     assert_eq!(b.next().await, Got::Through("\"b\"".into(), restored(1)));
     assert_eq!(b.answer().await["id"], "b");
-    assert_eq!(upstream.counters().undelivered, 2);
+    assert_eq!(upstream.counters().undelivered.load(Relaxed), 2);
 }
 
 #[tokio::test]
@@ -221,7 +221,7 @@ async fn a_request_that_takes_too_long_is_cancelled_at_the_instance() {
     assert_eq!(cancelled["params"]["requestId"], request["id"]);
     peer.answer(&request, json!({})).await;
     peer.expect_nothing().await;
-    assert_eq!(upstream.counters().unknown_replies, 1);
+    assert_eq!(upstream.counters().unknown_replies.load(Relaxed), 1);
     assert!(client.pending().is_empty());
     // The next one has its own time.
     client.request(2, "ping", json!({}));

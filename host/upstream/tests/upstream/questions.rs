@@ -1,6 +1,9 @@
 //! What the instance asks its clients.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use router_upstream::ClientCapabilities;
 use serde_json::{Value, json};
@@ -79,7 +82,7 @@ async fn a_question_that_may_be_meant_for_several_names_the_remedy() {
     peer.next().await;
     peer.send(question(2, "sampling/createMessage")).await;
     assert_eq!(peer.next().await["error"]["code"], -32000);
-    assert_eq!(upstream.counters().refused_questions, 2);
+    assert_eq!(upstream.counters().refused_questions.load(Relaxed), 2);
 }
 
 #[tokio::test]

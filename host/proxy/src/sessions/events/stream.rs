@@ -11,15 +11,15 @@ use bytes::Bytes;
 #[derive(Debug)]
 pub(super) struct EventStream {
     /// Whether it answers a request; it then ends with the answer.
-    is_answer: bool,
+    pub(super) is_answer: bool,
     is_finished: bool,
     pub(super) events: VecDeque<StreamEvent>,
     /// Bytes of all `events`.
-    bytes: usize,
-    next_seq: u64,
+    pub(super) bytes: usize,
+    pub(super) next_seq: u64,
     /// The first event that has not been handed to a reader.
     pub(super) unsent_seq: u64,
-    unsent_bytes: usize,
+    pub(super) unsent_bytes: usize,
     reader: Option<StreamReader>,
 }
 
@@ -60,28 +60,12 @@ impl EventStream {
         }
     }
 
-    pub(super) fn is_answer(&self) -> bool {
-        self.is_answer
-    }
-
     pub(super) fn is_read(&self) -> bool {
         self.reader.is_some()
     }
 
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    pub(super) fn next_seq(&self) -> u64 {
-        self.next_seq
-    }
-
     pub(super) fn unsent(&self) -> usize {
         usize::try_from(self.next_seq - self.unsent_seq).unwrap_or(usize::MAX)
-    }
-
-    pub(super) fn unsent_bytes(&self) -> usize {
-        self.unsent_bytes
     }
 
     /// Events that were sent and are kept to be resumed from.

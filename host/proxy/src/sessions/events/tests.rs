@@ -189,7 +189,7 @@ fn abandoned_answers_are_kept_only_within_the_bound() {
     assert!(
         log.streams
             .values()
-            .map(|stream| stream.bytes())
+            .map(|stream| stream.bytes)
             .sum::<usize>()
             <= 4000
     );
@@ -275,26 +275,26 @@ proptest! {
                     }
                 }
             }
-            let held: usize = log.streams.values().map(|stream| stream.bytes()).sum();
+            let held: usize = log.streams.values().map(|stream| stream.bytes).sum();
             prop_assert_eq!(log.budget.bytes(), held);
             // A step that only moves a reader drops nothing; the next event or read does.
             let slack = 10 * log.streams.len();
             let (mut sent, mut sent_bytes, mut orphans, mut orphans_bytes) = (0, 0, 0, 0);
             for stream in log.streams.values() {
                 let bytes: usize = stream.events.iter().map(|event| event.frame.len()).sum();
-                prop_assert_eq!(bytes, stream.bytes());
+                prop_assert_eq!(bytes, stream.bytes);
                 let unsent: Vec<usize> =
                     stream.events.iter().filter(|event| event.seq >= stream.unsent_seq).map(|event| event.frame.len()).collect();
-                prop_assert_eq!(unsent.iter().sum::<usize>(), stream.unsent_bytes());
+                prop_assert_eq!(unsent.iter().sum::<usize>(), stream.unsent_bytes);
                 prop_assert_eq!(unsent.len(), stream.unsent());
                 let seqs: Vec<u64> = stream.events.iter().map(|event| event.seq).collect();
                 prop_assert!(seqs.windows(2).all(|pair| pair[0] + 1 == pair[1]));
                 prop_assert!(!stream.is_read() || unsent.len() <= 10 + 17 + slack);
                 sent += stream.events.len() - unsent.len();
-                sent_bytes += bytes - stream.unsent_bytes();
+                sent_bytes += bytes - stream.unsent_bytes;
                 if !stream.is_read() {
                     orphans += unsent.len();
-                    orphans_bytes += stream.unsent_bytes();
+                    orphans_bytes += stream.unsent_bytes;
                 }
             }
             prop_assert!(sent <= 4 + slack && orphans <= 16 + slack, "{} {}", sent, orphans);
