@@ -1,4 +1,4 @@
-//! What one file says, taken out of its text: the only thing the index keeps of it.
+//! What one file says, taken out of its text: all that the index keeps of it.
 //!
 //! A file is judged alone here: whether what it refers to exists is found out by `index`.
 

@@ -1,5 +1,5 @@
 //! A fault: something wrong in one file of the project, kept as data because a broken file is an
-//! ordinary thing to find and must never stop the reading of the others.
+//! ordinary find and must never stop the reading of the others.
 
 use rmcp::schemars::JsonSchema;
 use serde::Serialize;
@@ -16,7 +16,7 @@ pub(crate) struct FileFault {
     /// The line it was noticed on, counted from 1; absent when the whole file is meant.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) line: Option<u32>,
-    /// What is wrong, in words.
+    /// What is wrong, as a sentence.
     pub(crate) what: String,
 }
 

@@ -27,7 +27,7 @@ use crate::{
 pub(crate) enum SlotStart {
     /// A launch was requested.
     Launch,
-    /// A shim was found; the sender is told whether it was adopted.
+    /// A shim was found; the channel gets whether it was adopted.
     Adopt(Box<FoundShim>, oneshot::Sender<bool>),
 }
 

@@ -45,8 +45,7 @@ pub(crate) async fn report_or_sweep(
     }
     tracing::warn!(
         instance = %key.instance,
-        "shim lost: what it started is swept (version_id: {})",
-        key.instance
+        "shim lost"
     );
     let lost = SupervisorEvent::ShimLost {
         key: key.clone(),
@@ -57,7 +56,7 @@ pub(crate) async fn report_or_sweep(
     let Swept { killed, survivors } = blocking(move || sweep_dead_shim(lock, &record, recorded))
         .await
         .unwrap_or_default();
-    tracing::info!(instance = %key.instance, killed, "swept after a lost shim (version_id: {})", key.instance);
+    tracing::info!(instance = %key.instance, killed, "processes of the lost shim killed");
     wait_for_survivors(&key, &survivors).await;
     let exit = SlotExit::unreported(ExitCause::ShimLost, rss_bytes, survivors);
     context
@@ -77,8 +76,7 @@ pub(crate) async fn wait_for_survivors(key: &SlotKey, survivors: &[u32]) {
     tracing::error!(
         instance = %key.instance,
         reason = ?survivors,
-        "processes outlived SIGKILL: the slot waits for them (version_id: {})",
-        key.instance
+        "processes outlived SIGKILL: the slot waits for them"
     );
     while !left.is_empty() {
         tokio::time::sleep(SURVIVOR_INTERVAL).await;

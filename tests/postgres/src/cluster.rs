@@ -1,4 +1,4 @@
-//! The server as a test sees it: one value that starts it, does things to it, and ends it.
+//! The server as a test sees it: one value that starts it, disturbs it, and ends it.
 
 use std::{
     net::TcpListener,
@@ -277,7 +277,7 @@ impl Cluster {
         psql(&self.bin, &self.socket_url("postgres", database), sql)
     }
 
-    /// Runs SQL through `psql` as somebody else (see [`Cluster::role_url`]).
+    /// Runs SQL through `psql` as another role (see [`Cluster::role_url`]).
     ///
     /// # Errors
     /// The server refused it; the error holds its answer.

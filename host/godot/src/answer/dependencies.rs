@@ -22,9 +22,9 @@ const LIMIT_MAX: usize = 1_000;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(crate = "rmcp::schemars")]
 pub(crate) struct DependenciesQuery {
-    /// What to look at: an id that another tool returned, a path ("res://player/player.gd"), a node ("res://main.tscn#Player/Sprite2D"), a uid, a class_name, an autoload, or the name of a node if only one has it.
+    /// The subject: an id that another tool returned, a path ("res://player/player.gd"), a node ("res://main.tscn#Player/Sprite2D"), a uid, a class_name, an autoload, or the name of a node if only one has it.
     node: String,
-    /// Which way to look. Both unless said.
+    /// Which direction to follow. Both unless said.
     #[serde(default)]
     direction: Direction,
     /// How many references to follow one after the other: 1 to 32, 1 unless said.
@@ -38,7 +38,7 @@ pub(crate) struct DependenciesQuery {
     limit: Option<usize>,
 }
 
-/// Which way to look.
+/// Which direction to follow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(crate = "rmcp::schemars", inline)]
@@ -107,7 +107,7 @@ struct ConnectionAnswer {
     signal: String,
     /// The node that emits it.
     from: String,
-    /// The node that is told.
+    /// The node that receives it.
     to: String,
     /// The method that is called.
     method: String,

@@ -54,7 +54,7 @@ pub(crate) struct Autoload {
 pub(crate) struct InputAction {
     /// Its name.
     pub(crate) name: String,
-    /// What triggers it, in words.
+    /// What triggers it, as text.
     pub(crate) events: Vec<String>,
 }
 
@@ -157,7 +157,7 @@ fn texts(value: &Variant) -> Vec<String> {
     items.map(|text| clip(text, NAME_BYTES_MAX)).collect()
 }
 
-/// An input event in words.
+/// An input event as text.
 fn event(value: &Variant) -> String {
     let Variant::Object { class, .. } = value else {
         return value.show(PROPERTY_TEXT_BYTES_MAX);

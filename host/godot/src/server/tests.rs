@@ -37,15 +37,15 @@ fn project() -> (tempfile::TempDir, GodotServer) {
 }
 
 #[tokio::test]
-async fn ping_and_lists_are_answered_while_every_turn_is_taken() {
+async fn ping_and_lists_are_answered_while_every_place_is_taken() {
     let (_folder, server) = project();
     let client = client_of(&server).await;
-    let turns = u32::try_from(WORKING_MAX).unwrap();
+    let places = u32::try_from(WORKING_MAX).unwrap();
     let taken = server
         .shared
         .working
         .clone()
-        .acquire_many_owned(turns)
+        .acquire_many_owned(places)
         .await
         .unwrap();
     let waiting = tokio::spawn(call(client.clone(), "get_project"));
@@ -60,12 +60,12 @@ async fn ping_and_lists_are_answered_while_every_turn_is_taken() {
 async fn more_questions_than_may_wait_are_turned_away() {
     let (_folder, server) = project();
     let client = client_of(&server).await;
-    let turns = u32::try_from(WORKING_MAX).unwrap();
+    let places = u32::try_from(WORKING_MAX).unwrap();
     let taken = server
         .shared
         .working
         .clone()
-        .acquire_many_owned(turns)
+        .acquire_many_owned(places)
         .await
         .unwrap();
     let asked: Vec<_> = (0..WAITING_MAX)

@@ -29,7 +29,7 @@ fn calls(project: &str) -> Vec<(&'static str, &'static str, Value)> {
             ("display_settings", "get_project", json!({"settingsPrefix": "display/"})),
             ("enemies", "search_nodes", json!({"type": "Enemy"})),
             ("lamps", "search_nodes", json!({"group": "lamps"})),
-            ("slime_words", "search_nodes", json!({"query": "slime timer", "within": "res://actors"})),
+            ("slime_terms", "search_nodes", json!({"query": "slime timer", "within": "res://actors"})),
             ("addons", "search_nodes", json!({"within": "res://addons", "includeAddons": true})),
             ("player_script", "get_node_dependencies", json!({"node": "res://actors/player/player.gd", "depth": 3})),
             ("player_class", "get_node_dependencies", json!({"node": "Player", "direction": "dependents"})),

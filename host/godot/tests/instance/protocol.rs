@@ -1,5 +1,5 @@
 //! The wire: versions, lines that are no requests, ends of file, schemas. Spoken as raw lines where a
-//! client library would not say such things.
+//! client library would not send such messages.
 
 use std::time::Duration;
 
@@ -133,14 +133,14 @@ async fn each_version_with_a_handshake_is_agreed_to_and_others_get_the_newest() 
         );
         assert!(
             answer["result"].get("resultType").is_none(),
-            "a word of a later era"
+            "a method of a later era"
         );
         wire.hang_up().await;
     }
 }
 
 #[tokio::test]
-async fn a_client_of_the_modern_era_is_told_the_versions_and_can_fall_back() {
+async fn a_client_of_the_modern_era_gets_the_versions_and_can_fall_back() {
     let mut wire = Wire::to_demo();
     let meta = json!({
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",

@@ -47,7 +47,7 @@ fn the_newest_protocol_that_both_speak_holds() {
 }
 
 #[test]
-fn the_words_of_the_configuration_are_those_of_the_wire() {
+fn the_values_of_the_configuration_are_those_of_the_wire() {
     assert_eq!(
         serde_json::to_string(&OnRouterExit::Keep).unwrap(),
         "\"keep\""

@@ -13,7 +13,7 @@ use super::{
 use crate::{Adoption, SupervisorEvent, blob, shim_process::ShimProcess};
 
 impl SlotTask {
-    /// Adopts a found shim, and stays with its run. `done` is told whether it was adopted.
+    /// Adopts a found shim, and stays with its run. `done` gets whether it was adopted.
     pub(super) async fn adopt(&self, found: FoundShim, done: oneshot::Sender<bool>) -> AfterRun {
         let deadline = Instant::now() + HOLD_WITHIN;
         loop {
@@ -83,7 +83,7 @@ impl SlotTask {
         };
         tracing::info!(
             instance = %self.key().instance, slot = self.key().slot, run = run.0, pid, state = "adopted",
-            "instance process adopted (version_id: {})", self.key().instance
+            "instance process adopted"
         );
         let adoption = Adoption {
             pid,
@@ -104,7 +104,7 @@ impl SlotTask {
     async fn give_up(&self, found: &FoundShim, error: &io::Error) {
         tracing::error!(
             instance = %self.key().instance, error = %error,
-            "shim killed because it does not answer (version_id: {})", self.key().instance
+            "shim killed because it does not answer"
         );
         if let Ok(mut shim) = ShimProcess::found(found.record.shim) {
             shim.kill().await;

@@ -1,4 +1,4 @@
-//! A shim that this router holds: how it is asked for, and heard until its command runs.
+//! A shim that this router holds: the request for it, and its answers until its command runs.
 
 use std::{
     io,

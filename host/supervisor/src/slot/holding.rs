@@ -72,7 +72,7 @@ impl SlotTask {
         }
         tracing::info!(
             instance = %self.key().instance, slot = self.key().slot, run = held.run.0, state = "exited",
-            reason = ?exit.exit, "instance process exited (version_id: {})", self.key().instance
+            reason = ?exit.exit, "instance process exited"
         );
         let (key, run) = (self.key().clone(), held.run);
         self.context

@@ -43,7 +43,7 @@ impl SlotTask {
         };
         tracing::info!(
             instance = %self.key().instance, slot = self.key().slot, run = run.0, pid, state = "started",
-            "instance process started (version_id: {})", self.key().instance
+            "instance process started"
         );
         let key = self.key().clone();
         self.context

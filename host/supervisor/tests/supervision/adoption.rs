@@ -97,7 +97,7 @@ async fn what_stood_in_the_pipe_meanwhile_is_still_there() {
 }
 
 #[tokio::test]
-async fn an_end_while_no_router_was_there_is_told_to_the_next() {
+async fn an_end_while_no_router_was_there_is_reported_to_the_next() {
     let yard = Yard::new();
     let mut first = yard.router();
     let mut running = first

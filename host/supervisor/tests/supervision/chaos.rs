@@ -37,7 +37,7 @@ struct Chaos {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_happens_nothing_is_left_and_nothing_is_told_twice() {
+async fn under_random_faults_nothing_is_left_and_nothing_is_reported_twice() {
     for seed in 1..=SEEDS {
         println!("seed {seed}");
         let yard = Yard::new();
@@ -67,7 +67,7 @@ impl Chaos {
     }
 
     async fn step(&mut self) {
-        self.hear();
+        self.drain_events();
         let slot = SLOTS[usize::try_from(self.below(SLOTS.len() as u64)).unwrap()];
         if self.below(25) == 0 {
             self.change_router().await;
@@ -134,7 +134,7 @@ impl Chaos {
         if self.below(2) == 0 {
             self.router.supervisor.release_all().await;
         }
-        self.hear();
+        self.drain_events();
         let use_cgroup = self.below(2) == 0;
         let next = self
             .yard
@@ -171,13 +171,13 @@ impl Chaos {
     }
 
     /// Takes in what has happened.
-    fn hear(&mut self) {
+    fn drain_events(&mut self) {
         while let Some(event) = self.router.arrived() {
-            self.heed(event);
+            self.apply(event);
         }
     }
 
-    fn heed(&mut self, event: SupervisorEvent) {
+    fn apply(&mut self, event: SupervisorEvent) {
         // Shown where the test fails.
         println!("{event:?}");
         let slot_of = |key: &router_core::SlotKey| {
@@ -245,7 +245,7 @@ impl Chaos {
                 self.states
             );
             let event = self.router.next().await;
-            self.heed(event);
+            self.apply(event);
         }
         self.yard.assert_clean().await;
     }

@@ -17,13 +17,13 @@ const NO_PATIENCE: Duration = Duration::from_millis(300);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Runs a scenario with cgroups, where this machine has them, and without. Nothing that can be installed brings them: where there
-/// are none, that is said past the harness, which keeps the words of a test that passes to itself.
+/// are none, that is written past the harness, which hides the output of a test that passes.
 fn with_and_without_cgroup(yard: &Yard) -> Vec<Router> {
     let with = yard.router();
     if with.supervisor.capabilities().kill == KillMethod::ProcessTree {
-        let words = "NOT TESTED: killing through cgroup.kill. No cgroup v2 is delegated here; \
+        let notice = "NOT TESTED: killing through cgroup.kill. No cgroup v2 is delegated here; \
             try `systemd-run --user --scope -p Delegate=yes make test`\n";
-        io::stderr().write_all(words.as_bytes()).unwrap();
+        io::stderr().write_all(notice.as_bytes()).unwrap();
     }
     let without = yard.router_with(|config| config.use_cgroup = false);
     assert_eq!(
@@ -41,7 +41,7 @@ async fn an_exit_at_once_is_reported_with_its_evidence() {
         .start(
             "demo",
             1,
-            sh("echo first >&2; echo 'last words' >&2; exit 3"),
+            sh("echo first >&2; echo 'last line' >&2; exit 3"),
         )
         .await;
     let exit = router.exit().await;
@@ -49,19 +49,19 @@ async fn an_exit_at_once_is_reported_with_its_evidence() {
         (exit.exit, exit.cause),
         (Some(ProcessExit::Code(3)), ExitCause::Own)
     );
-    assert_eq!(exit.stderr_tail, ["first", "last words"]);
+    assert_eq!(exit.stderr_tail, ["first", "last line"]);
     let log = router
         .supervisor
         .logs_tail(&running.key, 100)
         .await
         .unwrap();
-    let words: Vec<&str> = log
+    let texts: Vec<&str> = log
         .iter()
         .map(|line| line.split_once(' ').unwrap().1)
         .collect();
     assert!(
-        words.contains(&"last words") && words.last().unwrap().contains("exit code 3"),
-        "{words:?}"
+        texts.contains(&"last line") && texts.last().unwrap().contains("exit code 3"),
+        "{texts:?}"
     );
     yard.assert_clean().await;
 }

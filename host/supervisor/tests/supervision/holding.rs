@@ -17,7 +17,7 @@ use super::{
     second_process::OtherRouter,
 };
 
-/// A control connection spoken by hand.
+/// A control connection without a supervisor.
 struct ByHand {
     stream: UnixStream,
     wire: Wire,
@@ -39,7 +39,7 @@ impl ByHand {
     }
 
     /// The next message, or nothing if the shim closes the connection.
-    async fn hear(&mut self) -> Option<FromShim> {
+    async fn receive(&mut self) -> Option<FromShim> {
         let end = Instant::now() + DEADLINE;
         loop {
             if let Some((message, _)) = self.wire.take().unwrap() {
@@ -55,7 +55,7 @@ impl ByHand {
 }
 
 #[tokio::test]
-async fn a_second_router_is_told_who_holds_the_slot_until_that_process_is_gone() {
+async fn a_second_router_learns_who_holds_the_slot_until_that_process_is_gone() {
     let yard = Yard::new();
     let mut other = OtherRouter::start(yard.path(), ROUTER, "demo");
     let mut router = yard.router();
@@ -108,28 +108,31 @@ async fn a_closed_connection_alone_does_not_free_the_slot() {
     stranger.say(&ToShim::Hello(Hello::new("stranger", 1)));
     let own = std::process::id();
     assert_eq!(
-        stranger.hear().await,
+        stranger.receive().await,
         Some(FromShim::Busy {
             router_id: "owner".into(),
             pid: own
         })
     );
     assert_eq!(
-        stranger.hear().await,
+        stranger.receive().await,
         None,
         "after the refusal the connection is closed"
     );
-    // The same process under the same name knows what it holds; once it lets go, anybody may come.
+    // The same process under the same name knows what it holds; once it has released it, another may come.
     let mut again = ByHand::connect(&yard, "demo");
     again.say(&ToShim::Hello(Hello::new("owner", 1)));
-    assert!(matches!(again.hear().await, Some(FromShim::Welcome(_))));
+    assert!(matches!(again.receive().await, Some(FromShim::Welcome(_))));
     again.say(&ToShim::Release);
-    assert_eq!(again.hear().await, None);
+    assert_eq!(again.receive().await, None);
     let mut stranger = ByHand::connect(&yard, "demo");
     stranger.say(&ToShim::Hello(Hello::new("stranger", 1)));
-    assert!(matches!(stranger.hear().await, Some(FromShim::Welcome(_))));
+    assert!(matches!(
+        stranger.receive().await,
+        Some(FromShim::Welcome(_))
+    ));
     stranger.say(&ToShim::Kill);
-    let Some(FromShim::Exited(report)) = stranger.hear().await else {
+    let Some(FromShim::Exited(report)) = stranger.receive().await else {
         panic!("no report")
     };
     assert_eq!(
@@ -137,7 +140,7 @@ async fn a_closed_connection_alone_does_not_free_the_slot() {
         (Some(ProcessExit::Signal(9)), ExitCause::Killed)
     );
     stranger.say(&ToShim::ExitSeen);
-    assert_eq!(stranger.hear().await, None);
+    assert_eq!(stranger.receive().await, None);
     drop(running);
     yard.assert_clean().await;
 }
@@ -149,9 +152,9 @@ async fn a_router_whose_connection_was_taken_takes_it_back() {
     let mut running = router.start("demo", 1, ponger()).await;
     let mut thief = ByHand::connect(&yard, "demo");
     thief.say(&ToShim::Hello(Hello::new(ROUTER, 1)));
-    assert!(matches!(thief.hear().await, Some(FromShim::Welcome(_))));
+    assert!(matches!(thief.receive().await, Some(FromShim::Welcome(_))));
     assert_eq!(
-        thief.hear().await,
+        thief.receive().await,
         None,
         "the supervisor connects again and is the holder"
     );
@@ -174,14 +177,14 @@ async fn those_who_do_not_say_hello_properly_are_sent_away_and_disturb_nobody() 
         router_id: "future".into(),
         epoch: 1,
     };
-    for (message, word) in [(ToShim::Kill, "hello"), (ToShim::Hello(future), "protocol")] {
+    for (message, part) in [(ToShim::Kill, "hello"), (ToShim::Hello(future), "protocol")] {
         let mut stranger = ByHand::connect(&yard, "demo");
         stranger.say(&message);
-        match stranger.hear().await {
-            Some(FromShim::Refused { reason }) => assert!(reason.contains(word), "{reason}"),
+        match stranger.receive().await {
+            Some(FromShim::Refused { reason }) => assert!(reason.contains(part), "{reason}"),
             other => panic!("{other:?}"),
         }
-        assert_eq!(stranger.hear().await, None);
+        assert_eq!(stranger.receive().await, None);
     }
     let mut rude = UnixStream::connect(yard.socket("demo")).unwrap();
     rude.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
@@ -214,7 +217,7 @@ async fn a_message_that_this_shim_does_not_know_is_answered_and_ignored() {
         protocol: 7,
         ..Hello::new(ROUTER, 2)
     }));
-    let Some(FromShim::Welcome(welcome)) = newer.hear().await else {
+    let Some(FromShim::Welcome(welcome)) = newer.receive().await else {
         panic!("no welcome")
     };
     assert_eq!(welcome.protocol, godot_mcp_shim::protocol::PROTOCOL);
@@ -222,9 +225,9 @@ async fn a_message_that_this_shim_does_not_know_is_answered_and_ignored() {
         .stream
         .write_all(b"{\"type\":\"checkpoint\",\"to\":\"/x\"}\n")
         .unwrap();
-    assert_eq!(newer.hear().await, Some(FromShim::Unsupported));
+    assert_eq!(newer.receive().await, Some(FromShim::Unsupported));
     newer.say(&ToShim::Kill);
-    assert!(matches!(newer.hear().await, Some(FromShim::Exited(_))));
+    assert!(matches!(newer.receive().await, Some(FromShim::Exited(_))));
     newer.say(&ToShim::ExitSeen);
     drop(running);
     yard.assert_clean().await;

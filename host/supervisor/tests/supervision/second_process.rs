@@ -90,8 +90,8 @@ pub(crate) fn listener() -> LaunchSpec {
 #[test]
 fn plays_its_role() {
     let role = std::env::var(ROLE).unwrap_or_default();
-    let words: Vec<&str> = role.split(' ').collect();
-    match words.as_slice() {
+    let role: Vec<&str> = role.split(' ').collect();
+    match role.as_slice() {
         ["router", router_id, id] => be_a_router(router_id, id),
         ["listener"] => listen_on_socket_path(),
         _ => {}

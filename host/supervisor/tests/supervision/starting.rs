@@ -162,9 +162,9 @@ async fn a_command_that_cannot_be_executed_is_named_with_the_reason() {
             vec!["working directory", "/no/such/directory", "No such file"],
         ),
     ];
-    for (spec, words) in cases {
+    for (spec, parts) in cases {
         let error = router.spawn_failure("demo", spec).await;
-        assert!(words.iter().all(|word| error.contains(word)), "{error}");
+        assert!(parts.iter().all(|part| error.contains(part)), "{error}");
         yard.assert_clean().await;
     }
     let mut running = router.start("demo", 2, ponger()).await;
@@ -197,12 +197,12 @@ async fn an_address_in_use_never_needs_a_human() {
         running.converse("ping", "pong").await;
         router.kill(&running).await;
     }
-    fs::write(yard.socket("file"), "somebody's text").unwrap();
+    fs::write(yard.socket("file"), "a user's text").unwrap();
     let error = router.spawn_failure("file", ponger()).await;
     assert!(error.contains("not a socket"), "{error}");
     assert_eq!(
         fs::read_to_string(yard.socket("file")).unwrap(),
-        "somebody's text"
+        "a user's text"
     );
     fs::remove_file(yard.socket("file")).unwrap();
     yard.assert_clean().await;
