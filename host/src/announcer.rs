@@ -13,6 +13,7 @@ use router_core::{
     permit::BreakerState,
     view::{Lifecycle, Readiness},
 };
+use router_values::AuditRow;
 use tokio::sync::broadcast;
 
 use crate::evidence::EvidenceRecorder;
@@ -58,7 +59,7 @@ impl Announcer {
         self.audit(&transition);
         let change = StateChange {
             sequence: self.sequence.fetch_add(1, Ordering::Relaxed) + 1,
-            at: router_telemetry::rfc3339(std::time::SystemTime::now()),
+            at: router_values::rfc3339(std::time::SystemTime::now()),
             transition,
         };
         // An error means that there are no listeners.
@@ -88,9 +89,9 @@ impl Announcer {
             Lifecycle::Backoff | Lifecycle::CrashLoop => "failed",
             _ => "ok",
         };
-        let reason = transition.reason.clone();
+        let (target, detail) = (key.instance.as_str(), transition.reason.as_str());
         self.recorder
-            .audit_own(action, key.instance.as_str(), result, reason);
+            .audit(AuditRow::by_router(action, target, result, detail));
     }
 }
 

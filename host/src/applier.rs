@@ -17,6 +17,7 @@ use router_core::{
 use router_engine::Engine;
 use router_store::Store;
 use router_telemetry::LogControl;
+use router_values::LogFilter;
 use serde_json::Value;
 use tokio::sync::Mutex as AsyncMutex;
 
@@ -108,7 +109,7 @@ impl ConfigApplier {
         let registered = DefinedInstances::registered(&new, &snapshot);
         check_registered(&registered, &DefinedInstances::registered(&old, &snapshot))?;
         if new.logging.level != old.logging.level {
-            self.set_log_level(new.logging.level.as_str())?;
+            self.logs.set_level(new.logging.level.clone());
         }
         self.access
             .replace(&access)
@@ -265,14 +266,17 @@ impl ConfigApplier {
 
     /// The log level in force.
     pub(crate) fn log_level(&self) -> String {
-        self.logs.level()
+        self.logs.level().to_string()
     }
 
     /// Changes the log level until the router ends.
     pub(crate) fn set_log_level(&self, level: &str) -> Result<()> {
-        self.logs
-            .set_level(level)
-            .map_err(|error| OperationError::Invalid(vec![error.to_string()]))
+        const REMEDY: &str = "use error, warn, info, debug, trace or off, or levels by target such as info,router_proxy=debug";
+        let filter = LogFilter::parse(level);
+        let filter =
+            filter.map_err(|error| OperationError::Invalid(vec![format!("{error}: {REMEDY}")]))?;
+        self.logs.set_level(filter);
+        Ok(())
     }
 }
 

@@ -16,9 +16,10 @@ use axum::{
 };
 use parking_lot::Mutex;
 use router_access::{Access, Needed, Refusal, RefusalKind, Request as Asked};
-use router_admin::{AuditEntry, Caller, Problem};
+use router_admin::{Caller, Problem};
 use router_core::Role;
 use router_proxy::McpPath;
+use router_values::{AuditRow, RateBudget};
 use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -39,13 +40,7 @@ pub(crate) struct AuthLayer {
     access: Arc<Access>,
     recorder: Arc<EvidenceRecorder>,
     meters: Arc<Meters>,
-    budget: Mutex<Budget>,
-}
-
-struct Budget {
-    since: Instant,
-    spent: u32,
-    suppressed: u64,
+    budget: Mutex<RateBudget>,
 }
 
 impl AuthLayer {
@@ -59,11 +54,7 @@ impl AuthLayer {
             access,
             recorder,
             meters,
-            budget: Mutex::new(Budget {
-                since: Instant::now(),
-                spent: 0,
-                suppressed: 0,
-            }),
+            budget: Mutex::new(RateBudget::new(REFUSALS_PER_SECOND_MAX, Instant::now())),
         }
     }
 
@@ -128,16 +119,11 @@ impl AuthLayer {
     }
 
     fn report_suppressed_now(&self) {
-        let suppressed = std::mem::take(&mut self.budget.lock().suppressed);
+        let suppressed = self.budget.lock().take_suppressed();
         if suppressed > 0 {
-            self.recorder.audit(AuditEntry {
-                actor: "unknown".into(),
-                role: "none".into(),
-                from: None,
-                action: "login",
-                target: String::new(),
-                result: "refused",
+            self.recorder.audit(AuditRow {
                 detail: format!("{suppressed} more were refused"),
+                ..refused_login()
             });
         }
     }
@@ -155,25 +141,20 @@ impl AuthLayer {
         let is_attempt = refusal.kind == RefusalKind::TokenMissing
             && !matches!(*request.method(), Method::GET | Method::HEAD);
         if (refusal.kind.is_refused_login() || is_attempt)
-            && let Some(suppressed) = self.budget.lock().spend()
+            && let Some(suppressed) = self.budget.lock().spend(Instant::now())
         {
             let more = match suppressed {
                 0 => String::new(),
                 count => format!(" ({count} more were refused before)"),
             };
-            let actor = refusal.name.clone();
-            self.recorder.audit(AuditEntry {
-                actor: actor.unwrap_or_else(|| "unknown".into()),
-                role: "none".into(),
-                from: Some(peer),
-                action: "login",
-                target: format!(
-                    "{} {}",
-                    request.method(),
-                    path.chars().take(200).collect::<String>()
-                ),
-                result: "refused",
+            let unknown = refused_login();
+            let path: String = path.chars().take(200).collect();
+            self.recorder.audit(AuditRow {
+                actor: refusal.name.as_deref().map_or(unknown.actor, str::to_owned),
+                from_address: peer.to_string(),
+                target: format!("{} {path}", request.method()),
                 detail: format!("{}: {}{more}", refusal.kind.as_str(), refusal.reason),
+                ..unknown
             });
         }
         let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::FORBIDDEN);
@@ -233,19 +214,14 @@ pub(crate) fn cors(response: &mut Response, origin: &HeaderValue) {
     headers.append(header::VARY, HeaderValue::from_static("origin"));
 }
 
-impl Budget {
-    /// How many were suppressed since the last row, where this one may be written.
-    fn spend(&mut self) -> Option<u64> {
-        if self.since.elapsed() >= Duration::from_secs(1) {
-            self.since = Instant::now();
-            self.spent = 0;
-        }
-        if self.spent >= REFUSALS_PER_SECOND_MAX {
-            self.suppressed += 1;
-            return None;
-        }
-        self.spent += 1;
-        Some(std::mem::take(&mut self.suppressed))
+/// The row about a login of an unknown caller.
+fn refused_login() -> AuditRow {
+    AuditRow {
+        actor: "unknown".to_owned(),
+        role: "none".to_owned(),
+        action: "login".to_owned(),
+        result: "refused".to_owned(),
+        ..AuditRow::default()
     }
 }
 

@@ -4,15 +4,14 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
+    time::SystemTime,
 };
 
 use parking_lot::Mutex;
-use router_admin::AuditEntry;
 use router_core::{InstanceId, action::CrashRecord, event::Exit};
-use router_store::{AuditRow, Store};
+use router_store::Store;
+use router_values::AuditRow;
 use serde_json::{Value, json};
-
-use crate::clock::unix_ms;
 
 /// Crashes per instance that are held in memory, and that are shown at most.
 const CRASHES_HELD: usize = 10;
@@ -34,35 +33,8 @@ impl EvidenceRecorder {
     }
 
     /// Records an audit row: never blocks, never loses it.
-    pub(crate) fn audit(&self, entry: AuditEntry) {
-        self.store.audit(AuditRow {
-            actor: entry.actor.to_string(),
-            role: entry.role.to_string(),
-            action: entry.action.to_owned(),
-            target: entry.target,
-            from: entry.from,
-            result: entry.result.to_owned(),
-            detail: entry.detail,
-        });
-    }
-
-    /// Records what the router did by itself.
-    pub(crate) fn audit_own(
-        &self,
-        action: &'static str,
-        target: &str,
-        result: &'static str,
-        detail: String,
-    ) {
-        self.audit(AuditEntry {
-            actor: "router".into(),
-            role: "router".into(),
-            from: None,
-            action,
-            target: target.to_owned(),
-            result,
-            detail,
-        });
+    pub(crate) fn audit(&self, row: AuditRow) {
+        self.store.audit(row);
     }
 
     /// Records how a run failed.
@@ -123,9 +95,8 @@ fn evidence(record: &CrashRecord) -> Value {
         Some(Exit::Signal(signal)) => (None, Some(signal)),
         Some(Exit::Unknown) | None => (None, None),
     };
-    let at = std::time::UNIX_EPOCH + std::time::Duration::from_millis(unix_ms());
     json!({
-        "at": router_telemetry::rfc3339(at),
+        "at": router_values::rfc3339(SystemTime::now()),
         "slot": record.key.slot,
         "run": record.run.0,
         "reason": record.reason,

@@ -4,9 +4,9 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use parking_lot::RwLock;
 use router_admin::Definition;
-use router_config::Config;
+use router_config::{Config, Waits};
 use router_core::{InstanceId, SlotKey, spec::Source};
-use router_supervisor::{LaunchSpec, OnRouterExit, Transport};
+use router_supervisor::LaunchSpec;
 
 /// One instance's plan.
 #[derive(Debug, Clone)]
@@ -21,28 +21,13 @@ pub(crate) struct InstancePlan {
     pub(crate) definition: Definition,
 }
 
-/// How long an instance may take for what.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Waits {
-    /// Connecting and the answer to the handshake.
-    pub(crate) socket: Duration,
-    /// A request of a client.
-    pub(crate) request: Duration,
-    /// How long lists may be served from memory.
-    pub(crate) cache_ttl: Duration,
-    /// From which duration an answer counts as slow for the breaker.
-    pub(crate) slow: Option<Duration>,
-}
-
-impl Waits {
-    /// For a survivor that nobody defines: not any more, or not yet, while the database is away.
-    pub(crate) const DEFAULT: Self = Self {
-        socket: Duration::from_secs(5),
-        request: Duration::from_secs(300),
-        cache_ttl: Duration::ZERO,
-        slow: None,
-    };
-}
+/// For a survivor that nobody defines: not any more, or not yet, while the database is away.
+pub(crate) const WAITS_DEFAULT: Waits = Waits {
+    socket: Duration::from_secs(5),
+    request: Duration::from_secs(300),
+    cache_ttl: Duration::ZERO,
+    slow: None,
+};
 
 /// The program's own name stands for the running program, wherever that is and whatever `PATH` says.
 const OWN_NAME: &str = "godot-mcp-router";
@@ -73,28 +58,17 @@ impl InstancePlan {
         };
         Self {
             digest: launch.digest,
-            waits: Waits {
-                socket: definition.waits.socket,
-                request: definition.waits.request,
-                cache_ttl: definition.waits.cache_ttl,
-                slow: definition.slow,
-            },
+            waits: definition.waits,
             launch: LaunchSpec {
                 command,
                 args: launch.args.clone(),
                 env,
                 pass_env: launch.pass_env.clone(),
                 cwd: launch.cwd.clone(),
-                transport: match launch.transport {
-                    router_config::Transport::Stdio => Transport::Stdio,
-                    router_config::Transport::Socket => Transport::Socket,
-                },
+                transport: launch.transport,
                 max_open_files: launch.max_open_files,
                 memory_bytes_max: launch.max_memory_bytes,
-                on_router_exit: match launch.on_router_exit {
-                    router_config::OnRouterExit::Keep => OnRouterExit::Keep,
-                    router_config::OnRouterExit::Stop => OnRouterExit::Stop,
-                },
+                on_router_exit: launch.on_router_exit,
                 stop_grace: launch.stop_grace,
                 spec_digest: format!("{:016x}", launch.digest),
             },

@@ -1,7 +1,5 @@
 //! `godot-mcp-router`: one program for the daemon, the bundled instance, and the operator's commands.
 
-#[cfg(test)]
-mod agree;
 mod announcer;
 mod applier;
 mod auth_layer;

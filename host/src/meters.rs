@@ -2,12 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use router_admin::Figures;
 use router_core::{ErrorKind, InstanceId, view::FleetView};
 use router_proxy::{FinishedRequest, Proxy, ProxyCount, ProxyObserver};
 use router_store::Store;
 use router_telemetry::{
-    Count, DatabaseFigures, LogControl, Metrics, Outcome, PluginFigures, SpoolFigures,
+    Count, DatabaseFigures, Figures, LogControl, Metrics, Outcome, PluginFigures, SpoolFigures,
 };
 
 use crate::clock::Clock;
@@ -31,14 +30,7 @@ impl Meters {
 
     /// Figures over the last 5 minutes.
     pub(crate) fn figures(&self, instance: Option<&InstanceId>) -> Figures {
-        let figures = self.metrics.figures(instance, self.clock.now());
-        Figures {
-            requests: figures.requests,
-            errors: figures.errors,
-            error_rate: figures.error_rate,
-            p95_ms: figures.p95_ms,
-            rejected: figures.rejected,
-        }
+        self.metrics.figures(instance, self.clock.now())
     }
 
     /// Takes the latest view of the fleet: which instances are counted.

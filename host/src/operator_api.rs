@@ -9,14 +9,15 @@ use std::{
 };
 
 use router_admin::{
-    AuditEntry, AuditQuery, Definition, Figures, OperationError, Operations, ReloadReport, Result,
-    RouterFacts, StateChange,
+    Definition, OperationError, Operations, ReloadReport, Result, RouterFacts, StateChange,
 };
 use router_core::{InstanceId, SlotKey, action::Done, event::Verb, spec::Source, view::FleetView};
 use router_engine::Engine;
 use router_proxy::Proxy;
 use router_store::Store;
 use router_supervisor::Supervisor;
+use router_telemetry::Figures;
+use router_values::{AuditQuery, AuditRow};
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
@@ -123,27 +124,12 @@ impl Operations for OperatorApi {
         Ok(json!(self.engine.reload_now().await))
     }
 
-    async fn audit_page(&self, query: AuditQuery) -> Result<Value> {
-        let limit = query.limit;
-        let rows = self
-            .store
-            .audit_page(router_store::AuditQuery {
-                before: query.before,
-                limit,
-                actor: query.actor,
-                action: query.action,
-                target: query.target,
-                since_ms: None,
-            })
-            .await
-            .map_err(errors::of_store)?;
-        let is_full = rows.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
-        let next = rows.last().filter(|_| is_full).map(|row| row.seq);
-        Ok(json!({ "rows": rows, "next": next }))
+    async fn audit_page(&self, query: AuditQuery) -> Result<Vec<AuditRow>> {
+        self.store.audit_page(query).await.map_err(errors::of_store)
     }
 
-    fn audit(&self, entry: AuditEntry) {
-        self.recorder.audit(entry);
+    fn audit(&self, row: AuditRow) {
+        self.recorder.audit(row);
     }
 
     async fn reload_config(&self) -> Result<ReloadReport> {

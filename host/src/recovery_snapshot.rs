@@ -12,14 +12,13 @@ mod journal;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File, OpenOptions},
-    io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    fs, io,
     path::{Path, PathBuf},
 };
 
 use parking_lot::Mutex;
 use router_core::InstanceId;
+use router_values::durable;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -207,26 +206,11 @@ impl RecoverySnapshot {
     }
 
     fn write(&self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
-        let fresh = self.path.with_extension("new");
+        // Definitions may hold secrets in their environment: for the owner only.
         let write = || {
-            // Definitions may hold secrets in their environment: for the owner only, whatever was there before.
-            match fs::remove_file(&fresh) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-            let mut options = OpenOptions::new();
-            let mut file = options
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&fresh)?;
-            serde_json::to_writer_pretty(&mut file, snapshot)?;
-            file.write_all(b"\n")?;
-            file.sync_all()?;
-            fs::rename(&fresh, &self.path)?;
-            // The new name is safe only once its directory is.
-            let dir = self.path.parent().filter(|dir| !dir.as_os_str().is_empty());
-            File::open(dir.unwrap_or(Path::new(".")))?.sync_all()
+            let mut text = serde_json::to_vec_pretty(snapshot)?;
+            text.push(b'\n');
+            durable::replace(&self.path, durable::OWNER_ONLY, &text)
         };
         write().map_err(|error| SnapshotError::Write {
             path: self.path.clone(),

@@ -4,8 +4,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
-    path::{Path, PathBuf},
+    path::Path,
     sync::mpsc::{Receiver, SyncSender, sync_channel},
     thread::JoinHandle,
     time::{SystemTime, UNIX_EPOCH},
@@ -13,6 +12,7 @@ use std::{
 
 use parking_lot::Mutex;
 use router_proxy::{RevocationStore, RevokedSession};
+use router_values::durable;
 
 /// Where they are, in the data directory.
 const FILE: &str = "sessions.ended";
@@ -112,15 +112,9 @@ fn write_all(mut file: File, path: &Path, sessions: &Receiver<RevokedSession>) {
 
 /// The file with these sessions and no others, open for more.
 fn rewritten(path: &Path, sessions: &[RevokedSession]) -> io::Result<File> {
-    let fresh: PathBuf = path.with_extension("new");
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    let mut file = options.open(&fresh)?;
     let text: String = sessions.iter().map(line).collect();
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&fresh, path)?;
-    Ok(file)
+    durable::replace(path, durable::OWNER_ONLY, text.as_bytes())?;
+    OpenOptions::new().append(true).open(path)
 }
 
 fn line(session: &RevokedSession) -> String {

@@ -8,15 +8,15 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use router_core::Role;
+use router_values::{Authority, Origin, TokenHash};
 use subtle::ConditionallySelectable;
 
 use crate::{
-    authority::{Authority, Origin},
     refusal::{Refusal, RefusalKind},
     request::{Needed, Request},
     role::Roles,
     rules::{AccessError, AccessSettings, Rules, TokenRule},
-    token::{TokenHash, bearer},
+    token::bearer,
 };
 
 /// Who is let in: the present rules, replaced as a whole when the configuration is.

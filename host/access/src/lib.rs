@@ -5,7 +5,6 @@
 //! system's randomness and one key file. It serves no request, writes no log and keeps no session: callers do.
 
 mod access;
-mod authority;
 mod key;
 mod refusal;
 mod request;
@@ -15,11 +14,10 @@ mod session;
 mod token;
 
 pub use access::{Access, Principal, Via};
-pub use authority::{Authority, InvalidAuthority, InvalidOrigin, Origin, OriginHost};
-pub use key::{KEY_FILE, KeyError, LoadedKey, SessionKey};
+pub use key::{KEY_FILE, KeyError, LoadedKey, load_or_create_key};
 pub use refusal::{Refusal, RefusalKind};
 pub use request::{Needed, Request};
 pub use role::Roles;
 pub use rules::{AccessError, AccessSettings, TokenSettings};
-pub use session::{OpenError, SealError, SessionClaims, SessionSealer};
-pub use token::{RandomnessError, TokenHash, new_token};
+pub use session::{PAYLOAD_BYTES_MAX, SessionSealer, UnsealError};
+pub use token::{RandomnessError, new_token};

@@ -1,4 +1,5 @@
-//! The settings of access, checked once into rules that cannot be inconsistent.
+//! The settings of access, as rules that are fast to apply. What the configuration says about tokens, hosts and origins comes
+//! checked; checked here is only what depends on where the router really listens.
 
 use std::{
     collections::HashSet,
@@ -7,15 +8,9 @@ use std::{
 };
 
 use router_core::{InstanceId, Role};
+use router_values::{Authority, Host, Origin, TokenHash, is_reachable};
 
-use crate::{
-    authority::{Authority, InvalidAuthority, InvalidOrigin, Origin, OriginHost},
-    role::Roles,
-    token::TokenHash,
-};
-
-/// Most tokens: every request with a token is compared with all of them, some 10 ns each.
-const TOKENS_MAX: usize = 256;
+use crate::role::Roles;
 
 /// The settings, as the configuration holds them.
 #[derive(Debug, Clone)]
@@ -27,9 +22,9 @@ pub struct AccessSettings {
     /// Whether the metrics are open to all.
     pub public_metrics: bool,
     /// Names under which the router is reached, each with or without a port; without one, any port will do.
-    pub allowed_hosts: Vec<String>,
-    /// Origins of pages that may call the router, beside its own: `scheme://host[:port]`.
-    pub allowed_origins: Vec<String>,
+    pub allowed_hosts: Vec<Authority>,
+    /// Origins of pages that may call the router, beside its own.
+    pub allowed_origins: Vec<Origin>,
     /// The tokens.
     pub tokens: Vec<TokenSettings>,
 }
@@ -51,7 +46,7 @@ impl Default for AccessSettings {
 /// One token.
 #[derive(Debug, Clone)]
 pub struct TokenSettings {
-    /// Whose it is: shown in logs and in the audit.
+    /// Whose it is: shown in logs and in the audit, and no other token's.
     pub name: String,
     /// What it allows.
     pub roles: Roles,
@@ -72,55 +67,9 @@ pub enum AccessError {
         /// The address.
         listen: SocketAddr,
     },
-    /// More than 256 tokens.
-    #[error("{count} tokens, but at most {TOKENS_MAX} are allowed")]
-    TooManyTokens {
-        /// How many.
-        count: usize,
-    },
-    /// A name that could break a log line, or none.
-    #[error(
-        "token name {name:?}: use 1 to 64 letters, digits and . _ @ -, a letter or digit first"
-    )]
-    TokenName {
-        /// The name.
-        name: String,
-    },
-    /// Two tokens share a name, so that the audit could not tell them apart.
-    #[error("two tokens are named {name:?}")]
-    TokenNamedTwice {
-        /// The name.
-        name: String,
-    },
-    /// Two names share a token, so that the audit could not tell them apart.
-    #[error("tokens {first:?} and {second:?} have the same hash")]
-    TokenSharedByTwo {
-        /// The one.
-        first: String,
-        /// The other.
-        second: String,
-    },
-    /// A token that allows nothing.
-    #[error("token {name:?} has no roles: give it some of viewer, client, operator, admin")]
-    TokenWithoutRoles {
-        /// Its name.
-        name: String,
-    },
-    /// Instances limit clients only; the operator who wrote them here meant something that would not happen.
-    #[error("token {name:?} names instances, which limit the role client, but it is no client")]
-    InstancesWithoutClient {
-        /// Its name.
-        name: String,
-    },
-    /// An entry of `allowed_hosts`.
-    #[error("allowed_hosts: {0}")]
-    AllowedHost(#[source] InvalidAuthority),
-    /// An entry of `allowed_origins`.
-    #[error("allowed_origins: {0}")]
-    AllowedOrigin(#[source] InvalidOrigin),
 }
 
-/// One token, checked.
+/// One token, ready to be compared.
 #[derive(Debug)]
 pub(crate) struct TokenRule {
     pub(crate) name: Arc<str>,
@@ -129,7 +78,7 @@ pub(crate) struct TokenRule {
     pub(crate) instances: Option<HashSet<InstanceId>>,
 }
 
-/// Checked settings.
+/// The rules in force.
 #[derive(Debug)]
 pub(crate) struct Rules {
     pub(crate) loopback_roles: Roles,
@@ -144,33 +93,19 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    /// Checks all settings and names every fault.
+    /// The rules that these settings mean.
     pub(crate) fn new(settings: &AccessSettings) -> Result<Self, Vec<AccessError>> {
-        let mut faults = token_faults(&settings.tokens);
         if settings.tokens.is_empty() {
             let reachable = settings
                 .listen
                 .iter()
-                .filter(|listen| !listen.ip().to_canonical().is_loopback());
-            faults
-                .extend(reachable.map(|listen| AccessError::OpenWithoutToken { listen: *listen }));
-        }
-        let mut hosts = Vec::new();
-        for text in &settings.allowed_hosts {
-            match Authority::parse(text) {
-                Ok(host) => hosts.push(host),
-                Err(error) => faults.push(AccessError::AllowedHost(error)),
+                .filter(|listen| is_reachable(**listen));
+            let open: Vec<AccessError> = reachable
+                .map(|listen| AccessError::OpenWithoutToken { listen: *listen })
+                .collect();
+            if !open.is_empty() {
+                return Err(open);
             }
-        }
-        let mut origins = Vec::new();
-        for text in &settings.allowed_origins {
-            match Origin::parse(text) {
-                Ok(origin) => origins.push(origin),
-                Err(error) => faults.push(AccessError::AllowedOrigin(error)),
-            }
-        }
-        if !faults.is_empty() {
-            return Err(faults);
         }
         let ips = || {
             settings
@@ -182,8 +117,8 @@ impl Rules {
             loopback_roles: settings.loopback_roles,
             public_metrics: settings.public_metrics,
             tokens: settings.tokens.iter().map(TokenRule::new).collect(),
-            hosts,
-            origins,
+            hosts: settings.allowed_hosts.clone(),
+            origins: settings.allowed_origins.clone(),
             listen_ips: ips().collect(),
             // A wildcard IPv6 socket takes IPv4 connections too, unless the machine is set up otherwise.
             any_v4: ips().any(|ip| ip.is_unspecified()),
@@ -198,8 +133,8 @@ impl Rules {
             allowed.host == host.host && (allowed.port.is_none() || allowed.port == host.port)
         });
         let listened_on = match host.host {
-            OriginHost::Name(_) => false,
-            OriginHost::Ip(ip) => {
+            Host::Name(_) => false,
+            Host::Ip(ip) => {
                 self.listen_ips.contains(&ip)
                     || (ip.is_ipv4() && self.any_v4)
                     || (ip.is_ipv6() && self.any_v6)
@@ -227,40 +162,6 @@ impl TokenRule {
                 .map(|instances| instances.iter().cloned().collect()),
         }
     }
-}
-
-fn token_faults(tokens: &[TokenSettings]) -> Vec<AccessError> {
-    let mut faults = Vec::new();
-    if tokens.len() > TOKENS_MAX {
-        faults.push(AccessError::TooManyTokens {
-            count: tokens.len(),
-        });
-        return faults;
-    }
-    for (at, token) in tokens.iter().enumerate() {
-        let name = || token.name.clone();
-        // It stands in log lines and audit rows, as the ids of instances do.
-        if InstanceId::parse(&token.name).is_err() {
-            faults.push(AccessError::TokenName { name: name() });
-        }
-        if token.roles.is_empty() {
-            faults.push(AccessError::TokenWithoutRoles { name: name() });
-        }
-        if token.instances.is_some() && !token.roles.contains(Role::Client) {
-            faults.push(AccessError::InstancesWithoutClient { name: name() });
-        }
-        for earlier in &tokens[..at] {
-            if earlier.name == token.name {
-                faults.push(AccessError::TokenNamedTwice { name: name() });
-            } else if earlier.hash == token.hash {
-                faults.push(AccessError::TokenSharedByTwo {
-                    first: earlier.name.clone(),
-                    second: name(),
-                });
-            }
-        }
-    }
-    faults
 }
 
 #[cfg(test)]

@@ -7,20 +7,18 @@ use axum::{
     extract::{Query, State, rejection::QueryRejection},
     response::{IntoResponse, Response},
 };
+use router_values::{AuditQuery, AuditRow};
 use serde::Deserialize;
+use serde_json::{Value, json};
 
-use crate::{AuditEntry, AuditQuery, Caller, OperationError, Operations, Problem};
-
-/// Rows in an answer where none are asked for, and at most.
-const LIMIT_DEFAULT: u32 = 100;
-const LIMIT_MAX: u32 = 1_000;
+use crate::{Caller, OperationError, Operations, Problem, render};
 
 /// Something that a caller changes, or tries to.
 pub(crate) struct Mutation<'a> {
     pub(crate) caller: &'a Caller,
-    /// [`AuditEntry::action`].
+    /// [`AuditRow::action`].
     pub(crate) action: &'static str,
-    /// [`AuditEntry::target`].
+    /// [`AuditRow::target`].
     pub(crate) target: &'a str,
 }
 
@@ -48,14 +46,15 @@ impl Mutation<'_> {
             }
             Err(error) => ("refused", error.to_string()),
         };
-        operations.audit(AuditEntry {
-            actor: Arc::clone(&self.caller.name),
-            role: Arc::clone(&self.caller.role),
-            from: Some(self.caller.from),
-            action: self.action,
+        operations.audit(AuditRow {
+            actor: self.caller.name.to_string(),
+            role: self.caller.role.to_string(),
+            from_address: self.caller.from.to_string(),
+            action: self.action.to_owned(),
             target: self.target.to_owned(),
-            result: outcome,
+            result: outcome.to_owned(),
             detail,
+            ..AuditRow::default()
         });
         result.map_err(Problem::from)
     }
@@ -80,12 +79,18 @@ pub(crate) async fn page<O: Operations>(
     let Query(page) = query?;
     let query = AuditQuery {
         before: page.before,
-        limit: page.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX),
+        limit: page.limit,
         actor: page.actor,
         action: page.action,
         target: page.target,
+        since_ms: None,
     };
-    Ok(Json(operations.audit_page(query).await?).into_response())
+    let rows_max = usize::try_from(query.rows_max()).unwrap_or(usize::MAX);
+    let rows = operations.audit_page(query).await?;
+    let is_full = rows.len() >= rows_max;
+    let next = rows.last().filter(|_| is_full).map(|row| row.seq);
+    let rows: Vec<Value> = rows.iter().map(render::audit_row).collect();
+    Ok(Json(json!({ "rows": rows, "next": next })).into_response())
 }
 
 /// Who calls, as the layer in front left it. Its absence is a fault of the wiring, answered with 500.

@@ -16,8 +16,7 @@ mod render;
 mod router;
 
 pub use operations::{
-    AuditEntry, AuditQuery, Caller, Definition, Figures, OperationError, Operations, ReloadReport,
-    Result, RouterFacts, StateChange,
+    Caller, Definition, OperationError, Operations, ReloadReport, Result, RouterFacts, StateChange,
 };
 pub use problem::Problem;
 pub use router::{BODY_BYTES_MAX, router};

@@ -9,6 +9,8 @@ use router_core::{
     spec::Source,
     view::FleetView,
 };
+use router_telemetry::Figures;
+use router_values::{AuditQuery, AuditRow};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::broadcast;
@@ -66,10 +68,10 @@ pub trait Operations: Send + Sync + 'static {
     fn reload_plugins(&self) -> impl Future<Output = Result<Value>> + Send;
 
     /// Audit rows, newest first.
-    fn audit_page(&self, query: AuditQuery) -> impl Future<Output = Result<Value>> + Send;
+    fn audit_page(&self, query: AuditQuery) -> impl Future<Output = Result<Vec<AuditRow>>> + Send;
 
     /// Keeps an audit row. Never blocks, never loses it.
-    fn audit(&self, entry: AuditEntry);
+    fn audit(&self, row: AuditRow);
 
     /// Applies a changed configuration file.
     fn reload_config(&self) -> impl Future<Output = Result<ReloadReport>> + Send;
@@ -100,21 +102,6 @@ pub struct RouterFacts {
     pub limit_method: &'static str,
     /// When it started, on the process's own monotonic clock.
     pub started: std::time::Instant,
-}
-
-/// Figures over the last 5 minutes.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Figures {
-    /// Requests that ended, breaker rejections apart.
-    pub requests: u64,
-    /// Errors among them.
-    pub errors: u64,
-    /// Share of errors, from 0 to 1; absent under 20 requests.
-    pub error_rate: Option<f64>,
-    /// 95th percentile of the duration, in milliseconds; absent under 20 requests.
-    pub p95_ms: Option<f64>,
-    /// Requests that a breaker rejected.
-    pub rejected: u64,
 }
 
 /// How an instance is launched, and where its files are. No environment values: they may be secrets.
@@ -161,40 +148,6 @@ pub struct Caller {
     pub is_admin: bool,
     /// From where.
     pub from: SocketAddr,
-}
-
-/// One row of the audit.
-#[derive(Debug, Clone)]
-pub struct AuditEntry {
-    /// Who.
-    pub actor: Arc<str>,
-    /// In which role.
-    pub role: Arc<str>,
-    /// From where.
-    pub from: Option<SocketAddr>,
-    /// What, in a dotted name: `instance.restart`.
-    pub action: &'static str,
-    /// To what: an instance, a plugin, a level; empty for the router itself.
-    pub target: String,
-    /// `ok`, `refused` or `failed`.
-    pub result: &'static str,
-    /// More for people.
-    pub detail: String,
-}
-
-/// Which audit rows.
-#[derive(Debug, Clone, Default)]
-pub struct AuditQuery {
-    /// Only rows before this one's number.
-    pub before: Option<i64>,
-    /// At most so many.
-    pub limit: u32,
-    /// Only of this actor.
-    pub actor: Option<String>,
-    /// Only this action.
-    pub action: Option<String>,
-    /// Only on this target.
-    pub target: Option<String>,
 }
 
 /// What a reload of the configuration did.

@@ -3,9 +3,11 @@
 use std::time::SystemTime;
 
 use router_core::view::{FleetView, InstanceView, ReadinessView, SlotView, Summary};
+use router_telemetry::Figures;
+use router_values::AuditRow;
 use serde_json::{Value, json};
 
-use crate::{Figures, Operations, RouterFacts};
+use crate::{Operations, RouterFacts};
 
 /// `id` in JSON: a number where it is all digits, so that `select(.id==42)` works.
 fn id(view: &InstanceView) -> Value {
@@ -17,6 +19,24 @@ fn id(view: &InstanceView) -> Value {
 fn megabytes(bytes: Option<u64>) -> Option<f64> {
     // One decimal: a figure for people, who compare it with `max_memory_mb`.
     bytes.map(|bytes| (bytes as f64 / (1024.0 * 1024.0) * 10.0).round() / 10.0)
+}
+
+/// One row of the audit.
+pub(crate) fn audit_row(row: &AuditRow) -> Value {
+    json!({
+        "seq": row.seq,
+        "id": row.id,
+        "atMs": row.at_ms,
+        "actor": row.actor,
+        "role": row.role,
+        "action": row.action,
+        "target": row.target,
+        "from": row.from_address,
+        "result": row.result,
+        "detail": row.detail,
+        "routerId": row.router_id,
+        "epoch": row.epoch,
+    })
 }
 
 /// One instance, as in `/api/health/mcp` and the lists.
@@ -147,5 +167,5 @@ pub(crate) fn database(view: &ReadinessView) -> &'static str {
 
 /// The present, RFC 3339 in UTC, as every timestamp of `/api` is written.
 pub(crate) fn timestamp() -> String {
-    router_telemetry::rfc3339(SystemTime::now())
+    router_values::rfc3339(SystemTime::now())
 }

@@ -16,8 +16,8 @@ use axum::{
 use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
 use router_admin::{
-    AuditEntry, AuditQuery, Caller, Definition, Figures, OperationError, Operations, ReloadReport,
-    Result, RouterFacts, StateChange, router,
+    Caller, Definition, OperationError, Operations, ReloadReport, Result, RouterFacts, StateChange,
+    router,
 };
 use router_core::{
     Fleet, InstanceId, Now,
@@ -27,13 +27,15 @@ use router_core::{
     spec::{InstanceSpec, Source},
     view::FleetView,
 };
+use router_telemetry::Figures;
+use router_values::{AuditQuery, AuditRow};
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 use tower::ServiceExt as _;
 
 struct World {
     fleet: Mutex<Fleet>,
-    audit: Mutex<Vec<AuditEntry>>,
+    audit: Mutex<Vec<AuditRow>>,
     facts: RouterFacts,
     is_loop_alive: bool,
     listeners: broadcast::Sender<Arc<StateChange>>,
@@ -177,12 +179,19 @@ impl Operations for World {
         Ok(json!({}))
     }
 
-    async fn audit_page(&self, query: AuditQuery) -> Result<Value> {
-        Ok(json!({"rows": [], "limit": query.limit}))
+    async fn audit_page(&self, query: AuditQuery) -> Result<Vec<AuditRow>> {
+        let newest_first = (1..query.before.unwrap_or(4)).rev();
+        let rows = newest_first.map(|seq| AuditRow {
+            seq,
+            from_address: "127.0.0.1:4711".into(),
+            router_id: "east-1".into(),
+            ..AuditRow::by_router("instance.started", "demo", "ok", "")
+        });
+        Ok(rows.take(query.rows_max() as usize).collect())
     }
 
-    fn audit(&self, entry: AuditEntry) {
-        self.audit.lock().push(entry);
+    fn audit(&self, row: AuditRow) {
+        self.audit.lock().push(row);
     }
 
     async fn reload_config(&self) -> Result<ReloadReport> {
@@ -328,8 +337,8 @@ async fn a_start_answers_with_the_pid_and_is_audited() {
     assert_eq!(answer.json()["pid"], 4711);
     let audit = world.audit.lock();
     let row = audit.first().unwrap();
-    assert_eq!((row.action, row.target.as_str()), ("instance.start", "42"));
-    assert_eq!((&*row.actor, row.result), ("alice", "ok"));
+    assert_eq!((&*row.action, &*row.target), ("instance.start", "42"));
+    assert_eq!((&*row.actor, &*row.result), ("alice", "ok"));
 }
 
 #[tokio::test]
@@ -400,7 +409,10 @@ async fn refusals_are_problems_that_say_what_to_do_and_are_audited() {
     check("GET", "/api/audit?limit=many", "", 400, "").await;
     check("GET", "/api/audit?size=1", "", 400, "size").await;
     let audit = world.audit.lock();
-    let refused: Vec<_> = audit.iter().map(|row| (row.action, row.result)).collect();
+    let refused: Vec<_> = audit
+        .iter()
+        .map(|row| (&*row.action, &*row.result))
+        .collect();
     let expected = [
         ("instance.start", "refused"),
         ("instance.remove", "refused"),
@@ -409,6 +421,32 @@ async fn refusals_are_problems_that_say_what_to_do_and_are_audited() {
         ("log-level.set", "refused"),
     ];
     assert_eq!(refused, expected);
+}
+
+#[tokio::test]
+async fn the_audit_is_shown_page_by_page() {
+    let world = Arc::new(World::new());
+    let page = async |query: &str| {
+        let answer = ask(&world, "GET", &format!("/api/audit{query}"), "")
+            .await
+            .json();
+        let rows = answer["rows"].as_array().unwrap().clone();
+        let numbers: Vec<i64> = rows
+            .iter()
+            .map(|row| row["seq"].as_i64().unwrap())
+            .collect();
+        (rows, numbers, answer["next"].clone())
+    };
+    let (rows, numbers, next) = page("").await;
+    assert_eq!((numbers, next), (vec![3, 2, 1], Value::Null));
+    assert_eq!(rows[0]["from"], "127.0.0.1:4711");
+    assert_eq!(rows[0]["routerId"], "east-1");
+    assert_eq!(rows[0]["atMs"], 0);
+    assert!(rows[0].get("from_address").is_none());
+    let (_, numbers, next) = page("?limit=2").await;
+    assert_eq!((numbers, next), (vec![3, 2], json!(2)));
+    let (_, numbers, next) = page("?limit=2&before=2").await;
+    assert_eq!((numbers, next), (vec![1], Value::Null));
 }
 
 #[tokio::test]

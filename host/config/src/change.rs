@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use router_core::{InstanceId, spec::Source};
 
+use router_values::Secret;
+
 use crate::{
-    Applies, Config, Definition, InstanceConfig, Logging, PluginName, Secret, Server, Setting,
-    TemplateName,
+    Applies, Config, Definition, InstanceConfig, Logging, PluginName, Server, Setting, TemplateName,
 };
 
 /// What differs between two configurations.

@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use router_values::is_reachable;
 use serde_json::error::Category;
 
 use crate::{
@@ -218,7 +219,7 @@ impl Config {
     /// What is wrong between sections.
     fn check(&self, reader: &Reader<'_>) {
         let has_tokens = reader.is_set("token[1]");
-        if !self.server.listen.ip().to_canonical().is_loopback() && !has_tokens {
+        if is_reachable(self.server.listen) && !has_tokens {
             let what = format!(
                 "{} can be reached from elsewhere, and there is no token",
                 self.server.listen

@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use router_core::InstanceId;
 
+use router_values::Secret;
+
 use crate::{
-    Config, Secret, TemplateName, Tuning,
+    Config, TemplateName, Tuning,
     reader::Section,
     template::{self, Faulty},
     value::is_variable,

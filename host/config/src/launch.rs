@@ -7,10 +7,11 @@ use router_core::{
     spec::{InstanceSpec, Source},
 };
 
+use router_values::{OnRouterExit, Secret, Transport};
+
 use crate::{
-    Breaker, Config, Fault, Faults, InstanceConfig, OnRouterExit, Place, Secret, Sharing,
-    Switchable, Template, TemplateName, Transport, duration::milliseconds, pattern,
-    suggest::nearest,
+    Breaker, Config, Fault, Faults, InstanceConfig, Place, Sharing, Switchable, Template,
+    TemplateName, duration::milliseconds, pattern, suggest::nearest,
 };
 
 /// An instance with every placeholder filled in and every default resolved.
@@ -22,8 +23,6 @@ pub struct Definition {
     pub launch: LaunchPlan,
     /// How long it may take for what.
     pub waits: Waits,
-    /// A call that is answered after so long counts as slow for its breaker; `None`: none does.
-    pub slow: Option<Duration>,
 }
 
 /// How one slot is launched.
@@ -71,6 +70,8 @@ pub struct Waits {
     pub request: Duration,
     /// How long lists may be served from memory; zero: never.
     pub cache_ttl: Duration,
+    /// A call that is answered after so long counts as slow for its breaker; `None`: none does.
+    pub slow: Option<Duration>,
 }
 
 /// Longest path of a unix socket: `sun_path` has 108 bytes, the last of which is zero.
@@ -152,13 +153,12 @@ impl Config {
                 .or(kind.request_timeout)
                 .unwrap_or(all.request_timeout),
             cache_ttl: switched(own.cache_ttl, kind.cache_ttl, all.cache_ttl).unwrap_or_default(),
+            slow: template.breaker.as_ref().unwrap_or(&self.breaker).slow,
         };
-        let breaker = template.breaker.as_ref().unwrap_or(&self.breaker);
         Ok(Definition {
             spec,
             launch,
             waits,
-            slow: breaker.slow,
         })
     }
 

@@ -6,11 +6,13 @@ use std::{
     time::Duration,
 };
 
+use router_values::{Origin, Secret};
+
 use crate::{
-    Origin, PluginName, Secret,
+    PluginName,
     node::to_toml,
     reader::Section,
-    value::{PathText, VariableName},
+    value::{HttpOrigin, PathText, VariableName},
 };
 
 /// `[plugins]`.
@@ -144,10 +146,10 @@ fn read_grants(outer: &Section<'_, '_>) -> BTreeMap<PluginName, Grants> {
     let mut all = BTreeMap::new();
     for (name, section) in outer.named("grants") {
         let name = read_name(&section, &name);
-        let http = section.key("http").or(Vec::new());
+        let http: Vec<HttpOrigin> = section.key("http").or(Vec::new());
         let names: Vec<VariableName> = section.key("secrets").or(Vec::new());
         let mut grants = Grants {
-            http,
+            http: http.into_iter().map(|origin| origin.0).collect(),
             ..Grants::default()
         };
         for VariableName(name) in names {

@@ -8,8 +8,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
+use router_values::Secret;
+
 use crate::{
-    Environment, Fault, Notice, Place, Secret, Setting,
+    Environment, Fault, Notice, Place, Setting,
     node::{Lines, Node, Table},
     suggest::nearest,
     value::{Refusal, Shape, Value, cut},

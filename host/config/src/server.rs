@@ -3,11 +3,12 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use router_core::{InstanceId, Role};
+use router_values::{Authority, Origin, SessionKey, TokenHash};
 
 use crate::{
-    Applies, Secret,
+    Applies,
     reader::{SecretKey, Section},
-    value::{HostText, Label, PageOrigin, PathText, Refusal, TokenHash},
+    value::{Label, PathText, Refusal},
 };
 
 /// `[server]`.
@@ -15,10 +16,10 @@ use crate::{
 pub struct Server {
     /// Where the router listens. Port 0 lets the system choose.
     pub listen: SocketAddr,
-    /// Names besides loopback and the own addresses that `Host` may hold. Lower case; with a port, only that one counts.
-    pub allowed_hosts: Vec<String>,
-    /// Pages of these origins may call: `scheme://host[:port]`, lower case.
-    pub allowed_origins: Vec<String>,
+    /// Names besides loopback and the own addresses that `Host` may hold. With a port, only that one is allowed.
+    pub allowed_hosts: Vec<Authority>,
+    /// Pages of these origins may call.
+    pub allowed_origins: Vec<Origin>,
     /// What callers from this machine may do without a token.
     pub loopback_roles: Vec<Role>,
     /// Whether metrics may be read by anybody, also from elsewhere.
@@ -28,7 +29,7 @@ pub struct Server {
     /// The router's name where it is chosen by the operator and not by the router.
     pub router_id: Option<String>,
     /// What session ids are sealed with, where several routers have to agree on it. `None`: a key kept in the data directory.
-    pub session_key: Option<Secret>,
+    pub session_key: Option<SessionKey>,
     /// How long a session id is valid after it was given out.
     pub session_ttl: Duration,
     /// After so long without a request or a stream a session is forgotten; its id stays valid.
@@ -50,18 +51,13 @@ pub struct Server {
 pub struct Token {
     /// Who it is; appears in the audit. No two tokens share one.
     pub name: String,
-    /// SHA-256 of the token.
-    pub sha256: [u8; 32],
+    /// The hash of the token.
+    pub sha256: TokenHash,
     /// What it may do; at least one.
     pub roles: Vec<Role>,
     /// The instances that it may speak MCP with; `None`: all.
     pub instances: Option<Vec<InstanceId>>,
 }
-
-/// Shortest session key, in bytes: below, an HMAC can be searched for.
-const SESSION_KEY_BYTES_MIN: usize = 32;
-/// Longest: what is longer is not a key but some other file.
-const SESSION_KEY_BYTES_MAX: usize = 4_096;
 
 /// Most tokens: each request with a token is compared with all of them.
 const TOKENS_MAX: usize = 256;
@@ -81,16 +77,14 @@ impl Server {
             let key = section.key(name).restart();
             key.within(seconds(1), seconds(3_600)).or(seconds(default))
         };
-        let hosts: Vec<HostText> = section.key("allowed_hosts").or(Vec::new());
-        let origins: Vec<PageOrigin> = section.key("allowed_origins").or(Vec::new());
         let server = Self {
             listen: section
                 .key("listen")
                 .variable("LISTEN")
                 .restart()
                 .or(SocketAddr::from(([127, 0, 0, 1], 3002))),
-            allowed_hosts: hosts.into_iter().map(|host| host.0).collect(),
-            allowed_origins: origins.into_iter().map(|origin| origin.0).collect(),
+            allowed_hosts: section.key("allowed_hosts").or(Vec::new()),
+            allowed_origins: section.key("allowed_origins").or(Vec::new()),
             loopback_roles: section
                 .key("loopback_roles")
                 .or(vec![Role::Client, Role::Operator]),
@@ -149,7 +143,7 @@ fn mebibytes(count: usize) -> usize {
     count.saturating_mul(1024 * 1024)
 }
 
-fn session_key(section: &Section<'_, '_>) -> Option<Secret> {
+fn session_key(section: &Section<'_, '_>) -> Option<SessionKey> {
     let found = section.secret(&SecretKey {
         name: "session_key",
         file_name: "session_key_file",
@@ -157,31 +151,15 @@ fn session_key(section: &Section<'_, '_>) -> Option<Secret> {
         default: None,
         applies: Applies::Restart,
     })?;
-    if let Some(what) = session_key_fault(found.secret.expose()) {
-        let remedy = "make one with `openssl rand -hex 32`, or leave it out: the router then makes and keeps its own";
-        section
-            .reader
-            .fault(found.place, section.key_path("session_key"), what, remedy);
-    }
-    Some(found.secret)
-}
-
-/// What is wrong with a session key, in words that repeat nothing of it. The room of access refuses the same texts.
-fn session_key_fault(text: &str) -> Option<String> {
-    let key = text.trim();
-    if key.len() < SESSION_KEY_BYTES_MIN {
-        return Some(format!("has fewer than {SESSION_KEY_BYTES_MIN} characters"));
-    }
-    if key.len() > SESSION_KEY_BYTES_MAX {
-        return Some(format!("has more than {SESSION_KEY_BYTES_MAX} characters"));
-    }
-    if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Some("holds a space, or another sign that is not visible ASCII".to_owned());
-    }
-    let first = key.bytes().next();
-    key.bytes()
-        .all(|byte| Some(byte) == first)
-        .then(|| "is one sign again and again".to_owned())
+    SessionKey::parse(found.secret.expose())
+        .map_err(|error| {
+            let remedy = "make one with `openssl rand -hex 32`, or leave it out: the router then makes and keeps its own";
+            let key = section.key_path("session_key");
+            section
+                .reader
+                .fault(found.place, key, error.to_string(), remedy);
+        })
+        .ok()
 }
 
 impl Token {
@@ -231,8 +209,7 @@ impl Token {
                     remedy,
                 );
             }
-            if let (Some(Label(name)), Some(TokenHash(sha256)), Some(roles)) = (name, sha256, roles)
-            {
+            if let (Some(Label(name)), Some(sha256), Some(roles)) = (name, sha256, roles) {
                 if tokens.iter().any(|other| other.name == name) {
                     let what = format!("another token is called {name:?}");
                     reader.fault_at(
@@ -264,26 +241,4 @@ impl Token {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::session_key_fault;
-
-    /// The same texts stand in a test of the daemon, which asks the room of access about them.
-    #[test]
-    fn session_keys_are_what_the_room_of_access_takes() {
-        for (text, taken) in [
-            ("0123456789abcdef0123456789abcdef", true),
-            ("  0123456789abcdef0123456789abcdef\n", true),
-            ("hunter2hunter2hunter2hunter2hunter2", true),
-            (&"ab".repeat(2_048), true),
-            ("", false),
-            ("0123456789abcdef0123456789abcde", false),
-            (&"ab".repeat(2_049), false),
-            (&"0".repeat(64), false),
-            ("two words and some more of them here", false),
-            ("0123456789abcdef\t0123456789abcdef", false),
-            ("ä0123456789abcdef0123456789abcdef", false),
-        ] {
-            assert_eq!(session_key_fault(text).is_none(), taken, "{text:?}");
-        }
-    }
-}
+mod tests;

@@ -1,7 +1,9 @@
 //! What is configured, key by key, as it is shown and compared: the effective value, where it comes from, and whether a
 //! running router can take another one.
 
-use crate::{Place, Secret};
+use router_values::Secret;
+
+use crate::Place;
 
 /// When a changed key counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,8 +2,10 @@
 
 use std::{fmt, time::Duration};
 
+use router_values::{DatabaseKind, DatabaseUrl, Secret};
+
 use crate::{
-    Applies, DatabaseKind, DatabaseUrl, Place, Secret,
+    Applies, Place,
     reader::{SecretKey, Section},
     value::Refusal,
 };

@@ -5,8 +5,10 @@ use std::{
     time::Duration,
 };
 
+use router_values::{OnRouterExit, Secret, Transport};
+
 use crate::{
-    Breaker, PolicyList, Secret, TemplateName,
+    Breaker, PolicyList, TemplateName,
     instances::{IDLE_MIN, LONG},
     reader::Section,
     value::{Pattern, Refusal, Value as _, VariableName, is_variable},
@@ -74,26 +76,6 @@ pub struct Tuning {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Switchable<T>(pub Option<T>);
 
-/// How an instance is reached. (`http` will follow.)
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transport {
-    /// Its stdin and stdout.
-    Stdio,
-    /// It listens on `SOCKET_PATH` itself.
-    Socket,
-}
-
-impl Transport {
-    /// The word in the file.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Stdio => "stdio",
-            Self::Socket => "socket",
-        }
-    }
-}
-
 /// Whether sessions share one process. (`per-session` will follow.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sharing {
@@ -124,26 +106,6 @@ impl Era {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Legacy => "legacy",
-        }
-    }
-}
-
-/// What becomes of an instance when the router ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnRouterExit {
-    /// It goes on, and the next router adopts it.
-    Keep,
-    /// It is stopped.
-    Stop,
-}
-
-impl OnRouterExit {
-    /// The word in the file.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Keep => "keep",
-            Self::Stop => "stop",
         }
     }
 }

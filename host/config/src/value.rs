@@ -12,9 +12,7 @@ use crate::{
 mod texts;
 mod words;
 
-pub(crate) use texts::{
-    HostText, Label, PageOrigin, PathText, TokenHash, VariableName, is_variable,
-};
+pub(crate) use texts::{HttpOrigin, Label, PathText, VariableName, is_variable};
 
 /// Why a value is not taken.
 #[derive(Debug)]

@@ -8,6 +8,7 @@ use std::{
 use axum::response::Response;
 use parking_lot::Mutex;
 use router_core::{ErrorKind, InstanceId};
+use router_values::RateBudget;
 
 use crate::{
     fault::RequestFault,
@@ -20,16 +21,17 @@ const LOGGED_PER_SECOND_MAX: u32 = 10;
 /// See the module.
 pub(crate) struct Reporter {
     pub(crate) observer: Arc<dyn ProxyObserver>,
-    validation_log: Mutex<LogBudget>,
-    timeout_log: Mutex<LogBudget>,
+    validation_log: Mutex<RateBudget>,
+    timeout_log: Mutex<RateBudget>,
 }
 
 impl Reporter {
     pub(crate) fn new(observer: Arc<dyn ProxyObserver>) -> Self {
+        let budget = || Mutex::new(RateBudget::new(LOGGED_PER_SECOND_MAX, Instant::now()));
         Self {
             observer,
-            validation_log: Mutex::default(),
-            timeout_log: Mutex::default(),
+            validation_log: budget(),
+            timeout_log: budget(),
         }
     }
 
@@ -51,12 +53,12 @@ impl Reporter {
         let kind = fault.error_kind();
         match kind {
             ErrorKind::Validation => {
-                if let Some(suppressed) = self.validation_log.lock().spend() {
+                if let Some(suppressed) = self.validation_log.lock().spend(Instant::now()) {
                     tracing::warn!(instance, reason = %fault, suppressed, "VALIDATION: request refused");
                 }
             }
             ErrorKind::Timeout => {
-                if let Some(suppressed) = self.timeout_log.lock().spend() {
+                if let Some(suppressed) = self.timeout_log.lock().spend(Instant::now()) {
                     let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
                     tracing::warn!(
                         instance,
@@ -75,38 +77,5 @@ impl Reporter {
             error: Some(kind),
             is_instance_fault: fault.is_instance_fault(),
         });
-    }
-}
-
-/// Lets [`LOGGED_PER_SECOND_MAX`] lines through per second and counts the rest.
-struct LogBudget {
-    since: Instant,
-    spent: u32,
-    suppressed: u64,
-}
-
-impl Default for LogBudget {
-    fn default() -> Self {
-        Self {
-            since: Instant::now(),
-            spent: 0,
-            suppressed: 0,
-        }
-    }
-}
-
-impl LogBudget {
-    /// How many lines were left out since the last one, where this one may be written.
-    fn spend(&mut self) -> Option<u64> {
-        if self.since.elapsed() >= Duration::from_secs(1) {
-            self.since = Instant::now();
-            self.spent = 0;
-        }
-        if self.spent >= LOGGED_PER_SECOND_MAX {
-            self.suppressed += 1;
-            return None;
-        }
-        self.spent += 1;
-        Some(std::mem::take(&mut self.suppressed))
     }
 }

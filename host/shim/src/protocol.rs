@@ -6,6 +6,7 @@
 
 use std::path::PathBuf;
 
+pub use router_values::{OnRouterExit, Transport};
 use serde::{Deserialize, Serialize};
 
 /// The newest protocol that this build speaks.
@@ -36,26 +37,6 @@ pub enum FdKind {
     /// Something that a newer peer knows.
     #[serde(other)]
     Unknown,
-}
-
-/// How an instance is reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Transport {
-    /// Newline-delimited JSON-RPC on the child's stdin and stdout.
-    Stdio,
-    /// The child listens on `SOCKET_PATH`.
-    Socket,
-}
-
-/// What becomes of an instance when its router is gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OnRouterExit {
-    /// It goes on, and waits to be adopted.
-    Keep,
-    /// It is stopped when no router has come back after a grace period.
-    Stop,
 }
 
 /// Sent by a router to a shim.

@@ -11,10 +11,11 @@ use std::{
         fd::OwnedFd,
         unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     },
-    time::Instant,
+    time::{Instant, SystemTime},
 };
 
-use godot_mcp_shim::{clock::unix_ms, paths::rotated_log, protocol::LogLimits};
+use godot_mcp_shim::{paths::rotated_log, protocol::LogLimits};
+use router_values::rfc3339;
 
 /// One read: the usual capacity of a pipe is four times this.
 const READ_BYTES: usize = 16 * 1024;
@@ -160,7 +161,7 @@ impl StderrLog {
     /// Writes whole lines in one piece, so that a file always ends where a line does.
     fn write_lines(&mut self, lines: &[Vec<u8>]) {
         self.refill();
-        let time = timestamp(unix_ms());
+        let time = rfc3339(SystemTime::now());
         let mut out = Vec::new();
         let mut kept = Vec::new();
         for line in lines {
@@ -284,29 +285,6 @@ impl OpenLog {
         }
         Ok(())
     }
-}
-
-/// `2026-01-02T03:04:05.678Z`. The calendar is Howard Hinnant's `civil_from_days`.
-fn timestamp(unix_ms: u64) -> String {
-    let (days, ms) = (unix_ms / 86_400_000, unix_ms % 86_400_000);
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    let (hour, minute, second) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z",
-        ms % 1000
-    )
 }
 
 #[cfg(test)]

@@ -129,13 +129,9 @@ fn bundled_server() -> Finding {
 
 async fn database(config: &Config) -> Vec<(&'static str, Finding)> {
     let storage = &config.storage;
-    let secret = |secret: &router_config::Secret| router_store::Secret::new(secret.expose());
     let table = storage.versions_table.to_string();
-    let (url, password) = (
-        secret(storage.url.secret()),
-        storage.password.as_ref().map(secret),
-    );
-    let answer = router_store::look(&url, password.as_ref(), Some(&table), DATABASE_WITHIN).await;
+    let (url, password) = (&storage.url, storage.password.as_ref());
+    let answer = router_store::look(url, password, Some(&table), DATABASE_WITHIN).await;
     let database = match answer {
         Ok(database) => database,
         Err(error) => {

@@ -3,7 +3,7 @@
 use std::{process::ExitCode, time::Duration};
 
 use clap::Args;
-use router_store::{MigrateOptions, Secret, migrate};
+use router_store::{MigrateOptions, migrate};
 
 use super::config_argument::ConfigArgument;
 use crate::{
@@ -41,11 +41,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()?;
     let report = runtime.block_on(migrate(MigrateOptions {
-        url: Secret::new(storage.url.secret().expose()),
-        password: storage
-            .password
-            .as_ref()
-            .map(|secret| Secret::new(secret.expose())),
+        url: storage.url.clone(),
+        password: storage.password.clone(),
         with_godot_versions: arguments.with_godot_versions,
         actor: std::env::var("USER").unwrap_or_else(|_| "migrate".to_owned()),
         timeout: MIGRATION_WITHIN,

@@ -3,6 +3,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use router_config::Waits;
 use router_core::{
     Run, SlotKey,
     event::{Adopted, FleetEvent, SlotEvent},
@@ -15,7 +16,7 @@ use super::{
     connections::{Inner, Live, tell_end},
     kept::Kept,
 };
-use crate::{clock::unix_ms, error_chain::chain, instance_plan::Waits};
+use crate::{clock::unix_ms, error_chain::chain};
 
 /// Events of one survivor that may be held back while it is being connected again: the loss of its shim, its end, and one
 /// to spare. Samples of its memory are not among them.

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use router_config::Waits;
 use router_core::{
     InstanceId, Run, SlotKey,
     event::{Event, SlotEvent},
@@ -26,7 +27,7 @@ use super::{Driver, Rooms, adopting::Resumed, kept::Kept};
 use crate::{
     clock::{millis, unix_ms},
     error_chain::chain,
-    instance_plan::{InstancePlan, Waits},
+    instance_plan::{InstancePlan, WAITS_DEFAULT},
 };
 
 /// How long the tool list of a ready instance may take to be read anew.
@@ -183,7 +184,7 @@ impl Driver {
     /// How long its instance may take for what, by the definition that the core follows.
     pub(super) fn waits(&self, instance: &InstanceId) -> Waits {
         let plan = self.plan(instance);
-        plan.map_or(Waits::DEFAULT, |plan| plan.waits)
+        plan.map_or(WAITS_DEFAULT, |plan| plan.waits)
     }
 
     /// The configuration is new: connections that are there follow it too.

@@ -2,13 +2,13 @@
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use router_admin::Figures;
 use router_core::{
     InstanceId,
     action::{CrashRecord, Transition},
     policy::{Answer, NoAnswer, Question},
     view::FleetView,
 };
+use router_telemetry::Figures;
 
 /// What a policy will say, or why it says nothing.
 pub(crate) type Asking = Pin<Box<dyn Future<Output = Result<Answer, NoAnswer>> + Send>>;

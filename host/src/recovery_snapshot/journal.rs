@@ -3,10 +3,10 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
     path::Path,
 };
 
+use router_values::durable;
 use serde::{Deserialize, Serialize};
 
 use super::SnapshotChange;
@@ -27,36 +27,22 @@ pub(super) struct Journal {
 impl Journal {
     /// Begins the journal of a snapshot, in place of the one before.
     pub(super) fn begin(path: &Path, generation: u64) -> io::Result<Self> {
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut options = OpenOptions::new();
+        let mut header = serde_json::to_vec(&Header { generation })?;
+        header.push(b'\n');
         // Definitions may hold secrets in their environment: for the owner only.
-        let file = options
-            .append(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)?;
-        let mut journal = Self { file, lines: 0 };
-        journal.write_line(&Header { generation })?;
-        // A line that is safe in a file whose name is not would be lost with it.
-        File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()?;
-        Ok(journal)
+        durable::replace(path, durable::OWNER_ONLY, &header)?;
+        let file = OpenOptions::new().append(true).open(path)?;
+        Ok(Self { file, lines: 0 })
     }
 
     /// Writes a change, and waits for the disk.
     pub(super) fn append(&mut self, change: &SnapshotChange) -> io::Result<()> {
-        self.write_line(change)?;
+        let mut line = serde_json::to_vec(change)?;
+        line.push(b'\n');
+        self.file.write_all(&line)?;
+        self.file.sync_data()?;
         self.lines += 1;
         Ok(())
-    }
-
-    fn write_line(&mut self, line: &impl Serialize) -> io::Result<()> {
-        let mut bytes = serde_json::to_vec(line)?;
-        bytes.push(b'\n');
-        self.file.write_all(&bytes)?;
-        self.file.sync_data()
     }
 }
 

@@ -1,9 +1,10 @@
 //! Where the router listens: in a few lines on the terminal, and in a file for programs that chose no port.
 
-use std::{fs, io::Write as _, net::SocketAddr, path::Path};
+use std::{net::SocketAddr, path::Path};
 
 use anyhow::Context as _;
 use router_config::Config;
+use router_values::durable;
 
 use crate::terminal::print;
 
@@ -13,13 +14,9 @@ const NAMED_MAX: usize = 5;
 /// Writes `{data_dir}/listen`: one line, the address. Whole or not at all.
 pub(super) fn write_listen_file(data_dir: &Path, address: SocketAddr) -> anyhow::Result<()> {
     let path = data_dir.join("listen");
-    let fresh = data_dir.join("listen.new");
-    let write = || {
-        let mut file = fs::File::create(&fresh)?;
-        writeln!(file, "{address}")?;
-        fs::rename(&fresh, &path)
-    };
-    write().with_context(|| format!("{} cannot be written", path.display()))
+    let line = format!("{address}\n");
+    durable::replace(&path, durable::READABLE, line.as_bytes())
+        .with_context(|| format!("{} cannot be written", path.display()))
 }
 
 /// Says where the router listens, what it runs, and what to try.

@@ -15,7 +15,7 @@ use anyhow::Context as _;
 use parking_lot::Mutex;
 
 use router_access::{Access, SessionSealer};
-use router_admin::{AuditEntry, Operations as _, RouterFacts};
+use router_admin::{Operations as _, RouterFacts};
 use router_config::Config;
 use router_core::event::Event;
 use router_engine::{Engine, EngineEvent};
@@ -23,6 +23,7 @@ use router_proxy::{Proxy, ProxyParts, RoutingTable};
 use router_store::Store;
 use router_supervisor::{DataDir, Supervisor, SupervisorEvent};
 use router_telemetry::LogGuard;
+use router_values::AuditRow;
 use tokio::{net::TcpListener, runtime::Handle, sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
@@ -214,14 +215,10 @@ impl Router {
                 ("refused", error.to_string())
             }
         };
-        self.rooms.recorder.audit(AuditEntry {
-            actor: "SIGHUP".into(),
-            role: "operator".into(),
-            from: None,
-            action: "config.reload",
-            target: String::new(),
-            result,
-            detail,
+        self.rooms.recorder.audit(AuditRow {
+            actor: "SIGHUP".to_owned(),
+            role: "operator".to_owned(),
+            ..AuditRow::by_router("config.reload", "", result, detail)
         });
     }
 
@@ -260,9 +257,8 @@ impl Router {
 
     fn audit(&self, action: &'static str, detail: String) {
         let router_id = self.base.data_dir.router_id();
-        self.rooms
-            .recorder
-            .audit_own(action, router_id, "ok", detail);
+        let row = AuditRow::by_router(action, router_id, "ok", detail);
+        self.rooms.recorder.audit(row);
     }
 }
 

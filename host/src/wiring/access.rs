@@ -2,9 +2,10 @@
 
 use std::net::SocketAddr;
 
-use router_access::{Access, AccessSettings, SessionKey, TokenHash, TokenSettings};
+use router_access::{Access, AccessSettings, TokenSettings, load_or_create_key};
 use router_config::Config;
 use router_supervisor::DataDir;
+use router_values::SessionKey;
 
 /// Who may do what, for a router that listens there.
 pub(crate) fn settings(config: &Config, listen: SocketAddr) -> AccessSettings {
@@ -13,19 +14,14 @@ pub(crate) fn settings(config: &Config, listen: SocketAddr) -> AccessSettings {
         loopback_roles: config.server.loopback_roles.iter().copied().collect(),
         public_metrics: config.server.public_metrics,
         allowed_hosts: config.server.allowed_hosts.clone(),
-        allowed_origins: config
-            .server
-            .allowed_origins
-            .iter()
-            .map(ToString::to_string)
-            .collect(),
+        allowed_origins: config.server.allowed_origins.clone(),
         tokens: config
             .tokens
             .iter()
             .map(|token| TokenSettings {
                 name: token.name.clone(),
                 roles: token.roles.iter().copied().collect(),
-                hash: TokenHash::from_bytes(token.sha256),
+                hash: token.sha256,
                 instances: token.instances.clone(),
             })
             .collect(),
@@ -42,8 +38,8 @@ pub(crate) fn open(config: &Config, listen: SocketAddr) -> anyhow::Result<Access
 
 /// The configured key, or the one that the data directory keeps.
 pub(crate) fn session_key(config: &Config, data_dir: &DataDir) -> anyhow::Result<SessionKey> {
-    if let Some(secret) = &config.server.session_key {
-        return Ok(SessionKey::from_text(secret.expose())?);
+    match &config.server.session_key {
+        Some(key) => Ok(key.clone()),
+        None => Ok(load_or_create_key(data_dir.path())?.key),
     }
-    Ok(SessionKey::load_or_create(data_dir.path())?.key)
 }

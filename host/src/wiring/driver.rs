@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use router_admin::Figures;
 use router_core::{
     InstanceId,
     action::{CrashRecord, Transition},
@@ -10,6 +9,7 @@ use router_core::{
     view::FleetView,
 };
 use router_engine::Engine;
+use router_telemetry::Figures;
 
 use super::engine;
 use crate::{

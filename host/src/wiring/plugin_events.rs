@@ -7,6 +7,7 @@ use router_core::{
     policy::PolicyKind,
 };
 use router_engine::{Engine, EngineEvent};
+use router_values::AuditRow;
 use tokio::sync::mpsc;
 
 use super::engine;
@@ -65,6 +66,7 @@ impl PluginWatcher {
             | EngineEvent::Lapsed { .. }
             | EngineEvent::Missing { .. } => return,
         };
-        self.recorder.audit_own(action, plugin, result, detail);
+        let row = AuditRow::by_router(action, plugin, result, detail);
+        self.recorder.audit(row);
     }
 }

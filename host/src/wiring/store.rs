@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use router_config::Config;
 use router_core::event::{Event, FleetEvent};
-use router_store::{DatabaseState, Secret, Store, StoreError, StoreOptions};
+use router_store::{DatabaseState, Store, StoreError, StoreOptions};
 use router_supervisor::DataDir;
 use tokio::sync::mpsc;
 
@@ -20,10 +20,7 @@ const RESTORE_RETRY: Duration = Duration::from_secs(2);
 pub(crate) fn options(config: &Config, data_dir: &DataDir) -> StoreOptions {
     let storage = &config.storage;
     StoreOptions {
-        password: storage
-            .password
-            .as_ref()
-            .map(|secret| Secret::new(secret.expose())),
+        password: storage.password.clone(),
         pool_size: storage.pool_size,
         idle_timeout: storage.pool_idle_timeout,
         acquire_timeout: storage.acquire_timeout,
@@ -32,11 +29,7 @@ pub(crate) fn options(config: &Config, data_dir: &DataDir) -> StoreOptions {
         versions_table: Some(storage.versions_table.to_string()),
         audit_retention_days: config.audit.retention_days,
         audit_log: config.audit.enabled,
-        ..StoreOptions::new(
-            storage.url.secret().expose(),
-            data_dir.path(),
-            data_dir.router_id(),
-        )
+        ..StoreOptions::new(storage.url.clone(), data_dir.path(), data_dir.router_id())
     }
 }
 

@@ -1,8 +1,6 @@
-//! The audit: who did what, when, from where, with what result.
+//! Reading the audit.
 
-use std::net::SocketAddr;
-
-use serde::Serialize;
+use router_values::{AuditQuery, AuditRow};
 use sqlx::{ColumnIndex, Decode, FromRow, Row, Type};
 
 use crate::{
@@ -12,61 +10,10 @@ use crate::{
     statements::AUDIT_PAGE,
 };
 
-/// Rows of a page where none are asked for, and at most.
-const LIMIT_DEFAULT: u32 = 100;
-const LIMIT_MAX: u32 = 1_000;
+/// A row as the database gives it.
+struct Read(AuditRow);
 
-/// One thing that somebody did or tried. The store adds when, which router and a unique id.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AuditRow {
-    /// Who: a token's name, `loopback`, or `router` for what the router did by itself.
-    pub actor: String,
-    /// In which role.
-    pub role: String,
-    /// What, as one word with dots: `instance.restart`.
-    pub action: String,
-    /// To what: an instance, a plugin, a file; empty for the router itself.
-    pub target: String,
-    /// From where.
-    pub from: Option<SocketAddr>,
-    /// `ok`, `refused` or `failed`.
-    pub result: String,
-    /// More for people. Cut to 4,096 characters.
-    pub detail: String,
-}
-
-/// A kept row.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct AuditRecord {
-    /// Its number: later rows have larger ones. What [`AuditQuery::before`] takes.
-    pub seq: i64,
-    /// Unique over all routers.
-    pub id: String,
-    /// When, in milliseconds since 1970.
-    pub at_ms: i64,
-    /// See [`AuditRow::actor`].
-    pub actor: String,
-    /// See [`AuditRow::role`].
-    pub role: String,
-    /// See [`AuditRow::action`].
-    pub action: String,
-    /// See [`AuditRow::target`].
-    pub target: String,
-    /// See [`AuditRow::from`]; empty where there was no address.
-    #[serde(rename = "from")]
-    pub from_address: String,
-    /// See [`AuditRow::result`].
-    pub result: String,
-    /// See [`AuditRow::detail`].
-    pub detail: String,
-    /// Which router wrote it.
-    pub router_id: String,
-    /// In which life.
-    pub epoch: i64,
-}
-
-impl<'r, R> FromRow<'r, R> for AuditRecord
+impl<'r, R> FromRow<'r, R> for Read
 where
     R: Row,
     &'static str: ColumnIndex<R>,
@@ -74,7 +21,7 @@ where
     String: Decode<'r, R::Database> + Type<R::Database>,
 {
     fn from_row(row: &'r R) -> sqlx::Result<Self> {
-        Ok(Self {
+        Ok(Self(AuditRow {
             seq: row.try_get("seq")?,
             id: row.try_get("id")?,
             at_ms: row.try_get("at_ms")?,
@@ -87,42 +34,23 @@ where
             detail: row.try_get("detail")?,
             router_id: row.try_get("router_id")?,
             epoch: row.try_get("epoch")?,
-        })
+        }))
     }
-}
-
-/// Which rows to read, newest first.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AuditQuery {
-    /// Only rows whose `seq` is smaller.
-    pub before: Option<i64>,
-    /// At most so many; 0 means 100, more than 1,000 means 1,000.
-    pub limit: u32,
-    /// Only of this actor.
-    pub actor: Option<String>,
-    /// Only this action.
-    pub action: Option<String>,
-    /// Only on this target.
-    pub target: Option<String>,
-    /// Only rows at or after this, in milliseconds since 1970.
-    pub since_ms: Option<i64>,
 }
 
 pub(crate) async fn page(
     database: &Database,
     query: AuditQuery,
-) -> Result<Vec<AuditRecord>, StoreError> {
-    let limit = match query.limit {
-        0 => LIMIT_DEFAULT,
-        limit => limit.min(LIMIT_MAX),
-    };
+) -> Result<Vec<AuditRow>, StoreError> {
+    let rows_max = i64::from(query.rows_max());
     let args = args![
         query.before,
         query.actor,
         query.action,
         query.target,
         query.since_ms,
-        i64::from(limit)
+        rows_max
     ];
-    Ok(database.rows(Call::new(AUDIT_PAGE, args)).await?)
+    let rows: Vec<Read> = database.rows(Call::new(AUDIT_PAGE, args)).await?;
+    Ok(rows.into_iter().map(|Read(row)| row).collect())
 }

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use router_values::AuditRow;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -9,7 +10,7 @@ use crate::{
     StoreError,
     counted::Counted,
     database::{Database, Failed, now_ms},
-    facts::{AuditFact, Fact, audit_insert},
+    facts::{Fact, audit_insert},
     link::Fault,
     spool::{Batch, Spool},
     sql::{Call, Sql, args},
@@ -64,7 +65,7 @@ async fn connected(database: &Database) {
 async fn put(database: &Database, spool: &Spool, batch: Batch) {
     let mut rest = batch.facts.as_slice();
     while let [first, ..] = rest {
-        let rows: Vec<&AuditFact> = rest.iter().map_while(audit_row).take(ROWS_MAX).collect();
+        let rows: Vec<&AuditRow> = rest.iter().map_while(audit_row).take(ROWS_MAX).collect();
         let (calls, count) = if rows.is_empty() {
             (first.calls(), 1)
         } else {
@@ -79,7 +80,7 @@ async fn put(database: &Database, spool: &Spool, batch: Batch) {
     spool.done(batch.number).await;
 }
 
-fn audit_row(fact: &Fact) -> Option<&AuditFact> {
+fn audit_row(fact: &Fact) -> Option<&AuditRow> {
     match fact {
         Fact::Audit(row) => Some(row),
         _ => None,

@@ -3,11 +3,11 @@
 
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
+use router_values::AuditRow;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    AuditRow,
     database::now_ms,
     sql::{Call, args},
     statements::{AUDIT_INSERT, CRASH_CLEAR, CRASH_INSERT, CRASH_TRIM, INTENTION_SET},
@@ -57,7 +57,7 @@ impl Writer {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub(crate) enum Fact {
-    Audit(AuditFact),
+    Audit(AuditRow),
     Crash {
         id: String,
         instance: String,
@@ -80,62 +80,6 @@ pub(crate) enum Fact {
         router_id: String,
         epoch: i64,
     },
-}
-
-/// An audit row as it is kept.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct AuditFact {
-    pub(crate) id: String,
-    pub(crate) at_ms: i64,
-    pub(crate) actor: String,
-    pub(crate) role: String,
-    pub(crate) action: String,
-    pub(crate) target: String,
-    pub(crate) from_address: String,
-    pub(crate) result: String,
-    pub(crate) detail: String,
-    pub(crate) router_id: String,
-    pub(crate) epoch: i64,
-}
-
-impl AuditFact {
-    /// A row about something that succeeded without anybody calling.
-    pub(crate) fn by_itself(actor: &str, action: &str, detail: String, router_id: &str) -> Self {
-        let writer = Writer::new(router_id, 0);
-        let row = AuditRow {
-            actor: actor.to_owned(),
-            action: action.to_owned(),
-            result: "ok".to_owned(),
-            detail,
-            ..AuditRow::default()
-        };
-        Self::new(row, &writer)
-    }
-
-    /// The instance that it is about, where it is about one.
-    pub(crate) fn instance(&self) -> Option<&str> {
-        let is_about_one = ["instance.", "breaker."]
-            .iter()
-            .any(|kind| self.action.starts_with(kind));
-        (is_about_one && !self.target.is_empty()).then_some(self.target.as_str())
-    }
-
-    /// Stamps a row.
-    pub(crate) fn new(row: AuditRow, writer: &Writer) -> Self {
-        Self {
-            id: fresh_id(),
-            at_ms: now_ms(),
-            actor: clean(row.actor, NAME_CHARS_MAX),
-            role: clean(row.role, NAME_CHARS_MAX),
-            action: clean(row.action, NAME_CHARS_MAX),
-            target: clean(row.target, NAME_CHARS_MAX),
-            from_address: row.from.map(|from| from.to_string()).unwrap_or_default(),
-            result: clean(row.result, NAME_CHARS_MAX),
-            detail: clean(row.detail, DETAIL_CHARS_MAX),
-            router_id: writer.router_id.clone(),
-            epoch: writer.epoch,
-        }
-    }
 }
 
 impl Fact {
@@ -256,8 +200,25 @@ impl Fact {
     }
 }
 
+/// Gives a row its id, its moment and its router, and bounds its texts.
+pub(crate) fn stamped(row: AuditRow, writer: &Writer) -> AuditRow {
+    AuditRow {
+        id: fresh_id(),
+        at_ms: now_ms(),
+        actor: clean(row.actor, NAME_CHARS_MAX),
+        role: clean(row.role, NAME_CHARS_MAX),
+        action: clean(row.action, NAME_CHARS_MAX),
+        target: clean(row.target, NAME_CHARS_MAX),
+        result: clean(row.result, NAME_CHARS_MAX),
+        detail: clean(row.detail, DETAIL_CHARS_MAX),
+        router_id: writer.router_id.clone(),
+        epoch: writer.epoch,
+        ..row
+    }
+}
+
 /// Keeps audit rows, in their order.
-pub(crate) fn audit_insert(rows: &[&AuditFact]) -> Call {
+pub(crate) fn audit_insert(rows: &[&AuditRow]) -> Call {
     let rows = serde_json::to_string(rows).expect("a row holds only texts and numbers");
     Call::new(AUDIT_INSERT, args![rows])
 }
@@ -281,10 +242,10 @@ fn clean(text: String, chars_max: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use router_values::AuditRow;
     use serde_json::json;
 
-    use super::{AuditFact, EVIDENCE_BYTES_MAX, Fact, Writer, clean};
-    use crate::AuditRow;
+    use super::{EVIDENCE_BYTES_MAX, Fact, Writer, clean, stamped};
 
     fn writer() -> Writer {
         Writer::new("r", 7)
@@ -301,11 +262,11 @@ mod tests {
     fn a_line_of_the_spool_reads_back_as_the_same_fact() {
         let row = AuditRow {
             actor: "a\nb\u{2028}\"".into(),
-            from: Some("127.0.0.1:1".parse().unwrap()),
+            from_address: "127.0.0.1:1".into(),
             ..AuditRow::default()
         };
         let facts = [
-            Fact::Audit(AuditFact::new(row, &writer())),
+            Fact::Audit(stamped(row, &writer())),
             Fact::crash("demo", &json!({"stderr": ["x\u{0}"]}), &writer()),
             Fact::intention("demo", true, &writer()),
             Fact::cleared("demo", &writer()),

@@ -29,12 +29,11 @@ mod target;
 mod values;
 mod versions;
 
-pub use audit::{AuditQuery, AuditRecord, AuditRow};
 pub use error::StoreError;
 pub use instances::{Crash, CrashRecord, Intention, Registered};
 pub use look::{Look, Schema, look};
 pub use migrate::{MigrateOptions, Report, SCHEMA_VERSION, serving_grants};
-pub use options::{Secret, StoreOptions};
+pub use options::StoreOptions;
 pub use state::{Counters, DatabaseState, PoolFigures};
 pub use store::Store;
 pub use values::{KEY_BYTES_MAX, KEYS_PER_PLUGIN_MAX, PLUGIN_BYTES_MAX, VALUE_BYTES_MAX};

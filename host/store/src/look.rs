@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use router_values::{DatabaseUrl, Secret};
 use tokio::time::timeout;
 
 use crate::{
-    Secret, StoreError,
+    StoreError,
     keeper::away,
     migrate::{self, Found},
     target::{Direct, Target},
@@ -47,12 +48,12 @@ pub enum Schema {
 /// # Errors
 /// The URL is wrong, or the database does not answer, or not within the time.
 pub async fn look(
-    url: &Secret,
+    url: &DatabaseUrl,
     password: Option<&Secret>,
     versions_table: Option<&str>,
     within: Duration,
 ) -> Result<Look, StoreError> {
-    let target = Target::parse(url, password)?;
+    let target = Target::new(url, password)?;
     let looked = async {
         let Some(mut direct) = target
             .connect_to_look()

@@ -4,13 +4,14 @@
 
 use std::time::Duration;
 
+use router_values::{AuditRow, DatabaseUrl, Secret};
 use sqlx::Error;
 use tokio::time::timeout;
 
 use crate::{
-    Secret, StoreError,
+    StoreError,
     database::now_ms,
-    facts::{AuditFact, audit_insert},
+    facts::{Writer, audit_insert, stamped},
     link::{Fault, Link, told},
     sql::{Call, Sql, args, sql},
     statements::SCHEMA_READ,
@@ -67,7 +68,7 @@ pub const SCHEMA_VERSION: u32 = MIGRATIONS[MIGRATIONS.len() - 1].version;
 #[derive(Debug, Clone)]
 pub struct MigrateOptions {
     /// As in [`StoreOptions`](crate::StoreOptions).
-    pub url: Secret,
+    pub url: DatabaseUrl,
     /// As in [`StoreOptions`](crate::StoreOptions).
     pub password: Option<Secret>,
     /// Also create `godot_versions`, in the first schema of the search path, where there is none.
@@ -100,7 +101,7 @@ pub(crate) type Found = (i64, i64);
 /// The database cannot be reached, its schema is newer than this program and says that it is not for it, or a migration
 /// failed (then it was rolled back).
 pub async fn migrate(options: MigrateOptions) -> Result<Report, StoreError> {
-    let target = Target::parse(&options.url, options.password.as_ref())?;
+    let target = Target::new(&options.url, options.password.as_ref())?;
     let work = async {
         let mut direct = target.connect().await.map_err(|error| away(&error))?;
         let applied = apply(&mut direct, &target, &options.actor, "").await?;
@@ -257,10 +258,22 @@ async fn step(
     ))
     .await?;
     let detail = format!("version {version} ({})", migration.title);
-    let row = AuditFact::by_itself(actor, "database.migrate", detail, router_id);
+    let row = done(actor, "database.migrate", detail, router_id);
     link.change(&audit_insert(&[&row])).await?;
     link.script("COMMIT").await?;
     Ok(true)
+}
+
+/// A row about what was done to the schema.
+fn done(actor: &str, action: &str, detail: String, router_id: &str) -> AuditRow {
+    let row = AuditRow {
+        actor: actor.to_owned(),
+        action: action.to_owned(),
+        result: "ok".to_owned(),
+        detail,
+        ..AuditRow::default()
+    };
+    stamped(row, &Writer::new(router_id, 0))
 }
 
 /// Asked before reading: on Postgres a failed read would end the transaction.
@@ -297,7 +310,7 @@ async fn create_godot_versions(
         .map_err(refused)?;
     let name = table.map(|table| table.name);
     let detail = name.clone().unwrap_or_default();
-    let row = AuditFact::by_itself(actor, "database.create-godot-versions", detail, "");
+    let row = done(actor, "database.create-godot-versions", detail, "");
     link.change(&audit_insert(&[&row])).await.map_err(refused)?;
     Ok(name)
 }
@@ -324,7 +337,7 @@ pub(crate) fn narrow(version: i64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::{MIGRATIONS, SCHEMA_VERSION, serving_grants, usable};
-    use crate::{Secret, StoreError, target::Target};
+    use crate::{StoreError, target::Target};
 
     #[test]
     fn migrations_are_numbered_and_leave_the_version_before_them_serving() {
@@ -336,7 +349,7 @@ mod tests {
 
     #[test]
     fn a_schema_is_usable_when_it_is_ours_or_says_so() {
-        let target = Target::parse(&Secret::new("sqlite://x.db"), None).unwrap();
+        let target = Target::new(&"sqlite://x.db".parse().unwrap(), None).unwrap();
         let ours = i64::from(SCHEMA_VERSION);
         assert!(usable(Some((ours, 0)), &target).is_ok());
         assert!(usable(Some((ours + 1, ours)), &target).is_ok());

@@ -1,35 +1,14 @@
 //! How a store is opened, with every bound and the reason for its default.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
-/// A text that is never printed: `Debug` shows `***`, and there is no `Display`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps a secret text.
-    #[must_use]
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text itself, for the one place that needs it.
-    pub(crate) fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
+use router_values::{DatabaseUrl, Secret};
 
 /// Everything that [`Store::open`](crate::Store::open) needs. Start from [`StoreOptions::new`] and change what differs.
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
-    /// `sqlite://PATH` or `postgres://…`. May hold a password, so it is a secret as a whole.
-    pub url: Secret,
+    /// Which database.
+    pub url: DatabaseUrl,
     /// Password for Postgres; wins over one in the URL.
     pub password: Option<Secret>,
     /// Connections at most (`DATABASE_POOL_SIZE`, 10). SQLite uses no more than 4 of them: it has one writer anyway.
@@ -60,9 +39,9 @@ pub struct StoreOptions {
 impl StoreOptions {
     /// Options with every default.
     #[must_use]
-    pub fn new(url: impl Into<String>, data_dir: impl Into<PathBuf>, router_id: &str) -> Self {
+    pub fn new(url: DatabaseUrl, data_dir: impl Into<PathBuf>, router_id: &str) -> Self {
         Self {
-            url: Secret::new(url),
+            url,
             password: None,
             pool_size: 10,
             idle_timeout: Duration::from_secs(30),

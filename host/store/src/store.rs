@@ -3,17 +3,18 @@
 use std::{sync::Arc, time::Duration};
 
 use router_core::InstanceId;
+use router_values::{AuditQuery, AuditRow};
 use serde_json::Value;
 use tokio::{sync::watch, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    AuditQuery, AuditRecord, AuditRow, Counters, Crash, CrashRecord, DatabaseState, Intention,
-    PoolFigures, Registered, StoreError, StoreOptions, VersionHeartbeat, audit,
+    Counters, Crash, CrashRecord, DatabaseState, Intention, PoolFigures, Registered, StoreError,
+    StoreOptions, VersionHeartbeat, audit,
     counted::Counted,
     database::Database,
     drain,
-    facts::{AuditFact, Fact, Writer},
+    facts::{self, Fact, Writer},
     instances, keeper,
     spool::Spool,
     target::Target,
@@ -60,7 +61,7 @@ impl Store {
     /// The URL is wrong, or the database answers and its schema is absent, too old (Postgres only: SQLite is migrated
     /// here) or too new.
     pub async fn open(options: StoreOptions) -> Result<Self, StoreError> {
-        let target = Target::parse(&options.url, options.password.as_ref())?;
+        let target = Target::new(&options.url, options.password.as_ref())?;
         let counted = Arc::new(Counted::default());
         let spool_dir = options.data_dir.join("spool");
         let spool = Spool::start(
@@ -106,7 +107,7 @@ impl Store {
     /// Keeps an audit row. Never blocks, whatever the database and the disk do; the row is on disk within milliseconds
     /// and in the database as soon as there is one.
     pub fn audit(&self, row: AuditRow) {
-        let row = AuditFact::new(row, &self.inner.writer);
+        let row = facts::stamped(row, &self.inner.writer);
         if self.inner.audit_log {
             // A target of its own: no level of the log switches it off, `audit_log` does.
             tracing::info!(
@@ -129,7 +130,7 @@ impl Store {
     ///
     /// # Errors
     /// Disconnected, or the statement failed.
-    pub async fn audit_page(&self, query: AuditQuery) -> Result<Vec<AuditRecord>, StoreError> {
+    pub async fn audit_page(&self, query: AuditQuery) -> Result<Vec<AuditRow>, StoreError> {
         self.settle().await;
         audit::page(&self.inner.database, query).await
     }

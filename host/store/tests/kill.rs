@@ -15,10 +15,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use router_store::{
-    AuditQuery, AuditRecord, AuditRow, DatabaseState, MigrateOptions, Secret, Store, StoreOptions,
-};
+use router_store::{DatabaseState, MigrateOptions, Store, StoreOptions};
 use router_test_postgres::Cluster;
+use router_values::{AuditQuery, AuditRow};
 use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -84,7 +83,11 @@ fn child(task: &str) {
     }
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let variable = |name: &str| std::env::var(name).unwrap();
-    let options = StoreOptions::new(variable("GMR_URL"), variable("GMR_DATA"), "child");
+    let options = StoreOptions::new(
+        variable("GMR_URL").parse().unwrap(),
+        variable("GMR_DATA"),
+        "child",
+    );
     runtime.block_on(async {
         let store = Store::open(options).await.unwrap();
         match task {
@@ -165,7 +168,7 @@ impl Place {
             (None, format!("sqlite://{}/router.db", dir.path().display()))
         };
         let options = MigrateOptions {
-            url: Secret::new(url.clone()),
+            url: url.parse().unwrap(),
             password: None,
             with_godot_versions: false,
             actor: "tester".into(),
@@ -203,13 +206,13 @@ impl Place {
         lives
     }
 
-    async fn rows(&self) -> Vec<AuditRecord> {
+    async fn rows(&self) -> Vec<AuditRow> {
         let store = self.reader("reader").await;
-        let mut rows: Vec<AuditRecord> = Vec::new();
+        let mut rows: Vec<AuditRow> = Vec::new();
         loop {
             let query = AuditQuery {
                 before: rows.last().map(|row| row.seq),
-                limit: 1_000,
+                limit: Some(1_000),
                 ..AuditQuery::default()
             };
             let page = store.audit_page(query).await.unwrap();
@@ -224,9 +227,13 @@ impl Place {
     /// A connected store of this process.
     async fn reader(&self, data: &str) -> Store {
         let data = self.dir.path().join(data);
-        let store = Store::open(StoreOptions::new(self.url.clone(), data, data_name()))
-            .await
-            .unwrap();
+        let store = Store::open(StoreOptions::new(
+            self.url.parse().unwrap(),
+            data,
+            data_name(),
+        ))
+        .await
+        .unwrap();
         let mut state = store.state();
         let connected = state.wait_for(DatabaseState::is_connected);
         tokio::time::timeout(PATIENCE, connected)

@@ -5,12 +5,13 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Read as _, Write as _},
+    io::{self, Read as _},
     os::unix::fs::{FileExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
+use router_values::durable;
 use rustix::{
     fs::{FlockOperation, flock},
     io::Errno,
@@ -82,7 +83,7 @@ impl DataDir {
         };
         let epoch_path = path.join("epoch");
         let epoch = kept_epoch(&epoch_path).map_err(io_error(&epoch_path))? + 1;
-        write_durably(&epoch_path, &format!("{epoch}\n")).map_err(io_error(&epoch_path))?;
+        write(&epoch_path, &format!("{epoch}\n")).map_err(io_error(&epoch_path))?;
         Ok(Self {
             path: path.to_owned(),
             router_id,
@@ -163,8 +164,13 @@ fn kept_or_made_id(path: &Path) -> io::Result<String> {
 
 fn make_id(path: &Path) -> io::Result<String> {
     let id = random_hex(8)?;
-    write_durably(path, &format!("{id}\n"))?;
+    write(path, &format!("{id}\n"))?;
     Ok(id)
+}
+
+/// Other programs may read what this directory is called and how often it was claimed.
+fn write(path: &Path, content: &str) -> io::Result<()> {
+    durable::replace(path, durable::READABLE, content.as_bytes())
 }
 
 /// Random bytes from the kernel, as hex digits.
@@ -172,15 +178,6 @@ pub(crate) fn random_hex(bytes: usize) -> io::Result<String> {
     let mut random = vec![0_u8; bytes];
     File::open("/dev/urandom")?.read_exact(&mut random)?;
     Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-/// Replaces a small file so that a crash leaves the old or the new content.
-fn write_durably(path: &Path, content: &str) -> io::Result<()> {
-    let fresh = path.with_extension("new");
-    let mut file = File::create(&fresh)?;
-    file.write_all(content.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&fresh, path)
 }
 
 #[cfg(test)]

@@ -13,13 +13,11 @@ pub mod logs;
 mod meter;
 mod metrics;
 mod process;
-mod timestamp;
 mod window;
 
 pub use count::Count;
 pub use figures::{DatabaseFigures, PluginFigures, SpoolFigures};
-pub use logs::{LogControl, LogError, LogFormat, LogGuard, LogOptions};
+pub use logs::{LogControl, LogError, LogGuard, LogOptions};
 pub use meter::{InstanceMeter, Outcome};
 pub use metrics::Metrics;
-pub use timestamp::{rfc3339, rfc3339_unix_ms};
 pub use window::{Figures, REQUESTS_MIN, WINDOW_MS};

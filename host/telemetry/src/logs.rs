@@ -27,6 +27,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use router_values::{LogFilter, LogFormat};
 use tracing::Dispatch;
 use tracing_subscriber::{Registry, filter::Targets, layer::SubscriberExt, reload};
 
@@ -48,8 +49,8 @@ const FINISH_MAX: Duration = Duration::from_secs(2);
 pub struct LogOptions {
     /// The directory of the file; `None`: standard output only.
     pub dir: Option<PathBuf>,
-    /// What is logged: a level (`info`) or directives (`info,router_proxy=debug`).
-    pub level: String,
+    /// What is logged.
+    pub level: LogFilter,
     /// How a line looks.
     pub format: LogFormat,
     /// Age from which rotated files are deleted, in days.
@@ -65,7 +66,7 @@ impl Default for LogOptions {
     fn default() -> Self {
         Self {
             dir: Some(PathBuf::from("logs")),
-            level: "info".into(),
+            level: LogFilter::default(),
             format: LogFormat::Text,
             keep_days: Some(400),
             keep_bytes: Some(10 << 30),
@@ -74,27 +75,9 @@ impl Default for LogOptions {
     }
 }
 
-/// How a line looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum LogFormat {
-    /// For people: `2026-01-02T03:04:05.678Z  WARN router_proxy: request failed TIMEOUT version_id: demo elapsed_ms=5000`.
-    #[default]
-    Text,
-    /// One JSON object a line; `words` holds what greps look for.
-    Json,
-}
-
-/// Why logging cannot start, or a level cannot be set.
+/// Why logging cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// A level or directive that says nothing.
-    #[error(
-        "{text:?} is no log level: use error, warn, info, debug, trace or off, or directives such as info,router_proxy=debug"
-    )]
-    Level {
-        /// The refused text.
-        text: String,
-    },
     /// A thread for a destination could not be started.
     #[error("cannot start the thread that writes the log")]
     Thread(#[source] io::Error),
@@ -114,29 +97,24 @@ pub struct LogGuard {
 /// Switches of the running log. Cheap to clone.
 #[derive(Clone)]
 pub struct LogControl {
-    level: Arc<Mutex<String>>,
+    level: Arc<Mutex<LogFilter>>,
     filter: reload::Handle<Targets, Registry>,
     queues: Arc<[Arc<Queue>]>,
 }
 
 impl LogControl {
-    /// Logs at another level from now on.
-    ///
-    /// # Errors
-    /// [`LogError::Level`]; the level stays.
-    pub fn set_level(&self, text: &str) -> Result<(), LogError> {
-        let targets = level::parse(text)?;
-        // One at a time, so that what is told is what is in force.
+    /// Logs by another filter from now on.
+    pub fn set_level(&self, filter: LogFilter) {
+        // One at a time, so that the filter that is shown is the one in force.
         let mut level = self.level.lock();
         // It fails only once the subscriber is gone, and then nothing is logged at any level.
-        let _ = self.filter.reload(targets);
-        text.trim().clone_into(&mut level);
-        Ok(())
+        let _ = self.filter.reload(level::targets(&filter));
+        *level = filter;
     }
 
-    /// The level as it was set last.
+    /// The filter that was set last.
     #[must_use]
-    pub fn level(&self) -> String {
+    pub fn level(&self) -> LogFilter {
         self.level.lock().clone()
     }
 
@@ -174,7 +152,7 @@ impl Drop for LogGuard {
 /// the next lines; it is no error.
 ///
 /// # Errors
-/// The level is none, a thread cannot be started, or logging was set up before.
+/// A thread cannot be started, or logging was set up before.
 pub fn init(options: &LogOptions) -> Result<LogGuard, LogError> {
     let (dispatch, guard) = start(options, Box::new(io::stdout()))?;
     tracing::dispatcher::set_global_default(dispatch).map_err(|_| LogError::Installed)?;
@@ -222,7 +200,7 @@ fn start_at(
     console: Box<dyn io::Write + Send>,
     clock: Clock,
 ) -> Result<(Dispatch, LogGuard), LogError> {
-    let (filter, handle) = reload::Layer::new(level::parse(&options.level)?);
+    let (filter, handle) = reload::Layer::new(level::targets(&options.level));
     let console_queue = Arc::new(Queue::new());
     let mut queues = vec![Arc::clone(&console_queue)];
     let mut writers = Vec::new();
@@ -249,7 +227,7 @@ fn start_at(
     let layer = LineLayer::new(options.format, clock, Arc::clone(&queues));
     let dispatch = Dispatch::new(tracing_subscriber::registry().with(filter).with(layer));
     let control = LogControl {
-        level: Arc::new(Mutex::new(options.level.trim().to_owned())),
+        level: Arc::new(Mutex::new(options.level.clone())),
         filter: handle,
         queues,
     };

@@ -2,6 +2,7 @@
 
 use http::{HeaderMap, HeaderValue, Uri, header};
 use router_core::{InstanceId, Role};
+use router_values::{Authority, Origin, TokenHash};
 
 use super::{Access, Principal, Via};
 use crate::{
@@ -9,7 +10,6 @@ use crate::{
     request::{Needed, Request},
     role::Roles,
     rules::{AccessSettings, TokenSettings},
-    token::TokenHash,
 };
 
 const ALICE: &str = "Bearer alice-secret";
@@ -32,8 +32,10 @@ fn settings() -> AccessSettings {
             "127.0.0.1:3002".parse().unwrap(),
             "10.0.0.5:3002".parse().unwrap(),
         ],
-        allowed_hosts: vec!["router.example".into(), "exact.example:8443".into()],
-        allowed_origins: vec!["https://ide.example".into()],
+        allowed_hosts: ["router.example", "exact.example:8443"]
+            .map(|host| Authority::parse(host).unwrap())
+            .into(),
+        allowed_origins: vec![Origin::parse("https://ide.example").unwrap()],
         tokens: vec![
             token("alice", &[Role::Viewer], None),
             token("bot", &[Role::Client], Some(&["demo", "42"])),

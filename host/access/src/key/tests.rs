@@ -6,7 +6,9 @@ use std::{
     thread,
 };
 
-use super::{KEY_FILE, KeyError, SessionKey};
+use router_values::SessionKey;
+
+use super::{KEY_FILE, KeyError, load_or_create_key};
 
 fn mode(path: &std::path::Path) -> u32 {
     fs::metadata(path).unwrap().mode() & 0o777
@@ -15,10 +17,10 @@ fn mode(path: &std::path::Path) -> u32 {
 #[test]
 fn a_missing_key_is_made_once_and_found_again() {
     let dir = tempfile::tempdir().unwrap();
-    let first = SessionKey::load_or_create(dir.path()).unwrap();
-    let second = SessionKey::load_or_create(dir.path()).unwrap();
+    let first = load_or_create_key(dir.path()).unwrap();
+    let second = load_or_create_key(dir.path()).unwrap();
     assert!(first.is_new && !second.is_new);
-    assert_eq!(first.key.bytes(), second.key.bytes());
+    assert_eq!(first.key, second.key);
     assert_eq!(mode(&dir.path().join(KEY_FILE)), 0o600);
     let names: Vec<_> = fs::read_dir(dir.path())
         .unwrap()
@@ -26,27 +28,21 @@ fn a_missing_key_is_made_once_and_found_again() {
         .collect();
     assert_eq!(names, [KEY_FILE], "no draft is left");
     let text = fs::read_to_string(dir.path().join(KEY_FILE)).unwrap();
-    assert_eq!(
-        SessionKey::from_text(&text).unwrap().bytes(),
-        first.key.bytes()
-    );
+    assert_eq!(SessionKey::parse(&text).unwrap(), first.key);
 }
 
 #[test]
 fn routers_that_race_agree_on_one_key() {
     let dir = tempfile::tempdir().unwrap();
     let keys: Vec<_> = thread::scope(|scope| {
-        let load = || SessionKey::load_or_create(dir.path()).unwrap();
+        let load = || load_or_create_key(dir.path()).unwrap();
         let threads: Vec<_> = (0..8).map(|_| scope.spawn(load)).collect();
         threads
             .into_iter()
             .map(|thread| thread.join().unwrap())
             .collect()
     });
-    assert!(
-        keys.iter()
-            .all(|key| key.key.bytes() == keys[0].key.bytes())
-    );
+    assert!(keys.iter().all(|key| key.key == keys[0].key));
     assert_eq!(keys.iter().filter(|key| key.is_new).count(), 1);
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
 }
@@ -68,9 +64,9 @@ fn a_damaged_or_exposed_key_is_refused_and_left_alone() {
     ] {
         fs::write(&path, damaged).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        let error = SessionKey::load_or_create(dir.path()).unwrap_err();
+        let error = load_or_create_key(dir.path()).unwrap_err();
         assert!(
-            matches!(&error, KeyError::Unusable { subject } if subject.ends_with(KEY_FILE)),
+            matches!(&error, KeyError::Unusable { path, .. } if path.ends_with(KEY_FILE)),
             "{error}"
         );
         assert_eq!(fs::read_to_string(&path).unwrap(), damaged);
@@ -85,7 +81,7 @@ fn a_damaged_or_exposed_key_is_refused_and_left_alone() {
         (0o777, false),
     ] {
         fs::set_permissions(&path, fs::Permissions::from_mode(bits)).unwrap();
-        let result = SessionKey::load_or_create(dir.path());
+        let result = load_or_create_key(dir.path());
         assert_eq!(result.is_ok(), served, "{bits:o}: {result:?}");
         if let Err(error) = result {
             assert!(error.to_string().contains("chmod 600"), "{error}");
@@ -96,20 +92,9 @@ fn a_damaged_or_exposed_key_is_refused_and_left_alone() {
 #[test]
 fn a_directory_that_is_not_there_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    let error = SessionKey::load_or_create(&dir.path().join("missing")).unwrap_err();
+    let error = load_or_create_key(&dir.path().join("missing")).unwrap_err();
     assert!(
         error.to_string().starts_with("cannot write") && error.to_string().contains("missing"),
         "{error}"
     );
-}
-
-#[test]
-fn nothing_shows_a_key() {
-    let text = "0123456789abcdef0123456789abcdef";
-    let key = SessionKey::from_text(text).unwrap();
-    assert_eq!(format!("{key:?}"), "SessionKey(…)");
-    let error = SessionKey::from_text("not-long-enough")
-        .unwrap_err()
-        .to_string();
-    assert!(!error.contains("not-long-enough"), "{error}");
 }

@@ -259,7 +259,7 @@ socket_timeout = "1s"
     assert_eq!(config.instances.idle_timeout, idle);
     assert_eq!(config.instances.spawn_timeout, Duration::from_secs(20));
     assert_eq!(config.logging.level.as_str(), "debug");
-    assert_eq!(config.logging.format, crate::LogFormat::Json);
+    assert_eq!(config.logging.format, router_values::LogFormat::Json);
     assert_eq!(config.server.loopback_roles, [Role::Viewer, Role::Admin]);
     assert!(config.server.public_metrics);
     assert_eq!(config.instances.restart.max, Duration::from_secs(120));
@@ -599,9 +599,9 @@ template = "off"
 "#,
     );
     let defined = |at: usize| config.define(&config.instance[at], Source::Config).unwrap();
-    assert_eq!(defined(0).slow, Some(Duration::from_secs(20)));
-    assert_eq!(defined(1).slow, Some(Duration::from_secs(60)));
-    assert_eq!(defined(2).slow, None);
+    assert_eq!(defined(0).waits.slow, Some(Duration::from_secs(20)));
+    assert_eq!(defined(1).waits.slow, Some(Duration::from_secs(60)));
+    assert_eq!(defined(2).waits.slow, None);
     assert_eq!(defined(0).launch.max_processes, None);
     assert_eq!(defined(1).launch.max_processes, Some(8));
     assert_eq!(defined(1).spec.max_processes, Some(8));

@@ -47,7 +47,6 @@ fn a_template_is_filled_in_and_the_instance_goes_before_it() {
         spec,
         launch,
         waits,
-        slow: _,
     } = define(FILE);
     let socket = "/tmp/godot-mcp-maze@1.0.sock";
     assert_eq!(

@@ -1,7 +1,9 @@
 //! Secrets: written out, or in a file that `KEY_file` or `NAME_FILE` names. Their text is in no message.
 
+use router_values::Secret;
+
 use crate::{
-    Applies, Place, Secret, Setting, SettingOrigin,
+    Applies, Place, Setting, SettingOrigin,
     reader::{Reader, Section, join, upper},
     value::{PathText, Value as _},
 };

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 
 use router_core::InstanceId;
+use router_values::{Authority, LogFilter, Origin, TokenHash};
 
 use crate::{
-    LogFilter, Origin, PluginName, PolicyName, TableName, TemplateName,
+    PluginName, PolicyName, TableName, TemplateName,
     node::Raw,
-    origin::{is_authority, is_page_origin},
     value::{Refusal, Shape, Value, parsed, quoted},
 };
 
@@ -41,14 +41,6 @@ texts! {
     /// A path as it is written.
     PathText, "write a path; a relative one starts from the directory the router is started in", |text| {
         when(!text.is_empty(), text, "not a path")
-    };
-    /// What `Host` may hold.
-    HostText, "write a name or an address, with its port where only that one counts: \"router.example.org\"", |text| {
-        when(is_authority(text), text, "not a host").map(|text| text.to_ascii_lowercase())
-    };
-    /// What `Origin` may hold.
-    PageOrigin, "write scheme, host and, where it is not the usual one, port: \"https://console.example.org\"", |text| {
-        when(is_page_origin(text), text, "not an origin").map(|text| text.to_ascii_lowercase())
     };
     /// The name of an environment variable.
     VariableName, "a variable's name holds letters, digits and _, and does not start with a digit", |text| {
@@ -86,6 +78,10 @@ macro_rules! parsed_values {
     )*};
 }
 
+/// Where a plugin may send requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HttpOrigin(pub(crate) Origin);
+
 const NAME_REMEDY: &str =
     "write 1 to 64 lower-case letters, digits, - and _, and start with a letter or a digit";
 
@@ -93,11 +89,18 @@ parsed_values! {
     SocketAddr, "write an address and a port, such as \"127.0.0.1:3002\" or \"[::1]:3002\"", |text| {
         text.parse().map_err(|_| format!("{} is not an address with a port", quoted(text)))
     }, ToString::to_string;
-    Origin, "write scheme, host and, where it is not the usual one, port: \"https://hooks.slack.com\"", |text| {
-        Self::parse(text).map_err(|what| format!("{} is not an origin: {what}", quoted(text)))
+    Authority, "write a name or an address, with its port where only that one counts: \"router.example.org\"", |text| {
+        Self::parse(text).map_err(|_| format!("{} is not a host", quoted(text)))
     }, ToString::to_string;
+    Origin, "write scheme, host and, where it is not the usual one, port: \"https://console.example.org\"", |text| {
+        Self::parse(text).map_err(|_| format!("{} is not an origin", quoted(text)))
+    }, ToString::to_string;
+    HttpOrigin, "write scheme, host and, where it is not the usual one, port: \"https://hooks.slack.com\"", |text| {
+        let parsed = Origin::parse_http(text).map(Self);
+        parsed.map_err(|what| format!("{} is not an origin: {what}", quoted(text)))
+    }, |origin| origin.0.to_string();
     LogFilter, "write error, warn, info, debug or trace, or a filter such as \"info,router_proxy=debug\"", |text| {
-        Self::parse(text)
+        Self::parse(text).map_err(|error| error.to_string())
     }, ToString::to_string;
     TemplateName, NAME_REMEDY, |text| Self::parse(text).map_err(|_| format!("{} is not a template's name", quoted(text))),
         ToString::to_string;
@@ -110,7 +113,7 @@ parsed_values! {
         table_name(text).ok_or_else(|| format!("{} is not a table's name", quoted(text)))
     }, ToString::to_string;
     TokenHash, "make one with `godot-mcp-router token new`, and copy the line that it prints", |text| {
-        TokenHash::parse(text).ok_or_else(|| "this is not the SHA-256 of a token (64 hexadecimal digits)".to_owned())
+        Self::parse(text).map_err(|error| error.to_string())
     }, |_| "[redacted]".to_owned();
 }
 
@@ -134,24 +137,6 @@ impl Value for InstanceId {
     }
     fn show(&self) -> String {
         self.to_string().show()
-    }
-}
-
-/// The hash of a token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TokenHash(pub(crate) [u8; 32]);
-
-impl TokenHash {
-    fn parse(text: &str) -> Option<Self> {
-        let digits = text.strip_prefix("sha256:").unwrap_or(text);
-        if digits.len() != 64 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return None;
-        }
-        let mut bytes = [0; 32];
-        for (index, byte) in bytes.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(&digits[2 * index..2 * index + 2], 16).ok()?;
-        }
-        Some(Self(bytes))
     }
 }
 

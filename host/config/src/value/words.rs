@@ -1,9 +1,10 @@
 //! Values that are one of a few words.
 
 use router_core::Role;
+use router_values::{LogFormat, OnRouterExit, Transport};
 
 use crate::{
-    Era, LogFormat, OnRouterExit, Sharing, Transport,
+    Era, Sharing,
     node::Raw,
     suggest::nearest,
     value::{Refusal, Shape, Value, quoted, text},

@@ -1,16 +1,17 @@
 //! Every statement is prepared on both databases, against a migrated schema.
 
 use router_test_postgres::Cluster;
+use router_values::DatabaseUrl;
 use sqlx::{Executor as _, SqlSafeStr as _};
 
 use super::ALL;
 use crate::{
-    MigrateOptions, Secret, migrate,
+    MigrateOptions, migrate,
     target::{Direct, Target},
 };
 
 async fn prepare_all(url: String) {
-    let url = Secret::new(url);
+    let url: DatabaseUrl = url.parse().unwrap();
     let options = MigrateOptions {
         url: url.clone(),
         password: None,
@@ -19,7 +20,7 @@ async fn prepare_all(url: String) {
         timeout: std::time::Duration::from_secs(60),
     };
     migrate(options).await.unwrap();
-    let target = Target::parse(&url, None).unwrap();
+    let target = Target::new(&url, None).unwrap();
     let mut direct = target.connect().await.unwrap();
     for sql in ALL {
         match &mut direct {

@@ -3,7 +3,8 @@
 
 use std::{os::unix::fs::PermissionsExt as _, time::Duration};
 
-use router_store::{AuditQuery, Store, StoreError};
+use router_store::{Store, StoreError};
+use router_values::AuditQuery;
 use sqlx::{Connection as _, Executor as _, SqliteConnection};
 
 use crate::place::{Place, all_rows, connected, flushed, lost, on_both, row, within};
@@ -157,7 +158,7 @@ async fn a_path_that_cannot_be_is_no_reason_not_to_serve() {
         format!("{root}/file/router.db"),
     ] {
         let mut options = place.options();
-        options.url = router_store::Secret::new(format!("sqlite://{path}"));
+        options.url = format!("sqlite://{path}").parse().unwrap();
         let store = Store::open(options).await.unwrap();
         let reason = lost(&store).await;
         assert!(

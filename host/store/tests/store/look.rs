@@ -6,14 +6,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use router_store::{Look, SCHEMA_VERSION, Schema, Secret, Store, StoreError, look};
+use router_store::{Look, SCHEMA_VERSION, Schema, Store, StoreError, look};
 use router_test_postgres::Cluster;
 use sqlx::{Connection as _, Executor as _, Row as _, SqliteConnection};
 
 use crate::place::{PATIENCE, Place, flushed, row};
 
 async fn look_at(place: &Place) -> Look {
-    let url = Secret::new(place.url.as_str());
+    let url = place.url.parse().unwrap();
     look(&url, None, Some("godot_versions"), PATIENCE)
         .await
         .unwrap()
@@ -97,7 +97,7 @@ async fn what_is_no_database_is_said_and_left_alone() {
     )
     .unwrap();
     let before = files(place.dir.path());
-    let url = Secret::new(place.url.as_str());
+    let url = place.url.parse().unwrap();
     let refused = look(&url, None, None, PATIENCE).await.unwrap_err();
     assert!(refused.to_string().contains("not a database"), "{refused}");
     assert_eq!(files(place.dir.path()), before);
@@ -145,7 +145,7 @@ async fn a_server_is_told_apart_by_its_schema_and_gets_no_row() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_does_not_answer_is_not_waited_for() {
     let place = Place::own_postgres().await;
-    let url = Secret::new(place.url.as_str());
+    let url = place.url.parse().unwrap();
     place.cluster().freeze().unwrap();
     let started = Instant::now();
     let refused = look(&url, None, None, Duration::from_millis(300)).await;

@@ -1,6 +1,6 @@
 //! The schema: from empty, twice, at once, by whom, too old and too new; and the serving role's grants.
 
-use router_store::{DatabaseState, SCHEMA_VERSION, Secret, Store, StoreError};
+use router_store::{DatabaseState, SCHEMA_VERSION, Store, StoreError};
 use router_test_postgres::Cluster;
 
 use crate::place::{Place, all_rows, connected, flushed, on_both, row, state};
@@ -80,7 +80,7 @@ async fn a_role_without_ddl_may_serve_with_these_grants_and_nothing_more() {
     place.query("GRANT SELECT, UPDATE ON godot_versions TO serving");
     let url = place.cluster().role_url("serving", "s", &place.database);
     let mut options = place.options();
-    options.url = Secret::new(url.as_str());
+    options.url = url.parse().unwrap();
     let store = Store::open(options).await.unwrap();
     connected(&store).await;
     let id = router_core::InstanceId::parse("demo").unwrap();
@@ -131,7 +131,11 @@ async fn a_role_without_grants_is_told_what_is_missing() {
     let place = Place::postgres().await;
     place.cluster().create_role("poor", "p").unwrap();
     let mut options = place.options();
-    options.url = Secret::new(place.cluster().role_url("poor", "p", &place.database));
+    options.url = place
+        .cluster()
+        .role_url("poor", "p", &place.database)
+        .parse()
+        .unwrap();
     let store = Store::open(options).await.unwrap();
     let reason = crate::place::lost(&store).await;
     assert!(
@@ -148,7 +152,11 @@ async fn a_role_that_may_not_migrate_leaves_nothing_behind() {
     let place = Place::bare(Cluster::shared().unwrap());
     place.cluster().create_role("nobody", "n").unwrap();
     let mut options = place.migrate_options(false);
-    options.url = Secret::new(place.cluster().role_url("nobody", "n", &place.database));
+    options.url = place
+        .cluster()
+        .role_url("nobody", "n", &place.database)
+        .parse()
+        .unwrap();
     let refused = router_store::migrate(options).await.unwrap_err();
     assert!(
         matches!(refused, StoreError::Migration { version: 1, .. }),
@@ -161,7 +169,11 @@ async fn a_role_that_may_not_migrate_leaves_nothing_behind() {
     // With a schema made for it, it needs no right to create one.
     place.query("CREATE SCHEMA godot_mcp_router AUTHORIZATION nobody");
     let mut options = place.migrate_options(false);
-    options.url = Secret::new(place.cluster().role_url("nobody", "n", &place.database));
+    options.url = place
+        .cluster()
+        .role_url("nobody", "n", &place.database)
+        .parse()
+        .unwrap();
     assert_eq!(router_store::migrate(options).await.unwrap().applied, [1]);
 }
 
@@ -245,13 +257,12 @@ async fn a_database_that_is_migrated_while_we_wait_is_noticed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_url_is_an_error_at_once() {
     for url in [
-        "mysql://h/db",
-        "sqlite::memory:",
-        "postgres://u:p@h:x/db",
-        "",
+        "postgres://u:p@h/db?port=x",
+        "postgres://u:p@h/db?statement-cache-capacity=x",
     ] {
         let dir = tempfile::tempdir().unwrap();
-        let options = router_store::StoreOptions::new(url, dir.path(), "r");
+        let parsed = url.parse().unwrap();
+        let options = router_store::StoreOptions::new(parsed, dir.path(), "r");
         let refused = Store::open(options).await.unwrap_err();
         assert!(
             matches!(refused, StoreError::Url { .. }),

@@ -10,8 +10,9 @@ use std::{
 };
 
 use router_core::InstanceId;
-use router_store::{AuditQuery, CrashRecord, DatabaseState, Store, StoreError, StoreOptions};
+use router_store::{CrashRecord, DatabaseState, Store, StoreError, StoreOptions};
 use router_test_postgres::{Cluster, ClusterOptions};
+use router_values::AuditQuery;
 use serde_json::json;
 
 use crate::place::{PATIENCE, Place, all_rows, connected, flushed, lost, row, within};
@@ -329,8 +330,11 @@ async fn a_server_without_a_free_connection_is_told_apart() {
         fillers.push(filler);
     }
     let mut options = options(&place);
-    options.url =
-        router_store::Secret::new(place.cluster().role_url("router", "r", &place.database));
+    options.url = place
+        .cluster()
+        .role_url("router", "r", &place.database)
+        .parse()
+        .unwrap();
     let store = Store::open(options).await.unwrap();
     let reason = lost(&store).await;
     assert!(reason.contains("53300"), "{reason}");
@@ -404,8 +408,11 @@ async fn a_missing_grant_holds_rows_back_until_it_is_given() {
     place.query(&router_store::serving_grants("router"));
     place.query("REVOKE INSERT ON godot_mcp_router.audit FROM router");
     let mut options = options(&place);
-    options.url =
-        router_store::Secret::new(place.cluster().role_url("router", "r", &place.database));
+    options.url = place
+        .cluster()
+        .role_url("router", "r", &place.database)
+        .parse()
+        .unwrap();
     let store = Store::open(options).await.unwrap();
     connected(&store).await;
     tell(&store, 0, 100);

@@ -9,8 +9,9 @@ use std::{
 
 use parking_lot::Mutex;
 
-use router_store::{AuditRow, DatabaseState, MigrateOptions, Secret, Store, StoreOptions};
+use router_store::{DatabaseState, MigrateOptions, Store, StoreOptions};
 use router_test_postgres::Cluster;
+use router_values::{AuditQuery, AuditRow};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
@@ -81,7 +82,7 @@ impl Place {
 
     pub(crate) fn migrate_options(&self, with_godot_versions: bool) -> MigrateOptions {
         MigrateOptions {
-            url: Secret::new(self.url.clone()),
+            url: self.url.parse().unwrap(),
             password: None,
             with_godot_versions,
             actor: "tester".into(),
@@ -91,7 +92,7 @@ impl Place {
 
     pub(crate) fn options(&self) -> StoreOptions {
         let mut options = StoreOptions::new(
-            self.url.clone(),
+            self.url.parse().unwrap(),
             self.dir.path().join("data"),
             "router-under-test",
         );
@@ -178,19 +179,20 @@ pub(crate) fn row(target: impl Into<String>) -> AuditRow {
         role: "operator".into(),
         action: "instance.restart".into(),
         target: target.into(),
-        from: Some("127.0.0.1:4711".parse().unwrap()),
+        from_address: "127.0.0.1:4711".into(),
         result: "ok".into(),
         detail: "because".into(),
+        ..AuditRow::default()
     }
 }
 
 /// Every row of an action, newest first, through as many pages as it takes.
-pub(crate) async fn all_rows(store: &Store, action: &str) -> Vec<router_store::AuditRecord> {
-    let mut rows: Vec<router_store::AuditRecord> = Vec::new();
+pub(crate) async fn all_rows(store: &Store, action: &str) -> Vec<AuditRow> {
+    let mut rows: Vec<AuditRow> = Vec::new();
     loop {
-        let query = router_store::AuditQuery {
+        let query = AuditQuery {
             before: rows.last().map(|row| row.seq),
-            limit: 1_000,
+            limit: Some(1_000),
             action: Some(action.to_owned()),
             ..Default::default()
         };

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use router_store::{Secret, Store, StoreError};
+use router_store::{Store, StoreError};
 use router_test_postgres::{Cluster, ClusterOptions};
+use router_values::Secret;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
 use crate::place::{self, Place, connected, within};
@@ -239,7 +240,7 @@ async fn a_password_is_given_apart_from_the_url_and_stands_nowhere() {
         place.cluster().port()
     );
     let mut options = place.options();
-    options.url = Secret::new(url.as_str());
+    options.url = url.parse().unwrap();
     options.password = Some(Secret::new(secret));
     assert!(!format!("{options:?}").contains("unmistakable"));
     let store = Store::open(options.clone()).await.unwrap();
@@ -256,7 +257,8 @@ async fn a_password_is_given_apart_from_the_url_and_stands_nowhere() {
 
     let mut in_url = options;
     in_url.password = None;
-    in_url.url = Secret::new(url.replace("router@", "router:hunter2-unmistakable-wrong@"));
+    let with_password = url.replace("router@", "router:hunter2-unmistakable-wrong@");
+    in_url.url = with_password.parse().unwrap();
     let store = Store::open(in_url).await.unwrap();
     let reason = place::lost(&store).await;
     assert!(!reason.contains("unmistakable"), "{reason}");

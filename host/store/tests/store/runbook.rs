@@ -1,9 +1,11 @@
 //! The SQL of an operator's runbook, run against a migrated Postgres with a router connected: what works as it stands,
 //! what cannot on Postgres 15, and the corrected statement beside it.
 
+use std::time::{Duration, Instant};
+
 use router_test_postgres::{Cluster, ClusterOptions};
 
-use crate::place::{Place, all_rows, connected, flushed, row};
+use crate::place::{PATIENCE, Place, all_rows, connected, flushed, row};
 
 /// The database's name in the runbook.
 const DATABASE: &str = "veritable_games";
@@ -102,11 +104,19 @@ async fn statements_that_cannot_work_and_what_does() {
     );
 
     store.kv_get("p", "k").await.unwrap();
-    let names = place.query(
-        "SELECT application_name AS name, state, wait_event_type FROM pg_stat_activity
-         WHERE datname = 'veritable_games' ORDER BY state_change DESC;",
-    );
-    assert!(names.contains("godot-mcp-router|idle|Client"), "{names}");
+    // A backend that has just answered is idle a moment before it waits for its client.
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let names = place.query(
+            "SELECT application_name AS name, state, wait_event_type FROM pg_stat_activity
+             WHERE datname = 'veritable_games' ORDER BY state_change DESC;",
+        );
+        if names.contains("godot-mcp-router|idle|Client") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{names}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     let slowest = place.query(
         "SELECT s.query, s.mean_exec_time, s.calls FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid
          WHERE d.datname = 'veritable_games' ORDER BY s.mean_exec_time DESC LIMIT 10;",
@@ -121,11 +131,11 @@ async fn statements_that_cannot_work_and_what_does() {
     store.close().await;
 
     let mut options = place.options();
-    options.url = router_store::Secret::new(place.cluster().role_url(
-        "godot_app",
-        "secure_password",
-        DATABASE,
-    ));
+    options.url = place
+        .cluster()
+        .role_url("godot_app", "secure_password", DATABASE)
+        .parse()
+        .unwrap();
     let store = router_store::Store::open(options).await.unwrap();
     connected(&store).await;
     store.audit(row("as godot_app"));

@@ -149,8 +149,11 @@ async fn only_columns_that_may_be_updated_are() {
     place.query(&router_store::serving_grants("careful"));
     place.query("GRANT SELECT, UPDATE (instance_status) ON godot_versions TO careful");
     let mut options = place.options();
-    options.url =
-        router_store::Secret::new(place.cluster().role_url("careful", "c", &place.database));
+    options.url = place
+        .cluster()
+        .role_url("careful", "c", &place.database)
+        .parse()
+        .unwrap();
     let store = Store::open(options).await.unwrap();
     connected(&store).await;
     let sql = "SELECT instance_status, instance_pid FROM godot_versions";

@@ -10,13 +10,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use router_values::Day;
+
 use super::{
     FILE_NAME, LogOptions,
     queue::Entry,
     rotated,
     writer::{Destination, Lost, write_lines},
 };
-use crate::timestamp::Day;
 
 /// Owner and group read it, nobody else: lines may quote what clients sent.
 const MODE: u32 = 0o640;

@@ -1,7 +1,8 @@
 //! The JSON format: one flat object, its fixed keys first.
 
+use router_values::rfc3339_unix_ms;
+
 use super::{escape, line::Line, line::Value};
-use crate::timestamp::rfc3339_unix_ms;
 
 /// Keys that a field may not take: it gets an underscore behind its name.
 const FIXED: [&str; 5] = ["timestamp", "level", "target", "message", "words"];

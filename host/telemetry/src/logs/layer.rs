@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use router_values::{Day, LogFormat, unix_ms};
 use tracing::{
     Event, Subscriber,
     span::{Attributes, Id, Record},
@@ -9,11 +10,10 @@ use tracing::{
 use tracing_subscriber::{Layer, layer::Context, registry::LookupSpan};
 
 use super::{
-    Clock, LogFormat,
+    Clock,
     line::{Fields, Line},
     queue::{Entry, Queue},
 };
-use crate::timestamp::{Day, unix_ms};
 
 /// Formats each event once and gives it to every destination.
 pub(super) struct LineLayer {

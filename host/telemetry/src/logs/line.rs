@@ -5,12 +5,13 @@ use std::{
     fmt::{self, Write},
 };
 
+use router_values::LogFormat;
 use tracing::{
     Level,
     field::{Field, Visit},
 };
 
-use super::{LogFormat, escape::Bounded, json, text};
+use super::{escape::Bounded, json, text};
 
 /// Longest message or value, in bytes. A stack trace fits; what a client sent need not.
 const VALUE_BYTES_MAX: usize = 4_096;

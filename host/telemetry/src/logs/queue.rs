@@ -9,8 +9,7 @@ use std::{
 };
 
 use parking_lot::{Condvar, Mutex};
-
-use crate::timestamp::Day;
+use router_values::Day;
 
 /// What waits for one destination at most, in bytes: some 20,000 lines, or a second of a flood.
 const BYTES_MAX: usize = 4 << 20;

@@ -6,8 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use router_values::Day;
+
 use super::FILE_NAME;
-use crate::timestamp::Day;
 
 /// Most files of one day: a flood that fills more is lost in the last one.
 const NUMBERS_MAX: u32 = 9_999;
@@ -72,7 +73,7 @@ pub(super) fn prune(
     let mut result = Ok(());
     for ((day, _), bytes, path) in files {
         total = total.saturating_add(bytes);
-        let too_old = keep_days.is_some_and(|days| day.0 < today.0 - i64::from(days));
+        let too_old = keep_days.is_some_and(|days| day < today.minus(days));
         let too_much = keep_bytes.is_some_and(|max| total > max);
         if too_old || too_much {
             match fs::remove_file(&path) {

@@ -15,10 +15,11 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use router_values::{LogFilter, LogFormat};
 use tempfile::TempDir;
 use tracing::Dispatch;
 
-use super::{Clock, FILE_NAME, LogFormat, LogGuard, LogOptions, start_at};
+use super::{Clock, FILE_NAME, LogGuard, LogOptions, start_at};
 
 /// How long a test waits for something that should happen at once.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -71,7 +72,7 @@ impl Bench {
         let dir = tempfile::tempdir().unwrap();
         let mut options = LogOptions {
             dir: Some(dir.path().join("logs")),
-            level: "trace".into(),
+            level: LogFilter::parse("trace").unwrap(),
             ..LogOptions::default()
         };
         change(&mut options);

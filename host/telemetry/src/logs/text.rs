@@ -1,7 +1,8 @@
 //! The text format: time, level, origin, message, grepped words, fields.
 
+use router_values::write_rfc3339;
+
 use super::{escape, line::Line};
-use crate::timestamp::write_rfc3339;
 
 pub(super) fn render(out: &mut String, line: &Line<'_>) {
     write_rfc3339(out, line.unix_ms);

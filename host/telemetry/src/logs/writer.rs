@@ -7,14 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use router_values::{Day, LogFormat, unix_ms};
 use tracing::Level;
 
 use super::{
-    Clock, LogError, LogFormat,
+    Clock, LogError,
     line::{Fields, Line, Value},
     queue::{Entry, Queue},
 };
-use crate::timestamp::{Day, unix_ms};
 
 /// How long a destination that would block is asked again. Standard output is shared with whoever gave it to us, who may have made
 /// it non-blocking; there is nothing to wait on that all kinds of it have.

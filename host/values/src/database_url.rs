@@ -1,14 +1,23 @@
-//! The database's URL: which kind it is, and how it is shown.
+//! The database's URL: which kind it is, and how it is shown without its secrets.
+//!
+//! Not by the crate `url`: it takes what sqlx or Postgres understand otherwise (a `/` or `?` in a password, a space, port 0), and says
+//! of what is wrong too little for a person to find it.
 
 use std::{
     fmt,
     path::{Path, PathBuf},
+    str::FromStr,
 };
+
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 use crate::{
     Secret,
-    origin::{is_host, split_port},
+    authority::{Host, split_port},
 };
+
+/// What means something else in the URL of a file. sqlx takes it encoded.
+const PATH_ENCODED: &AsciiSet = &CONTROLS.add(b'%').add(b'?').add(b'#');
 
 /// Which database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +27,11 @@ pub enum DatabaseKind {
     /// A Postgres server.
     Postgres,
 }
+
+/// What is wrong with a text that is no URL of a database. Its messages repeat nothing of the text, which may hold a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidDatabaseUrl(&'static str);
 
 /// `sqlite://PATH` or `postgres://…`. May hold a password: it is shown without it.
 #[derive(Clone, PartialEq, Eq)]
@@ -49,26 +63,31 @@ impl DatabaseUrl {
         self.file.as_deref()
     }
 
-    pub(crate) fn has_password(&self) -> bool {
+    /// Whether it holds a password.
+    #[must_use]
+    pub fn has_password(&self) -> bool {
         self.has_password
     }
 
     /// Parses a URL. Relative paths of SQLite start from `working_dir`.
     ///
     /// # Errors
-    /// What is wrong with it, in words that repeat nothing of it.
-    pub(crate) fn parse(text: &str, working_dir: &Path) -> Result<Self, &'static str> {
-        let (scheme, rest) = text.split_once(':').ok_or("it has no scheme")?;
+    /// What is wrong with it.
+    pub fn parse(text: &str, working_dir: &Path) -> Result<Self, InvalidDatabaseUrl> {
+        let (scheme, rest) = text
+            .split_once(':')
+            .ok_or(InvalidDatabaseUrl("it has no scheme"))?;
         match scheme {
             "sqlite" => Self::sqlite(rest, working_dir),
             "postgres" | "postgresql" => {
                 let rest = rest
                     .strip_prefix("//")
-                    .ok_or("two slashes are missing after its scheme")?;
-                Self::postgres(scheme, rest)
+                    .ok_or("two slashes are missing after its scheme");
+                rest.and_then(|rest| Self::postgres(scheme, rest))
             }
             _ => Err("its scheme is neither sqlite nor postgres"),
         }
+        .map_err(InvalidDatabaseUrl)
     }
 
     fn sqlite(rest: &str, working_dir: &Path) -> Result<Self, &'static str> {
@@ -95,8 +114,11 @@ impl DatabaseUrl {
         if path == ":memory:" {
             return Err("what is kept in memory is lost with the router");
         }
-        let file = working_dir.join(path);
-        let mut url = format!("sqlite://{}", file.display());
+        let path = percent_decode_str(path).decode_utf8();
+        let path = path.map_err(|_| "the path of its file is not UTF-8")?;
+        let file = working_dir.join(&*path);
+        let shown = file.display().to_string();
+        let mut url = format!("sqlite://{}", utf8_percent_encode(&shown, PATH_ENCODED));
         if let Some(options) = options {
             url.push('?');
             url.push_str(options);
@@ -142,7 +164,10 @@ impl DatabaseUrl {
         // A socket's directory stands in the options, or percent-encoded as the host.
         let (host, _) = split_port(server).ok_or("its port is not a number from 1 to 65535")?;
         let socket = host.starts_with("%2F") || host.starts_with("%2f");
-        if !(is_host(host) || socket || host.is_empty() && (option("host") || option("hostaddr"))) {
+        if !(Host::parse(host).is_some()
+            || socket
+            || host.is_empty() && (option("host") || option("hostaddr")))
+        {
             return Err("its host is neither a name nor an address");
         }
         let (user, password) = match login {
@@ -166,6 +191,15 @@ impl DatabaseUrl {
             file: None,
             has_password: in_login || option("password"),
         })
+    }
+}
+
+/// As [`DatabaseUrl::parse`]; a relative path stays relative.
+impl FromStr for DatabaseUrl {
+    type Err = InvalidDatabaseUrl;
+
+    fn from_str(text: &str) -> Result<Self, InvalidDatabaseUrl> {
+        Self::parse(text, Path::new(""))
     }
 }
 
@@ -200,9 +234,9 @@ impl fmt::Debug for DatabaseUrl {
 mod tests {
     use std::path::Path;
 
-    use super::{DatabaseKind, DatabaseUrl};
+    use super::{DatabaseKind, DatabaseUrl, InvalidDatabaseUrl};
 
-    fn parse(text: &str) -> Result<DatabaseUrl, &'static str> {
+    fn parse(text: &str) -> Result<DatabaseUrl, InvalidDatabaseUrl> {
         DatabaseUrl::parse(text, Path::new("/srv"))
     }
 
@@ -224,6 +258,25 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn signs_of_urls_may_stand_in_the_path_of_a_file() {
+        for (text, file, url) in [
+            ("sqlite://a%20b.db", "/srv/a b.db", "sqlite:///srv/a b.db"),
+            (
+                "sqlite://a%3F%23%25.db?mode=rw",
+                "/srv/a?#%.db",
+                "sqlite:///srv/a%3F%23%25.db?mode=rw",
+            ),
+            ("sqlite:///50%.db", "/50%.db", "sqlite:///50%25.db"),
+        ] {
+            let parsed = parse(text).unwrap();
+            assert_eq!(parsed.file(), Some(Path::new(file)), "{text}");
+            assert_eq!(parsed.secret().expose(), url, "{text}");
+        }
+        let relative: DatabaseUrl = "sqlite://x.db".parse().unwrap();
+        assert_eq!(relative.secret().expose(), "sqlite://x.db");
     }
 
     #[test]
@@ -284,8 +337,18 @@ mod tests {
             "postgres://db/x?sslmode=on",
             "postgres://app:12?3@db/x",
             "postgres://app:12/3@db/x",
+            "sqlite://%ff",
+            "mysql://u:hunter2@h/db",
+            "postgres://u:hunter2@h:port/db",
+            "postgres://u:hunter2@[h/db",
+            "postgres://h/db?sslmode=hunter2",
+            "sqlite://x?mode=hunter2",
+            "hunter2",
         ] {
-            assert!(parse(bad).is_err(), "{bad}");
+            let error = parse(bad).expect_err(bad);
+            for shown in [error.to_string(), format!("{error:?}")] {
+                assert!(!shown.contains("hunter2"), "{shown}");
+            }
         }
     }
 }

@@ -2,23 +2,35 @@
 
 use std::fmt;
 
-/// A password, a key or the value of an environment variable that may be one. `Debug` and `Display` say `[redacted]`.
-#[derive(Clone, PartialEq, Eq, Default)]
-pub struct Secret(String);
+use secrecy::{ExposeSecret as _, SecretString};
+
+/// A password, a key or the value of an environment variable that may be one. `Debug` and `Display` say `[redacted]`, and its
+/// memory is wiped when it is dropped.
+#[derive(Clone, Default)]
+pub struct Secret(SecretString);
 
 impl Secret {
     /// Wraps a text.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self(text.into().into())
     }
 
     /// The text, for the one place that needs it.
     #[must_use]
     pub fn expose(&self) -> &str {
-        &self.0
+        self.0.expose_secret()
     }
 }
+
+/// To see that a configuration changed; no caller's secret is compared by it.
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.expose() == other.expose()
+    }
+}
+
+impl Eq for Secret {}
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -44,5 +56,6 @@ mod tests {
             "[redacted] [redacted] [redacted]"
         );
         assert_eq!(secret.expose(), "hunter2");
+        assert!(secret == Secret::new("hunter2") && secret != Secret::default());
     }
 }

@@ -25,7 +25,8 @@ pub fn rfc3339_unix_ms(unix_ms: i64) -> String {
     text
 }
 
-pub(crate) fn write_rfc3339(text: &mut String, unix_ms: i64) {
+/// Appends the time as [`rfc3339_unix_ms`] writes it.
+pub fn write_rfc3339(text: &mut String, unix_ms: i64) {
     let (year, month, day) = civil(unix_ms.div_euclid(DAY_MS));
     let ms = unix_ms.rem_euclid(DAY_MS);
     let (s, ms) = (ms / 1000, ms % 1000);
@@ -40,7 +41,8 @@ pub(crate) fn write_rfc3339(text: &mut String, unix_ms: i64) {
 }
 
 /// Milliseconds since the epoch, negative before it.
-pub(crate) fn unix_ms(time: SystemTime) -> i64 {
+#[must_use]
+pub fn unix_ms(time: SystemTime) -> i64 {
     let ms =
         |duration: std::time::Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
     match time.duration_since(UNIX_EPOCH) {
@@ -51,19 +53,30 @@ pub(crate) fn unix_ms(time: SystemTime) -> i64 {
 
 /// A day in UTC, counted from 1970-01-01.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Day(pub(crate) i64);
+pub struct Day(i64);
 
 impl Day {
-    pub(crate) fn of_unix_ms(unix_ms: i64) -> Self {
+    /// The day of a time, in milliseconds since the epoch.
+    #[must_use]
+    pub fn of_unix_ms(unix_ms: i64) -> Self {
         Self(unix_ms.div_euclid(DAY_MS))
     }
 
-    pub(crate) fn of(time: SystemTime) -> Self {
+    /// The day of a time.
+    #[must_use]
+    pub fn of(time: SystemTime) -> Self {
         Self::of_unix_ms(unix_ms(time))
     }
 
+    /// So many days earlier.
+    #[must_use]
+    pub fn minus(self, days: u32) -> Self {
+        Self(self.0 - i64::from(days))
+    }
+
     /// Reads `2026-01-02`; a date that the calendar does not have is none.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
         let bytes = text.as_bytes();
         let shaped = bytes.len() == 10
             && bytes.iter().enumerate().all(|(at, b)| match at {
@@ -131,6 +144,7 @@ mod tests {
             (951_782_400_000, "2000-02-29T00:00:00.000Z"),
             (1_735_689_599_999, "2024-12-31T23:59:59.999Z"),
             (1_767_323_045_678, "2026-01-02T03:04:05.678Z"),
+            (1_772_323_200_007, "2026-03-01T00:00:00.007Z"),
             (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
             (-1, "1969-12-31T23:59:59.999Z"),
         ];

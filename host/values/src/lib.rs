@@ -1,0 +1,29 @@
+//! Values that several crates of the router share: each is parsed once, here, into a type that cannot hold an invalid one.
+//!
+//! Nothing here knows an instance, a request or a configuration key, so that every other crate, the shim included, may depend
+//! on it. Messages say what is wrong with a text; where it stood and what to write instead is for the caller to add.
+
+mod audit;
+mod authority;
+mod calendar;
+mod database_url;
+pub mod durable;
+mod launch;
+mod log_filter;
+mod origin;
+mod rate;
+mod secret;
+mod session_key;
+mod token_hash;
+
+pub use audit::{AuditQuery, AuditRow};
+pub use authority::{Authority, Host, InvalidAuthority, is_reachable};
+pub use calendar::{Day, rfc3339, rfc3339_unix_ms, unix_ms, write_rfc3339};
+pub use database_url::{DatabaseKind, DatabaseUrl, InvalidDatabaseUrl};
+pub use launch::{OnRouterExit, Transport};
+pub use log_filter::{InvalidLogFilter, LogFilter, LogFormat, LogLevel};
+pub use origin::{InvalidOrigin, Origin};
+pub use rate::RateBudget;
+pub use secret::Secret;
+pub use session_key::{InvalidSessionKey, SessionKey};
+pub use token_hash::{InvalidTokenHash, TokenHash};
