@@ -94,12 +94,13 @@ mod tests {
     #[test]
     fn a_scan_is_no_hint_and_a_write_is_one() {
         let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("p.wasm");
-        fs::write(&file, "before").unwrap();
+        let (read, written) = (dir.path().join("p.wasm"), dir.path().join("q.wasm"));
+        fs::write(&read, "before").unwrap();
         let (sender, hints) = std::sync::mpsc::channel();
         let on_event = move |event: notify::Result<notify::Event>| {
-            if is_hint(event.unwrap().kind) {
-                let _ = sender.send(());
+            let event = event.unwrap();
+            if is_hint(event.kind) {
+                let _ = sender.send(event.paths);
             }
         };
         let mut watcher = notify::recommended_watcher(on_event).unwrap();
@@ -107,10 +108,11 @@ mod tests {
         watcher.watch(dir.path(), mode).unwrap();
         for _ in 0..3 {
             assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-            fs::read(&file).unwrap();
+            fs::read(&read).unwrap();
         }
-        assert!(hints.recv_timeout(Duration::from_millis(300)).is_err());
-        fs::write(&file, "after").unwrap();
-        hints.recv_timeout(Duration::from_secs(10)).unwrap();
+        // Events keep their order: a hint about what was read would come before the one about what is written.
+        fs::write(&written, "after").unwrap();
+        let first = hints.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert_eq!(first, [written]);
     }
 }

@@ -121,14 +121,15 @@ mod tests {
 
     use super::wait_for_survivors;
 
-    #[tokio::test]
+    /// Time is paused: the wait sees the child alive as often as ten seconds hold.
+    #[tokio::test(start_paused = true)]
     async fn a_slot_waits_for_processes_that_outlived_their_kill() {
         let key = SlotKey::first(InstanceId::parse("demo").unwrap());
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
         let survivors = [child.id()];
         let waiting = wait_for_survivors(&key, &survivors);
         tokio::pin!(waiting);
-        let early = tokio::time::timeout(Duration::from_millis(50), waiting.as_mut()).await;
+        let early = tokio::time::timeout(Duration::from_secs(10), waiting.as_mut()).await;
         assert!(early.is_err(), "it is alive");
         child.kill().unwrap();
         child.wait().unwrap();
