@@ -27,10 +27,10 @@ fn main() {
     if let Ok(task) = std::env::var(CHILD) {
         return child(&task);
     }
-    let wanted: Vec<String> = std::env::args()
+    let (options, wanted): (Vec<String>, Vec<String>) = std::env::args()
         .skip(1)
-        .filter(|arg| !arg.starts_with('-'))
-        .collect();
+        .partition(|arg| arg.starts_with('-'));
+    let has = |option: &str| options.iter().any(|given| given == option);
     let scenarios: [(&str, fn()); 8] = [
         ("killed_while_writing_the_spool_on_sqlite", || {
             killed_while_writing(false);
@@ -59,6 +59,13 @@ fn main() {
         ),
     ];
     for (name, scenario) in scenarios {
+        // As a runner asks that gives each test a process of its own.
+        if has("--list") {
+            if !has("--ignored") {
+                println!("{name}: test");
+            }
+            continue;
+        }
         if wanted.is_empty() || wanted.iter().any(|filter| name.contains(filter.as_str())) {
             let started = Instant::now();
             scenario();
