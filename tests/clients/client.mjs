@@ -14,9 +14,9 @@ const CALL_WITHIN_MS = 60_000;
 const SETTLED_AFTER_MS = 1_000;
 
 const options = { set: {} };
-const words = process.argv.slice(2);
-while (words.length && words[0] !== "--") {
-  const [name, value] = [words.shift().slice(2), words.shift()];
+const args = process.argv.slice(2);
+while (args.length && args[0] !== "--") {
+  const [name, value] = [args.shift().slice(2), args.shift()];
   if (name === "set") {
     const at = value.indexOf("=");
     options.set[value.slice(0, at)] = value.slice(at + 1);
@@ -24,7 +24,7 @@ while (words.length && words[0] !== "--") {
     options[name] = value;
   }
 }
-words.shift();
+args.shift();
 
 const require = createRequire(`${options.sdk}/package.json`);
 const load = (path) => import(pathToFileURL(require.resolve(`@modelcontextprotocol/sdk/${path}`)));
@@ -84,13 +84,13 @@ client.setNotificationHandler(types.ProgressNotificationSchema, ({ params }) => 
 
 const transport = options.url
   ? new StreamableHTTPClientTransport(new URL(options.url))
-  : new StdioClientTransport({ command: words[0], args: words.slice(1), env: process.env, stderr: "ignore" });
+  : new StdioClientTransport({ command: args[0], args: args.slice(1), env: process.env, stderr: "ignore" });
 // The client tells its transport which version was agreed on; only some transports care.
 let protocol = null;
-const told = transport.setProtocolVersion?.bind(transport);
+const setVersion = transport.setProtocolVersion?.bind(transport);
 transport.setProtocolVersion = (version) => {
   protocol = version;
-  told?.(version);
+  setVersion?.(version);
 };
 await client.connect(transport);
 

@@ -1,11 +1,5 @@
 //! Who may do what: roles, tokens, `Host`, `Origin`, and the trail that every mutation and every refused login leaves.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test's helper: what it cannot do ends the test"
-)]
-
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode, header::HeaderMap};
@@ -124,7 +118,7 @@ async fn each_role_may_do_its_own_and_nothing_else() {
     )
     .await;
     check("admin", &admin, Method::GET, "/api/health/mcp", true).await;
-    // Whoever may do everything to instances need not be let into them: `client` is a role of its own.
+    // A role that may do everything to instances may not call them: `client` is a role of its own.
     check("admin", &admin, Method::POST, "/mcp/other", false).await;
     check(
         "admin",
@@ -154,7 +148,7 @@ async fn each_role_may_do_its_own_and_nothing_else() {
         );
     }
 
-    // Whoever is known is named, also where something is refused; and what is refused to nobody in particular is kept too.
+    // A refusal names its actor where there is one, and has a row also where there is none.
     let nobody = ask(&router, Method::POST, stop, &[]).await;
     assert_eq!(nobody.status, 401);
     for (actor, what) in [
@@ -323,8 +317,8 @@ async fn a_token_is_needed_to_listen_for_others() {
     let router = Router::prepared(&config, &[]);
     let refused = router.run(&["serve"]).await;
     assert_eq!(refused.status.code(), Some(64), "{refused:?}");
-    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(words.contains("token"), "{words}");
+    let stderr = String::from_utf8_lossy(&refused.stderr);
+    assert!(stderr.contains("token"), "{stderr}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -336,7 +330,7 @@ async fn every_mutation_leaves_a_row_and_a_line() {
         .ask(Method::POST, "/api/instances", Some(&definition))
         .await;
     assert_eq!(status, 201, "{made}");
-    let deeds: [(Method, &str, Option<Value>, &str, &str); 10] = [
+    let mutations: [(Method, &str, Option<Value>, &str, &str); 10] = [
         (
             Method::POST,
             "/api/instances/another/spawn",
@@ -408,18 +402,18 @@ async fn every_mutation_leaves_a_row_and_a_line() {
             "",
         ),
     ];
-    for (method, path, body, ..) in &deeds {
+    for (method, path, body, ..) in &mutations {
         let (status, answer) = router.ask(method.clone(), path, body.as_ref()).await;
         assert!(status.is_success(), "{method} {path}: {status} {answer}");
     }
     // The other way to reload, and what the router does by itself.
     processes::signal(router.pid(), Signal::HUP);
-    for words in [
+    for needles in [
         ["AUDIT", "instance.register", "another"],
         ["AUDIT", "config.reload", "SIGHUP"],
         ["AUDIT", "router.start", "ok"],
     ] {
-        router.logged(&words, SOON).await;
+        router.logged(&needles, SOON).await;
     }
     // One that is defined in the file is removed there.
     let (status, conflict) = router
@@ -428,7 +422,7 @@ async fn every_mutation_leaves_a_row_and_a_line() {
     assert_eq!(status, 409, "{conflict}");
     let page = router.get("/api/audit?limit=1000").await;
     let rows = page["rows"].as_array().unwrap_or_else(|| panic!("{page}"));
-    for (_, path, _, action, target) in &deeds {
+    for (_, path, _, action, target) in &mutations {
         let row = rows
             .iter()
             .find(|row| row["action"] == *action && row["target"] == *target && row["from"] != "");

@@ -1,11 +1,5 @@
-//! What clients send that they should not, or never finish sending: each gets a clear answer or is let go, nobody else notices, and
+//! What clients send that they should not, or never finish sending: each gets a clear answer or loses its connection, no other notices, and
 //! the router's memory is afterwards what it was before.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test's helper: what it cannot do ends the test"
-)]
 
 use std::{
     net::SocketAddr,
@@ -51,7 +45,7 @@ impl Beset {
         }
     }
 
-    /// It serves whoever comes, nobody has noticed anything, and it takes no more memory than before.
+    /// It serves new clients, the load has noticed nothing, and it takes no more memory than before.
     async fn end(self) {
         let mut session = self.router.session("echo").await;
         let answer = session.call("echo", &json!({"text": "still here"})).await;
@@ -128,7 +122,7 @@ async fn posted(session: &Session, body: impl Into<reqwest::Body>) -> (u16, Valu
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_no_request_is_refused_in_words() {
+async fn what_is_no_request_is_refused_with_a_message() {
     let beset = Beset::begin().await;
     let router = &beset.router;
     let session = router.session("echo").await;
@@ -137,7 +131,7 @@ async fn what_is_no_request_is_refused_in_words() {
         assert_eq!(got, status, "{what}: {text}");
         assert_eq!(answer["error"]["code"], code, "{what}: {text}");
         let message = answer["error"]["message"].as_str().unwrap_or_default();
-        assert!(message.len() > 5, "{what}: no words in {text}");
+        assert!(message.len() > 5, "{what}: no message in {text}");
     };
     let nested = |opening: &str, closing: &str| {
         (opening.repeat(10_000) + &closing.repeat(10_000)).into_bytes()

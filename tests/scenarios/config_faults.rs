@@ -1,11 +1,6 @@
 //! A configuration that is wrong: everything that is wrong with it is said at once, by key and line, with exit code 64, before any
 //! port is bound. Every message has its golden test beside the configuration; here it is the program that is asked.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test's helper: what it cannot do ends the test"
-)]
-
 use router_tests::{Config, Router, peers};
 
 const FAULTY: &str = r#"[server]

@@ -1,12 +1,6 @@
 //! Definitions that come, go and change while a router runs: by the file, by `/api`, by both; and what operators decided about
 //! them, which holds for the next router too.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test's helper: what it cannot do ends the test"
-)]
-
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
@@ -25,7 +19,7 @@ fn templates(name: &str) -> String {
 }
 
 /// With a router that sees within moments what is in flight.
-fn quick_to_look() -> Config {
+fn sampled_often() -> Config {
     Config::new().set("instances", "memory_interval = \"100ms\"")
 }
 
@@ -130,7 +124,7 @@ async fn a_file_that_registered_instances_do_not_fit_is_refused() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_id_may_be_registered_again_while_its_last_request_is_answered() {
-    let config = quick_to_look().tail(&templates("echo"));
+    let config = sampled_often().tail(&templates("echo"));
     let router = Router::start(&config).await;
     let definition = json!({"id": "again", "template": "scripted"});
     assert_eq!(register(&router, &definition).await.0, 201);
@@ -153,8 +147,8 @@ async fn an_id_may_be_registered_again_while_its_last_request_is_answered() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_holds_for_the_next_router_also_when_this_one_dies_before_it_is_done() {
     let server = peers::scripted(&[]).with("drain = \"30s\"").autostart();
-    let mut router = Router::start(&quick_to_look().server(server)).await;
-    router.ready("scripted").await;
+    let mut router = Router::start(&sampled_often().server(server)).await;
+    let pid = pid_of(&router.ready("scripted").await);
     let mut session = router.session("scripted").await;
     let call = tokio::spawn(async move { session.try_call("hang", &json!({})).await });
     router
@@ -177,6 +171,8 @@ async fn a_stop_holds_for_the_next_router_also_when_this_one_dies_before_it_is_d
             one["lifecycle"] == "stopped"
         })
         .await;
+    // It is stopped from the first moment; its process is, once the router has found it.
+    router.gone(&[pid]).await;
     router.end().await;
 }
 
@@ -225,7 +221,7 @@ async fn a_changed_request_timeout_reaches_connections_that_are_there() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn plugin_settings_that_a_plugin_refuses_are_told_to_whoever_reloads() {
+async fn plugin_settings_that_a_plugin_refuses_are_in_the_answer_to_the_reload() {
     let with = |limit: &str| {
         let line = format!("memory_degraded_mb = {limit}");
         Config::new()
@@ -274,7 +270,7 @@ async fn an_environment_in_a_definition_takes_more_than_an_operator() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_loses_a_right_loses_the_streams_that_it_opened() {
+async fn a_client_that_loses_a_right_loses_the_streams_that_it_opened() {
     let open = Config::new().server(peers::echo().autostart());
     let router = Router::start(&open).await;
     router.ready("echo").await;

@@ -1,11 +1,6 @@
 //! What README.md and docs/ say is there is there: files, keys of the configuration, dependencies. What their commands do is tried by
 //! `newcomer`, `runbook_own` and `runbook_source`.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test's helper: what it cannot do ends the test"
-)]
-
 use std::{collections::BTreeSet, fs};
 
 use router_tests::peers;
@@ -51,8 +46,8 @@ fn every_link_into_the_repository_leads_somewhere() {
 fn headings(text: &str) -> BTreeSet<String> {
     let lines = text.lines().filter(|line| line.starts_with('#'));
     let linked = lines.map(|line| {
-        let words = line.trim_start_matches('#').trim().to_lowercase();
-        let kept = words
+        let heading = line.trim_start_matches('#').trim().to_lowercase();
+        let kept = heading
             .chars()
             .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
         kept.collect::<String>().replace(' ', "-")

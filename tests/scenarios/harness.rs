@@ -1,10 +1,5 @@
 //! The harness itself: what it says of processes, and that its servers behave as the scenarios take for granted.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test's helper: what it cannot do ends the test"
-)]
-
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
@@ -96,7 +91,7 @@ fn the_scripted_server_asks_and_passes_on_the_answer() {
 }
 
 #[test]
-fn the_scripted_server_ends_as_it_is_told() {
+fn the_scripted_server_ends_with_the_code_that_was_asked_for() {
     let mut server = Peer::start("scripted-server", &["--exit", "7"]);
     assert_eq!(server.child.wait().unwrap().code(), Some(7));
     let mut server = Peer::start("scripted-server", &[]);

@@ -1,12 +1,6 @@
 //! Another policy takes the place of the one that judges, while clients call as fast as they can: no request fails, and its first
 //! verdict is seen within two seconds of its file being closed.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test's helper: what it cannot do ends the test"
-)]
-
 use std::{
     fs,
     time::{Duration, Instant},
@@ -50,7 +44,7 @@ async fn plugin(router: &Router) -> Value {
     router.get("/api/plugins/default-health").await
 }
 
-/// Waits for the instance's health, and tells how long that took.
+/// Waits for the instance's health, and returns how long that took.
 async fn judged(router: &Router, health: &str, since: Instant) -> Duration {
     until(
         &format!("the verdict {health}"),

@@ -1,12 +1,6 @@
 //! What dies: the router under load, a shim, a child, both, a server that does not want to. What is to live lives on, what is to
 //! come back comes back, and nobody is left behind.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test's helper: what it cannot do ends the test"
-)]
-
 use std::time::Duration;
 
 use router_tests::{Config, Load, Router, Session, load::Plan, peers, pid_of, processes, until};
@@ -215,7 +209,7 @@ async fn kill_and_recover(what: &str, victims: impl Fn(i32) -> Vec<i32>) {
     }
     let answer = tokio::time::timeout(Duration::from_secs(10), waiting).await;
     let answer = answer
-        .unwrap_or_else(|_| panic!("{what}: the waiting request was not told"))
+        .unwrap_or_else(|_| panic!("{what}: the waiting request got no answer"))
         .unwrap();
     let message = answer["error"]["message"]
         .as_str()

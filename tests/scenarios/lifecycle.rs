@@ -2,12 +2,6 @@
 //! for its memory, stopped and restarted by an operator in the middle of a request, reached by a socket of its own, and back with fewer
 //! tools than before.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test's helper: what it cannot do ends the test"
-)]
-
 use std::{fs, time::Duration};
 
 use router_tests::{Config, Router, Server, Session, mcp, peers, pid_of, processes};
@@ -57,9 +51,9 @@ fn text(answer: &Value) -> &str {
     text.unwrap_or_else(|| panic!("no text in {answer}"))
 }
 
-fn words(answer: &Value) -> &str {
-    let words = answer["error"]["message"].as_str();
-    words.unwrap_or_else(|| panic!("no error in {answer}"))
+fn error_message(answer: &Value) -> &str {
+    let message = answer["error"]["message"].as_str();
+    message.unwrap_or_else(|| panic!("no error in {answer}"))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -70,7 +64,7 @@ async fn an_instance_is_stopped_for_lack_of_use_and_started_on_the_next() {
     let mut session = router.session("scripted").await;
     let first = pid_of(&router.ready("scripted").await);
 
-    // Whoever waits for an answer uses it, however long that takes.
+    // A request that waits for its answer is use, however long that takes.
     assert_eq!(session.call("slow", &json!({"ms": 3_000})).await, "at last");
     assert_eq!(
         session.call("pid", &json!({})).await,
@@ -142,11 +136,11 @@ async fn too_much_memory_is_recycled_gently_and_more_is_killed() {
     busy(&router).await;
     let grown = session.try_call("grow", &json!({"mb": 60})).await;
     assert!(
-        grown["result"].is_object() || words(&grown).contains("scripted"),
+        grown["result"].is_object() || error_message(&grown).contains("scripted"),
         "{grown}"
     );
     let hanging = hanging.await.unwrap();
-    assert!(words(&hanging).contains("scripted"), "{hanging}");
+    assert!(error_message(&hanging).contains("scripted"), "{hanging}");
     router.ready_anew("scripted", second).await;
     assert!(!processes::is_alive(second), "{second} lives");
     let crashes = router.get("/api/instances/scripted/crashes").await;
@@ -159,7 +153,7 @@ async fn too_much_memory_is_recycled_gently_and_more_is_killed() {
     );
     assert!(
         crashes[0].to_string().contains("tools/call"),
-        "what was in flight is not told: {crashes:#?}"
+        "what was in flight is missing: {crashes:#?}"
     );
     router.end().await;
 }
@@ -174,7 +168,7 @@ async fn an_operator_stops_it_in_the_middle_of_a_request() {
     let refused = async |session: &mut Session| {
         let refused = session.try_call("pid", &json!({})).await;
         assert_eq!(
-            words(&refused),
+            error_message(&refused),
             "Instance scripted: it was stopped by an operator. It stays so until it is started with POST \
              /api/instances/scripted/start."
         );
@@ -236,7 +230,7 @@ async fn an_operator_restarts_it_in_the_middle_of_a_request() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_request_that_outlasts_the_drain_is_told_so() {
+async fn a_request_that_outlasts_the_drain_gets_an_error() {
     let server = peers::scripted(&[]).autostart().with("drain = \"1s\"");
     let router = Router::start(&config(server)).await;
     let pid = pid_of(&router.ready("scripted").await);
@@ -246,10 +240,10 @@ async fn a_request_that_outlasts_the_drain_is_told_so() {
     let stopped = router.post("/api/instances/scripted/stop").await;
     assert_eq!(stopped["status"], "stopped", "{stopped}");
     let hanging = hanging.await.unwrap();
-    let words = words(&hanging);
+    let message = error_message(&hanging);
     assert!(
-        words.starts_with("Instance scripted: ") && words.contains("stopped by an operator"),
-        "{words}"
+        message.starts_with("Instance scripted: ") && message.contains("stopped by an operator"),
+        "{message}"
     );
     down(&router, "stopped", pid).await;
     router.end().await;
@@ -288,7 +282,7 @@ async fn a_server_that_listens_itself_is_reached_and_reached_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_tool_list_that_shrank_is_told_until_it_is_whole_or_accepted() {
+async fn a_tool_list_that_shrank_is_reported_until_it_is_whole_or_accepted() {
     let folder = tempfile::tempdir().unwrap();
     let tools = folder.path().join("tools");
     let file = tools.display().to_string();

@@ -1,12 +1,6 @@
 //! Two clients that share one instance: progress, cancellation and subscriptions reach the one that they are meant for, from the
 //! server through the whole router and back, also where both use the same ids and tokens.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test's helper: what it cannot do ends the test"
-)]
-
 use std::time::Duration;
 
 use router_tests::{Config, Router, Session, peers};
@@ -152,7 +146,7 @@ async fn each_client_hears_of_what_it_subscribed_to() {
         }
     }
 
-    // A new process knows of no subscription, and is told of them before it is used.
+    // A new process knows of no subscription, and gets them before it is used.
     router.post("/api/instances/scripted/restart").await;
     toucher.call("touch", &json!({})).await;
     let mut again = vec![uri(to_other.next().await), uri(to_other.next().await)];

@@ -1,16 +1,8 @@
-//! What a policy keeps outlives routers and starts without the database; and a policy in quarantine is told of until something else judges.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test's helper: what it cannot do ends the test"
-)]
-
-mod database;
+//! What a policy keeps outlives routers and starts without the database; and a policy in quarantine is reported until another one judges.
 
 use std::{fs, time::Duration};
 
-use database::done;
+use crate::database::{self, done};
 use router_test_postgres::{Cluster, ClusterOptions};
 use router_tests::{Config, Router, peers, until};
 use serde_json::Value;
@@ -138,7 +130,7 @@ async fn what_a_policy_keeps_waits_for_the_database_at_the_end_and_at_the_start(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_policy_in_quarantine_is_told_of_until_something_else_judges() {
+async fn a_policy_in_quarantine_is_reported_until_another_one_judges() {
     let mut router = prepared(&config("loop"));
     router.start_again().await;
     let readiness_until = async |what: &str, status: &str| {

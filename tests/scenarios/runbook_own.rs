@@ -4,17 +4,9 @@
 //! In a block, `X` stands for an instance's id, as the document says. The other blocks name things of an operator's site; they are
 //! looked at only for what they do not run: a `curl` of ours among them fails the test as well.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test's helper: what it cannot do ends the test"
-)]
-
-mod database;
-
 use std::{collections::BTreeSet, time::Duration};
 
-use database::done;
+use crate::database::{self, done};
 use router_test_postgres::{Cluster, ClusterOptions};
 use router_tests::{
     Config, Load, Router,
@@ -211,7 +203,7 @@ const TABLE: [Shows; 25] = [
         &[
             "godot-mcp-echo.sock",
             "\"versionId\": \"42\"",
-            "told to end before it begins",
+            "asked to end before it begins",
         ],
         &[],
     ),
@@ -221,7 +213,7 @@ const TABLE: [Shows; 25] = [
         LOOPING,
         &[
             "\"crashLoopDetected\": true",
-            "told to end before it begins",
+            "asked to end before it begins",
             "version_id: 42",
         ],
         &[],
@@ -311,7 +303,7 @@ async fn check(router: &Router, state: State) {
         let block =
             block.unwrap_or_else(|| panic!("docs/runbook.md has no block run={}", entry.block));
         let place = format!("docs/runbook.md:{}, run={}", block.line, block.name);
-        let words = [
+        let replacements = [
             ("instances/X", format!("instances/{}", entry.id)),
             ("version_id: X", format!("version_id: {}", entry.id)),
             ("== \"X\"", format!("== \"{}\"", entry.id)),
@@ -323,11 +315,11 @@ async fn check(router: &Router, state: State) {
                     .to_string(),
             ),
         ];
-        let words: Vec<(&str, &str)> = words
+        let replacements: Vec<(&str, &str)> = replacements
             .iter()
             .map(|(from, to)| (*from, to.as_str()))
             .collect();
-        let output = run(router, &block.text, &words).await;
+        let output = run(router, &block.text, &replacements).await;
         assert_eq!(output.code, 0, "{place}: {output:#?}");
         for text in entry.holds {
             assert!(
@@ -453,10 +445,10 @@ async fn assert_metrics_are_served(router: &Router) {
     let mut named = 0;
     for document in ["README.md", "docs/runbook.md", "docs/plugins.md"] {
         let text = std::fs::read_to_string(peers::repository().join(document)).unwrap();
-        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-        for word in words.filter(|word| word.starts_with("mcp_") && !word.ends_with('_')) {
+        let names = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        for name in names.filter(|name| name.starts_with("mcp_") && !name.ends_with('_')) {
             named += 1;
-            assert!(is_served(word), "{document}: no metric is called {word}");
+            assert!(is_served(name), "{document}: no metric is called {name}");
         }
     }
     assert!(named > 5, "only {named} metrics were found");

@@ -2,17 +2,9 @@
 //! they show is what that section expects, or the deviation that `docs/runbook.md` declares. Only the address and the folder of the
 //! sockets are the test's own.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test's helper: what it cannot do ends the test"
-)]
-
-mod database;
-
 use std::{fs, time::Duration};
 
-use database::done;
+use crate::database::{self, done};
 use router_test_postgres::{Cluster, ClusterOptions};
 use router_tests::{
     Config, Router, peers,
@@ -277,7 +269,7 @@ async fn breaker_open(router: &Router) {
         said.contains(&format!("version_id: {SLOW}")) && said.contains("OPEN"),
         "{said}"
     );
-    // What a client is told, in the words that the section begins with.
+    // What a client gets: the message that the section begins with.
     let mut session = router.session(SLOW).await;
     let answer = session.try_call("echo", &json!({"text": "x"})).await;
     let message = answer["error"]["message"].to_string();
@@ -424,11 +416,11 @@ async fn the_database() {
     assert!(router.run(&["migrate"]).await.status.success());
     router.start_again().await;
     router.ready(WELL).await;
-    let words = [
+    let replacements = [
         ("$DATABASE_URL", url.as_str()),
         ("veritable_games", database.as_str()),
     ];
-    let psql = async |text: &str| run(&router, text, &words).await;
+    let psql = async |text: &str| run(&router, text, &replacements).await;
     let active = psql(
         "psql $DATABASE_URL -At -c \"
   SELECT count(*) as active_connections

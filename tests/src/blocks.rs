@@ -61,9 +61,9 @@ fn parse(text: &str) -> Vec<Block> {
 }
 
 fn opened(tag: &str, section: &str, line: usize) -> Option<Block> {
-    let mut words = tag.split_whitespace();
-    let language = words.next().filter(|word| LANGUAGES.contains(word))?;
-    let name = words.find_map(|word| word.strip_prefix("run="));
+    let mut parts = tag.split_whitespace();
+    let language = parts.next().filter(|part| LANGUAGES.contains(part))?;
+    let name = parts.find_map(|part| part.strip_prefix("run="));
     Some(Block {
         language: language.to_owned(),
         name: name.unwrap_or_default().to_owned(),

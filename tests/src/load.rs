@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{mcp, wire::Wire};
 
-/// Failures whose words are kept. The first few tell the story.
+/// Failures that are kept as text. The first few explain the rest.
 const FAILURES_KEPT: usize = 10;
 
 /// Before a client connects again to somebody who does not listen.
@@ -298,7 +298,7 @@ impl Client {
         }
     }
 
-    /// Connects again, with the same session; false when told to stop.
+    /// Connects again, with the same session; false when it is to stop.
     async fn reconnected(&self, wire: &mut Wire) -> bool {
         self.connected.fetch_sub(1, Ordering::Relaxed);
         while !self.stop.is_cancelled() {

@@ -147,7 +147,7 @@ impl Session {
         answer.unwrap_or_else(|error| panic!("{message} to {}: {error:?}", self.url))
     }
 
-    /// Sends a request, and tells the whole JSON-RPC response.
+    /// Sends a request, and returns the whole JSON-RPC response.
     pub async fn ask(&mut self, method: &str, params: &Value) -> Value {
         self.next += 1;
         let request =
@@ -162,7 +162,7 @@ impl Session {
         response
     }
 
-    /// Calls a tool, which has to succeed; tells its first text.
+    /// Calls a tool, which has to succeed; returns its first text.
     pub async fn call(&mut self, tool: &str, arguments: &Value) -> String {
         let response = self.try_call(tool, arguments).await;
         let text = response["result"]["content"][0]["text"].as_str();
@@ -170,7 +170,7 @@ impl Session {
             .to_owned()
     }
 
-    /// Calls a tool, and tells the whole JSON-RPC response.
+    /// Calls a tool, and returns the whole JSON-RPC response.
     pub async fn try_call(&mut self, tool: &str, arguments: &Value) -> Value {
         let params = json!({"name": tool, "arguments": arguments});
         self.ask("tools/call", &params).await

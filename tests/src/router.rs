@@ -429,7 +429,7 @@ impl Drop for Router {
             eprintln!("the router's last words:\n{}", self.tail());
         }
         drop(self.child.take());
-        // Shims first would be told of their router's end: whoever is left is killed, twice, since they may start something meanwhile.
+        // What is left is killed, twice, since a shim may start something meanwhile.
         for _ in 0..2 {
             for process in processes::touching(self.home.path()) {
                 processes::kill(process.pid);

@@ -42,9 +42,9 @@ impl Output {
     }
 }
 
-/// Runs a text as a script of bash, in the router's folder. Of the text only the address, the socket directory and the given words are
+/// Runs a text as a script of bash, in the router's folder. Of the text only the address, the socket directory and what is given are
 /// replaced, since a test's router has its own.
-pub async fn run(router: &Router, text: &str, words: &[(&str, &str)]) -> Output {
+pub async fn run(router: &Router, text: &str, replacements: &[(&str, &str)]) -> Output {
     let sockets = format!("{}/godot-mcp-", router.path("s").display());
     let address = router.address().to_string();
     let mut text = SAID_ADDRESSES
@@ -56,7 +56,7 @@ pub async fn run(router: &Router, text: &str, words: &[(&str, &str)]) -> Output 
             &format!("find {} ", router.path("s").display()),
         )
         .replace("config/router.toml", "router.toml");
-    for (from, to) in words {
+    for (from, to) in replacements {
         text = text.replace(from, to);
     }
     // From a file: a shell whose command line is the script would find itself with `pgrep -f`.

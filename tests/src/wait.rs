@@ -2,21 +2,21 @@
 
 use std::time::{Duration, Instant};
 
-/// Between two looks. Short beside everything that is waited for, long beside one look.
+/// Between two checks. Short beside everything that is waited for, long beside one check.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Looks until there is something to see. `Err` says what is there instead.
+/// Checks until the state is there. `Err` says what is there instead.
 ///
 /// # Panics
 /// Nothing was seen in time: with what was there last.
 pub async fn until<T>(
     what: &str,
     within: Duration,
-    mut look: impl AsyncFnMut() -> Result<T, String>,
+    mut check: impl AsyncFnMut() -> Result<T, String>,
 ) -> T {
     let begun = Instant::now();
     loop {
-        match look().await {
+        match check().await {
             Ok(seen) => return seen,
             Err(instead) if begun.elapsed() > within => {
                 panic!("waited {within:?} in vain for {what}; last seen: {instead}")

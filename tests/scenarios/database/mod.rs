@@ -5,7 +5,7 @@ use std::sync::Arc;
 use router_test_postgres::{Cluster, ClusterError, ClusterOptions};
 
 /// Something that is done to a cluster.
-pub(crate) type Deed = fn(&Cluster) -> Result<(), ClusterError>;
+pub(crate) type Operation = fn(&Cluster) -> Result<(), ClusterError>;
 
 /// A cluster that runs.
 pub(crate) async fn cluster(options: ClusterOptions) -> Arc<Cluster> {
@@ -15,8 +15,8 @@ pub(crate) async fn cluster(options: ClusterOptions) -> Arc<Cluster> {
 }
 
 /// Does something to a cluster, and waits until it is done.
-pub(crate) async fn done(cluster: &Arc<Cluster>, deed: Deed) {
+pub(crate) async fn done(cluster: &Arc<Cluster>, operation: Operation) {
     let cluster = Arc::clone(cluster);
-    let done = tokio::task::spawn_blocking(move || deed(&cluster)).await;
+    let done = tokio::task::spawn_blocking(move || operation(&cluster)).await;
     done.unwrap().unwrap();
 }

@@ -49,13 +49,13 @@ struct Client {
 }
 
 fn main() -> io::Result<()> {
-    let words: Vec<String> = env::args().skip(1).collect();
+    let args: Vec<String> = env::args().skip(1).collect();
     let after = |name: &str| {
-        let at = words.iter().position(|word| word == name)?;
-        words.get(at + 1)
+        let at = args.iter().position(|arg| arg == name)?;
+        args.get(at + 1)
     };
     if let Some(code) = after("--exit") {
-        complain("scripted-server: told to end before it begins");
+        complain("scripted-server: asked to end before it begins");
         std::process::exit(code.parse().unwrap_or(1));
     }
     let tools = match after("--tools") {
@@ -66,7 +66,7 @@ fn main() -> io::Result<()> {
         tools: tools.unwrap_or(TOOLS.len()),
         kept: Mutex::default(),
     });
-    if !words.iter().any(|word| word == "--socket") {
+    if !args.iter().any(|arg| arg == "--socket") {
         Client::serve(&server, io::stdin().lock(), Box::new(io::stdout()));
         return Ok(());
     }
@@ -203,7 +203,7 @@ impl Client {
             "echo" => json!({"content": [{"type": "text", "text": arguments["text"]}]}),
             "pid" => text(getpid().as_raw_nonzero().to_string()),
             "exit" => {
-                complain("scripted-server: told to end in the middle of a call");
+                complain("scripted-server: asked to end in the middle of a call");
                 std::process::exit(i32::try_from(number("code")).unwrap_or(1));
             }
             "abort" => {
@@ -256,7 +256,7 @@ impl Client {
         }
     }
 
-    /// Lets every hanging call go, and tells how many those were.
+    /// Answers every hanging call, and returns how many those were.
     fn release(&self) -> usize {
         let hanging = std::mem::take(&mut *self.hanging.lock());
         let sent = hanging.values().filter(|waiting| waiting.send(()).is_ok());
@@ -276,7 +276,7 @@ impl Client {
 
 /// A child that leaves our session and our parentage, as a badly written server's helper does.
 fn fork() -> String {
-    // The inner shell tells its id and then holds on to nothing of ours but its environment; the outer one ends, and orphans it.
+    // The inner shell prints its id and then holds on to nothing of ours but its environment; the outer one ends, and orphans it.
     let script = "setsid sh -c 'echo $$; exec sleep 1000 >/dev/null' &";
     let shell = Command::new("sh")
         .args(["-c", script])

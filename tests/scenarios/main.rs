@@ -1,0 +1,29 @@
+//! Whole routers with real servers, clients and databases. One file per subject and one program for all of them: `cargo nextest run -p
+//! router-tests access::` runs one subject. Each test has routers, folders, ports and databases of its own, so that any of them can run
+//! beside any other; `.config/nextest.toml` says which have the machine to themselves because they measure.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test's helper: what it cannot do ends the test"
+)]
+
+mod access;
+mod bad_input;
+mod config_faults;
+mod conformity;
+mod crash_loop;
+mod database;
+mod definitions;
+mod documents;
+mod harness;
+mod hostile_guests;
+mod hot_reload;
+mod kills;
+mod lifecycle;
+mod messages;
+mod newcomer;
+mod policies;
+mod postgres;
+mod runbook_own;
+mod runbook_source;
