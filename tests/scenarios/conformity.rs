@@ -1,12 +1,6 @@
 //! Real servers, called by real clients, with and without the router: the same answers, named volatile members apart. Every tool that a
 //! server lists is called; a tool that the table does not know fails the test, and so does one that is gone.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test's helper: what it cannot do ends the test"
-)]
-
 use std::{collections::BTreeSet, path::Path, process::Stdio, time::Duration};
 
 use router_tests::{Config, Router, Server, peers};
@@ -28,13 +22,21 @@ enum Reached<'a> {
 enum Client {
     /// PyPI `mcp` as it comes: it tries the modern era first.
     Python,
-    /// PyPI `mcp`, told to speak the era that begins with `initialize`.
+    /// PyPI `mcp`, made to speak the era that begins with `initialize`.
     PythonLegacy,
     /// npm `@modelcontextprotocol/sdk`.
     Node,
 }
 
 impl Client {
+    /// The client that gets the expected answers from the server itself: in the era that the router serves.
+    fn directly(self) -> Self {
+        match self {
+            Self::Python => Self::PythonLegacy,
+            other => other,
+        }
+    }
+
     fn command(self) -> Command {
         let clients = peers::tests().join("clients");
         match self {
@@ -110,7 +112,7 @@ fn table(server: &str) -> Value {
     all[server].take()
 }
 
-/// Blots out one member. Behind a `#` the pointer goes on inside a text that is JSON itself; behind an `@` stand the words up to
+/// Blots out one member. Behind a `#` the pointer goes on inside a text that is JSON itself; behind an `@` stands the phrase up to
 /// which a text is steady.
 fn blot(value: &mut Value, pointer: &str) {
     if let Some((outer, inner)) = pointer.split_once('#') {
@@ -126,12 +128,14 @@ fn blot(value: &mut Value, pointer: &str) {
         }
         return blot(found, inner);
     }
-    let (pointer, words) = pointer.split_once('@').unwrap_or((pointer, ""));
+    let (pointer, phrase) = pointer.split_once('@').unwrap_or((pointer, ""));
     let Some(found) = value.pointer_mut(pointer) else {
         return;
     };
     let text = found.as_str().unwrap_or_default();
-    let steady = text.find(words).map_or("", |at| &text[..at + words.len()]);
+    let steady = text
+        .find(phrase)
+        .map_or("", |at| &text[..at + phrase.len()]);
     *found = Value::from(format!("{steady}(volatile)"));
 }
 
@@ -164,8 +168,8 @@ fn refused_as_modern(router: &Router) -> usize {
     refused.count()
 }
 
-/// The same calls, directly and through a router, by every client.
-async fn check(server: Server, fixture: Option<&str>) {
+/// The same calls, directly and through a router, by one client.
+async fn check(server: Server, fixture: Option<&str>, client: Client) {
     let name = server.id.clone();
     let table = table(&name);
     let folder = tempfile::tempdir().unwrap();
@@ -184,56 +188,50 @@ async fn check(server: Server, fixture: Option<&str>) {
         .set("instances", "socket_timeout = \"1m\"")
         .server(server.clone());
     let router = Router::start_with(&config, &locale).await;
-    for (client, direct) in [
-        (Client::Python, Client::PythonLegacy),
-        (Client::PythonLegacy, Client::PythonLegacy),
-        (Client::Node, Client::Node),
-    ] {
-        fresh();
-        let expected = direct
-            .run(&name, &project, Reached::Directly(&server, &router))
-            .await;
-        fresh();
-        let refused = refused_as_modern(&router);
-        let got = client
-            .run(&name, &project, Reached::Through(&router, &name))
-            .await;
-        let refused = refused_as_modern(&router) - refused;
-        let expected_refusals = usize::from(client == Client::Python);
+    let expected = client
+        .directly()
+        .run(&name, &project, Reached::Directly(&server, &router))
+        .await;
+    fresh();
+    let refused = refused_as_modern(&router);
+    let got = client
+        .run(&name, &project, Reached::Through(&router, &name))
+        .await;
+    let refused = refused_as_modern(&router) - refused;
+    let expected_refusals = usize::from(client == Client::Python);
+    assert_eq!(
+        refused,
+        expected_refusals,
+        "{name}, {client:?}: requests of the modern era that were refused\n{}",
+        router.tail()
+    );
+    assert_eq!(
+        names(&expected["tools"], "name"),
+        names(&table["calls"], "tool"),
+        "{name}: the server's tools (left) and those of tests/clients/calls.json (right)"
+    );
+    let expected = steady(expected, &table["volatile"]);
+    let got = steady(got, &table["volatile"]);
+    for member in ["protocol", "serverInfo", "tools"] {
         assert_eq!(
-            refused,
-            expected_refusals,
-            "{name}, {client:?}: requests of the modern era that were refused\n{}",
+            expected[member], got[member],
+            "{name}, {client:?}: {member}"
+        );
+    }
+    let pairs = expected["calls"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .zip(got["calls"].as_array().unwrap());
+    for (expected, got) in pairs {
+        assert_eq!(
+            expected,
+            got,
+            "{name}, {client:?}: directly (left), through the router (right)\n{}",
             router.tail()
         );
-        assert_eq!(
-            names(&expected["tools"], "name"),
-            names(&table["calls"], "tool"),
-            "{name}: the server's tools (left) and those of tests/clients/calls.json (right)"
-        );
-        let expected = steady(expected, &table["volatile"]);
-        let got = steady(got, &table["volatile"]);
-        for member in ["protocol", "serverInfo", "tools"] {
-            assert_eq!(
-                expected[member], got[member],
-                "{name}, {client:?}: {member}"
-            );
-        }
-        let pairs = expected["calls"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .zip(got["calls"].as_array().unwrap());
-        for (expected, got) in pairs {
-            assert_eq!(
-                expected,
-                got,
-                "{name}, {client:?}: directly (left), through the router (right)\n{}",
-                router.tail()
-            );
-        }
-        assert_eq!(expected, got, "{name}, {client:?}");
     }
+    assert_eq!(expected, got, "{name}, {client:?}");
     let one = router.instance(&name).await;
     assert_eq!(one["restarts"], 0, "{one}");
     assert_eq!(
@@ -243,25 +241,47 @@ async fn check(server: Server, fixture: Option<&str>) {
     router.end().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn server_everything_answers_the_same_through_the_router() {
-    check(peers::everything(), None).await;
+async fn everything(client: Client) {
+    check(peers::everything(), None, client).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn mcp_server_time_answers_the_same_through_the_router() {
-    check(peers::time(), None).await;
+async fn time(client: Client) {
+    check(peers::time(), None, client).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn godot_mcp_runtime_answers_the_same_through_the_router() {
-    check(peers::godot_runtime(), Some("demo")).await;
+async fn godot_runtime(client: Client) {
+    check(peers::godot_runtime(), Some("demo"), client).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_bundled_instance_answers_the_same_through_the_router() {
+async fn bundled(client: Client) {
     let folder = tempfile::tempdir().unwrap();
     let project = folder.path().join("demo");
     peers::copy_project("demo", &project);
-    check(peers::bundled(&project), None).await;
+    check(peers::bundled(&project), None, client).await;
 }
+
+/// Each server by each client, in tests of their own: the servers sleep in some of their tools.
+macro_rules! answers_the_same_through_the_router {
+    ($($server:ident),*) => {$(
+        mod $server {
+            use super::Client;
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn to_python() {
+                super::$server(Client::Python).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn to_python_of_the_era_that_begins_with_initialize() {
+                super::$server(Client::PythonLegacy).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn to_node() {
+                super::$server(Client::Node).await;
+            }
+        }
+    )*};
+}
+
+answers_the_same_through_the_router!(everything, time, godot_runtime, bundled);
