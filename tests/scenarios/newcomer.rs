@@ -1,13 +1,14 @@
 //! What somebody sees who starts the router for the first time, on the configuration that it comes with: `make run` after its build,
 //! then what README.md shows, block by block, and then a first policy, as docs/plugins.md walks through it.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test's helper: what it cannot do ends the test"
-)]
-
-use std::{fs, io::Write as _, os::unix::fs::symlink, process::Stdio, time::Duration};
+use std::{
+    fs,
+    io::{ErrorKind, Write as _},
+    os::unix::fs::symlink,
+    path::PathBuf,
+    process::Stdio,
+    time::Duration,
+};
 
 use router_tests::{
     Config, Router,
@@ -125,8 +126,9 @@ async fn what_the_readme_shows_works() {
     let router = newcomer().await;
     router.ready("demo").await;
     let mut readme = Document::read("README.md");
-    let run =
-        async |text: &str, words: &[(&str, &str)]| shell::run(&router, text, words).await.fine();
+    let run = async |text: &str, replacements: &[(&str, &str)]| {
+        shell::run(&router, text, replacements).await.fine()
+    };
 
     // What the two commands do takes too long here; that they are there and can be followed does not.
     let make = format!(
@@ -134,11 +136,11 @@ async fn what_the_readme_shows_works() {
         peers::repository().display(),
         readme.take("make")
     );
-    let words = [
+    let replacements = [
         ("make run", "make --dry-run run &&"),
         ("make test", "make --dry-run test"),
     ];
-    run(&make, &words).await;
+    run(&make, &replacements).await;
 
     let tried = run(&readme.take("try"), &[]).await;
     let answers = tried.json();
@@ -180,32 +182,57 @@ async fn what_the_readme_shows_works() {
     router.end().await;
 }
 
+/// A build folder whose profiles are the one that `make plugins` builds in: what a policy is made from is there, and is taken from there.
+fn build_folder() -> PathBuf {
+    let target = peers::programs().parent().unwrap().to_owned();
+    let folder = target.join("first-policy");
+    let guests = folder.join("wasm32-wasip2");
+    fs::create_dir_all(&guests).unwrap();
+    for (link, to) in [
+        (folder.join("debug"), "../plugin"),
+        (folder.join("release"), "../plugin"),
+        (guests.join("release"), "../../wasm32-wasip2/plugin"),
+    ] {
+        match symlink(to, &link) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => panic!("{error}"),
+            _ => assert!(link.is_symlink(), "remove {}", link.display()),
+        }
+    }
+    folder
+}
+
 /// The folder that holds the router's own, as the document takes for granted, and in it what an author makes.
 async fn build_policy(router: &Router, block: &str) {
     symlink(peers::repository(), router.path("godot-mcp-router")).unwrap();
-    let target = peers::programs().parent().unwrap().join("template");
     let mut command = Command::new("bash");
     command
         .args(["-e", "-c", block])
         .current_dir(router.home())
         .stdin(Stdio::null())
         .kill_on_drop(true)
-        // What it is made from is kept for the next run; the component itself is where the document says.
-        .env("CARGO_BUILD_BUILD_DIR", target)
+        // The component itself is where the document says.
+        .env("CARGO_BUILD_BUILD_DIR", build_folder())
         .env_remove("CARGO_TARGET_DIR")
+        // Macros as they are for a release, so that they are compiled once for both commands. What the author's own code is built with
+        // stays as it is.
+        .env("CARGO_PROFILE_DEV_BUILD_OVERRIDE_DEBUG_ASSERTIONS", "false")
+        .env("CARGO_PROFILE_DEV_BUILD_OVERRIDE_OVERFLOW_CHECKS", "false")
         // Everything is there, since the bundled policy is made from the same.
         .env("CARGO_NET_OFFLINE", "true");
     let output = tokio::time::timeout(BUILD_WITHIN, command.output()).await;
     let output = output
         .unwrap_or_else(|_| panic!("not built within {BUILD_WITHIN:?}"))
         .unwrap();
-    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
         output.status.success(),
-        "{told}\n{}",
+        "{stdout}\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    assert!(told.contains("1 passed"), "its test did not run: {told}");
+    assert!(
+        stdout.contains("1 passed"),
+        "its test did not run: {stdout}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -224,8 +251,8 @@ async fn a_first_policy_is_copied_built_and_served() {
     build_policy(&router, &guide.take("policy")).await;
 
     let placed = format!("cd strict-health\n{}", guide.take("policy-placed"));
-    let words = [("../godot-mcp-router/plugins/dist", "../plugins/dist")];
-    let _shown = shell::run(&router, &placed, &words).await.fine();
+    let replacements = [("../godot-mcp-router/plugins/dist", "../plugins/dist")];
+    let _shown = shell::run(&router, &placed, &replacements).await.fine();
     let plugin = async |what: &str, wanted: &dyn Fn(&serde_json::Value) -> bool| {
         until(what, SOON, async || {
             let shown = router.get("/api/plugins").await;
