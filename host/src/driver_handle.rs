@@ -8,7 +8,7 @@ use router_core::{
     event::Verb,
     settings::Settings,
     spec::{InstanceSpec, Source},
-    view::FleetView,
+    view::{FleetView, InstanceView},
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -36,6 +36,12 @@ impl DriverHandle {
     /// The fleet as it is.
     pub(crate) async fn view(&self) -> Result<Arc<FleetView>> {
         self.request(ANSWER_WITHIN, Ask::View).await
+    }
+
+    /// One instance as it is, where there is one.
+    pub(crate) async fn instance(&self, instance: InstanceId) -> Result<Option<InstanceView>> {
+        let ask = |reply| Ask::Instance { instance, reply };
+        self.request(ANSWER_WITHIN, ask).await
     }
 
     /// Does something to an instance, and waits until it is done.

@@ -38,6 +38,16 @@ impl Meters {
         self.metrics.set_fleet(view);
     }
 
+    /// Counts an instance's requests from now on.
+    pub(crate) fn add_instance(&self, instance: &InstanceId) {
+        self.metrics.add_instance(instance);
+    }
+
+    /// Drops the series of an instance.
+    pub(crate) fn remove_instance(&self, instance: &InstanceId) {
+        self.metrics.remove_instance(instance);
+    }
+
     /// Counts a run that failed before it was ready.
     pub(crate) fn count_failed_start(&self) {
         self.metrics.count_error(ErrorKind::Spawn);

@@ -11,7 +11,13 @@ use std::{
 use router_admin::{
     Definition, OperationError, Operations, ReloadReport, Result, RouterFacts, StateChange,
 };
-use router_core::{InstanceId, SlotKey, action::Done, event::Verb, spec::Source, view::FleetView};
+use router_core::{
+    InstanceId, SlotKey,
+    action::Done,
+    event::Verb,
+    spec::Source,
+    view::{FleetView, InstanceView},
+};
 use router_engine::Engine;
 use router_proxy::Proxy;
 use router_store::Store;
@@ -63,6 +69,11 @@ impl Operations for OperatorApi {
         self.driver.view().await
     }
 
+    async fn instance(&self, instance: InstanceId) -> Result<InstanceView> {
+        let view = self.driver.instance(instance.clone()).await?;
+        view.ok_or_else(|| errors::unknown(&instance))
+    }
+
     fn figures(&self, instance: Option<&InstanceId>) -> Figures {
         self.meters.figures(instance)
     }
@@ -76,7 +87,7 @@ impl Operations for OperatorApi {
         let Some(intention) = intention(verb) else {
             return self.carry_out(instance, verb).await;
         };
-        self.known(&id).await?;
+        self.instance(id.clone()).await?;
         // Noted first: a router that dies while an instance is drained must not start it again.
         let before = self.applier.is_noted_stopped(&id);
         self.applier.note_stopped(&id, intention);
@@ -98,7 +109,7 @@ impl Operations for OperatorApi {
     }
 
     async fn unregister(&self, instance: InstanceId) -> Result<()> {
-        let source = self.known(&instance).await?;
+        let source = self.instance(instance.clone()).await?.source;
         self.applier.unregister(instance, source).await
     }
 
@@ -165,15 +176,6 @@ impl Operations for OperatorApi {
 }
 
 impl OperatorApi {
-    /// Which source an instance belongs to.
-    async fn known(&self, instance: &InstanceId) -> Result<Source> {
-        let view = self.view().await?;
-        let known = view.instance(instance);
-        known
-            .map(|known| known.source)
-            .ok_or_else(|| errors::unknown(instance))
-    }
-
     async fn carry_out(&self, instance: InstanceId, verb: Verb) -> Result<Done> {
         let result = self.driver.command(instance.clone(), verb).await?;
         result.map_err(|error| errors::of_command(&instance, &error))

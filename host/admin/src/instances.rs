@@ -11,7 +11,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use router_core::{InstanceId, event::Verb, view::FleetView};
+use router_core::{InstanceId, event::Verb};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -81,8 +81,7 @@ pub(crate) async fn show<O: Operations>(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let id = parsed(&id)?;
-    let view = operations.view().await?;
-    Ok(Json(full(&*operations, &view, &id)?).into_response())
+    Ok(Json(full(&*operations, id).await?).into_response())
 }
 
 /// `POST /api/instances`: 201, with the instance and its address.
@@ -109,10 +108,10 @@ pub(crate) async fn register<O: Operations>(
         target: shortened(&named),
     };
     let id = mutation.audit(&*operations, result)?;
-    let view = operations.view().await?;
-    let body = full(&*operations, &view, &id)?;
+    let location = format!("/api/instances/{id}");
+    let body = full(&*operations, id).await?;
     let mut response = (StatusCode::CREATED, Json(body)).into_response();
-    if let Ok(location) = HeaderValue::from_str(&format!("/api/instances/{id}")) {
+    if let Ok(location) = HeaderValue::from_str(&location) {
         response.headers_mut().insert(header::LOCATION, location);
     }
     Ok(response)
@@ -219,7 +218,7 @@ pub(crate) async fn logs<O: Operations>(
 ) -> Result<Response, Problem> {
     let Query(Tail { tail }) = query?;
     let id = parsed(&id)?;
-    known(&*operations.view().await?, &id)?;
+    operations.instance(id.clone()).await?;
     let lines = tail.unwrap_or(TAIL_DEFAULT).min(TAIL_MAX);
     let mut text = operations.logs_tail(id, lines).await?.join("\n");
     if !text.is_empty() {
@@ -234,7 +233,7 @@ pub(crate) async fn crashes<O: Operations>(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let id = parsed(&id)?;
-    known(&*operations.view().await?, &id)?;
+    operations.instance(id.clone()).await?;
     let crashes = operations.crashes(id.clone()).await?;
     Ok(Json(json!({ "versionId": id.as_str(), "crashes": crashes })).into_response())
 }
@@ -253,8 +252,7 @@ async fn act<O: Operations>(
         target: id.as_str(),
     };
     let done = mutation.audit(operations, result)?;
-    let view = operations.view().await?;
-    let mut body = full(operations, &view, &id)?;
+    let mut body = full(operations, id).await?;
     if done.pid.is_some() {
         // The process that this command started, also where it has ended since.
         body["pid"] = json!(done.pid);
@@ -274,27 +272,12 @@ fn action(verb: Verb) -> &'static str {
     }
 }
 
-fn full<O: Operations>(
-    operations: &O,
-    view: &FleetView,
-    id: &InstanceId,
-) -> Result<Value, Problem> {
-    let one = known(view, id)?;
-    let mut body = render::instance(one, operations.figures(Some(id)));
+async fn full<O: Operations>(operations: &O, id: InstanceId) -> Result<Value, Problem> {
+    let one = operations.instance(id).await?;
+    let mut body = render::instance(&one, operations.figures(Some(&one.id)));
     body["slots"] = one.slots.iter().map(render::slot).collect();
-    body["definition"] = json!(operations.definition(id, one.source));
+    body["definition"] = json!(operations.definition(&one.id, one.source));
     Ok(body)
-}
-
-fn known<'a>(
-    view: &'a FleetView,
-    id: &InstanceId,
-) -> Result<&'a router_core::view::InstanceView, Problem> {
-    view.instance(id).ok_or_else(|| {
-        Problem::not_found(format!(
-            "there is no instance {id}; GET /api/instances lists those there are"
-        ))
-    })
 }
 
 fn parsed(id: &str) -> Result<InstanceId, Problem> {

@@ -7,7 +7,7 @@ use router_core::{
     action::{Done, Transition},
     event::Verb,
     spec::Source,
-    view::FleetView,
+    view::{FleetView, InstanceView},
 };
 use router_telemetry::Figures;
 use router_values::{AuditQuery, AuditRow};
@@ -28,6 +28,9 @@ pub trait Operations: Send + Sync + 'static {
 
     /// The fleet as it is now.
     fn view(&self) -> impl Future<Output = Result<Arc<FleetView>>> + Send;
+
+    /// One instance as it is now.
+    fn instance(&self, instance: InstanceId) -> impl Future<Output = Result<InstanceView>> + Send;
 
     /// Figures over the last 5 minutes: of one instance, or of the fleet where none is named.
     fn figures(&self, instance: Option<&InstanceId>) -> Figures;

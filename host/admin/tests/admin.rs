@@ -25,7 +25,7 @@ use router_core::{
     event::{Command, Event, FleetEvent, SlotEvent, Verb},
     settings::Settings,
     spec::{InstanceSpec, Source},
-    view::FleetView,
+    view::{FleetView, InstanceView},
 };
 use router_telemetry::Figures;
 use router_values::{AuditQuery, AuditRow};
@@ -112,6 +112,16 @@ impl Operations for World {
 
     async fn view(&self) -> Result<Arc<FleetView>> {
         Ok(Arc::new(self.fleet.lock().view(Now::at(3))))
+    }
+
+    async fn instance(&self, instance: InstanceId) -> Result<InstanceView> {
+        let view = self.fleet.lock().view(Now::at(3));
+        let found = view.instance(&instance).cloned();
+        found.ok_or_else(|| {
+            OperationError::NotFound(format!(
+                "there is no instance {instance}; GET /api/instances lists those there are"
+            ))
+        })
     }
 
     fn figures(&self, _: Option<&InstanceId>) -> Figures {

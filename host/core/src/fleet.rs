@@ -25,7 +25,7 @@ use crate::{
     spec::InstanceSpec,
     step::{Counters, DesiredState, FleetPhase, Step},
     time::{Now, earlier},
-    view::{FleetView, Summary},
+    view::{FleetView, InstanceView, Summary},
 };
 use index::Index;
 use readiness::Watch;
@@ -111,6 +111,14 @@ impl Fleet {
             shutting_down: self.phase == FleetPhase::ShuttingDown,
             adoption_finished: self.adoption_finished,
         }
+    }
+
+    /// What people see now of one instance.
+    #[must_use]
+    pub fn instance_view(&self, id: &InstanceId, now: Now) -> Option<InstanceView> {
+        let now_ms = self.now_ms.max(now.mono_ms);
+        let instance = self.instances.get(id)?;
+        Some(instance.view(self.phase, now_ms))
     }
 
     /// The definition of an instance that is not being removed.

@@ -8,7 +8,7 @@ use router_core::{
     event::{Command, FleetEvent, Verb},
     settings::Settings,
     spec::{InstanceSpec, Source},
-    view::FleetView,
+    view::{FleetView, InstanceView},
 };
 
 use tokio::sync::oneshot;
@@ -28,6 +28,11 @@ const KILL_WITHIN: Duration = Duration::from_secs(20);
 pub(crate) enum Ask {
     /// The fleet as it is.
     View(oneshot::Sender<Arc<FleetView>>),
+    /// One instance as it is.
+    Instance {
+        instance: InstanceId,
+        reply: oneshot::Sender<Option<InstanceView>>,
+    },
     /// Do something to an instance.
     Command {
         instance: InstanceId,
@@ -70,6 +75,10 @@ impl Driver {
         // Those who asked may have gone meanwhile: their answers are then nobody's.
         match ask {
             Ask::View(reply) => self.show(reply),
+            Ask::Instance { instance, reply } => {
+                let now = self.parts.clock.now();
+                let _ = reply.send(self.fleet.instance_view(&instance, now));
+            }
             Ask::Command {
                 instance,
                 verb,
@@ -97,8 +106,9 @@ impl Driver {
                 let _ = reply.send((source, self.fleet.specs_count()));
             }
             Ask::Add { spec, done } => {
+                let instance = spec.id.clone();
                 self.step(FleetEvent::SpecAdded(spec));
-                self.tell_instances();
+                self.parts.rooms.added(&instance);
                 let _ = done.send(());
             }
             Ask::Remove { instance, done } => {

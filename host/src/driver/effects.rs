@@ -59,7 +59,6 @@ impl Driver {
                 self.cells.remove(&instance);
                 self.parts.table.remove(&instance);
                 self.parts.rooms.let_go(&instance);
-                self.tell_instances();
             }
         }
     }

@@ -24,6 +24,9 @@ pub(crate) trait Rooms: Send + Sync {
     /// Forgets crash evidence.
     fn forget_crashes(&self, instance: &InstanceId);
 
+    /// There is an instance more. Comes before any request can reach it.
+    fn added(&self, instance: &InstanceId);
+
     /// An instance is no more.
     fn let_go(&self, instance: &InstanceId);
 

@@ -44,7 +44,12 @@ impl Rooms for ConnectedRooms {
         self.recorder.clear(instance);
     }
 
+    fn added(&self, instance: &InstanceId) {
+        self.meters.add_instance(instance);
+    }
+
     fn let_go(&self, instance: &InstanceId) {
+        self.meters.remove_instance(instance);
         self.recorder.forget_held(instance);
     }
 

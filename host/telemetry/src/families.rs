@@ -283,7 +283,7 @@ const INSTANCE_COUNTERS: [InstanceCounter; 3] = [
 
 fn instances(metrics: &Metrics, view: Option<&FleetView>, now: Now) -> Vec<MetricFamily> {
     let views = view.map_or(&[][..], |view| &view.instances);
-    let meters = metrics.meters.load();
+    let meters = &metrics.meters;
     let mut families = Vec::new();
     for (name, help, value) in INSTANCE_GAUGES {
         let mut family = Family::gauge(name, help);
@@ -311,9 +311,10 @@ fn instances(metrics: &Metrics, view: Option<&FleetView>, now: Now) -> Vec<Metri
     for (name, help, value) in INSTANCE_COUNTERS {
         let mut family = Family::counter(name, help);
         for view in views {
-            if let Some(meter) = meters.get(view.id.as_str()) {
-                family.add(&[("instance", view.id.as_str())], value(meter) as f64);
-            }
+            let id = view.id.as_str();
+            meters.with(id, |meter| {
+                family.add(&[("instance", id)], value(meter) as f64);
+            });
         }
         families.push(family);
     }
@@ -326,14 +327,11 @@ fn instances(metrics: &Metrics, view: Option<&FleetView>, now: Now) -> Vec<Metri
         "As mcp_latency_p95_seconds, of one instance.",
     );
     for view in views {
-        if let Some(meter) = meters.get(view.id.as_str()) {
-            add_figures(
-                &mut ratio,
-                &mut p95,
-                &[("instance", view.id.as_str())],
-                meter.figures(now),
-            );
-        }
+        let id = view.id.as_str();
+        meters.with(id, |meter| {
+            let figures = meter.figures(now);
+            add_figures(&mut ratio, &mut p95, &[("instance", id)], figures);
+        });
     }
     families.extend([ratio, p95]);
     families.into_iter().filter_map(Family::finish).collect()

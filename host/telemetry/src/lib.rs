@@ -11,6 +11,7 @@ mod figures;
 mod histogram;
 pub mod logs;
 mod meter;
+mod meters;
 mod metrics;
 mod process;
 mod window;

@@ -4,7 +4,6 @@
 //! an instance come and go with it, because they are made from the fleet's latest view each time.
 
 use std::{
-    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -12,7 +11,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use prometheus::{Histogram, HistogramOpts};
 use router_core::{ErrorKind, InstanceId, Now, view::FleetView};
@@ -22,6 +20,7 @@ use crate::{
     exposition, families,
     figures::{DatabaseFigures, PluginFigures, SpoolFigures},
     meter::{FleetMeter, InstanceMeter, Outcome, Tally},
+    meters::Meters,
     window::Figures,
 };
 
@@ -35,8 +34,6 @@ const DURATION_BOUNDARIES_S: [f64; 17] = [
 /// Boundaries of the driver's lag: a turn takes microseconds, and from a second on something is badly wrong.
 const LAG_BOUNDARIES_S: [f64; 6] = [0.001, 0.005, 0.025, 0.1, 0.5, 1.0];
 
-type Meters = HashMap<Box<str>, InstanceMeter>;
-
 /// All metrics of the router. Share it in an `Arc`.
 pub struct Metrics {
     pub(crate) started: Instant,
@@ -44,7 +41,7 @@ pub struct Metrics {
     pub(crate) counts: [AtomicU64; Count::ALL.len()],
     pub(crate) loop_lag: Histogram,
     pub(crate) log_lines_dropped: AtomicU64,
-    pub(crate) meters: ArcSwap<Meters>,
+    pub(crate) meters: Meters,
     pub(crate) told: Mutex<Told>,
 }
 
@@ -88,7 +85,7 @@ impl Metrics {
                 &LAG_BOUNDARIES_S,
             ),
             log_lines_dropped: AtomicU64::new(0),
-            meters: ArcSwap::default(),
+            meters: Meters::default(),
             told: Mutex::default(),
         }
     }
@@ -96,16 +93,18 @@ impl Metrics {
     /// Counts a request to an instance, by name. An unknown name (a scan, or an instance just removed) counts for the fleet
     /// only, so that nobody can invent series. Lock-free, allocates nothing.
     pub fn observe(&self, instance: &str, now: Now, elapsed: Duration, outcome: Outcome) {
-        match self.meters.load().get(instance) {
-            Some(meter) => meter.observe(now, elapsed, outcome),
-            None => self.fleet.observe(now, elapsed, outcome),
+        let known = self
+            .meters
+            .with(instance, |meter| meter.observe(now, elapsed, outcome));
+        if known.is_none() {
+            self.fleet.observe(now, elapsed, outcome);
         }
     }
 
     /// The counters of an instance of the latest view, for whoever keeps them at hand.
     #[must_use]
     pub fn meter(&self, instance: &InstanceId) -> Option<InstanceMeter> {
-        self.meters.load().get(instance.as_str()).cloned()
+        self.meters.with(instance.as_str(), InstanceMeter::clone)
     }
 
     /// Counts an error that is no end of a request: of the database, a plugin, a start, the router itself.
@@ -133,35 +132,37 @@ impl Metrics {
     pub fn figures(&self, instance: Option<&InstanceId>, now: Now) -> Figures {
         match instance {
             None => self.fleet.tally.figures(now),
-            Some(instance) => self
-                .meters
-                .load()
-                .get(instance.as_str())
-                .map_or_else(Figures::default, |meter| meter.figures(now)),
+            Some(instance) => {
+                let figures = |meter: &InstanceMeter| meter.figures(now);
+                let figures = self.meters.with(instance.as_str(), figures);
+                figures.unwrap_or_default()
+            }
         }
     }
 
     /// Takes the latest view of the fleet. Instances that are new in it are counted from now on, the series of those that are
-    /// gone vanish. Cheap: call it with every published view, before routes to a new instance are.
+    /// gone vanish. Call it before routes to a new instance are published.
     pub fn set_fleet(&self, view: Arc<FleetView>) {
         // The lock also orders writers, so that the meters are those of the view.
         let mut told = self.told.lock();
-        let meters = self.meters.load();
-        let known = |id: &InstanceId| meters.contains_key(id.as_str());
-        let same =
-            meters.len() == view.instances.len() && view.instances.iter().all(|i| known(&i.id));
-        if !same {
-            let next = view.instances.iter().map(|instance| {
-                let id = &instance.id;
-                let meter = meters.get(id.as_str()).cloned();
-                (
-                    id.as_str().into(),
-                    meter.unwrap_or_else(|| self.new_meter(id)),
-                )
-            });
-            self.meters.store(Arc::new(next.collect()));
+        for instance in &view.instances {
+            self.meters
+                .add(&instance.id, || self.new_meter(&instance.id));
         }
+        self.meters.retain(|id| view.instance(id).is_some());
         told.fleet = Some(view);
+    }
+
+    /// Counts one instance more from now on, which the next view will have. Call it before a route to it is published.
+    pub fn add_instance(&self, instance: &InstanceId) {
+        let _one_writer = self.told.lock();
+        self.meters.add(instance, || self.new_meter(instance));
+    }
+
+    /// Drops the counters of an instance, which the next view will not have.
+    pub fn remove_instance(&self, instance: &InstanceId) {
+        let _one_writer = self.told.lock();
+        self.meters.remove(instance.as_str());
     }
 
     fn new_meter(&self, instance: &InstanceId) -> InstanceMeter {

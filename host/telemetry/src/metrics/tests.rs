@@ -373,6 +373,26 @@ fn an_instance_that_stays_keeps_its_counts_while_others_come_and_go() {
 }
 
 #[test]
+fn one_instance_more_or_less_costs_no_view() {
+    let metrics = busy();
+    let late = id("late");
+    metrics.add_instance(&late);
+    metrics.observe(
+        "late",
+        Now::at(1_000),
+        Duration::from_millis(1),
+        Outcome::Answered,
+    );
+    assert_eq!(metrics.figures(Some(&late), Now::at(1_000)).requests, 1);
+    // Again changes nothing.
+    metrics.add_instance(&late);
+    assert_eq!(metrics.figures(Some(&late), Now::at(1_000)).requests, 1);
+    metrics.remove_instance(&late);
+    assert!(metrics.meter(&late).is_none());
+    assert!(metrics.meter(&id("demo")).is_some());
+}
+
+#[test]
 fn a_scan_of_unknown_names_makes_no_series() {
     let metrics = busy();
     let before = metrics.encode(Now::at(1_000)).lines().count();
