@@ -37,7 +37,7 @@ pub(crate) fn delivery_path(state: &ConnectionState, key: SessionKey) -> Option<
 }
 
 impl Upstream {
-    pub(crate) fn send(&self, path: &DeliveryPath, message: &str) {
+    pub(crate) fn deliver(&self, path: &DeliveryPath, message: &str) {
         if !path.send(message) {
             self.counters.undelivered.fetch_add(1, Ordering::Relaxed);
         }

@@ -235,7 +235,7 @@ impl Upstream {
         }
         let message = one_line(text);
         for path in paths {
-            self.send(&path, &message);
+            self.deliver(&path, &message);
         }
     }
 }

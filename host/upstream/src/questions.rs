@@ -39,7 +39,7 @@ impl Upstream {
         };
         if let Some((n, path)) = found {
             let message = rewritten(text, id, &self.question_ids.raw(n));
-            self.send(&path, &message);
+            self.deliver(&path, &message);
         }
     }
 
@@ -126,7 +126,7 @@ impl Upstream {
         self.wake_writer();
         for (n, path) in withdrawn {
             let message = cancellation(&self.question_ids.raw(n), "it was not answered in time");
-            self.send(&path, &message);
+            self.deliver(&path, &message);
         }
     }
 
