@@ -283,7 +283,9 @@ impl Fleet {
         touched.clear();
         self.touched = touched;
         self.watch_readiness(out);
-        let is_over = self.phase == FleetPhase::ShuttingDown && !self.index.is_anything_alive();
+        let is_ending = self.phase == FleetPhase::ShuttingDown
+            || (self.phase == FleetPhase::Running && self.bugs.has(Planted::EndsUnasked));
+        let is_over = is_ending && !self.index.is_anything_alive();
         if is_over && !self.all_stopped {
             self.all_stopped = true;
             out.push(Action::AllStopped);

@@ -375,8 +375,16 @@ impl Instance {
     fn answer_waiters(&mut self, step: &mut Step<'_>, is_gone: bool) {
         let waiters = std::mem::take(&mut self.waiters);
         for waiter in waiters {
-            match self.answer(waiter.goal, step.phase, is_gone) {
-                Some(Err(CommandError::Superseded)) if step.bugs.has(Planted::CommandLost) => {}
+            let result = self.answer(waiter.goal, step.phase, is_gone);
+            let is_forgotten = match result {
+                Some(Err(CommandError::Superseded)) => step.bugs.has(Planted::CommandLost),
+                Some(Err(CommandError::ShuttingDown)) => {
+                    step.bugs.has(Planted::OrderForgottenAtEnd)
+                }
+                _ => false,
+            };
+            match result {
+                _ if is_forgotten => {}
                 Some(result) => step.push(OperatorAction::CommandDone {
                     id: waiter.command,
                     result,

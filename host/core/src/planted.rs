@@ -103,6 +103,10 @@ pub(crate) enum Planted {
     WakeInThePast,
     /// A slot that is starting at shutdown is forgotten.
     ShutdownForgetsStarting,
+    /// A router of which nothing lives ends, whoever asked for it.
+    EndsUnasked,
+    /// An order that waits for a start is forgotten at shutdown.
+    OrderForgottenAtEnd,
     /// `keep` is not honoured at shutdown.
     KeepIgnored,
     /// New settings wait for the next event of each instance.

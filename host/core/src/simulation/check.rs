@@ -296,6 +296,7 @@ impl World {
         self.check_cleared(after);
         self.check_tools(after);
         self.check_limits(event, after);
+        self.check_orders();
         self.check_waiters();
         self.check_summary(after);
         self.check_readiness(after);

@@ -73,6 +73,10 @@ pub(super) enum Property {
     WakeHonest,
     /// Whatever was started ends stopped at shutdown, unless it is kept.
     StoppedAtEnd,
+    /// The router ends only when it was asked to.
+    EndsWhenAsked,
+    /// No order is left unanswered by a router that ends.
+    OrdersAnsweredAtEnd,
     /// What is to outlive the router is not harmed by its shutdown.
     Kept,
     /// An instance that a step did not touch, and for which nothing is due, would not have changed in it.
@@ -80,7 +84,7 @@ pub(super) enum Property {
 }
 
 impl Property {
-    pub(super) const ALL: [Self; 36] = [
+    pub(super) const ALL: [Self; 38] = [
         Self::OneProcess,
         Self::RunsGrow,
         Self::AdoptionFirst,
@@ -115,6 +119,8 @@ impl Property {
         Self::ReadinessRule,
         Self::WakeHonest,
         Self::StoppedAtEnd,
+        Self::EndsWhenAsked,
+        Self::OrdersAnsweredAtEnd,
         Self::Kept,
         Self::StepWhole,
     ];
@@ -192,6 +198,8 @@ planted_bugs! {
     wake_missed: WakeMissed breaks WakeHonest;
     wake_in_the_past: WakeInThePast breaks WakeHonest;
     shutdown_forgets_starting: ShutdownForgetsStarting breaks StoppedAtEnd;
+    ends_unasked: EndsUnasked breaks EndsWhenAsked;
+    order_forgotten_at_end: OrderForgottenAtEnd breaks OrdersAnsweredAtEnd;
     keep_ignored: KeepIgnored breaks Kept;
     settings_unnoticed: SettingsUnnoticed breaks StepWhole;
 }

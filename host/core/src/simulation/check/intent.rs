@@ -234,6 +234,28 @@ impl World {
         }
     }
 
+    /// What a later command made impossible is answered at once, and so is what needs no process.
+    pub(super) fn check_orders(&mut self) {
+        if self.watched.shutting_down {
+            return;
+        }
+        let mut orders = self.watched.orders.iter();
+        let left = orders.find(|(_, order)| {
+            let held = self.held(&order.instance);
+            let is_removed = held.is_none_or(|held| held.removed);
+            let is_stopped = held.is_some_and(|held| held.stopped);
+            match order.verb {
+                Verb::Start | Verb::Restart => is_removed || is_stopped,
+                Verb::Stop => !is_removed && !is_stopped,
+                Verb::ClearState | Verb::BreakerIsolate | Verb::BreakerReset => true,
+            }
+        });
+        if let Some((id, order)) = left {
+            let how = format!("command {id} is overtaken and was not answered: {order:?}");
+            self.fail(Property::CommandsAnswered, how);
+        }
+    }
+
     pub(super) fn expect_demand(&mut self, key: &SlotKey) {
         let now_ms = self.now_ms;
         let shutting_down = self.watched.shutting_down;

@@ -163,13 +163,13 @@ impl World {
         }
         if !self.watched.shutting_down {
             self.fail(
-                Property::StoppedAtEnd,
+                Property::EndsWhenAsked,
                 "the router ends although nobody asked it to",
             );
         }
         if let Some((id, order)) = self.watched.orders.first_key_value() {
             let how = format!("the router ends and command {id} was never answered: {order:?}");
-            self.fail(Property::CommandsAnswered, how);
+            self.fail(Property::OrdersAnsweredAtEnd, how);
         }
     }
 
