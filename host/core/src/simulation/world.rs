@@ -31,7 +31,7 @@ use crate::{
 const STEPS_MAX: u64 = 60_000;
 
 /// One fleet in so many compares its steps with whole ones, and every one with a planted bug.
-const WHOLE_STEPS_EVERY: u64 = 8;
+const WHOLE_STEPS_EVERY: u64 = 16;
 
 /// What happens at some moment.
 #[derive(Debug)]

@@ -200,10 +200,13 @@ impl World {
             (HalfOpen, HalfOpen) => true,
             (Closed, HalfOpen) => false,
         };
-        let how = format!("the breaker of {id} went from {before:?} to {after:?}: {breaker:?}");
+        // Not made before it is needed: it would be a fifth of the whole simulation.
+        let how = || format!("the breaker of {id} went from {before:?} to {after:?}: {breaker:?}");
         if is_half_open {
+            let how = how();
             self.fail(Property::HalfOpenEnds, how);
         } else if !is_explained {
+            let how = how();
             self.fail(Property::BreakerRule, how);
         } else if before != after {
             match (before, after) {
