@@ -1,16 +1,19 @@
 //! The driver: the one loop that feeds the core and performs what it decides.
 //!
-//! Every room reports to it over bounded channels, and nobody else changes the fleet. It waits for nothing but the next event
-//! or the core's next wake: whatever takes time runs in a task of its own and reports back as an event.
+//! Every room reports to it over bounded channels, and nothing else changes the fleet. It waits for nothing but the next event
+//! or the core's next wake: what takes time runs in a task of its own and reports back as an event.
 
 mod adopting;
-mod asks;
+mod breaker_counters;
 mod connections;
 mod effects;
-mod kept;
+mod handshake;
+
+mod ports;
 mod reports;
-mod rooms;
-mod rounds;
+mod requests;
+mod shim_blob;
+mod tool_list;
 
 use std::{
     collections::HashMap,
@@ -23,7 +26,6 @@ use std::{
 
 use router_core::{
     Fleet, InstanceId, SlotKey, event::Event, permit::BreakerCell, settings::Settings,
-    view::FleetView,
 };
 use router_proxy::RoutingTable;
 use router_supervisor::{Supervisor, SupervisorEvent};
@@ -35,19 +37,19 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 
 use crate::{clock::Clock, instance_plan::InstancePlans};
-pub(crate) use asks::{Ask, CommandResult};
-pub(crate) use rooms::{Asking, Rooms};
+pub(crate) use ports::{Asking, Ports};
+pub(crate) use requests::{CommandResult, DriverRequest};
 
-use connections::{Inner, Live};
+use connections::{InternalEvent, Live};
 
 /// Events of tasks and connections that may wait for the driver. Each slot has a handful of tasks at most.
-const INNER_MAX: usize = 1024;
+const INTERNAL_EVENTS_MAX: usize = 1024;
 
-/// Events taken in between two looks at the clock and the other channels, so that a flood on one cannot starve the rest.
+/// Events taken in before the clock and the other channels are read again, so that a flood on one cannot starve the rest.
 const BURST_MAX: usize = 256;
 
-/// The loop turns at least this often, so that liveness can tell.
-const TURN_EVERY: Duration = Duration::from_secs(1);
+/// The loop runs at least this often, so that the liveness probe can tell.
+const RUNS_EVERY: Duration = Duration::from_secs(1);
 
 /// What the loop is given.
 pub(crate) struct DriverParts {
@@ -57,18 +59,18 @@ pub(crate) struct DriverParts {
     pub(crate) first: Vec<Event>,
     pub(crate) supervisor: Arc<Supervisor>,
     pub(crate) supervisor_events: mpsc::Receiver<SupervisorEvent>,
-    /// From the proxy and from rooms that speak the core's words.
+    /// From the proxy and from watchers.
     pub(crate) events: mpsc::Receiver<Event>,
-    pub(crate) asks: mpsc::Receiver<Ask>,
+    pub(crate) requests: mpsc::Receiver<DriverRequest>,
     pub(crate) table: Arc<RoutingTable>,
     pub(crate) plans: Arc<InstancePlans>,
-    pub(crate) rooms: Arc<dyn Rooms>,
+    pub(crate) ports: Arc<dyn Ports>,
     /// The runtime that does the I/O of connections.
     pub(crate) front: Handle,
     /// This life of the router, in the ids that go to instances.
     pub(crate) epoch: u64,
-    /// When the loop last turned, by the clock.
-    pub(crate) turned_ms: Arc<AtomicU64>,
+    /// When the loop last ran, by the clock.
+    pub(crate) loop_ran_ms: Arc<AtomicU64>,
 }
 
 /// See the module.
@@ -80,8 +82,8 @@ pub(crate) struct Driver {
     /// Commands that wait for their `CommandDone`.
     commands: HashMap<u64, oneshot::Sender<CommandResult>>,
     next_command: u64,
-    inner: mpsc::Sender<Inner>,
-    inner_events: mpsc::Receiver<Inner>,
+    internal: mpsc::Sender<InternalEvent>,
+    internal_events: mpsc::Receiver<InternalEvent>,
     tasks: TaskTracker,
     adopting: adopting::Adopting,
     all_stopped: bool,
@@ -90,7 +92,7 @@ pub(crate) struct Driver {
 impl Driver {
     /// A driver with an empty fleet.
     pub(crate) fn new(parts: DriverParts) -> Self {
-        let (inner, inner_events) = mpsc::channel(INNER_MAX);
+        let (internal, internal_events) = mpsc::channel(INTERNAL_EVENTS_MAX);
         Self {
             fleet: Fleet::new(parts.settings.clone()),
             parts,
@@ -98,8 +100,8 @@ impl Driver {
             live: HashMap::new(),
             commands: HashMap::new(),
             next_command: 1,
-            inner,
-            inner_events,
+            internal,
+            internal_events,
             tasks: TaskTracker::new(),
             adopting: adopting::Adopting::default(),
             all_stopped: false,
@@ -108,33 +110,32 @@ impl Driver {
 
     /// Takes in what is known before anything happens, so that the routing table is there before the first request is. Must be
     /// called within the runtime, once, before [`Driver::run`].
-    pub(crate) fn take_in_first(&mut self) {
+    pub(crate) fn apply_first(&mut self) {
         for event in std::mem::take(&mut self.parts.first) {
             self.step(event);
         }
-        self.tell_instances();
     }
 
-    /// Runs until the fleet has stopped after [`Ask::Shutdown`].
+    /// Runs until the fleet has stopped after [`DriverRequest::Shutdown`].
     pub(crate) async fn run(mut self) {
         self.parts.supervisor.adopt_all();
-        let mut rounds = rounds::Rounds::new();
+        let mut reading = breaker_counters::read_interval();
         while !self.all_stopped {
-            self.turned();
+            self.note_run();
             let wake = self.wake();
             tokio::select! {
-                Some(event) = self.parts.supervisor_events.recv() => self.supervised(event),
-                Some(event) = self.inner_events.recv() => self.connected(event),
+                Some(event) = self.parts.supervisor_events.recv() => self.handle_supervisor_event(event),
+                Some(event) = self.internal_events.recv() => self.handle_internal(event),
                 Some(event) = self.parts.events.recv() => self.take_burst(event),
-                Some(ask) = self.parts.asks.recv() => self.answer(ask),
-                () = rounds.next() => self.round(),
+                Some(request) = self.parts.requests.recv() => self.handle_request(request),
+                _ = reading.tick() => self.read_breaker_counters(),
                 () = sleep_until(wake) => {
-                    self.parts.rooms.lagged(wake.elapsed());
+                    self.parts.ports.observe_lag(wake.elapsed());
                     self.step(Event::Tick);
                 }
             }
         }
-        self.let_go().await;
+        self.close().await;
     }
 
     /// The proxy's events come in floods: as many as are there are taken in at once, up to a bound.
@@ -148,13 +149,13 @@ impl Driver {
         }
     }
 
-    fn turned(&self) {
+    fn note_run(&self) {
         let now_ms = self.parts.clock.now().mono_ms;
-        self.parts.turned_ms.store(now_ms, Ordering::Relaxed);
+        self.parts.loop_ran_ms.store(now_ms, Ordering::Relaxed);
     }
 
     fn wake(&self) -> Instant {
-        let latest = Instant::now() + TURN_EVERY;
+        let latest = Instant::now() + RUNS_EVERY;
         let due = self.fleet.next_wake();
         due.map_or(latest, |at| {
             Instant::from_std(self.parts.clock.instant_at(at)).min(latest)
@@ -171,24 +172,15 @@ impl Driver {
         }
     }
 
-    /// Tells which instances there are now.
-    fn tell_instances(&self) {
-        self.parts.rooms.take_in(self.view());
-    }
-
-    fn view(&self) -> Arc<FleetView> {
-        Arc::new(self.fleet.view(self.parts.clock.now()))
-    }
-
     fn command_done(&mut self, id: u64, result: CommandResult) {
         if let Some(reply) = self.commands.remove(&id) {
-            // Whoever asked may have gone; the command was carried out all the same.
+            // The caller may have gone; the command was carried out all the same.
             let _ = reply.send(result);
         }
     }
 
-    /// After the last step: descriptors are closed before the shims are let go of.
-    async fn let_go(mut self) {
+    /// After the last step: descriptors are closed before the shims are released.
+    async fn close(mut self) {
         for (_, live) in self.live.drain() {
             live.close();
         }
@@ -197,7 +189,7 @@ impl Driver {
             .await
             .is_err()
         {
-            tracing::warn!("tasks of the driver did not end in time");
+            tracing::warn!("driver tasks did not end in time");
         }
         self.parts.supervisor.release_all().await;
     }

@@ -12,7 +12,7 @@ use router_core::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use crate::driver::{Ask, CommandResult};
+use crate::driver::{CommandResult, DriverRequest};
 
 /// The driver answers between two events: one that takes this long is stuck.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -25,28 +25,28 @@ const COMMAND_WITHIN: Duration = Duration::from_secs(60);
 
 /// See the module.
 #[derive(Clone)]
-pub(crate) struct DriverHandle(mpsc::Sender<Ask>);
+pub(crate) struct DriverHandle(mpsc::Sender<DriverRequest>);
 
 impl DriverHandle {
     /// A handle on the driver that reads the other end.
-    pub(crate) fn new(requests: mpsc::Sender<Ask>) -> Self {
+    pub(crate) fn new(requests: mpsc::Sender<DriverRequest>) -> Self {
         Self(requests)
     }
 
     /// The fleet as it is.
     pub(crate) async fn view(&self) -> Result<Arc<FleetView>> {
-        self.request(ANSWER_WITHIN, Ask::View).await
+        self.request(ANSWER_WITHIN, DriverRequest::View).await
     }
 
     /// One instance as it is, where there is one.
     pub(crate) async fn instance(&self, instance: InstanceId) -> Result<Option<InstanceView>> {
-        let ask = |reply| Ask::Instance { instance, reply };
+        let ask = |reply| DriverRequest::Instance { instance, reply };
         self.request(ANSWER_WITHIN, ask).await
     }
 
     /// Does something to an instance, and waits until it is done.
     pub(crate) async fn command(&self, instance: InstanceId, verb: Verb) -> Result<CommandResult> {
-        let command = |reply| Ask::Command {
+        let command = |reply| DriverRequest::Command {
             instance,
             verb,
             reply,
@@ -61,7 +61,7 @@ impl DriverHandle {
         file: Vec<InstanceSpec>,
         registered: Vec<InstanceSpec>,
     ) -> Result<()> {
-        let apply = |done| Ask::Apply {
+        let apply = |done| DriverRequest::Apply {
             settings: Box::new(settings),
             file,
             registered,
@@ -72,38 +72,38 @@ impl DriverHandle {
 
     /// Applies all registered instances.
     pub(crate) async fn restore(&self, registered: Vec<InstanceSpec>) -> Result<()> {
-        let restore = |done| Ask::Restore { registered, done };
+        let restore = |done| DriverRequest::Restore { registered, done };
         self.request(APPLY_WITHIN, restore).await
     }
 
     /// Which source defines an id, unless it is free, and how many instances there are.
     pub(crate) async fn holder(&self, instance: InstanceId) -> Result<(Option<Source>, usize)> {
-        let holder = |reply| Ask::Holder { instance, reply };
+        let holder = |reply| DriverRequest::Holder { instance, reply };
         self.request(APPLY_WITHIN, holder).await
     }
 
     /// Adds one instance.
     pub(crate) async fn add(&self, spec: InstanceSpec) -> Result<()> {
         let spec = Box::new(spec);
-        self.request(APPLY_WITHIN, |done| Ask::Add { spec, done })
+        self.request(APPLY_WITHIN, |done| DriverRequest::Add { spec, done })
             .await
     }
 
     /// Removes one instance.
     pub(crate) async fn remove(&self, instance: InstanceId) -> Result<()> {
-        let remove = |done| Ask::Remove { instance, done };
+        let remove = |done| DriverRequest::Remove { instance, done };
         self.request(APPLY_WITHIN, remove).await
     }
 
     /// Begins the shutdown. Returns how long it may take.
     pub(crate) async fn shut_down(&self) -> Result<Duration> {
-        self.request(ANSWER_WITHIN, Ask::Shutdown).await
+        self.request(ANSWER_WITHIN, DriverRequest::Shutdown).await
     }
 
     async fn request<T>(
         &self,
         within: Duration,
-        request: impl FnOnce(oneshot::Sender<T>) -> Ask,
+        request: impl FnOnce(oneshot::Sender<T>) -> DriverRequest,
     ) -> Result<T> {
         let (reply, answer) = oneshot::channel();
         let ended = || OperationError::Unavailable {

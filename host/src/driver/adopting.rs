@@ -1,4 +1,4 @@
-//! Taking over what an earlier life of the router had started. Each survivor is connected again before the core hears of it,
+//! Taking over what an earlier life of the router had started. Each survivor is connected again before the core listener of it,
 //! so that its first request finds a connection that is in step.
 
 use std::{collections::HashMap, sync::Arc};
@@ -13,8 +13,8 @@ use router_upstream::{Upstream, UpstreamConfig, UpstreamEvents};
 
 use super::{
     Driver,
-    connections::{Inner, Live, tell_end},
-    kept::Kept,
+    connections::{InternalEvent, Live, report_end},
+    shim_blob::ShimBlob,
 };
 use crate::{clock::unix_ms, error_chain::chain};
 
@@ -32,7 +32,7 @@ pub(super) struct Adopting {
 }
 
 impl Adopting {
-    /// Whether an earlier life's runs are still being looked for.
+    /// Whether runs of an earlier life may still be found.
     pub(super) fn is_under_way(&self) -> bool {
         !self.finished
     }
@@ -64,26 +64,26 @@ pub(super) struct Resumed {
 impl Driver {
     /// A survivor was found.
     pub(super) fn found(&mut self, key: &SlotKey, run: Run, adoption: Adoption) {
-        let kept = adoption.blob.as_deref().and_then(Kept::from_bytes);
-        let kept = kept.unwrap_or_else(Kept::started);
+        let blob = adoption.blob.as_deref().and_then(ShimBlob::from_bytes);
+        let blob = blob.unwrap_or_else(ShimBlob::started);
         // The MCP session of a `socket` instance is its connection's, and ended with it: it is greeted again.
         let is_new_session = matches!(adoption.io, Some(InstanceIo::Socket(_)));
-        let handshake = kept.handshake().filter(|_| !is_new_session);
-        let since = kept.ready_at_unix_ms.unwrap_or(adoption.started_at_ms);
+        let handshake = blob.handshake().filter(|_| !is_new_session);
+        let since = blob.ready_at_unix_ms.unwrap_or(adoption.started_at_ms);
         let adopted = Adopted {
             key: key.clone(),
             run,
             pid: adoption.pid,
             digest: u64::from_str_radix(&adoption.spec_digest, 16).unwrap_or_default(),
             tools: handshake.as_ref().map(|known| known.tools().to_vec()),
-            baseline: kept.baseline.clone(),
+            baseline: blob.baseline.clone(),
             age_ms: unix_ms().saturating_sub(since),
-            wanted: kept.wanted && adoption.io.is_some(),
+            wanted: blob.wanted && adoption.io.is_some(),
         };
         let wait = self.waits(&key.instance);
         let mut resumed = Resumed {
             adopted,
-            live: Live::new(run, kept, wait, 0),
+            live: Live::new(run, blob, wait, 0),
             fault: None,
         };
         let Some(io) = adoption.io else {
@@ -91,18 +91,18 @@ impl Driver {
         };
         self.adopting.pending.insert(key.clone(), Vec::new());
         let config = self.upstream_config(key, run, wait);
-        let inner = self.inner.clone();
-        let wiring = resumed.live.wiring(key, inner.clone());
-        let hears = self.hears(&wiring);
+        let internal = self.internal.clone();
+        let reporter = resumed.live.reporter(key, internal.clone());
+        let listener = self.listener(&reporter);
         let (front, tasks) = (self.parts.front.clone(), self.tasks.clone());
         let task = async move {
-            match open(config, io, wait, hears).await {
+            match open(config, io, wait, listener).await {
                 Ok((upstream, connection)) => {
                     let is_known = handshake.is_some();
                     if let Some(handshake) = handshake {
                         upstream.adopt(handshake);
                     }
-                    tasks.spawn_on(tell_end(wiring, connection), &front);
+                    tasks.spawn_on(report_end(reporter, connection), &front);
                     if is_known && let Err(error) = upstream.resync(wait.socket).await {
                         // An instance that is busy for longer lives all the same: its pings decide, as they do of any other.
                         let is_lost = upstream.closed().is_some();
@@ -112,7 +112,9 @@ impl Driver {
                 }
                 Err(error) => resumed.fault = Some(chain(&error)),
             }
-            let _ = inner.send(Inner::Resumed(Box::new(resumed))).await;
+            let _ = internal
+                .send(InternalEvent::Resumed(Box::new(resumed)))
+                .await;
         };
         self.tasks.spawn_on(task, &self.parts.front);
     }
@@ -122,7 +124,7 @@ impl Driver {
         let held_back = self.adopting.pending.remove(&resumed.adopted.key);
         self.resumed(resumed);
         for event in held_back.unwrap_or_default() {
-            self.supervised(event);
+            self.handle_supervisor_event(event);
         }
         self.maybe_adopted_all();
     }
@@ -151,7 +153,7 @@ impl Driver {
             (None, Some(closed)) => self.ended(key, run, &closed),
             // The router before died before it had the answer to its handshake: the wait starts over.
             (None, None) if is_running && !is_ready => {
-                self.greet(key, run, upstream, wait.socket, wait.socket * 2);
+                self.begin_handshake(key, run, upstream, wait.socket, wait.socket * 2);
             }
             (None, None) => {}
         }
@@ -176,10 +178,12 @@ async fn open(
     config: UpstreamConfig,
     io: InstanceIo,
     wait: Waits,
-    hears: Arc<dyn UpstreamEvents>,
+    listener: Arc<dyn UpstreamEvents>,
 ) -> Result<(Arc<Upstream>, router_upstream::Connection), router_upstream::OpenError> {
     match io {
-        InstanceIo::Stdio { stdin, stdout } => Upstream::open_pipes(config, stdin, stdout, hears),
-        InstanceIo::Socket(path) => Upstream::connect(config, &path, wait.socket, hears).await,
+        InstanceIo::Stdio { stdin, stdout } => {
+            Upstream::open_pipes(config, stdin, stdout, listener)
+        }
+        InstanceIo::Socket(path) => Upstream::connect(config, &path, wait.socket, listener).await,
     }
 }

@@ -1,7 +1,6 @@
-//! The driver's side of each run: its connection, from the first byte to the last.
+//! The driver's side of each run: its connection, and what connections and tasks report.
 
 use std::{
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -15,29 +14,20 @@ use router_core::{
     event::{Event, SlotEvent},
     loss::EXIT_REPORT_WAIT,
 };
-use router_supervisor::InstanceIo;
 use router_upstream::{
     Closed, Connection, Handshake, ListKind, Upstream, UpstreamConfig, UpstreamEvents,
 };
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::{Driver, Rooms, adopting::Resumed, kept::Kept};
+use super::{Driver, Ports, adopting::Resumed, shim_blob::ShimBlob, tool_list::Relist};
 use crate::{
-    clock::{millis, unix_ms},
     error_chain::chain,
     instance_plan::{InstancePlan, WAITS_DEFAULT},
 };
 
-/// How long the tool list of a ready instance may take to be read anew.
-const RELIST: Duration = Duration::from_secs(30);
-
-/// The list is read anew this often at most: some servers say that it changed whenever it is read.
-const RELIST_EVERY: Duration = Duration::from_secs(1);
-
 /// What connections and the driver's own tasks report.
-pub(super) enum Inner {
+pub(super) enum InternalEvent {
     /// An event that needs nothing else.
     Core(Event),
     /// A `socket` instance was reached.
@@ -74,33 +64,23 @@ pub(super) enum Inner {
 pub(super) struct Live {
     pub(super) run: Run,
     pub(super) upstream: Option<Arc<Upstream>>,
-    /// Cancelled once the connection has let go of the descriptors.
+    /// Cancelled once the connection has closed the descriptors.
     gone: CancellationToken,
-    pub(super) kept: Kept,
-    wait: Waits,
-    ready_by_ms: u64,
+    pub(super) blob: ShimBlob,
+    pub(super) wait: Waits,
+    pub(super) ready_by_ms: u64,
     pub(super) memory_bytes: Option<u64>,
-    relist: Relist,
-}
-
-/// Reading a changed tool list anew: once at a time, however often it is said to have changed.
-#[derive(Debug, Default)]
-struct Relist {
-    is_under_way: bool,
-    is_stale: bool,
-    began: Option<Instant>,
-    /// Set while the driver has yet to hear of a change, so that a flood of notifications is one event.
-    is_told: Arc<AtomicBool>,
+    pub(super) relist: Relist,
 }
 
 impl Live {
     /// A run without a connection yet.
-    pub(super) fn new(run: Run, kept: Kept, wait: Waits, ready_by_ms: u64) -> Self {
+    pub(super) fn new(run: Run, blob: ShimBlob, wait: Waits, ready_by_ms: u64) -> Self {
         Self {
             run,
             upstream: None,
             gone: CancellationToken::new(),
-            kept,
+            blob,
             wait,
             ready_by_ms,
             memory_bytes: None,
@@ -115,7 +95,7 @@ impl Live {
         }
     }
 
-    /// The process at its other end is gone, whoever still holds its output open.
+    /// The process at its other end is gone, even where another one holds its output open.
     pub(super) fn close_died(&self) {
         if let Some(upstream) = &self.upstream {
             upstream.close_died();
@@ -123,52 +103,56 @@ impl Live {
     }
 
     /// What its connection needs to report.
-    pub(super) fn wiring(&self, key: &SlotKey, inner: mpsc::Sender<Inner>) -> Wiring {
-        Wiring {
+    pub(super) fn reporter(
+        &self,
+        key: &SlotKey,
+        internal: mpsc::Sender<InternalEvent>,
+    ) -> Reporter {
+        Reporter {
             key: key.clone(),
             run: self.run,
             gone: self.gone.clone(),
-            is_relist_told: Arc::clone(&self.relist.is_told),
-            inner,
+            is_change_reported: Arc::clone(&self.relist.is_reported),
+            internal,
         }
     }
 }
 
 /// What a connection needs to report to the driver.
 #[derive(Clone)]
-pub(super) struct Wiring {
-    key: SlotKey,
-    run: Run,
+pub(super) struct Reporter {
+    pub(super) key: SlotKey,
+    pub(super) run: Run,
     gone: CancellationToken,
-    is_relist_told: Arc<AtomicBool>,
-    inner: mpsc::Sender<Inner>,
+    is_change_reported: Arc<AtomicBool>,
+    pub(super) internal: mpsc::Sender<InternalEvent>,
 }
 
-/// Hears what a connection says, from the connection's own task.
-struct Heard {
-    wiring: Wiring,
-    rooms: Arc<dyn Rooms>,
+/// Passes on what a connection reports, from the connection's own task.
+struct ConnectionListener {
+    reporter: Reporter,
+    ports: Arc<dyn Ports>,
 }
 
-impl UpstreamEvents for Heard {
+impl UpstreamEvents for ConnectionListener {
     fn unknown_reply(&self) {
-        self.rooms.late_reply();
+        self.ports.count_late_reply();
     }
 
     fn list_changed(&self, kind: ListKind) {
-        let Wiring {
-            key, run, inner, ..
-        } = &self.wiring;
-        let is_told = &self.wiring.is_relist_told;
-        if kind == ListKind::Tools && !is_told.swap(true, Ordering::AcqRel) {
-            let changed = Inner::ToolsChanged {
+        let Reporter {
+            key, run, internal, ..
+        } = &self.reporter;
+        let is_reported = &self.reporter.is_change_reported;
+        if kind == ListKind::Tools && !is_reported.swap(true, Ordering::AcqRel) {
+            let changed = InternalEvent::ToolsChanged {
                 key: key.clone(),
                 run: *run,
             };
             // The list is read again when it next changes, and when the instance is next started.
-            if inner.try_send(changed).is_err() {
-                is_told.store(false, Ordering::Release);
-                tracing::warn!(instance = %key.instance, "a change of the tool list went by unheard");
+            if internal.try_send(changed).is_err() {
+                is_reported.store(false, Ordering::Release);
+                tracing::warn!(instance = %key.instance, "tool list change dropped: too many events wait for the driver");
             }
         }
     }
@@ -177,7 +161,7 @@ impl UpstreamEvents for Heard {
 impl Driver {
     /// A run is about to be launched.
     pub(super) fn begin(&mut self, key: SlotKey, run: Run, plan: &InstancePlan, ready_by_ms: u64) {
-        let live = Live::new(run, Kept::started(), plan.waits, ready_by_ms);
+        let live = Live::new(run, ShimBlob::started(), plan.waits, ready_by_ms);
         self.live.insert(key, live);
     }
 
@@ -226,125 +210,27 @@ impl Driver {
     }
 
     /// What connections and tasks report.
-    pub(super) fn connected(&mut self, event: Inner) {
+    pub(super) fn handle_internal(&mut self, event: InternalEvent) {
         match event {
-            Inner::Core(event) => self.step(event),
-            Inner::Opened { key, run, upstream } => self.opened(&key, run, upstream),
-            Inner::Handshaken {
+            InternalEvent::Core(event) => self.step(event),
+            InternalEvent::Opened { key, run, upstream } => self.opened(&key, run, upstream),
+            InternalEvent::Handshaken {
                 key,
                 run,
                 handshake,
             } => self.handshaken(key, run, &handshake),
-            Inner::Ended { key, run, closed } => self.ended(key, run, &closed),
-            Inner::ToolsChanged { key, run } => self.tools_changed(&key, run),
-            Inner::Relisted { key, run, tools } => self.relisted(&key, run, tools),
-            Inner::Resumed(resumed) => self.awaited(*resumed),
+            InternalEvent::Ended { key, run, closed } => self.ended(key, run, &closed),
+            InternalEvent::ToolsChanged { key, run } => self.tools_changed(&key, run),
+            InternalEvent::Relisted { key, run, tools } => self.relisted(&key, run, tools),
+            InternalEvent::Resumed(resumed) => self.awaited(*resumed),
         }
     }
 
-    pub(super) fn started(&mut self, key: SlotKey, run: Run, pid: u32, io: InstanceIo) {
-        let inner = self.inner.clone();
-        let Some(live) = self.current(&key, run) else {
-            // Nobody waits for this run any more; the core asks for its end when it hears of it.
-            return self.step(SlotEvent::Spawned { pid }.on(key, run));
-        };
-        let blob = live.kept.to_bytes();
-        let (wait, ready_by_ms) = (live.wait, live.ready_by_ms);
-        let wiring = live.wiring(&key, inner);
-        self.parts.supervisor.put_blob(&key, run, blob);
-        self.step(SlotEvent::Spawned { pid }.on(key.clone(), run));
-        let within = self.parts.clock.until(ready_by_ms);
-        let config = self.upstream_config(&key, run, wait);
-        match io {
-            InstanceIo::Stdio { stdin, stdout } => {
-                let opened = {
-                    let _in_front = self.parts.front.enter();
-                    Upstream::open_pipes(config, stdin, stdout, self.hears(&wiring))
-                };
-                match opened {
-                    Ok((upstream, connection)) => {
-                        let told = tell_end(wiring, connection);
-                        self.tasks.spawn_on(told, &self.parts.front);
-                        self.opened(&key, run, Arc::clone(&upstream));
-                        self.greet(key, run, upstream, wait.socket.min(within), within);
-                    }
-                    Err(error) => self.step(
-                        SlotEvent::HandshakeFailed {
-                            error: chain(&error),
-                        }
-                        .on(key, run),
-                    ),
-                }
-            }
-            InstanceIo::Socket(path) => self.reach(wiring, path, (config, wait, within)),
-        }
-    }
-
-    /// Connects to an instance that listens itself, then greets it.
-    fn reach(
-        &self,
-        wiring: Wiring,
-        path: PathBuf,
-        (config, wait, within): (UpstreamConfig, Waits, Duration),
-    ) {
-        let hears = self.hears(&wiring);
-        let (front, tasks) = (self.parts.front.clone(), self.tasks.clone());
-        let task = async move {
-            let (key, run, inner) = (wiring.key.clone(), wiring.run, wiring.inner.clone());
-            let event = match Upstream::connect(config, &path, wait.socket.min(within), hears).await
-            {
-                Ok((upstream, connection)) => {
-                    tasks.spawn_on(tell_end(wiring, connection), &front);
-                    let opened = Inner::Opened {
-                        key: key.clone(),
-                        run,
-                        upstream: Arc::clone(&upstream),
-                    };
-                    let _ = inner.send(opened).await;
-                    handshake(key, run, &upstream, wait.socket.min(within), within).await
-                }
-                Err(error) => Inner::Core(
-                    SlotEvent::HandshakeFailed {
-                        error: chain(&error),
-                    }
-                    .on(key, run),
-                ),
-            };
-            let _ = inner.send(event).await;
-        };
-        self.tasks.spawn_on(task, &self.parts.front);
-    }
-
-    fn opened(&mut self, key: &SlotKey, run: Run, upstream: Arc<Upstream>) {
+    pub(super) fn opened(&mut self, key: &SlotKey, run: Run, upstream: Arc<Upstream>) {
         match self.current(key, run) {
             Some(live) => live.upstream = Some(upstream),
             None => upstream.close(),
         }
-    }
-
-    pub(super) fn greet(
-        &self,
-        key: SlotKey,
-        run: Run,
-        upstream: Arc<Upstream>,
-        answer_within: Duration,
-        within: Duration,
-    ) {
-        let inner = self.inner.clone();
-        self.tasks.spawn(async move {
-            let event = handshake(key, run, &upstream, answer_within, within).await;
-            let _ = inner.send(event).await;
-        });
-    }
-
-    fn handshaken(&mut self, key: SlotKey, run: Run, handshake: &Handshake) {
-        if let Some(live) = self.current(&key, run) {
-            live.kept.handshaken(handshake, unix_ms());
-            let blob = live.kept.to_bytes();
-            self.parts.supervisor.put_blob(&key, run, blob);
-        }
-        let tools = handshake.tools().to_vec();
-        self.step(SlotEvent::Ready { tools }.on(key, run));
     }
 
     /// A connection ended, by itself or with its process.
@@ -354,73 +240,15 @@ impl Driver {
             return;
         }
         let error = chain(closed);
-        let inner = self.inner.clone();
+        let internal = self.internal.clone();
         self.tasks.spawn(async move {
             tokio::time::sleep(EXIT_REPORT_WAIT).await;
-            let lost = Inner::Core(SlotEvent::UpstreamLost { error }.on(key, run));
-            let _ = inner.send(lost).await;
+            let lost = InternalEvent::Core(SlotEvent::UpstreamLost { error }.on(key, run));
+            let _ = internal.send(lost).await;
         });
     }
 
-    fn tools_changed(&mut self, key: &SlotKey, run: Run) {
-        if let Some(live) = self.current(key, run) {
-            // What changes from here on is told anew.
-            live.relist.is_told.store(false, Ordering::Release);
-            live.relist.is_stale = true;
-            self.relist(key, run);
-        }
-    }
-
-    fn relist(&mut self, key: &SlotKey, run: Run) {
-        let inner = self.inner.clone();
-        let Some(live) = self.current(key, run) else {
-            return;
-        };
-        let Some(upstream) = live.upstream.clone() else {
-            return;
-        };
-        if live.relist.is_under_way || !std::mem::take(&mut live.relist.is_stale) {
-            return;
-        }
-        let now = Instant::now();
-        let begin = live
-            .relist
-            .began
-            .map_or(now, |at| (at + RELIST_EVERY).max(now));
-        live.relist.is_under_way = true;
-        live.relist.began = Some(begin);
-        let key = key.clone();
-        self.tasks.spawn(async move {
-            sleep_until(begin).await;
-            let tools = upstream.tools(RELIST).await;
-            let tools = tools.map_err(|error| chain(&error));
-            let _ = inner.send(Inner::Relisted { key, run, tools }).await;
-        });
-    }
-
-    fn relisted(&mut self, key: &SlotKey, run: Run, tools: Result<Vec<String>, String>) {
-        let Some(live) = self.current(key, run) else {
-            return;
-        };
-        live.relist.is_under_way = false;
-        match tools {
-            Ok(tools) => {
-                // What the next router takes over is the list as it is now, not as it was at the start.
-                live.kept.relisted(&tools);
-                let blob = live.kept.to_bytes();
-                self.parts.supervisor.put_blob(key, run, blob);
-                self.step(SlotEvent::ToolsListed { tools }.on(key.clone(), run));
-            }
-            Err(error) => tracing::warn!(
-                instance = %key.instance,
-                error,
-                "the changed tool list could not be read"
-            ),
-        }
-        self.relist(key, run);
-    }
-
-    /// Lets go of a run that outlives the router: the descriptors are closed first.
+    /// Releases a run that outlives the router: the descriptors are closed first.
     pub(super) fn release(&mut self, key: &SlotKey, run: Run) {
         let live = self.forget(key, run);
         let (supervisor, key) = (Arc::clone(&self.parts.supervisor), key.clone());
@@ -430,7 +258,7 @@ impl Driver {
         live.close();
         self.tasks.spawn(async move {
             // A connection that does not end would keep the next router waiting for ours to end, which it does soon.
-            let _ = tokio::time::timeout(LET_GO, live.gone.cancelled()).await;
+            let _ = tokio::time::timeout(RELEASE_WITHIN, live.gone.cancelled()).await;
             supervisor.release(&key, run);
         });
     }
@@ -440,10 +268,10 @@ impl Driver {
         self.live.remove(key)
     }
 
-    pub(super) fn hears(&self, wiring: &Wiring) -> Arc<dyn UpstreamEvents> {
-        Arc::new(Heard {
-            wiring: wiring.clone(),
-            rooms: Arc::clone(&self.parts.rooms),
+    pub(super) fn listener(&self, reporter: &Reporter) -> Arc<dyn UpstreamEvents> {
+        Arc::new(ConnectionListener {
+            reporter: reporter.clone(),
+            ports: Arc::clone(&self.parts.ports),
         })
     }
 
@@ -457,43 +285,16 @@ impl Driver {
     }
 }
 
-/// How long a connection may take to let go of its descriptors.
-const LET_GO: Duration = Duration::from_secs(2);
+/// How long a connection may take to close its descriptors.
+const RELEASE_WITHIN: Duration = Duration::from_secs(2);
 
 /// Polls a connection to its end, and reports that.
-pub(super) async fn tell_end(wiring: Wiring, connection: Connection) {
+pub(super) async fn report_end(reporter: Reporter, connection: Connection) {
     let closed = connection.await;
-    wiring.gone.cancel();
-    let (key, run) = (wiring.key, wiring.run);
-    let _ = wiring.inner.send(Inner::Ended { key, run, closed }).await;
-}
-
-/// The handshake, then the tools; together within `within`.
-async fn handshake(
-    key: SlotKey,
-    run: Run,
-    upstream: &Upstream,
-    answer_within: Duration,
-    within: Duration,
-) -> Inner {
-    let greeted = tokio::time::timeout(within, async {
-        let handshake = upstream.handshake(answer_within).await?;
-        let tools = upstream.tools(within).await?;
-        Ok::<_, router_upstream::OwnCallError>(handshake.with_tools(tools))
-    });
-    let error = match greeted.await {
-        Ok(Ok(handshake)) => {
-            return Inner::Handshaken {
-                key,
-                run,
-                handshake: Box::new(handshake),
-            };
-        }
-        Ok(Err(error)) => chain(&error),
-        Err(_) => format!(
-            "it was not ready within {} ms (instances.spawn_timeout, INSTANCE_SPAWN_TIMEOUT)",
-            millis(within)
-        ),
-    };
-    Inner::Core(SlotEvent::HandshakeFailed { error }.on(key, run))
+    reporter.gone.cancel();
+    let (key, run) = (reporter.key, reporter.run);
+    let _ = reporter
+        .internal
+        .send(InternalEvent::Ended { key, run, closed })
+        .await;
 }

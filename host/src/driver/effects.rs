@@ -1,19 +1,20 @@
 //! Performing what the core decided. Nothing here decides: an action that takes time becomes a task that reports back.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::hash_map::Entry, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use router_core::{
-    Run, SlotKey,
+    InstanceId, Run, SlotKey,
     action::{Action, OperatorAction, RoutingAction, SlotAction},
     classify::ClassTable,
     event::{Event, PolicyEvent, SlotEvent},
+    permit::BreakerCell,
     policy::{Ask, NoAnswer, PolicyAnswer},
     route::Route,
 };
 use router_proxy::RoutingEntry;
 
-use super::{Driver, connections::Inner};
+use super::{Driver, connections::InternalEvent};
 use crate::clock::millis;
 
 impl Driver {
@@ -52,20 +53,20 @@ impl Driver {
     fn perform_routing(&mut self, action: RoutingAction) {
         match action {
             RoutingAction::SetBreaker { instance, setting } => {
-                self.cells.entry(instance).or_default().apply(&setting);
+                self.cell(instance).apply(&setting);
             }
             RoutingAction::SetRoute { key, route } => self.route(key, route),
             RoutingAction::RemoveInstance(instance) => {
                 self.cells.remove(&instance);
                 self.parts.table.remove(&instance);
-                self.parts.rooms.let_go(&instance);
+                self.parts.ports.instance_removed(&instance);
             }
         }
     }
 
     fn perform_for_operators(&mut self, action: OperatorAction) {
         match action {
-            OperatorAction::Announce(transition) => self.parts.rooms.announce(transition),
+            OperatorAction::Announce(transition) => self.parts.ports.announce(transition),
             OperatorAction::CommandDone { id, result } => self.command_done(id, result),
             OperatorAction::SpecRefused {
                 instance,
@@ -75,11 +76,11 @@ impl Driver {
                 instance = %instance,
                 source = refused.as_str(),
                 reason = holder.as_str(),
-                "an instance was refused because another source defines its id"
+                "instance refused: another source defines its id"
             ),
-            OperatorAction::RecordCrash(record) => self.parts.rooms.keep_crash(*record),
+            OperatorAction::RecordCrash(record) => self.parts.ports.keep_crash(*record),
             OperatorAction::ClearState(instance) => {
-                self.parts.rooms.forget_crashes(&instance);
+                self.parts.ports.forget_crashes(&instance);
                 self.forget_baselines(&instance);
             }
         }
@@ -106,12 +107,12 @@ impl Driver {
             return self.report(SlotEvent::Drained.on(key, run));
         };
         let within = self.parts.clock.until(deadline_ms);
-        let inner = self.inner.clone();
+        let internal = self.internal.clone();
         self.tasks.spawn(async move {
             // In time or not: past its deadline the core goes on by itself.
             upstream.drain(within).await;
-            let _ = inner
-                .send(Inner::Core(SlotEvent::Drained.on(key, run)))
+            let _ = internal
+                .send(InternalEvent::Core(SlotEvent::Drained.on(key, run)))
                 .await;
         });
     }
@@ -120,7 +121,7 @@ impl Driver {
     fn ask(&self, ask: &Ask) {
         let within = self.parts.clock.until(ask.deadline_ms);
         let asked = ask.policies.iter().map(|policy| {
-            let asking = self.parts.rooms.ask(policy, &ask.question);
+            let asking = self.parts.ports.ask(policy, &ask.question);
             let policy = Arc::clone(policy);
             async move {
                 let answer = tokio::time::timeout(within, asking).await;
@@ -129,11 +130,11 @@ impl Driver {
             }
         });
         let answers = join_all(asked);
-        let (inner, question) = (self.inner.clone(), ask.id);
+        let (internal, question) = (self.internal.clone(), ask.id);
         self.tasks.spawn(async move {
             let answers = answers.await;
             let event = PolicyEvent::Answered { question, answers };
-            let _ = inner.send(Inner::Core(event.into())).await;
+            let _ = internal.send(InternalEvent::Core(event.into())).await;
         });
     }
 
@@ -142,7 +143,7 @@ impl Driver {
             return self.report(SlotEvent::PingFailed.on(key, run));
         };
         let within = self.parts.clock.until(deadline_ms);
-        let inner = self.inner.clone();
+        let internal = self.internal.clone();
         self.tasks.spawn(async move {
             let event = match upstream.ping(within).await {
                 Ok(rtt) => SlotEvent::PingAnswered {
@@ -151,7 +152,7 @@ impl Driver {
                 .on(key, run),
                 Err(_) => SlotEvent::PingFailed.on(key, run),
             };
-            let _ = inner.send(Inner::Core(event)).await;
+            let _ = internal.send(InternalEvent::Core(event)).await;
         });
     }
 
@@ -165,16 +166,27 @@ impl Driver {
         };
         let slow_ms = self.waits(&key.instance).slow.map(millis);
         let classes = Arc::new(ClassTable::new(Vec::new(), slow_ms));
-        let cell = self.cells.entry(key.instance.clone()).or_default();
-        let entry = RoutingEntry::new(key, route, upstream, Arc::clone(cell));
+        let cell = self.cell(key.instance.clone());
+        let entry = RoutingEntry::new(key, route, upstream, cell);
         self.parts.table.set(entry.with_classes(classes));
     }
 
-    /// Feeds an event back that is known while actions are being performed: it waits its turn like those of tasks.
+    /// The breaker's cell of an instance, which is new where it has none.
+    fn cell(&mut self, instance: InstanceId) -> Arc<BreakerCell> {
+        match self.cells.entry(instance) {
+            Entry::Occupied(held) => Arc::clone(held.get()),
+            Entry::Vacant(free) => {
+                self.parts.ports.instance_added(free.key());
+                Arc::clone(free.insert(Arc::default()))
+            }
+        }
+    }
+
+    /// Feeds an event back that is known while actions are being performed: it comes after those that wait already.
     pub(super) fn report(&self, event: Event) {
-        let inner = self.inner.clone();
+        let internal = self.internal.clone();
         self.tasks.spawn(async move {
-            let _ = inner.send(Inner::Core(event)).await;
+            let _ = internal.send(InternalEvent::Core(event)).await;
         });
     }
 }

@@ -1,4 +1,4 @@
-//! What the supervisor reports, in the core's words.
+//! What the supervisor reports, as events of the core.
 
 use router_core::{
     Run, SlotKey,
@@ -14,8 +14,8 @@ use crate::clock::millis;
 const IN_FLIGHT_KEPT: usize = 50;
 
 impl Driver {
-    /// What a supervisor reports, in the core's words.
-    pub(super) fn supervised(&mut self, event: SupervisorEvent) {
+    /// Takes in what the supervisor reports.
+    pub(super) fn handle_supervisor_event(&mut self, event: SupervisorEvent) {
         let Some(event) = self.adopting.hold_back(event) else {
             return;
         };
@@ -34,10 +34,10 @@ impl Driver {
                 instance = %key.instance,
                 reason = %router_id,
                 pid,
-                "an instance is held by another router"
+                "instance is held by another router"
             ),
             SupervisorEvent::AdoptionFinished { adopted } => {
-                tracing::info!(adopted, "looked for instances of an earlier life");
+                tracing::info!(adopted, "adoption finished");
                 self.found_all();
             }
             SupervisorEvent::Exited { key, run, exit } => self.exited(key, run, exit),
@@ -84,8 +84,8 @@ impl Driver {
             None => Exit::Unknown,
         };
         if !is_known && cause == ExitCause::Own && self.adopting.is_under_way() {
-            // The core never knew this run; what it left behind is told all the same.
-            self.parts.rooms.keep_crash(CrashRecord {
+            // The core never knew this run; what it left behind is recorded all the same.
+            self.parts.ports.keep_crash(CrashRecord {
                 key: key.clone(),
                 run,
                 reason: format!("it {exit} while no router was there"),
@@ -101,7 +101,7 @@ impl Driver {
     }
 
     fn sampled(&mut self, key: SlotKey, run: Run, rss_bytes: u64, processes: u32) {
-        let figures = self.parts.rooms.figures(&key.instance);
+        let figures = self.parts.ports.figures(&key.instance);
         let Some(live) = self.current(&key, run) else {
             return;
         };

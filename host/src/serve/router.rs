@@ -33,7 +33,7 @@ use crate::{
     applier::ConfigApplier,
     auth_layer::AuthLayer,
     clock::Clock,
-    driver::{Ask, Driver, DriverParts},
+    driver::{Driver, DriverParts, DriverRequest},
     driver_handle::DriverHandle,
     evidence::EvidenceRecorder,
     front::Front,
@@ -130,7 +130,7 @@ struct Receivers {
     supervisor: mpsc::Receiver<SupervisorEvent>,
     plugins: mpsc::Receiver<EngineEvent>,
     events: mpsc::Receiver<Event>,
-    requests: mpsc::Receiver<Ask>,
+    requests: mpsc::Receiver<DriverRequest>,
 }
 
 impl Router {
@@ -146,7 +146,7 @@ impl Router {
         let (rooms, shared, receivers) = base.open_rooms().await?;
         let applier = Arc::new(base.applier(start.path, &rooms, &shared));
         let (mut driver, plugins) = base.driver(&rooms, &shared, &applier, receivers);
-        driver.take_in_first();
+        driver.apply_first();
         let revoked = RevokedSessions::open(base.data_dir.path());
         let revoked = Arc::new(revoked.context("the list of revoked sessions")?);
         let sealer = SessionSealer::new(&access::session_key(&base.config, &base.data_dir)?, &[]);
@@ -342,10 +342,10 @@ impl Base {
             supervisor: Arc::clone(&rooms.supervisor),
             supervisor_events: receivers.supervisor,
             events: receivers.events,
-            asks: receivers.requests,
+            requests: receivers.requests,
             table: Arc::clone(&shared.table),
             plans: Arc::clone(&shared.plans),
-            rooms: Arc::new(ConnectedRooms {
+            ports: Arc::new(ConnectedRooms {
                 engine: rooms.engine.clone(),
                 recorder: Arc::clone(&rooms.recorder),
                 announcer: Arc::clone(&rooms.announcer),
@@ -353,7 +353,7 @@ impl Base {
             }),
             front: self.front.clone(),
             epoch: self.data_dir.epoch(),
-            turned_ms: Arc::clone(&shared.loop_ran_ms),
+            loop_ran_ms: Arc::clone(&shared.loop_ran_ms),
         });
         (driver, receivers.plugins)
     }

@@ -14,7 +14,7 @@ use router_telemetry::Figures;
 use super::engine;
 use crate::{
     announcer::Announcer,
-    driver::{Asking, Rooms},
+    driver::{Asking, Ports},
     evidence::EvidenceRecorder,
     meters::Meters,
 };
@@ -27,7 +27,7 @@ pub(crate) struct ConnectedRooms {
     pub(crate) meters: Arc<Meters>,
 }
 
-impl Rooms for ConnectedRooms {
+impl Ports for ConnectedRooms {
     fn ask(&self, policy: &Arc<str>, question: &Question) -> Asking {
         let rooms = (self.engine.clone(), Arc::clone(&self.meters));
         engine::ask(rooms, Arc::clone(policy), question)
@@ -44,11 +44,11 @@ impl Rooms for ConnectedRooms {
         self.recorder.clear(instance);
     }
 
-    fn added(&self, instance: &InstanceId) {
+    fn instance_added(&self, instance: &InstanceId) {
         self.meters.add_instance(instance);
     }
 
-    fn let_go(&self, instance: &InstanceId) {
+    fn instance_removed(&self, instance: &InstanceId) {
         self.meters.remove_instance(instance);
         self.recorder.forget_held(instance);
     }
@@ -57,15 +57,15 @@ impl Rooms for ConnectedRooms {
         self.announcer.announce(transition);
     }
 
-    fn take_in(&self, view: Arc<FleetView>) {
+    fn set_view(&self, view: Arc<FleetView>) {
         self.meters.set_fleet(view);
     }
 
-    fn lagged(&self, lag: Duration) {
+    fn observe_lag(&self, lag: Duration) {
         self.meters.observe_lag(lag);
     }
 
-    fn late_reply(&self) {
+    fn count_late_reply(&self) {
         self.meters.count_late_reply();
     }
 

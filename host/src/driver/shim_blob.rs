@@ -11,7 +11,7 @@ const LAYOUT: u32 = 1;
 
 /// See the module.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Kept {
+pub(crate) struct ShimBlob {
     layout: u32,
     /// [`Handshake::to_blob`], which is JSON.
     handshake: Option<String>,
@@ -23,7 +23,7 @@ pub(crate) struct Kept {
     pub(crate) wanted: bool,
 }
 
-impl Kept {
+impl ShimBlob {
     /// What is to be kept of a run that has just been started.
     pub(crate) fn started() -> Self {
         Self {
@@ -68,27 +68,27 @@ impl Driver {
     /// The next router need not keep this run.
     pub(super) fn note_unwanted(&mut self, key: &SlotKey, run: Run) {
         if let Some(live) = self.current(key, run)
-            && live.kept.wanted
+            && live.blob.wanted
         {
-            live.kept.wanted = false;
-            let blob = live.kept.to_bytes();
-            self.parts.supervisor.put_blob(key, run, blob);
+            live.blob.wanted = false;
+            let bytes = live.blob.to_bytes();
+            self.parts.supervisor.put_blob(key, run, bytes);
         }
     }
 
     pub(super) fn keep_baseline(&mut self, key: &SlotKey, run: Run, tools: Vec<String>) {
         if let Some(live) = self.current(key, run) {
-            live.kept.baseline = Some(tools);
-            let blob = live.kept.to_bytes();
-            self.parts.supervisor.put_blob(key, run, blob);
+            live.blob.baseline = Some(tools);
+            let bytes = live.blob.to_bytes();
+            self.parts.supervisor.put_blob(key, run, bytes);
         }
     }
 
     pub(super) fn forget_baselines(&mut self, instance: &InstanceId) {
         for (key, live) in &mut self.live {
-            if key.instance == *instance && live.kept.baseline.take().is_some() {
-                let blob = live.kept.to_bytes();
-                self.parts.supervisor.put_blob(key, live.run, blob);
+            if key.instance == *instance && live.blob.baseline.take().is_some() {
+                let bytes = live.blob.to_bytes();
+                self.parts.supervisor.put_blob(key, live.run, bytes);
             }
         }
     }
@@ -96,16 +96,16 @@ impl Driver {
 
 #[cfg(test)]
 mod tests {
-    use super::Kept;
+    use super::ShimBlob;
 
     #[test]
     fn what_was_left_reads_back_and_anything_else_does_not() {
-        let kept = Kept {
+        let kept = ShimBlob {
             baseline: Some(vec!["a".into()]),
-            ..Kept::started()
+            ..ShimBlob::started()
         };
-        assert_eq!(Kept::from_bytes(&kept.to_bytes()), Some(kept));
-        assert_eq!(Kept::from_bytes(b"nonsense"), None);
-        assert_eq!(Kept::from_bytes(br#"{"layout":7,"wanted":true}"#), None);
+        assert_eq!(ShimBlob::from_bytes(&kept.to_bytes()), Some(kept));
+        assert_eq!(ShimBlob::from_bytes(b"nonsense"), None);
+        assert_eq!(ShimBlob::from_bytes(br#"{"layout":7,"wanted":true}"#), None);
     }
 }

@@ -1,4 +1,4 @@
-//! What other rooms ask of the driver, and its answers.
+//! What other ports ask of the driver, and its answers.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,7 +25,7 @@ const COMMANDS_MAX: usize = 1024;
 const KILL_WITHIN: Duration = Duration::from_secs(20);
 
 /// A question or an order. Each is answered, unless the driver ends first.
-pub(crate) enum Ask {
+pub(crate) enum DriverRequest {
     /// The fleet as it is.
     View(oneshot::Sender<Arc<FleetView>>),
     /// One instance as it is.
@@ -66,25 +66,25 @@ pub(crate) enum Ask {
         instance: InstanceId,
         done: oneshot::Sender<()>,
     },
-    /// The router is to end. Tells how long that may take at most.
+    /// The router is to end. Answered with how long that may take at most.
     Shutdown(oneshot::Sender<Duration>),
 }
 
 impl Driver {
-    pub(super) fn answer(&mut self, ask: Ask) {
-        // Those who asked may have gone meanwhile: their answers are then nobody's.
-        match ask {
-            Ask::View(reply) => self.show(reply),
-            Ask::Instance { instance, reply } => {
+    pub(super) fn handle_request(&mut self, request: DriverRequest) {
+        // The caller may have gone meanwhile: the request is carried out all the same.
+        match request {
+            DriverRequest::View(reply) => self.show(reply),
+            DriverRequest::Instance { instance, reply } => {
                 let now = self.parts.clock.now();
                 let _ = reply.send(self.fleet.instance_view(&instance, now));
             }
-            Ask::Command {
+            DriverRequest::Command {
                 instance,
                 verb,
                 reply,
             } => self.command(instance, verb, reply),
-            Ask::Apply {
+            DriverRequest::Apply {
                 settings,
                 file,
                 registered,
@@ -94,28 +94,26 @@ impl Driver {
                 self.apply(file, registered);
                 let _ = done.send(());
             }
-            Ask::Restore { registered, done } => {
+            DriverRequest::Restore { registered, done } => {
                 let source = Source::Api;
                 let specs = registered;
                 self.step(FleetEvent::SpecsApplied { source, specs });
-                self.applied();
+                self.apply_waits();
                 let _ = done.send(());
             }
-            Ask::Holder { instance, reply } => {
+            DriverRequest::Holder { instance, reply } => {
                 let source = self.fleet.spec(&instance).map(|spec| spec.source);
                 let _ = reply.send((source, self.fleet.specs_count()));
             }
-            Ask::Add { spec, done } => {
-                let instance = spec.id.clone();
+            DriverRequest::Add { spec, done } => {
                 self.step(FleetEvent::SpecAdded(spec));
-                self.parts.rooms.added(&instance);
                 let _ = done.send(());
             }
-            Ask::Remove { instance, done } => {
+            DriverRequest::Remove { instance, done } => {
                 self.step(FleetEvent::SpecRemoved(instance));
                 let _ = done.send(());
             }
-            Ask::Shutdown(reply) => {
+            DriverRequest::Shutdown(reply) => {
                 let _ = reply.send(self.shutdown_within());
                 self.step(FleetEvent::Shutdown);
             }
@@ -137,13 +135,7 @@ impl Driver {
         ] {
             self.step(FleetEvent::SpecsApplied { source, specs });
         }
-        self.applied();
-    }
-
-    /// What else follows new definitions.
-    fn applied(&mut self) {
         self.apply_waits();
-        self.tell_instances();
     }
 
     /// How long a shutdown may take: the drain of the slowest instance, its time for SIGTERM, and the kill.
@@ -155,16 +147,16 @@ impl Driver {
 
     /// One view answers all who wait for one at this moment.
     fn show(&mut self, first: oneshot::Sender<Arc<FleetView>>) {
-        let view = self.view();
-        self.parts.rooms.take_in(Arc::clone(&view));
+        let view = Arc::new(self.fleet.view(self.parts.clock.now()));
+        self.parts.ports.set_view(Arc::clone(&view));
         let _ = first.send(Arc::clone(&view));
-        while let Ok(ask) = self.parts.asks.try_recv() {
-            match ask {
-                Ask::View(reply) => {
+        while let Ok(request) = self.parts.requests.try_recv() {
+            match request {
+                DriverRequest::View(reply) => {
                     let _ = reply.send(Arc::clone(&view));
                 }
                 // What changes something ends the row: views after it must show it.
-                other => return self.answer(other),
+                other => return self.handle_request(other),
             }
         }
     }

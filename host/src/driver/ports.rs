@@ -1,4 +1,4 @@
-//! What the driver asks of the rooms that it does not speak to over a channel. The app implements it; none of it blocks.
+//! What the driver needs of other rooms besides its channels. The wiring implements it; none of it blocks.
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ use router_telemetry::Figures;
 pub(crate) type Asking = Pin<Box<dyn Future<Output = Result<Answer, NoAnswer>> + Send>>;
 
 /// See the module.
-pub(crate) trait Rooms: Send + Sync {
+pub(crate) trait Ports: Send + Sync {
     /// Asks a policy. The driver bounds the wait.
     fn ask(&self, policy: &Arc<str>, question: &Question) -> Asking;
 
@@ -24,23 +24,23 @@ pub(crate) trait Rooms: Send + Sync {
     /// Forgets crash evidence.
     fn forget_crashes(&self, instance: &InstanceId);
 
-    /// There is an instance more. Comes before any request can reach it.
-    fn added(&self, instance: &InstanceId);
+    /// There is an instance more. Comes before a route to it is published.
+    fn instance_added(&self, instance: &InstanceId);
 
-    /// An instance is no more.
-    fn let_go(&self, instance: &InstanceId);
+    /// An instance is gone for good.
+    fn instance_removed(&self, instance: &InstanceId);
 
-    /// Tells people of a change of state.
+    /// Announces a change of state.
     fn announce(&self, transition: Transition);
 
-    /// Takes in which instances there are. Comes before any request can reach a new one.
-    fn take_in(&self, view: Arc<FleetView>);
+    /// The fleet as it is now.
+    fn set_view(&self, view: Arc<FleetView>);
 
-    /// How much later than it was due the loop turned.
-    fn lagged(&self, lag: Duration);
+    /// The loop woke so much later than it was due.
+    fn observe_lag(&self, lag: Duration);
 
-    /// An instance answered what nobody waits for.
-    fn late_reply(&self);
+    /// An instance answered a request that had been given up.
+    fn count_late_reply(&self);
 
     /// What its requests were like in the last 5 minutes.
     fn figures(&self, instance: &InstanceId) -> Figures;

@@ -1,4 +1,4 @@
-//! What the driver does by the clock alone: reading the breakers' counters.
+//! Reading the breakers' counters, by the clock alone.
 
 use std::time::Duration;
 
@@ -7,27 +7,18 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::Driver;
 
-/// How often the breakers' counters are read: a window of 60 s then has thirty readings.
-const TRAFFIC_EVERY: Duration = Duration::from_secs(2);
+/// How often they are read: a window of 60 s then has thirty readings.
+const READ_EVERY: Duration = Duration::from_secs(2);
 
-pub(super) struct Rounds {
-    traffic: Interval,
-}
-
-impl Rounds {
-    pub(super) fn new() -> Self {
-        let mut traffic = interval(TRAFFIC_EVERY);
-        traffic.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { traffic }
-    }
-
-    pub(super) async fn next(&mut self) {
-        self.traffic.tick().await;
-    }
+/// When they are to be read.
+pub(super) fn read_interval() -> Interval {
+    let mut every = interval(READ_EVERY);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    every
 }
 
 impl Driver {
-    pub(super) fn round(&mut self) {
+    pub(super) fn read_breaker_counters(&mut self) {
         // Outcomes that are queued come first: one death with many requests in flight is one failure, and only they say so.
         // No more than are queued now: a flood must not keep the loop here.
         for _ in 0..self.parts.events.len() {
@@ -36,7 +27,7 @@ impl Driver {
             };
             self.step(event);
         }
-        let traffic: Vec<TrafficEvent> = self
+        let counted: Vec<TrafficEvent> = self
             .cells
             .iter()
             .map(|(instance, cell)| TrafficEvent::Counted {
@@ -44,7 +35,7 @@ impl Driver {
                 totals: cell.totals(),
             })
             .collect();
-        for event in traffic {
+        for event in counted {
             self.step(event);
         }
     }
