@@ -3,6 +3,7 @@
 //! Two runtimes: the front's single thread carries connections and the instances' pipes; the other carries the driver,
 //! supervisor, store and plugins. So nothing that computes or waits for a disk holds up a request.
 
+mod assembly;
 mod banner;
 mod router;
 mod signals;
