@@ -29,6 +29,9 @@ const LAUNCH_WITHIN: Duration = Duration::from_secs(30);
 /// How long a predecessor that is just exiting may keep the lock.
 const LOCK_WITHIN: Duration = Duration::from_secs(2);
 
+/// Between two attempts at it: a lock cannot be waited for with a deadline.
+const LOCK_INTERVAL: Duration = Duration::from_millis(10);
+
 /// How long the remains of a predecessor that was killed may take to die.
 const SWEEP_WITHIN: Duration = Duration::from_secs(5);
 
@@ -190,8 +193,8 @@ fn take_lock(path: &Path) -> Result<(SlotLock, Option<SlotRecord>), LockError> {
     loop {
         match record::take(path) {
             Err(LockError::Held { .. }) if Instant::now() < deadline => {
-                // A lock cannot be waited for with a deadline; the holder is exiting or it is not ours to have.
-                std::thread::sleep(Duration::from_millis(10));
+                // The holder is exiting, or the lock is not ours to have.
+                std::thread::sleep(LOCK_INTERVAL);
             }
             outcome => return outcome,
         }

@@ -35,6 +35,12 @@ const SETTLED_READS: u32 = 8;
 /// An environment that is read in one go; nearly all are far smaller.
 const ENVIRONMENT_BYTES: usize = 64 * 1024;
 
+/// Passes over the tree within one round. Each stops what was forked during the one before; the next round begins anew.
+const PASSES_MAX: u32 = 8;
+
+/// Between two rounds: what was killed takes about a millisecond to vanish.
+const ROUND_INTERVAL: Duration = Duration::from_millis(5);
+
 /// Rounds in a row that must find nothing before a sweep is over: one can miss what is being forked at that moment.
 const EMPTY_ROUNDS: u32 = 2;
 
@@ -220,8 +226,7 @@ impl SweepTarget<'_> {
             let _unsupported = cgroup::kill(cgroup);
         }
         let mut found: Vec<Identity> = Vec::new();
-        // Each pass stops what was forked during the one before. A bounded number of them: the next round begins anew.
-        for _ in 0..8 {
+        for _ in 0..PASSES_MAX {
             let new: Vec<Identity> = self
                 .members()
                 .into_iter()
@@ -279,7 +284,7 @@ pub fn sweep(target: &SweepTarget<'_>, deadline: Duration) -> Swept {
             };
         }
         // Not our children: there is nothing to wait on but their disappearance.
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::sleep(ROUND_INTERVAL);
     }
 }
 

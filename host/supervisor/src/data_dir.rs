@@ -20,6 +20,9 @@ use rustix::{
 /// How long a predecessor that is just dying may keep the lock.
 const CLAIM_WITHIN: Duration = Duration::from_secs(5);
 
+/// Between two attempts at it: a lock cannot be waited for with a deadline.
+const CLAIM_INTERVAL: Duration = Duration::from_millis(20);
+
 /// A claimed data directory. The claim ends when this is dropped or the process ends.
 #[derive(Debug)]
 pub struct DataDir {
@@ -116,9 +119,8 @@ fn wait_for_lock(lock: &File, path: &Path, lock_path: &Path) -> Result<(), DataD
     loop {
         match flock(lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(()),
-            // A lock cannot be waited for with a deadline.
             Err(Errno::WOULDBLOCK) if Instant::now() < deadline => {
-                std::thread::sleep(Duration::from_millis(20));
+                std::thread::sleep(CLAIM_INTERVAL);
             }
             Err(Errno::WOULDBLOCK) => {
                 let pid = fs::read_to_string(lock_path)

@@ -115,13 +115,13 @@ pub(crate) fn sweep_dead_shim(
 
 #[cfg(test)]
 mod tests {
-    use std::{process::Command, time::Duration};
+    use std::process::Command;
 
     use router_core::{InstanceId, SlotKey};
 
-    use super::wait_for_survivors;
+    use super::{SURVIVOR_INTERVAL, wait_for_survivors};
 
-    /// Time is paused: the wait sees the child alive as often as ten seconds hold.
+    /// The clock is paused: it goes on by itself whenever there is nothing but timers to wait for.
     #[tokio::test(start_paused = true)]
     async fn a_slot_waits_for_processes_that_outlived_their_kill() {
         let key = SlotKey::first(InstanceId::parse("demo").unwrap());
@@ -129,11 +129,11 @@ mod tests {
         let survivors = [child.id()];
         let waiting = wait_for_survivors(&key, &survivors);
         tokio::pin!(waiting);
-        let early = tokio::time::timeout(Duration::from_secs(10), waiting.as_mut()).await;
+        let early = tokio::time::timeout(100 * SURVIVOR_INTERVAL, waiting.as_mut()).await;
         assert!(early.is_err(), "it is alive");
         child.kill().unwrap();
         child.wait().unwrap();
-        let late = tokio::time::timeout(Duration::from_secs(30), waiting).await;
+        let late = tokio::time::timeout(2 * SURVIVOR_INTERVAL, waiting).await;
         assert!(late.is_ok(), "it is gone");
     }
 }
