@@ -1,8 +1,9 @@
-//! The router's one clock: milliseconds since it started, as the core counts them, and the calendar for people.
+//! The router's one clock: milliseconds since it started, as the core counts them.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use router_core::Now;
+use router_values::whole_ms;
 
 /// A monotonic clock with a fixed origin.
 #[derive(Debug, Clone, Copy)]
@@ -20,7 +21,7 @@ impl Clock {
 
     /// The present.
     pub(crate) fn now(&self) -> Now {
-        Now::at(millis(self.origin.elapsed()).saturating_add(1))
+        Now::at(whole_ms(self.origin.elapsed()).saturating_add(1))
     }
 
     /// The instant at which [`Clock::now`] reaches `mono_ms`.
@@ -38,18 +39,4 @@ impl Clock {
     pub(crate) fn started(&self) -> Instant {
         self.origin
     }
-}
-
-/// Whole milliseconds.
-pub(crate) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Milliseconds since the Unix epoch.
-pub(crate) fn unix_ms() -> u64 {
-    millis(
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default(),
-    )
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use router_values::whole_ms;
+
 /// Units, longest first, in milliseconds.
 const UNITS: [(&str, u64); 5] = [
     ("d", 86_400_000),
@@ -43,7 +45,7 @@ pub(crate) fn parse(text: &str) -> Option<Duration> {
 
 /// Writes a duration in the longest unit that needs no fraction.
 pub(crate) fn show(duration: Duration) -> String {
-    let ms = milliseconds(duration);
+    let ms = whole_ms(duration);
     if ms == 0 {
         return "0s".to_owned();
     }
@@ -52,11 +54,6 @@ pub(crate) fn show(duration: Duration) -> String {
         .find(|(_, size)| ms.is_multiple_of(*size))
         .unwrap_or(("ms", 1));
     format!("{}{unit}", ms / size)
-}
-
-/// Whole milliseconds.
-pub(crate) fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -7,11 +7,11 @@ use router_core::{
     spec::{InstanceSpec, Source},
 };
 
-use router_values::{OnRouterExit, Secret, Transport};
+use router_values::{OnRouterExit, Secret, Transport, whole_ms};
 
 use crate::{
     Breaker, Config, Fault, Faults, InstanceConfig, Place, Sharing, Switchable, Template,
-    TemplateName, duration::milliseconds, pattern, suggest::nearest,
+    TemplateName, pattern, suggest::nearest,
 };
 
 /// An instance with every placeholder filled in and every default resolved.
@@ -123,13 +123,13 @@ impl Config {
         let spec = InstanceSpec {
             autostart: own.autostart.or(kind.autostart).unwrap_or(false),
             idle_stop_ms: switched(own.idle_timeout, kind.idle_timeout, all.idle_timeout)
-                .map(milliseconds),
-            spawn_timeout_ms: milliseconds(
+                .map(whole_ms),
+            spawn_timeout_ms: whole_ms(
                 own.spawn_timeout
                     .or(kind.spawn_timeout)
                     .unwrap_or(all.spawn_timeout),
             ),
-            drain_ms: milliseconds(own.drain.or(kind.drain).unwrap_or(all.stop.drain)),
+            drain_ms: whole_ms(own.drain.or(kind.drain).unwrap_or(all.stop.drain)),
             max_memory_bytes: launch.max_memory_bytes,
             max_processes: launch.max_processes,
             permanent_exit_codes: own
@@ -341,27 +341,27 @@ impl Config {
             seed,
             first_run,
             restart: RestartSettings {
-                first_ms: milliseconds(instances.restart.initial),
-                max_ms: milliseconds(instances.restart.max),
+                first_ms: whole_ms(instances.restart.initial),
+                max_ms: whole_ms(instances.restart.max),
                 jitter: instances.restart.jitter,
-                forget_after_ms: milliseconds(instances.restart.reset_after),
+                forget_after_ms: whole_ms(instances.restart.reset_after),
             },
             crash_loop: CrashLoopSettings {
                 failures: instances.crash_loop.failures,
-                window_ms: milliseconds(instances.crash_loop.window),
+                window_ms: whole_ms(instances.crash_loop.window),
                 same_signature: instances.crash_loop.same_signature,
-                slow_retry_ms: instances.crash_loop.slow_retry.map(milliseconds),
+                slow_retry_ms: instances.crash_loop.slow_retry.map(whole_ms),
             },
             breaker: thresholds(&self.breaker),
             health_policies: self.policies.health.names(),
-            health_every_ms: milliseconds(health.interval),
-            question_ms: milliseconds(health.policy_timeout),
-            ping_every_ms: milliseconds(health.ping_interval),
-            ping_timeout_ms: milliseconds(health.ping_timeout),
-            term_ms: milliseconds(instances.stop.term),
-            recycle_every_ms: milliseconds(instances.recycle_interval),
+            health_every_ms: whole_ms(health.interval),
+            question_ms: whole_ms(health.policy_timeout),
+            ping_every_ms: whole_ms(health.ping_interval),
+            ping_timeout_ms: whole_ms(health.ping_timeout),
+            term_ms: whole_ms(instances.stop.term),
+            recycle_every_ms: whole_ms(instances.recycle_interval),
             memory_recycle_share: instances.memory_recycle_share,
-            unable_ms: milliseconds(health.unable_after),
+            unable_ms: whole_ms(health.unable_after),
             disk_degraded_share: health.disk_share,
             ..Settings::default()
         }
@@ -371,16 +371,16 @@ impl Config {
 fn thresholds(breaker: &Breaker) -> BreakerThresholds {
     BreakerThresholds {
         consecutive_failures: breaker.consecutive_failures,
-        window_ms: milliseconds(breaker.window),
+        window_ms: whole_ms(breaker.window),
         min_samples: breaker.min_samples,
         failure_share: breaker.failure_share,
         slow_share: breaker.slow_share,
-        open_first_ms: milliseconds(breaker.open),
-        open_max_ms: milliseconds(breaker.open_max),
+        open_first_ms: whole_ms(breaker.open),
+        open_max_ms: whole_ms(breaker.open_max),
         successes: breaker.successes,
         permits: breaker.probes,
-        probe_ms: milliseconds(breaker.probe_timeout),
-        forget_after_ms: milliseconds(breaker.reset_after),
+        probe_ms: whole_ms(breaker.probe_timeout),
+        forget_after_ms: whole_ms(breaker.reset_after),
     }
 }
 

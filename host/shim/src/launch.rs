@@ -17,11 +17,11 @@ use crate::{
 };
 use godot_mcp_shim::{
     cgroup,
-    clock::unix_ms,
     protocol::{Hello, Launch, ToShim},
     record::{self, LockError, SlotLock, SlotRecord},
     tree::{self, Identity, SweepTarget},
 };
+use router_values::unix_ms_now;
 
 /// How long the router may take to send what to run. It has the message ready when it starts us.
 const LAUNCH_WITHIN: Duration = Duration::from_secs(30);
@@ -128,7 +128,7 @@ pub(crate) fn open(
         cgroup: None,
         child: None,
         spec_digest: launch.spec_digest.clone(),
-        started_at_ms: unix_ms(),
+        started_at_ms: unix_ms_now(),
         exit: None,
     };
     record.cgroup = make_cgroup(&launch);

@@ -5,7 +5,6 @@
 //! the router. Nothing in this library starts a thread, waits on a clock of its own, or needs an async runtime.
 
 pub mod cgroup;
-pub mod clock;
 pub mod paths;
 pub mod protocol;
 pub mod record;

@@ -10,13 +10,14 @@ use router_core::{
 };
 use router_supervisor::{Adoption, InstanceIo, SupervisorEvent};
 use router_upstream::{Upstream, UpstreamConfig, UpstreamEvents};
+use router_values::unix_ms_now;
 
 use super::{
     Driver,
     connections::{InternalEvent, Live, report_end},
     shim_blob::ShimBlob,
 };
-use crate::{clock::unix_ms, error_chain::chain};
+use crate::error_chain::chain;
 
 /// Events of one survivor that may be held back while it is being connected again: the loss of its shim, its end, and one
 /// to spare. Samples of its memory are not among them.
@@ -77,7 +78,7 @@ impl Driver {
             digest: u64::from_str_radix(&adoption.spec_digest, 16).unwrap_or_default(),
             tools: handshake.as_ref().map(|known| known.tools().to_vec()),
             baseline: blob.baseline.clone(),
-            age_ms: unix_ms().saturating_sub(since),
+            age_ms: unix_ms_now().saturating_sub(since),
             wanted: blob.wanted && adoption.io.is_some(),
         };
         let wait = self.waits(&key.instance);

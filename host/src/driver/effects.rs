@@ -13,9 +13,9 @@ use router_core::{
     route::Route,
 };
 use router_proxy::RoutingEntry;
+use router_values::whole_ms;
 
 use super::{Driver, connections::InternalEvent};
-use crate::clock::millis;
 
 impl Driver {
     pub(super) fn perform(&mut self, action: Action) {
@@ -164,7 +164,7 @@ impl Driver {
             Route::Ready { key, run } => self.upstream(key, *run),
             _ => None,
         };
-        let slow_ms = self.waits(&key.instance).slow.map(millis);
+        let slow_ms = self.waits(&key.instance).slow.map(whole_ms);
         let classes = Arc::new(ClassTable::new(Vec::new(), slow_ms));
         let cell = self.cell(key.instance.clone());
         let entry = RoutingEntry::new(key, route, upstream, cell);

@@ -6,15 +6,13 @@ use router_config::Waits;
 use router_core::{Run, SlotKey, event::SlotEvent};
 use router_supervisor::InstanceIo;
 use router_upstream::{Handshake, Upstream, UpstreamConfig};
+use router_values::{unix_ms_now, whole_ms};
 
 use super::{
     Driver,
     connections::{InternalEvent, Reporter, report_end},
 };
-use crate::{
-    clock::{millis, unix_ms},
-    error_chain::chain,
-};
+use crate::error_chain::chain;
 
 impl Driver {
     pub(super) fn started(&mut self, key: SlotKey, run: Run, pid: u32, io: InstanceIo) {
@@ -110,7 +108,7 @@ impl Driver {
 
     pub(super) fn handshaken(&mut self, key: SlotKey, run: Run, handshake: &Handshake) {
         if let Some(live) = self.current(&key, run) {
-            live.blob.handshaken(handshake, unix_ms());
+            live.blob.handshaken(handshake, unix_ms_now());
             let bytes = live.blob.to_bytes();
             self.parts.supervisor.put_blob(&key, run, bytes);
         }
@@ -143,7 +141,7 @@ async fn handshake(
         Ok(Err(error)) => chain(&error),
         Err(_) => format!(
             "it was not ready within {} ms (instances.spawn_timeout, INSTANCE_SPAWN_TIMEOUT)",
-            millis(within)
+            whole_ms(within)
         ),
     };
     InternalEvent::Core(SlotEvent::HandshakeFailed { error }.on(key, run))

@@ -6,9 +6,9 @@ use router_core::{
     event::{Evidence, Exit, Sample, SlotEvent},
 };
 use router_supervisor::{ExitCause, SlotExit, SupervisorEvent};
+use router_values::whole_ms;
 
 use super::Driver;
-use crate::clock::millis;
 
 /// Methods in flight that are kept as evidence.
 const IN_FLIGHT_KEPT: usize = 50;
@@ -113,7 +113,7 @@ impl Driver {
             in_flight: upstream.map_or(0, |upstream| {
                 u32::try_from(upstream.in_flight()).unwrap_or(u32::MAX)
             }),
-            answered_ago_ms: upstream.map(|upstream| millis(upstream.silent_for())),
+            answered_ago_ms: upstream.map(|upstream| whole_ms(upstream.silent_for())),
             window_requests: figures.requests,
             window_errors: figures.errors,
             window_p95_ms: figures.p95_ms,

@@ -163,7 +163,7 @@ pub(crate) fn log(event: &EngineEvent) {
         } => tracing::error!(
             plugin,
             reason,
-            elapsed_ms = crate::clock::millis(*pause),
+            elapsed_ms = router_values::whole_ms(*pause),
             "plugin quarantined: the built-in rule answers"
         ),
         EngineEvent::Released { plugin } => {

@@ -4,9 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use router_core::view::{InstanceView, Lifecycle};
 use router_store::{Store, VersionHeartbeat};
+use router_values::unix_ms_now;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::{clock::unix_ms, driver_handle::DriverHandle, instance_plan::InstancePlans};
+use crate::{driver_handle::DriverHandle, instance_plan::InstancePlans};
 
 /// The readers of the table expect a heartbeat that is 30 s old at most.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -47,7 +48,7 @@ impl VersionHeartbeats {
             pid: view.pid,
             socket_path: plan.map(|plan| plan.definition.socket_path.clone()),
             error_message: view.last_error.clone(),
-            heartbeat_ms: is_ready.then(|| i64::try_from(unix_ms()).unwrap_or(i64::MAX)),
+            heartbeat_ms: is_ready.then(|| i64::try_from(unix_ms_now()).unwrap_or(i64::MAX)),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use router_values::whole_ms;
 use sqlx::Error;
 use tokio::time::{sleep, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -277,7 +278,7 @@ fn connected(database: &Database, latency: Duration) {
         let database = database.target.shown();
         tracing::info!(
             database,
-            elapsed_ms = millis(latency),
+            elapsed_ms = whole_ms(latency),
             state = "connected",
             "the database is connected"
         );
@@ -335,8 +336,4 @@ fn lost(database: &Database, error: &StoreError) {
 fn jittered(pause: Duration) -> Duration {
     // Several routers that lost one server do not come back in step.
     pause.mul_f64(rand::random_range(0.8..1.2))
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -104,9 +104,12 @@ impl SlotCells {
         true
     }
 
-    /// Every slot in use.
-    pub(crate) fn all(&self) -> Vec<Arc<SlotCell>> {
-        self.cells.lock().values().cloned().collect()
+    /// Changes the requests to every slot in use.
+    pub(crate) fn request_of_all(&self, change: impl Fn(&mut SlotRequests)) {
+        for cell in self.cells.lock().values() {
+            change(&mut cell.requests.lock());
+            cell.wake.notify_one();
+        }
     }
 
     /// The slots with a process, for sampling.
@@ -115,7 +118,8 @@ impl SlotCells {
             let tree = cell.tree.lock().clone()?;
             Some((cell, tree))
         };
-        self.all().into_iter().filter_map(with_tree).collect()
+        let cells: Vec<_> = self.cells.lock().values().cloned().collect();
+        cells.into_iter().filter_map(with_tree).collect()
     }
 
     /// Removes a slot, unless a launch or a kill was requested in the meantime.

@@ -6,9 +6,10 @@
 
 use std::{os::fd::OwnedFd, path::PathBuf};
 
+use godot_mcp_shim::protocol::ExitReport;
 pub use godot_mcp_shim::protocol::{ExitCause, ProcessExit};
-use godot_mcp_shim::{clock::unix_ms, protocol::ExitReport};
 use router_core::{Run, SlotKey};
+use router_values::unix_ms_now;
 
 /// How the router talks to one slot's process.
 #[derive(Debug)]
@@ -86,7 +87,7 @@ impl SlotExit {
             stderr_dropped_bytes: 0,
             rss_bytes,
             survivors,
-            at_ms: unix_ms(),
+            at_ms: unix_ms_now(),
         }
     }
 }

@@ -4,11 +4,11 @@ use std::{path::PathBuf, time::Duration};
 
 pub use godot_mcp_shim::protocol::{OnRouterExit, Transport};
 use godot_mcp_shim::{
-    clock::whole_ms,
     paths::{SlotPaths, current_log},
     protocol::{Launch, LogLimits},
 };
 use router_core::{Run, SlotKey};
+use router_values::whole_ms;
 
 use crate::context::Context;
 

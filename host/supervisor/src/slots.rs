@@ -1,6 +1,6 @@
 //! One task per slot in use: started by a launch or an adoption, ended when nothing is requested of the slot any more.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use router_core::{Run, SlotKey};
 use tokio::{runtime::Handle, sync::oneshot};
@@ -8,7 +8,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     LaunchSpec, SupervisorEvent,
-    cells::{ReleaseRequest, SlotCell, SlotCells},
+    cells::{SlotCell, SlotCells},
     context::Context,
     slot::{FoundShim, SlotStart, SlotTask},
 };
@@ -58,35 +58,6 @@ impl Slots {
     pub(crate) fn adopt(&self, found: FoundShim, done: oneshot::Sender<bool>) {
         if let Some(cell) = self.cells.insert(&found.key) {
             self.spawn(cell, SlotStart::Adopt(Box::new(found), done));
-        }
-    }
-
-    pub(crate) fn stop(&self, key: &SlotKey, run: Run, grace: Duration) {
-        let stop = Some((run, grace));
-        self.cells.request(key, |requests| requests.stop = stop);
-    }
-
-    /// `false` when the slot is not in use, so that no task will answer.
-    pub(crate) fn kill(&self, key: &SlotKey, run: Run) -> bool {
-        self.cells
-            .request(key, |requests| requests.kill = Some(run))
-    }
-
-    pub(crate) fn release(&self, key: &SlotKey, run: Run) {
-        let release = Some(ReleaseRequest::Run(run));
-        self.cells
-            .request(key, |requests| requests.release = release);
-    }
-
-    pub(crate) fn put_blob(&self, key: &SlotKey, run: Run, blob: Vec<u8>) {
-        self.cells
-            .request(key, |requests| requests.blob = Some((run, blob)));
-    }
-
-    pub(crate) fn release_all(&self) {
-        for cell in self.cells.all() {
-            cell.requests.lock().release = Some(ReleaseRequest::Any);
-            cell.wake.notify_one();
         }
     }
 

@@ -15,7 +15,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Capabilities, LaunchSpec, LogTailError, SupervisorConfig, SupervisorEvent, adoption,
-    cells::SlotCells, context::Context, logs, memory, slots::Slots,
+    cells::{ReleaseRequest, SlotCells},
+    context::Context,
+    logs, memory,
+    slots::Slots,
 };
 
 /// How long [`Supervisor::release_all`] waits for launches that are under way.
@@ -46,6 +49,7 @@ pub enum SupervisorError {
 #[derive(Debug)]
 pub struct Supervisor {
     context: Arc<Context>,
+    cells: Arc<SlotCells>,
     slots: Arc<Slots>,
     tasks: TaskTracker,
     /// Ends the sampler and the adoption; the slots end by themselves or with the runtime.
@@ -93,9 +97,15 @@ impl Supervisor {
         let ended = CancellationToken::new();
         let sampler = memory::sample(Arc::clone(&context), Arc::clone(&cells), ended.clone());
         tasks.spawn_on(sampler, &runtime);
-        let slots = Slots::new(Arc::clone(&context), cells, tasks.clone(), runtime.clone());
+        let slots = Slots::new(
+            Arc::clone(&context),
+            Arc::clone(&cells),
+            tasks.clone(),
+            runtime.clone(),
+        );
         Ok(Self {
             context,
+            cells,
             slots: Arc::new(slots),
             tasks,
             ended,
@@ -127,12 +137,16 @@ impl Supervisor {
     /// SIGTERM to the run's process group, then after `grace` SIGKILL to its whole tree. Answered by `Exited`, or not
     /// at all when that run is not there (any more).
     pub fn stop(&self, key: &SlotKey, run: Run, grace: Duration) {
-        self.slots.stop(key, run, grace);
+        let stop = Some((run, grace));
+        self.cells.request(key, |requests| requests.stop = stop);
     }
 
     /// SIGKILL to the run's whole tree. Answered by `Exited` in any case.
     pub fn kill(&self, key: &SlotKey, run: Run) {
-        if !self.slots.kill(key, run) {
+        if !self
+            .cells
+            .request(key, |requests| requests.kill = Some(run))
+        {
             let (context, key) = (Arc::clone(&self.context), key.clone());
             let answer = async move { context.emit_never_lived(key, run).await };
             self.tasks.spawn_on(answer, &self.runtime);
@@ -141,13 +155,16 @@ impl Supervisor {
 
     /// Releases one run without stopping it, as [`Supervisor::release_all`] does of all. Not answered.
     pub fn release(&self, key: &SlotKey, run: Run) {
-        self.slots.release(key, run);
+        let release = Some(ReleaseRequest::Run(run));
+        self.cells
+            .request(key, |requests| requests.release = release);
     }
 
     /// Leaves a blob with the run's shim, in place of the one before. At most 1 MiB; a larger one is refused and
     /// logged.
     pub fn put_blob(&self, key: &SlotKey, run: Run, blob: Vec<u8>) {
-        self.slots.put_blob(key, run, blob);
+        let blob = Some((run, blob));
+        self.cells.request(key, |requests| requests.blob = blob);
     }
 
     /// Releases every slot without stopping any, for another router to adopt. Call it when the upstreams have
@@ -155,7 +172,8 @@ impl Supervisor {
     /// `on_router_exit = "stop"` is then stopped by its shim, after [`SupervisorConfig::router_exit_grace`].
     pub async fn release_all(&self) {
         self.ended.cancel();
-        self.slots.release_all();
+        self.cells
+            .request_of_all(|requests| requests.release = Some(ReleaseRequest::Any));
         self.tasks.close();
         if tokio::time::timeout(RELEASE_WITHIN, self.tasks.wait())
             .await

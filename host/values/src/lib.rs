@@ -6,6 +6,7 @@
 mod audit;
 mod authority;
 mod calendar;
+mod clock;
 mod database_url;
 pub mod durable;
 mod launch;
@@ -19,6 +20,7 @@ mod token_hash;
 pub use audit::{AuditQuery, AuditRow};
 pub use authority::{Authority, Host, InvalidAuthority, is_reachable};
 pub use calendar::{Day, rfc3339, rfc3339_unix_ms, unix_ms, write_rfc3339};
+pub use clock::{unix_ms_now, whole_ms};
 pub use database_url::{DatabaseKind, DatabaseUrl, InvalidDatabaseUrl};
 pub use launch::{OnRouterExit, Transport};
 pub use log_filter::{InvalidLogFilter, LogFilter, LogFormat, LogLevel};

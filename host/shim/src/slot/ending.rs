@@ -7,10 +7,10 @@ use std::{
 
 use godot_mcp_shim::{
     cgroup,
-    clock::unix_ms,
     protocol::{ExitCause, ExitReport, FromShim, ProcessExit, Transport},
     tree::{ProcessTable, SweepTarget},
 };
+use router_values::unix_ms_now;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::{Phase, Slot};
@@ -143,7 +143,7 @@ impl Slot {
             stderr_tail: self.log.tail(),
             stderr_dropped_bytes: self.log.dropped_bytes(),
             survivors,
-            at_ms: unix_ms(),
+            at_ms: unix_ms_now(),
         };
         self.leave();
         self.record.exit = Some(report.clone());

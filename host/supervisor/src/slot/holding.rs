@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use godot_mcp_shim::{
-    clock::whole_ms,
     protocol::{ExitReport, FdKind, FromShim, ToShim},
     wire::PassedFds,
 };
 use router_core::Run;
+use router_values::whole_ms;
 use tokio::time::Instant;
 
 use super::{

@@ -1,4 +1,4 @@
-//! Milliseconds, as messages and records carry them.
+//! Whole milliseconds, as messages, records and settings carry them.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,7 +10,7 @@ pub fn whole_ms(duration: Duration) -> u64 {
 
 /// Milliseconds since the Unix epoch.
 #[must_use]
-pub fn unix_ms() -> u64 {
+pub fn unix_ms_now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     whole_ms(since.unwrap_or_default())
 }
