@@ -254,10 +254,8 @@ impl Generation {
 
     async fn prepare(&self) -> Result<Ready, Failure> {
         let (mut store, instance) = self.instantiate().await?;
-        let exports = (self.compiled.load)(&mut store, &instance);
-        // What this took is no call's.
-        read_clock();
-        let exports = exports.map_err(|error| Failure::of(&error, FailureKind::Start))?;
+        let exports = (self.compiled.load)(&mut store, &instance)
+            .map_err(|error| Failure::of(&error, FailureKind::Start))?;
         Ok(Ready { store, exports })
     }
 
@@ -276,8 +274,10 @@ impl Generation {
         });
         let meter = begin(&mut store, LOAD_TIME);
         let made = self.compiled.linked.instantiate_async(&mut store);
-        let instance = bounded(&meter, LOAD_TIME, made, FailureKind::Start).await?;
-        Ok((store, instance))
+        let instance = bounded(&meter, LOAD_TIME, made, FailureKind::Start).await;
+        // What this took is no call's.
+        read_clock();
+        Ok((store, instance?))
     }
 }
 

@@ -3,6 +3,7 @@
 //! The guests are built by `make plugins`; without them every test fails and says so.
 
 mod hostile;
+mod refused;
 mod reload;
 mod second_kind;
 mod world;

@@ -203,3 +203,22 @@ pub(crate) fn facts() -> HealthFacts {
         ..HealthFacts::default()
     }
 }
+
+/// The bundled policy.
+pub(crate) const NAME: &str = "default-health";
+
+/// An engine that serves it.
+pub(crate) async fn loaded() -> World {
+    let mut world = World::new(PluginSettings::default());
+    world.put(NAME, &guest(NAME));
+    assert_eq!(world.swapped(NAME).await, 1);
+    world
+}
+
+/// The same component with another custom section, so that only its digest differs.
+pub(crate) fn variant(tag: u8) -> Vec<u8> {
+    let mut bytes = guest(NAME);
+    // Section 0, custom: length, length of its name, name, content.
+    bytes.extend_from_slice(&[0, 4, 1, b'x', tag, tag]);
+    bytes
+}
