@@ -58,7 +58,7 @@ mod tests {
         for given in [
             &["--project", "/srv/godot/a b"][..],
             &["--help"],
-            &["--", "-x"],
+            &["--project", "a", "--", "-x"],
             &[],
         ] {
             let line = std::iter::once(&"instance").chain(given);
