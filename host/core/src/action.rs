@@ -103,7 +103,7 @@ pub enum RoutingAction {
     RemoveInstance(InstanceId),
 }
 
-/// What is told to people, answered to them, or kept for them.
+/// What operators are shown, answered, or have kept for them.
 #[derive(Debug, Clone, PartialEq)]
 pub enum OperatorAction {
     /// Something changed that people should see: log it, count it, send it to `/api/events`.
@@ -156,7 +156,7 @@ pub enum Axis {
 }
 
 impl Axis {
-    /// The word shown in JSON and logs.
+    /// The name shown in JSON and logs.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -214,7 +214,7 @@ impl Change {
         }
     }
 
-    /// The words before and after, as JSON and logs show them.
+    /// The states before and after, as JSON and logs show them.
     #[must_use]
     pub fn as_strs(self) -> (&'static str, &'static str) {
         match self {

@@ -207,16 +207,16 @@ impl Breaker {
         }
         let share = |part: u64| part as f64 / calls as f64;
         let seconds = thresholds.window_ms / 1_000;
-        let told = |part: u64, word: &str| {
+        let describe = |part: u64, what: &str| {
             format!(
-                "{:.0} % of {calls} requests {word} in {seconds} s",
+                "{:.0} % of {calls} requests {what} in {seconds} s",
                 share(part) * 100.0
             )
         };
         if share(failures) >= thresholds.failure_share {
-            self.open(now_ms, told(failures, "failed"), thresholds, jitter);
+            self.open(now_ms, describe(failures, "failed"), thresholds, jitter);
         } else if share(slow) >= thresholds.slow_share {
-            self.open(now_ms, told(slow, "were too slow"), thresholds, jitter);
+            self.open(now_ms, describe(slow, "were too slow"), thresholds, jitter);
         }
     }
 

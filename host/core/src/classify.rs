@@ -1,6 +1,6 @@
 //! What the end of a request means for the instance's breaker: a table, applied by the proxy, replaceable by a policy.
 //!
-//! The rule behind the default: a breaker protects callers from an instance that does not answer. Whoever answers, be it with
+//! The rule behind the default: a breaker protects callers from an instance that does not answer. What answers, be it with
 //! an error about the caller's request, is there; a client that goes away says nothing.
 
 use crate::permit::Class;

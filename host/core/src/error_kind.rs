@@ -39,7 +39,7 @@ impl ErrorKind {
         Self::Internal,
     ];
 
-    /// The word in labels and family names.
+    /// The name in labels and family names.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

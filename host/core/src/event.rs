@@ -149,7 +149,7 @@ pub enum TrafficEvent {
     Demand(SlotKey),
     /// The slot was used (coalesced by the sender: once a second is plenty).
     Used(SlotKey),
-    /// A request ended in a way that the breaker must hear of (see [`crate::permit::Permit::finish`]).
+    /// A request ended in a way that the breaker must know (see [`crate::permit::Permit::finish`]).
     Outcome {
         /// Whose breaker.
         instance: InstanceId,
@@ -236,7 +236,7 @@ pub enum Verb {
 }
 
 impl Verb {
-    /// The word for audit rows and logs.
+    /// The name for audit rows and logs.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

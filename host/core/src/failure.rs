@@ -1,4 +1,4 @@
-//! What can go wrong with a run, in words, and how two failures are recognised as the same.
+//! What can go wrong with a run, described for people, and how two failures are recognised as the same.
 
 use std::{
     fmt,
@@ -32,11 +32,11 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// One sentence without its full stop, for people.
+    /// One decision without its full stop, for people.
     pub(crate) fn describe(&self, exit: Option<Exit>) -> String {
         let ended = exit.map(|exit| format!("it {exit}"));
-        let told = match self {
-            // These words are searched for by operators.
+        let text = match self {
+            // Operators search for this message.
             Self::Spawn(error) => return format!("Spawn failed: {error}"),
             Self::Exited { was_ready } => {
                 let when = if *was_ready {
@@ -68,9 +68,9 @@ impl Failure {
         // How a process ends that was stopped or killed for its failure is no news; that it ended by itself is.
         match (self, ended) {
             (Self::Handshake(_) | Self::UpstreamLost(_), Some(ended)) => {
-                format!("{told} ({ended})")
+                format!("{text} ({ended})")
             }
-            _ => told,
+            _ => text,
         }
     }
 }
@@ -95,7 +95,7 @@ pub(crate) fn last_line(evidence: &Evidence) -> Option<&str> {
         .find(|line| !line.is_empty())
 }
 
-/// Two failures with the same signature are taken for the same fault: same end, same last words. Numbers in the words (times,
+/// Two failures with the same signature are taken for the same fault: same end, same last line. Numbers in the line (times,
 /// process ids, ports) are not compared.
 pub(crate) fn signature(failure: &Failure, exit: Option<Exit>, evidence: &Evidence) -> u64 {
     let mut hasher = DefaultHasher::new();

@@ -46,14 +46,14 @@ pub struct HealthFacts {
 pub enum Health {
     /// Serves as expected.
     Healthy,
-    /// Serves, but somebody should look.
+    /// Serves, but somebody should know.
     Degraded,
     /// Does not serve as it should.
     Unhealthy,
 }
 
 impl Health {
-    /// The word shown in JSON, logs and metrics.
+    /// The name shown in JSON, logs and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -69,7 +69,7 @@ impl Health {
 pub struct HealthVerdict {
     /// The health.
     pub health: Health,
-    /// Why, in words an operator reads; empty only for `healthy`.
+    /// Why, for people; empty only for `healthy`.
     pub reason: String,
     /// Whether the slot should be drained and started anew. The host bounds how often it obeys.
     pub recycle: bool,
@@ -95,19 +95,19 @@ const SILENT_UNHEALTHY_MS: u64 = 30_000;
 /// Silence past which an instance without work in flight is recycled: it has then missed at least six pings.
 const SILENT_RECYCLE_MS: u64 = 60_000;
 /// The same with work in flight. A single-threaded server answers no ping during a long tool call: until then it is busy, which
-/// deserves a look and no more. Longer than the default time allowed for a request.
+/// deserves attention and no more. Longer than the default time allowed for a request.
 const BUSY_RECYCLE_MS: u64 = 330_000;
 /// Unanswered pings in a row that make an instance unhealthy.
 const PINGS_UNHEALTHY: u32 = 3;
 /// Shares say nothing about fewer requests.
 const REQUESTS_MIN: u64 = 20;
-/// Share of errors that deserves a look, and the one at which an instance rather fails than serves.
+/// Share of errors that deserves attention, and the one at which an instance rather fails than serves.
 const ERRORS_DEGRADED: f64 = 0.05;
 const ERRORS_UNHEALTHY: f64 = 0.5;
-/// Memory that deserves a look, where no limit is set; and the share of a limit that does.
+/// Memory that deserves attention, where no limit is set; and the share of a limit that does.
 const MEMORY_DEGRADED_BYTES: u64 = 500 * 1024 * 1024;
 const MEMORY_DEGRADED_SHARE: f64 = 0.8;
-/// Starts after failures within five minutes that deserve a look.
+/// Starts after failures within five minutes that deserve attention.
 const RESTARTS_DEGRADED: u32 = 3;
 /// Missing tools named in a reason.
 const TOOLS_NAMED_MAX: usize = 5;

@@ -166,8 +166,11 @@ mod tests {
     fn a_refused_id_is_named_and_cut() {
         let refused = "x/".repeat(500).parse::<InstanceId>().unwrap_err();
         assert_eq!(refused.text.chars().count(), 80);
-        let told = InstanceId::parse("a b").unwrap_err().to_string();
-        assert!(told.contains("\"a b\"") && told.contains("64"), "{told}");
+        let message = InstanceId::parse("a b").unwrap_err().to_string();
+        assert!(
+            message.contains("\"a b\"") && message.contains("64"),
+            "{message}"
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Pure decisions of the router: no tokio, no clock, no randomness of its own, no I/O, no wasmtime.
 //!
 //! Everything here takes `now` and facts, and returns decisions. The rooms that do I/O depend on this
-//! crate for their words; this crate depends on none of them.
+//! crate for their types; this crate depends on none of them.
 //!
 //! # How to drive it
 //! One loop owns the [`Fleet`]. It feeds every [`event::Event`] as it comes, performs the [`action::Action`]s in their order,
@@ -36,7 +36,7 @@
 //!   run are one failure, and it is the outcomes that say so.
 //! - When a source's definition was refused (`SpecRefused`) and the holder later goes, apply the other sources again: the core
 //!   does not keep what it refused. With the store back, apply its definitions first and say `Database(true)` then.
-//! - `Shutdown` is over with `AllStopped`. A process that cannot be killed holds it up: whoever waits must bound the wait.
+//! - `Shutdown` is over with `AllStopped`. A process that cannot be killed holds it up: the wait for it must be bounded.
 //! - A slot's wait that exceeds every bound (what cannot be ended, an adoption that never finishes) shows as a transition
 //!   from a lifecycle word to the same word, with the reason, and as `degraded` readiness.
 //!
@@ -51,6 +51,7 @@ pub mod classify;
 mod error_kind;
 pub mod event;
 mod failure;
+mod failure_tally;
 pub mod fleet;
 pub mod health;
 pub mod id;
@@ -68,7 +69,6 @@ mod simulation;
 mod slot;
 pub mod spec;
 mod step;
-mod tally;
 pub mod time;
 pub mod view;
 

@@ -16,7 +16,7 @@ use std::{
 /// Most probes at once in HALF_OPEN. More than a handful would no longer be probing.
 pub const PERMITS_MAX: u32 = 8;
 
-/// What a rejected caller of a HALF_OPEN breaker is told to wait: there is no timer to quote, and a probe usually ends sooner.
+/// The wait that a rejected caller of a HALF_OPEN breaker is given: there is no timer to quote, and a probe usually ends sooner.
 pub const HALF_OPEN_RETRY_MS: u64 = 1_000;
 
 /// The states. CLOSED admits, OPEN rejects, HALF_OPEN admits a bounded number of probes.
@@ -31,7 +31,7 @@ pub enum BreakerState {
 }
 
 impl BreakerState {
-    /// The word shown in JSON, logs and messages.
+    /// The name shown in JSON, logs and messages.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -85,7 +85,7 @@ pub enum Class {
     Ignore,
 }
 
-/// A verdict that the core must hear, in [`crate::event::Event::Outcome`].
+/// A verdict that the core must know, in [`crate::event::TrafficEvent::Outcome`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Report {
     /// The permit's generation.
@@ -217,7 +217,7 @@ impl BreakerCell {
         self.word.store(pack(setting), Ordering::Release);
     }
 
-    /// Comes before the word is stored: whoever sees the new generation finds its leases free.
+    /// Comes before the word is stored: a reader of the new generation finds its leases free.
     fn begin_generation(&self, setting: &BreakerSetting) {
         let retry_at_ms = setting.retry_at_ms.unwrap_or(ISOLATED);
         self.retry_at_ms.store(retry_at_ms, Ordering::Relaxed);
@@ -308,7 +308,7 @@ impl BreakerCell {
 
     /// Notes that a failure was reported: from now on successes are reported too, without waiting for the core.
     fn mark_streak(&self, generation: u32) {
-        // A failed exchange means that the writer or another failure was here; both leave a word that is right to look at again.
+        // A failed exchange means that the writer or another failure was here; both leave a word that is right to read again.
         let _ = self
             .word
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
@@ -369,7 +369,7 @@ impl Permit {
         }
         let probe = self.lease.is_some();
         if class != Class::Success {
-            // A probe that went badly keeps its lease: the core opens the breaker when it hears of it, and until then no other
+            // A probe that went badly keeps its lease: the core opens the breaker when it knows, and until then no other
             // request need suffer. Should the report get lost, the expiry admits another probe. One that went well gives its
             // lease back, so that fewer permits than successes asked for do not hold the breaker up.
             self.lease.take();

@@ -13,11 +13,11 @@ pub(crate) enum Planted {
     StaleReady,
     /// Back-off ends, but nobody starts the slot.
     BackoffNeverEnds,
-    /// A survivor that the router before was stopping is not started again, whoever wants it.
+    /// A survivor that the router before was stopping is not started again, although it is wanted.
     AdoptionForgetsIntent,
     /// A survivor that only the lost database can define is stopped.
     UnclaimedStopped,
-    /// Readiness does not mind what can be neither ended nor started.
+    /// Readiness ignores what can be neither ended nor started.
     StuckIsFine,
     /// What is being stopped is called stuck before its requests have had their time.
     OverdueEarly,
@@ -37,9 +37,9 @@ pub(crate) enum Planted {
     DemandBeatsStop,
     /// A restart that a stop overtakes is never answered.
     CommandLost,
-    /// A start may take for ever, and whoever waits for it with it.
+    /// A start may take for ever, and a client that waits for it with it.
     StartUnbounded,
-    /// Verdicts on probes are not heard.
+    /// Verdicts on probes are ignored.
     DeafHalfOpen,
     /// Verdicts of an earlier generation count.
     StaleVerdict,
@@ -103,7 +103,7 @@ pub(crate) enum Planted {
     WakeInThePast,
     /// A slot that is starting at shutdown is forgotten.
     ShutdownForgetsStarting,
-    /// A router of which nothing lives ends, whoever asked for it.
+    /// A router of which nothing lives ends, although nobody asked for it.
     EndsUnasked,
     /// An order that waits for a start is forgotten at shutdown.
     OrderForgottenAtEnd,

@@ -1,4 +1,4 @@
-//! Roles: what a caller may do. Closed. Which role includes which is decided by whoever checks them.
+//! Roles: what a caller may do. Closed. Which role includes which is decided where they are checked.
 
 use std::{error::Error, fmt, str::FromStr};
 
@@ -19,7 +19,7 @@ impl Role {
     /// All roles, weakest first.
     pub const ALL: [Self; 4] = [Self::Viewer, Self::Client, Self::Operator, Self::Admin];
 
-    /// The word used in the configuration, in logs and in the audit.
+    /// The name used in the configuration, in logs and in the audit.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

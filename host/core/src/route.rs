@@ -1,4 +1,4 @@
-//! Where requests for a slot go: the words of the routing snapshot that the proxy reads without asking anybody.
+//! Where requests for a slot go: the entries of the routing table that the proxy reads without asking anybody.
 
 use std::sync::Arc;
 
@@ -57,7 +57,7 @@ pub enum UnavailableKind {
 }
 
 impl UnavailableKind {
-    /// The word shown in JSON.
+    /// The name shown in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -5,6 +5,8 @@
 //! What the slot should do is not remembered as a plan but read from the intent (`wanted`, the desired state) at every step: commands,
 //! reloads and failures that cross each other end in the state that the last of them asked for.
 
+mod adoption;
+mod ending;
 mod reports;
 mod service;
 mod settle;
@@ -14,16 +16,14 @@ mod view;
 use std::collections::VecDeque;
 
 use crate::{
-    action::{CrashRecord, OperatorAction, SlotAction},
-    event::{Evidence, Exit},
-    failure::{Failure, last_error, signature},
+    action::SlotAction,
+    failure_tally::FailureTally,
     health::Health,
     id::{Run, SlotKey},
     planted::Planted,
     route::Route,
     slot::{service::Service, stop::Stop},
     step::{DesiredState, FleetPhase, Step},
-    tally::{Cause, Failed, Sentence, Tally},
     time::Since,
     view::Lifecycle,
 };
@@ -35,10 +35,6 @@ const FAILED_STARTS_WINDOW_MS: u64 = 300_000;
 /// Survivors beside the slot's own run that are killed and waited for. More than one is already a fault of ours.
 const STRAYS_MAX: usize = 16;
 
-/// The words that operators search for.
-pub(crate) const CRASH_LOOP_WORDS: &str =
-    "Instance has exceeded max restart attempts. Entering crash loop protection.";
-
 /// Why a ready run is stopped for a manual restart.
 const RESTARTED: &str = "restarted by an operator";
 
@@ -49,7 +45,7 @@ pub(crate) struct Slot {
     phase: Phase,
     /// Whether it is meant to run, unless the desired state forbids it.
     pub(crate) wanted: bool,
-    tally: Tally,
+    tally: FailureTally,
     /// The spec that the tally and the baseline are about.
     digest: u64,
     baseline: Option<Vec<String>>,
@@ -62,7 +58,7 @@ pub(crate) struct Slot {
     strays: Vec<Stray>,
     /// A survivor that is reported now is to be restarted: an operator asked for it before it was known.
     restarts_survivor: bool,
-    /// By when whoever waits for it is to be answered, while it is wanted and neither starting, ready nor failing.
+    /// When a client that waits for it is to be answered, while it is wanted and neither starting, ready nor failing.
     due_ms: Option<u64>,
     /// That moment has passed.
     overdue: bool,
@@ -122,7 +118,7 @@ impl Process {
         self.ready.map_or(0, |ready| ready.elapsed_ms(now_ms))
     }
 
-    /// Has the baseline kept with the run, so that whoever adopts it compares with the same one.
+    /// Has the baseline kept with the run, so that a router that adopts it compares with the same one.
     fn keep_baseline(&mut self, step: &mut Step<'_>, key: &SlotKey, baseline: Option<&[String]>) {
         if let Some(tools) = baseline.filter(|tools| self.kept.as_deref() != Some(*tools)) {
             self.kept = Some(tools.to_vec());
@@ -145,7 +141,7 @@ impl Slot {
             key,
             phase: Phase::Down,
             wanted: false,
-            tally: Tally::default(),
+            tally: FailureTally::default(),
             digest,
             baseline: None,
             last_used_ms: now_ms,
@@ -253,7 +249,7 @@ impl Slot {
         match &mut self.phase {
             Phase::Backoff { .. } | Phase::CrashLoop { .. } => {
                 self.phase = Phase::Down;
-                self.explain(String::new(), None);
+                self.set_reason(String::new(), None);
             }
             Phase::Stopping(_, stop) => stop.forgiven = true,
             Phase::Down | Phase::Starting(..) | Phase::Ready(..) | Phase::Released(_) => {}
@@ -290,130 +286,6 @@ impl Slot {
         self.failed_starts_ms.iter().filter(recent).count() as u32
     }
 
-    /// The slot is empty: nothing of `process` lives.
-    fn ended(
-        &mut self,
-        step: &mut Step<'_>,
-        desired: DesiredState<'_>,
-        process: &Process,
-        ending: Ending,
-    ) {
-        self.last_ended = self.last_ended.max(Some(process.run));
-        self.phase = Phase::Down;
-        let ready_ms = self.note_service(step, process);
-        let Some(failure) = ending.failure else {
-            return;
-        };
-        let mut evidence = ending.evidence;
-        evidence.memory_bytes = evidence.memory_bytes.or(process.memory_bytes);
-        let reason = failure.describe(ending.exit);
-        self.last_error = Some(last_error(&reason, &evidence));
-        let is_meant_to_run =
-            self.wanted && desired.permits_running() && step.phase != FleetPhase::ShuttingDown;
-        if is_meant_to_run && !ending.forgiven {
-            let failed = Failed {
-                signature: signature(&failure, ending.exit, &evidence),
-                ready_ms: ready_ms.filter(|_| !self.remembers(step)),
-                permanent_code: match ending.exit {
-                    Some(Exit::Code(code)) if desired.spec.permanent_exit_codes.contains(&code) => {
-                        Some(code)
-                    }
-                    _ => None,
-                },
-            };
-            self.sentence(step, failed);
-        }
-        if step.bugs.has(Planted::CrashUnrecorded) {
-            return;
-        }
-        step.push(OperatorAction::RecordCrash(Box::new(CrashRecord {
-            key: self.key.clone(),
-            run: process.run,
-            reason,
-            exit: ending.exit,
-            lived_ms: process.spawned.elapsed_ms(step.now_ms),
-            was_ready: process.ready.is_some(),
-            crash_loop: matches!(self.phase, Phase::CrashLoop { .. }),
-            evidence,
-        })));
-    }
-
-    /// A run serves no more, and says so for how long it did: if that was long enough, what failed before it is forgotten.
-    fn note_service(&mut self, step: &Step<'_>, process: &Process) -> Option<u64> {
-        let ready_ms = process.ready.map(|ready| ready.elapsed_ms(step.now_ms));
-        let loops_on = self.remembers(step);
-        self.tally.served(ready_ms, &step.settings.restart);
-        if loops_on {
-            self.tally.loop_on();
-        }
-        ready_ms
-    }
-
-    fn remembers(&self, step: &Step<'_>) -> bool {
-        step.bugs.has(Planted::NeverForgets) && self.tally.is_looping()
-    }
-
-    /// Decides what follows from a failure.
-    fn sentence(&mut self, step: &mut Step<'_>, failed: Failed) {
-        let settings = step.settings;
-        let mut rule = settings.crash_loop.clone();
-        if step.bugs.has(Planted::CrashLoopEarly) {
-            rule.failures -= 1;
-        }
-        let jitter = &mut step.counters.jitter;
-        let sentence = self
-            .tally
-            .add(step.now_ms, failed, &settings.restart, &rule, jitter);
-        let error = self.last_error.clone().unwrap_or_default();
-        match sentence {
-            Sentence::Backoff { mut pause_ms } => {
-                if step.bugs.has(Planted::BackoffTooLong) {
-                    pause_ms *= 2;
-                }
-                let until_ms = step.now_ms.saturating_add(pause_ms);
-                self.phase = Phase::Backoff { until_ms };
-                self.explain(error, None);
-            }
-            Sentence::CrashLoop { retry_ms, cause } => {
-                let retry_at_ms = retry_ms.map(|ms| step.now_ms.saturating_add(ms));
-                self.phase = Phase::CrashLoop {
-                    since_ms: step.now_ms,
-                    permanent: matches!(cause, Cause::PermanentCode(_)),
-                    retry_at_ms,
-                };
-                match cause {
-                    Cause::Failures {
-                        failures,
-                        window_ms,
-                    } => {
-                        let detail = format!(
-                            "{failures} failures within {} s; the last: {error}",
-                            window_ms / 1_000
-                        );
-                        self.explain(CRASH_LOOP_WORDS.to_owned(), Some(detail));
-                    }
-                    Cause::SameSignature { failures } => {
-                        let detail = format!(
-                            "the same failure {failures} times in a row without ever being ready: {error}"
-                        );
-                        self.explain(CRASH_LOOP_WORDS.to_owned(), Some(detail));
-                    }
-                    Cause::RetryFailed => {
-                        self.explain(
-                            "the retry failed too: crash loop protection goes on".to_owned(),
-                            Some(error),
-                        );
-                    }
-                    Cause::PermanentCode(code) => {
-                        let reason =
-                            format!("it exited with code {code}, after which no restart is tried");
-                        self.explain(reason, Some(error));
-                    }
-                }
-            }
-        }
-    }
-
     /// Whether it is meant to run and is neither running nor failing, for longer than any start or stop takes.
     pub(crate) fn is_overdue(&self) -> bool {
         self.overdue
@@ -424,17 +296,8 @@ impl Slot {
         self.wanted && !self.tally.is_clean() && !matches!(self.phase, Phase::Ready(..))
     }
 
-    fn explain(&mut self, reason: String, detail: Option<String>) {
+    fn set_reason(&mut self, reason: String, detail: Option<String>) {
         self.reason = reason;
         self.detail = detail;
     }
-}
-
-/// How a run ended.
-struct Ending {
-    failure: Option<Failure>,
-    exit: Option<Exit>,
-    evidence: Evidence,
-    /// An operator has meanwhile forgotten failures: it is recorded, but not counted.
-    forgiven: bool,
 }

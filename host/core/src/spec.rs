@@ -17,7 +17,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// The word shown in JSON.
+    /// The name shown in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

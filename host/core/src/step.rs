@@ -67,7 +67,7 @@ impl Counters {
     }
 
     /// Notes a run that an earlier router handed out: later ones must be greater.
-    pub(crate) fn saw(&mut self, run: Run) {
+    pub(crate) fn skip_past(&mut self, run: Run) {
         self.next_run = self.next_run.max(run.0.saturating_add(1));
     }
 

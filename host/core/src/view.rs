@@ -27,7 +27,7 @@ pub enum Lifecycle {
 }
 
 impl Lifecycle {
-    /// The word shown in JSON, logs and metrics.
+    /// The name shown in JSON, logs and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -77,7 +77,7 @@ impl Status {
         }
     }
 
-    /// The word shown in JSON.
+    /// The name shown in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -259,14 +259,14 @@ impl Summary {
 pub enum Readiness {
     /// 200.
     Healthy,
-    /// 200; somebody should look.
+    /// 200; somebody should know.
     Degraded,
     /// 503.
     Down,
 }
 
 impl Readiness {
-    /// The word shown in JSON.
+    /// The name shown in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

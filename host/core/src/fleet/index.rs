@@ -6,49 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     id::{InstanceId, SlotKey},
-    instance::Instance,
-    planted::Bugs,
+    instance::{IndexEntry, Instance},
     policy::QuestionId,
-    slot::Slot,
-    step::{FleetPhase, Step},
-    view::Status,
+    step::Step,
 };
-
-/// What the index holds about one instance. It is kept with the instance, so that it can be taken out again.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub(crate) struct Entry {
-    wake_ms: Option<u64>,
-    questions: Vec<(QuestionId, u32)>,
-    defined: bool,
-    alive: bool,
-    wanted: bool,
-    able: bool,
-    troubled: bool,
-}
-
-impl Entry {
-    fn of(instance: &Instance, phase: FleetPhase, bugs: Bugs) -> Self {
-        let slots = instance.slots.iter();
-        let questions = slots.filter_map(|(number, slot)| Some((slot.open_question()?, *number)));
-        let wanted = instance.is_wanted();
-        Self {
-            wake_ms: instance.next_wake(phase, bugs),
-            questions: questions.collect(),
-            defined: instance.is_defined(),
-            alive: !instance.slots.values().all(Slot::is_over),
-            wanted,
-            able: wanted && instance.can_serve(),
-            troubled: wanted && is_troubled(instance, phase, bugs),
-        }
-    }
-}
-
-fn is_troubled(instance: &Instance, phase: FleetPhase, bugs: Bugs) -> bool {
-    let status = instance.status(phase);
-    matches!(status, Status::Unhealthy | Status::Degraded)
-        || instance.is_overdue(bugs)
-        || instance.is_retrying(bugs)
-}
+#[cfg(test)]
+use crate::{planted::Bugs, step::FleetPhase};
 
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -67,9 +30,9 @@ impl Index {
     pub(super) fn settle(&mut self, instance: &mut Instance, step: &mut Step<'_>) -> bool {
         let is_gone = instance.settle(step);
         let entry = if is_gone {
-            Entry::default()
+            IndexEntry::default()
         } else {
-            Entry::of(instance, step.phase, step.bugs)
+            instance.index_entry(step.phase, step.bugs)
         };
         self.replace(instance, entry);
         !is_gone
@@ -78,11 +41,11 @@ impl Index {
     /// Takes over what is known of an instance.
     #[cfg(test)]
     pub(super) fn update(&mut self, instance: &mut Instance, phase: FleetPhase, bugs: Bugs) {
-        let entry = Entry::of(instance, phase, bugs);
+        let entry = instance.index_entry(phase, bugs);
         self.replace(instance, entry);
     }
 
-    fn replace(&mut self, instance: &mut Instance, entry: Entry) {
+    fn replace(&mut self, instance: &mut Instance, entry: IndexEntry) {
         let old = std::mem::replace(&mut instance.indexed, entry);
         let (new, id) = (&instance.indexed, instance.id());
         if old.wake_ms != new.wake_ms {

@@ -43,7 +43,7 @@ impl Plan {
         if dice.chance(70) {
             settings.health_policies = Self::policies(dice);
         }
-        Self::turn_some(&mut settings, dice);
+        Self::vary_some(&mut settings, dice);
         settings
     }
 
@@ -55,7 +55,7 @@ impl Plan {
     }
 
     /// Every number that an operator may change, now and then.
-    fn turn_some(settings: &mut Settings, dice: &mut Dice) {
+    fn vary_some(settings: &mut Settings, dice: &mut Dice) {
         let mut pick = |now: u64, from: &[u64]| {
             if dice.chance(30) {
                 dice.pick(from).copied().unwrap_or(now)
@@ -184,7 +184,7 @@ impl World {
             requests_fail: often(60).max(often(95)).max(2),
             grows: often(40),
             breeds: often(20),
-            same_words: often(100) > 0,
+            same_message: often(100) > 0,
         }
     }
 
@@ -292,7 +292,7 @@ impl World {
             }
             79..84 => {
                 let mut settings = self.settings.clone();
-                Plan::turn_some(&mut settings, &mut self.dice);
+                Plan::vary_some(&mut settings, &mut self.dice);
                 if self.dice.chance(20) {
                     settings.health_policies = if self.dice.chance(70) {
                         Plan::policies(&mut self.dice)
@@ -353,9 +353,9 @@ impl World {
         match self.dice.between(0, 5) {
             0 => {
                 self.saw("shim lost");
-                self.tell(SlotEvent::ShimLost.on(key, run));
+                self.report(SlotEvent::ShimLost.on(key, run));
             }
-            1 => self.tell(
+            1 => self.report(
                 SlotEvent::UpstreamLost {
                     error: "end of file".into(),
                 }
@@ -368,17 +368,17 @@ impl World {
                 if let Some(proc) = self.procs.get_mut(&(key.clone(), run)) {
                     proc.temper.unkillable_until_ms = until_ms;
                 }
-                self.tell(SlotEvent::ShimLost.on(key, run));
+                self.report(SlotEvent::ShimLost.on(key, run));
             }
             3 => {
                 let tools = self.tools();
-                self.tell(SlotEvent::ToolsListed { tools }.on(key, run));
+                self.report(SlotEvent::ToolsListed { tools }.on(key, run));
             }
             // A report about a run that is long gone, or never was.
             _ => {
                 let run = Run(run.0.saturating_sub(self.dice.between(1, 5)));
                 let tools = self.tools();
-                self.tell(SlotEvent::Ready { tools }.on(key, run));
+                self.report(SlotEvent::Ready { tools }.on(key, run));
             }
         }
     }
@@ -441,7 +441,7 @@ impl World {
         }
         if self.dice.chance(50) {
             // What was on its way to the core may still come, and fail what is restarted too early.
-            self.later(30_000, Item::Hands);
+            self.later(30_000, Item::RestartAll);
         }
     }
 

@@ -8,7 +8,7 @@ mod idle;
 mod intent;
 mod processes;
 mod questions;
-mod standing;
+mod readiness;
 mod tools;
 mod waking;
 mod way_down;
@@ -26,14 +26,14 @@ use crate::{
     view::{FleetView, Lifecycle, SlotView},
 };
 use breakers::BreakerWatch;
-use failures::{Expected, Tally};
+use failures::{Expected, FailureTally};
 use intent::Order;
 use questions::{Answered, OpenQuestion};
-use standing::Standing;
+use readiness::ReadinessModel;
 use tools::Tools;
 use way_down::WayDown;
 
-pub(super) use questions::words;
+pub(super) use questions::reason_prefix;
 
 /// Everything the model remembers.
 #[derive(Debug, Default)]
@@ -52,7 +52,7 @@ pub(super) struct Watched {
     run_max: Option<Run>,
     /// How far each run is on its way down.
     ways_down: BTreeMap<(SlotKey, Run), WayDown>,
-    /// Runs of which `Exited` or `SpawnFailed` was heard.
+    /// Runs of which `Exited` or `SpawnFailed` was reported.
     ended: BTreeSet<(SlotKey, Run)>,
     /// Runs that are killed although they are not their slot's.
     strays: BTreeSet<(SlotKey, Run)>,
@@ -72,7 +72,7 @@ pub(super) struct Watched {
     answered: Option<Answered>,
     /// Runs that shutdown must not harm.
     keepers: BTreeSet<(SlotKey, Run)>,
-    standing: Standing,
+    readiness: ReadinessModel,
     /// The step in progress may not do anything.
     quiet: bool,
     stuck_ticks: u32,
@@ -98,7 +98,7 @@ impl InstanceWatch {
 struct SlotWatch {
     wanted: bool,
     last_used_ms: u64,
-    tally: Tally,
+    tally: FailureTally,
     /// The run whose failure an operator, or a new definition, has forgiven in advance.
     forgiven: Option<Run>,
     /// What the step in progress must lead to.
@@ -132,7 +132,7 @@ struct Waiter {
 }
 
 impl World {
-    /// Takes an event into the model, just before the core hears it.
+    /// Takes an event into the model, just before the core is fed it.
     pub(super) fn expect(&mut self, event: &Event) {
         for slot in self.watched.slots.values_mut() {
             slot.expected = None;
@@ -164,13 +164,13 @@ impl World {
             FleetEvent::Adopted(adopted) => self.expect_adoption(adopted),
             FleetEvent::AdoptionFinished => self.watched.adoption_finished = true,
             FleetEvent::Database(reached) => {
-                self.watched.standing.database_lost = !reached;
+                self.watched.readiness.database_lost = !reached;
                 for held in self.watched.instances.values_mut().filter(|_| *reached) {
                     held.removed |= std::mem::take(&mut held.unclaimed);
                 }
             }
-            FleetEvent::Disk(share) => self.watched.standing.disk_share = *share,
-            FleetEvent::PluginsQuarantined(count) => self.watched.standing.quarantined = *count,
+            FleetEvent::Disk(share) => self.watched.readiness.disk_share = *share,
+            FleetEvent::PluginsQuarantined(count) => self.watched.readiness.quarantined = *count,
             FleetEvent::Shutdown => self.expect_shutdown(),
         }
     }
@@ -209,7 +209,7 @@ impl World {
                 upstream_died,
             } => {
                 if let Some(held) = self.watched.instances.get_mut(instance) {
-                    held.breaker.hear(*run, *report, *upstream_died);
+                    held.breaker.record(*run, *report, *upstream_died);
                 }
             }
             TrafficEvent::Counted { instance, .. } => {

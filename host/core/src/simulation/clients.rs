@@ -56,7 +56,7 @@ impl World {
                     self.wait_for_start(key, wait_ms);
                 }
             }
-            // A client that does not look where it goes.
+            // A client that ignores the route.
             Some(Route::Unavailable(_)) if self.dice.chance(30) => {
                 self.deliver(TrafficEvent::Demand(key));
             }
@@ -103,7 +103,7 @@ impl World {
                     self.no_permit_is_lost(&key.instance);
                 }
                 let text = rejected.to_string();
-                let told = match (rejected.state, rejected.retry_after_ms) {
+                let expected = match (rejected.state, rejected.retry_after_ms) {
                     (BreakerState::Open, Some(ms)) => {
                         format!("Circuit breaker is OPEN. Retry in {ms}ms")
                     }
@@ -113,7 +113,7 @@ impl World {
                         crate::permit::HALF_OPEN_RETRY_MS
                     ),
                 };
-                if text != told {
+                if text != expected {
                     self.fail(Property::CellAgrees, format!("a rejection says {text:?}"));
                 }
             }
@@ -157,7 +157,7 @@ impl World {
         }
     }
 
-    /// Whoever is rejected in HALF_OPEN is so for probes that are really out.
+    /// A client is rejected in HALF_OPEN only for probes that are really out.
     fn no_permit_is_lost(&mut self, instance: &InstanceId) {
         let ((permits, _), out) = (self.probing(instance), self.probes_out(instance));
         if out < permits {

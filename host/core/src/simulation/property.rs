@@ -19,7 +19,7 @@ pub(super) enum Property {
     BackoffBounds,
     /// Crash loop exactly by its rule, judged by a tally of the simulation's own.
     CrashLoopRule,
-    /// Whoever dies while wanted leaves evidence, once.
+    /// A run that dies while wanted leaves evidence, once.
     CrashRecorded,
     /// A manual restart meets no limiter.
     RestartBypasses,
@@ -27,7 +27,7 @@ pub(super) enum Property {
     StaysStopped,
     /// A command is answered exactly once, and its answer is true.
     CommandsAnswered,
-    /// Whoever waits for a start is answered by the deadline that was published.
+    /// A client that waits for a start is answered by the deadline that was published.
     WaitersAnswered,
     /// HALF_OPEN ends with the first bad verdict, or with enough good ones.
     HalfOpenEnds,

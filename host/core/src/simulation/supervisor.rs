@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    check::words,
+    check::reason_prefix,
     world::{Item, World},
 };
 use crate::{
@@ -20,7 +20,7 @@ pub(super) struct Proc {
     pub(super) alive: bool,
     pub(super) handshook: bool,
     pub(super) temper: Temper,
-    /// The router let go of it.
+    /// The router released it.
     pub(super) released: bool,
 }
 
@@ -29,7 +29,7 @@ pub(super) struct Temper {
     pub(super) ignores_term: bool,
     pub(super) hangs: bool,
     pub(super) never_drains: bool,
-    /// Hangs in the kernel until then, whoever kills it.
+    /// Hangs in the kernel until then, however it is killed.
     pub(super) unkillable_until_ms: u64,
 }
 
@@ -46,7 +46,7 @@ pub(super) struct Character {
     pub(super) requests_fail: u64,
     pub(super) grows: u64,
     pub(super) breeds: u64,
-    pub(super) same_words: bool,
+    pub(super) same_message: bool,
 }
 
 impl World {
@@ -74,14 +74,14 @@ impl World {
             .unwrap_or_default();
         if self.dice.chance(nature.spawn_fails) {
             self.saw("spawn failed");
-            return self.tell(
+            return self.report(
                 SlotEvent::SpawnFailed {
                     error: "EADDRINUSE".into(),
                 }
                 .on(key, run),
             );
         }
-        // The request to spawn may itself get lost: then nothing lives, and nothing is heard.
+        // The request to spawn may itself get lost: then nothing lives, and nothing is reported.
         if self.is_lost() {
             return self.saw("spawn lost");
         }
@@ -99,7 +99,7 @@ impl World {
         self.procs.insert((key.clone(), run), proc);
         if !self.is_lost() {
             let pid = 1_000 + run.0 as u32;
-            self.tell(SlotEvent::Spawned { pid }.on(key.clone(), run));
+            self.report(SlotEvent::Spawned { pid }.on(key.clone(), run));
         }
         if self.dice.chance(nature.dies_early) {
             let (in_ms, code) = (self.dice.between(0, 2_000), self.dice.between(0, 3) as i32);
@@ -113,7 +113,7 @@ impl World {
                 error: "garbage".into(),
             }
             .on(key, run);
-            self.tell(event);
+            self.report(event);
         } else if !self.dice.chance(nature.never_ready) {
             let in_ms = if self.calm {
                 300
@@ -131,7 +131,7 @@ impl World {
         if proc.alive && !proc.released {
             proc.handshook = true;
             let tools = self.tools();
-            self.tell(SlotEvent::Ready { tools }.on(key.clone(), run));
+            self.report(SlotEvent::Ready { tools }.on(key.clone(), run));
         }
     }
 
@@ -144,7 +144,7 @@ impl World {
         (0..count).map(|n| format!("tool_{n}")).collect()
     }
 
-    /// A process ends, whoever wanted it, and the supervisor hears of it.
+    /// A process ends, and the supervisor notices.
     pub(super) fn die(&mut self, key: &SlotKey, run: Run, exit: Exit) {
         let Some(proc) = self.procs.get_mut(&(key.clone(), run)) else {
             return;
@@ -161,24 +161,24 @@ impl World {
         let same = self
             .characters
             .get(&key.instance)
-            .is_some_and(|nature| nature.same_words);
-        let words = if same {
+            .is_some_and(|nature| nature.same_message);
+        let line = if same {
             "boom at line 7".to_owned()
         } else {
             format!("boom {:?}", (run, "x".repeat(run.0 as usize % 7)))
         };
         let evidence = Evidence {
-            stderr_tail: vec![words],
+            stderr_tail: vec![line],
             ..Evidence::default()
         };
         if self.is_lost() {
-            // Nobody saw it end; that its connection broke is heard all the same.
+            // Nobody saw it end; that its connection broke is reported all the same.
             self.saw("end lost");
             let error = "end of file".to_owned();
             let key = key.clone();
-            return self.tell(SlotEvent::UpstreamLost { error }.on(key, run));
+            return self.report(SlotEvent::UpstreamLost { error }.on(key, run));
         }
-        self.tell(SlotEvent::Exited { exit, evidence }.on(key.clone(), run));
+        self.report(SlotEvent::Exited { exit, evidence }.on(key.clone(), run));
     }
 
     fn drain(&mut self, key: SlotKey, run: Run) {
@@ -187,7 +187,7 @@ impl World {
             .get(&(key.clone(), run))
             .is_some_and(|proc| proc.temper.never_drains);
         if !is_stubborn && !self.is_lost() {
-            self.tell(SlotEvent::Drained.on(key, run));
+            self.report(SlotEvent::Drained.on(key, run));
         }
     }
 
@@ -216,7 +216,7 @@ impl World {
             self.later(in_ms, Item::Die(key, run, Exit::Signal(9)));
         } else {
             let (exit, evidence) = (Exit::Unknown, Evidence::default());
-            self.tell(SlotEvent::Exited { exit, evidence }.on(key, run));
+            self.report(SlotEvent::Exited { exit, evidence }.on(key, run));
         }
     }
 
@@ -229,7 +229,7 @@ impl World {
             return;
         }
         if answers && (self.calm || self.dice.chance(97)) {
-            self.tell(SlotEvent::PingAnswered { rtt_ms: 1.5 }.on(key, run));
+            self.report(SlotEvent::PingAnswered { rtt_ms: 1.5 }.on(key, run));
         } else {
             self.later(5_000, Item::Deliver(SlotEvent::PingFailed.on(key, run)));
         }
@@ -248,7 +248,7 @@ impl World {
                 if !self.calm && self.dice.chance(5) {
                     // A second answer to the same question, and another one at that.
                     let answers = ask.policies.iter().map(|policy| {
-                        let reason = words(ask.id) + "was answered twice";
+                        let reason = reason_prefix(ask.id) + "was answered twice";
                         entry(policy, verdict(Health::Unhealthy, reason, true))
                     });
                     let event = answered(ask, answers.collect());
@@ -301,7 +301,7 @@ impl World {
         } else {
             Health::Unhealthy
         };
-        let reason = format!("{}was answered so by {policy}", words(question));
+        let reason = format!("{}was answered so by {policy}", reason_prefix(question));
         verdict(health, reason, self.dice.chance(30))
     }
 
@@ -351,7 +351,7 @@ impl World {
                 },
                 window_p95_ms: Some(12.0),
             };
-            self.tell(SlotEvent::Sampled { sample }.on(key, run));
+            self.report(SlotEvent::Sampled { sample }.on(key, run));
         }
         let totals: Vec<_> = self
             .cells

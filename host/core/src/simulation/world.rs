@@ -36,7 +36,7 @@ const WHOLE_STEPS_EVERY: u64 = 16;
 /// What happens at some moment.
 #[derive(Debug)]
 pub(super) enum Item {
-    /// The core hears something.
+    /// The core is fed an event.
     Deliver(Event),
     /// A process ends.
     Die(SlotKey, Run, Exit),
@@ -55,7 +55,7 @@ pub(super) enum Item {
     /// From here on everything behaves.
     Calm,
     /// An operator restarts everything.
-    Hands,
+    RestartAll,
     /// By now what is wanted must run.
     CalmIsOver,
     /// The router ends.
@@ -135,7 +135,7 @@ impl World {
     }
 
     pub(super) fn run(mut self) -> Outcome {
-        while self.broken.is_none() && self.turn() {}
+        while self.broken.is_none() && self.advance() {}
         if self.broken.is_none() {
             self.the_end();
         }
@@ -149,7 +149,7 @@ impl World {
     }
 
     /// Jumps to the next moment at which anything happens. False when the story is over.
-    fn turn(&mut self) -> bool {
+    fn advance(&mut self) -> bool {
         let item_ms = self.agenda.first_key_value().map(|((at_ms, _), _)| *at_ms);
         let wake_ms = self.fleet.next_wake();
         let next_ms = match (item_ms, wake_ms) {
@@ -193,7 +193,7 @@ impl World {
             Item::Chaos => self.chaos(),
             Item::StoreIsBack => self.store_is_back(),
             Item::Calm => self.calm_down(),
-            Item::Hands => self.restart_all(),
+            Item::RestartAll => self.restart_all(),
             Item::CalmIsOver => self.calm_is_over(),
             Item::End => self.deliver(FleetEvent::Shutdown),
         }
@@ -207,7 +207,7 @@ impl World {
     }
 
     /// Tells the core something after an ordinary delay; unless the world is calm, now and then twice.
-    pub(super) fn tell(&mut self, event: impl Into<Event>) {
+    pub(super) fn report(&mut self, event: impl Into<Event>) {
         let event = event.into();
         let delay_ms = if self.calm {
             self.dice.between(0, 20)
@@ -250,7 +250,7 @@ impl World {
             self.note(format!("{:>9} {event:?}", self.now_ms));
         }
         self.expect(&event);
-        let heard = event.clone();
+        let fed = event.clone();
         let mut out = Vec::new();
         self.fleet.step(Now::at(self.now_ms), event, &mut out);
         for action in out {
@@ -266,7 +266,7 @@ impl World {
             self.fail(Property::StepWhole, missed);
         }
         let after = self.fleet.view(Now::at(self.now_ms));
-        self.check_state(&heard, &after);
+        self.check_state(&fed, &after);
         self.before = after;
     }
 

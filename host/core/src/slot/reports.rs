@@ -1,12 +1,12 @@
 //! What others report about a slot's runs. Whatever names another run than the present one is an echo, or a stray to be killed.
 
 use super::{
-    Ending, Phase, Process, RESTARTED, STRAYS_MAX, Slot, StartBy, Stray, service::About,
-    service::Service,
+    Phase, Process, Slot,
+    ending::Ending,
+    service::{About, Service},
 };
 use crate::{
-    action::SlotAction,
-    event::{Adopted, Evidence, Exit, Sample, SlotEvent},
+    event::{Evidence, Exit, Sample, SlotEvent},
     failure::Failure,
     id::Run,
     planted::{Bugs, Planted},
@@ -98,12 +98,12 @@ impl Slot {
         let process = process.clone();
         self.used(step.now_ms);
         self.become_ready(step, desired, process, tools, 0);
-        self.explain(String::new(), None);
+        self.set_reason(String::new(), None);
     }
 
     /// The tools are compared with the last good list, which a list that lacks none of them replaces. A survivor of another
     /// definition is not compared: it is only taken over to be stopped.
-    fn become_ready(
+    pub(super) fn become_ready(
         &mut self,
         step: &mut Step<'_>,
         desired: DesiredState<'_>,
@@ -306,11 +306,11 @@ impl Slot {
             };
             service.answered(step, &about, answers);
         }
-        self.obey_verdict(step, desired);
+        self.apply_verdict(step, desired);
     }
 
     /// Recycles where the present verdict asks for it, and then not again for that verdict.
-    pub(super) fn obey_verdict(&mut self, step: &mut Step<'_>, desired: DesiredState<'_>) {
+    pub(super) fn apply_verdict(&mut self, step: &mut Step<'_>, desired: DesiredState<'_>) {
         if let Phase::Ready(_, service) = &mut self.phase
             && std::mem::take(&mut service.verdict.recycle)
         {
@@ -331,73 +331,6 @@ impl Slot {
             self.stop(step, desired, None, format!("recycled: {reason}"));
         }
     }
-
-    pub(crate) fn adopt(
-        &mut self,
-        step: &mut Step<'_>,
-        desired: DesiredState<'_>,
-        adopted: Adopted,
-    ) {
-        let run = adopted.run;
-        step.counters.saw(run);
-        match self.process() {
-            Some(process) if process.run == run => return,
-            Some(_) => return self.stray(step, run),
-            None if self.last_ended == Some(run) => return,
-            // Of several survivors the newest is kept; that it has ended meanwhile says nothing about an older one.
-            None if self.last_ended > Some(run) => return self.stray(step, run),
-            None => {}
-        }
-        // That it was being stopped (perhaps only to be started again) says nothing about what is wanted now.
-        self.wanted |= adopted.wanted;
-        if step.bugs.has(Planted::AdoptionForgetsIntent) {
-            self.wanted = adopted.wanted;
-        }
-        self.is_rerun = true;
-        self.used(step.now_ms);
-        let kept = adopted.baseline.map(sorted);
-        // What another definition's runs listed says nothing about the present one's.
-        if kept.is_some() && adopted.digest == self.digest {
-            self.baseline.clone_from(&kept);
-        }
-        let mut process = Process {
-            run,
-            pid: Some(adopted.pid),
-            digest: adopted.digest,
-            spawned: Since::ago(step.now_ms, adopted.age_ms),
-            ready: None,
-            memory_bytes: None,
-            kept,
-        };
-        self.explain("adopted from an earlier router".to_owned(), None);
-        match adopted.tools {
-            Some(tools) => self.become_ready(step, desired, process, tools, adopted.age_ms),
-            None => {
-                process.keep_baseline(step, &self.key, self.baseline.as_deref());
-                let by_ms = step.now_ms.saturating_add(desired.spec.spawn_timeout_ms);
-                self.phase = Phase::Starting(process, StartBy(by_ms));
-            }
-        }
-        let reason = if std::mem::take(&mut self.restarts_survivor) {
-            RESTARTED
-        } else if adopted.wanted {
-            return;
-        } else {
-            "the earlier router was stopping it"
-        };
-        self.stop(step, desired, None, reason.to_owned());
-    }
-
-    /// Notes a run that lives beside the slot's own: it is killed, and nothing starts until it is gone.
-    fn stray(&mut self, step: &mut Step<'_>, run: Run) {
-        let known = self.strays.iter().any(|stray| stray.run == run);
-        if !known && self.strays.len() < STRAYS_MAX {
-            let kill_again_ms = step.now_ms;
-            self.strays.push(Stray { run, kill_again_ms });
-        } else if !known {
-            step.push_for(&self.key, run, SlotAction::Kill);
-        }
-    }
 }
 
 /// The limit that a run is past, as a failure.
@@ -414,7 +347,7 @@ fn limit_passed(spec: &InstanceSpec, sample: &Sample, bugs: Bugs) -> Option<Fail
     memory.or(processes)
 }
 
-fn sorted(mut tools: Vec<String>) -> Vec<String> {
+pub(super) fn sorted(mut tools: Vec<String>) -> Vec<String> {
     tools.sort_unstable();
     tools.dedup();
     tools

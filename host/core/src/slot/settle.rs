@@ -1,4 +1,4 @@
-//! What a slot does by itself at the end of every step: obey the intent, mind its deadlines, start when it should, and tell.
+//! What a slot does by itself at the end of every step: apply the intent, check its deadlines, start when it should, and publish.
 
 use super::{FAILED_STARTS_MAX, Phase, Process, Slot, StartBy, service::About};
 use crate::{
@@ -14,8 +14,8 @@ impl Slot {
     pub(crate) fn settle(&mut self, step: &mut Step<'_>, desired: DesiredState<'_>) {
         self.note_definition(step, desired);
         self.kill_strays(step);
-        self.obey_intent(step, desired);
-        self.mind_deadlines(step, desired);
+        self.apply_intent(step, desired);
+        self.check_deadlines(step, desired);
         self.start_if_due(step, desired);
         self.note_due(step, desired);
         if matches!(self.phase, Phase::Down) && !(self.wanted && desired.permits_running()) {
@@ -78,7 +78,7 @@ impl Slot {
         }
     }
 
-    fn obey_intent(&mut self, step: &mut Step<'_>, desired: DesiredState<'_>) {
+    fn apply_intent(&mut self, step: &mut Step<'_>, desired: DesiredState<'_>) {
         let is_ending = step.phase == FleetPhase::ShuttingDown;
         let digest = match &self.phase {
             Phase::Starting(process, _) | Phase::Ready(process, _) => process.digest,
@@ -121,7 +121,7 @@ impl Slot {
         }
     }
 
-    fn mind_deadlines(&mut self, step: &mut Step<'_>, desired: DesiredState<'_>) {
+    fn check_deadlines(&mut self, step: &mut Step<'_>, desired: DesiredState<'_>) {
         let now_ms = step.now_ms;
         match &self.phase {
             Phase::Starting(..) if step.bugs.has(Planted::StartUnbounded) => {}
@@ -154,7 +154,7 @@ impl Slot {
             service.ping(step, &self.key, process.run);
             service.judge(step, &about, policies);
         }
-        self.obey_verdict(step, desired);
+        self.apply_verdict(step, desired);
     }
 
     fn stop_if_idle(&mut self, step: &mut Step<'_>, desired: DesiredState<'_>) {
@@ -168,7 +168,7 @@ impl Slot {
             return;
         }
         if service.sample.in_flight > 0 {
-            // Whoever waits for an answer uses it.
+            // A client that waits for an answer uses it.
             self.last_used_ms = step.now_ms;
             self.idle_at_ms = Some(step.now_ms.saturating_add(idle_ms.max(1)));
         } else {
@@ -232,7 +232,7 @@ impl Slot {
         if step.bugs.has(Planted::BaselineNotKept) {
             process.kept.clone_from(&self.baseline);
         }
-        self.explain(String::new(), None);
+        self.set_reason(String::new(), None);
         let spawn = SlotAction::Spawn {
             digest: desired.spec.digest,
             deadline_ms: by_ms,
@@ -242,7 +242,7 @@ impl Slot {
         self.phase = Phase::Starting(process, StartBy(by_ms));
     }
 
-    /// Notes by when whoever waits for it is to be answered, and says so when that moment has passed: what cannot be ended, or
+    /// Notes when a client that waits for it is to be answered, and says so when that moment has passed: what cannot be ended, or
     /// may not be started, must not wait in silence.
     fn note_due(&mut self, step: &Step<'_>, desired: DesiredState<'_>) {
         let now_ms = step.now_ms;
@@ -273,11 +273,11 @@ impl Slot {
                 }
                 _ => "processes of an earlier run of it do not end, however often they are killed",
             };
-            self.explain(what.to_owned(), None);
+            self.set_reason(what.to_owned(), None);
         }
     }
 
-    /// Tells what changed since it was last told.
+    /// Publishes what changed since it was last published.
     fn publish(&mut self, step: &mut Step<'_>, desired: DesiredState<'_>) {
         let lifecycle = self.lifecycle(desired, step.phase);
         let run = self.process().map(|process| process.run);

@@ -50,7 +50,7 @@ impl Slot {
     ) {
         if matches!(self.phase, Phase::Backoff { .. } | Phase::CrashLoop { .. }) {
             self.phase = Phase::Down;
-            self.explain(reason, None);
+            self.set_reason(reason, None);
             return;
         }
         let serves = matches!(self.phase, Phase::Ready(..)) && failure.is_none();
@@ -70,7 +70,7 @@ impl Slot {
         }
     }
 
-    /// Drains the present run and then lets go of it.
+    /// Drains the present run and then releases it.
     pub(super) fn drain_and_release(&mut self, step: &mut Step<'_>, desired: DesiredState<'_>) {
         let was_ready = matches!(self.phase, Phase::Ready(..));
         self.stop(
@@ -138,7 +138,7 @@ impl Slot {
             release: false,
         };
         self.phase = Phase::Stopping(process.clone(), stop);
-        self.explain(reason, None);
+        self.set_reason(reason, None);
         Some(process)
     }
 

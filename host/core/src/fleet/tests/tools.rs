@@ -37,8 +37,8 @@ fn kept(actions: &[Action]) -> Option<Vec<String>> {
 #[track_caller]
 fn is_degraded_for(bench: &Bench, names: &str) {
     let view = bench.view();
-    let told = format!("tools are missing since its last start: {names}");
-    assert_eq!((view.health, view.reason), (Some(Health::Degraded), told));
+    let reason = format!("tools are missing since its last start: {names}");
+    assert_eq!((view.health, view.reason), (Some(Health::Degraded), reason));
 }
 
 /// A slot that lists less after its restart, with the run that does.

@@ -95,8 +95,8 @@ fn more_processes_than_allowed_are_killed_at_once_and_are_a_failure() {
     assert_eq!(steps(&bench.feed(sampled(10))), [""; 0]);
     bench.feed(exited("a", run, 0));
     assert_eq!(bench.view().lifecycle, Lifecycle::Backoff);
-    let told = bench.view().last_error.unwrap();
-    assert!(told.contains("9 processes of 8 allowed"), "{told}");
+    let error = bench.view().last_error.unwrap();
+    assert!(error.contains("9 processes of 8 allowed"), "{error}");
 }
 
 #[test]

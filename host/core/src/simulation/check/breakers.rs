@@ -26,7 +26,7 @@ pub(super) struct BreakerWatch {
     pub(super) permits: u32,
     pub(super) probe_ms: u64,
     /// In the step in progress: a verdict counted, …
-    heard: bool,
+    recorded: bool,
     /// … the window was counted, …
     pub(super) counted: bool,
     /// … an operator isolates it, …
@@ -49,7 +49,7 @@ impl BreakerWatch {
             died: None,
             permits: 0,
             probe_ms: 0,
-            heard: false,
+            recorded: false,
             counted: false,
             isolates: false,
             resets: false,
@@ -61,7 +61,7 @@ impl BreakerWatch {
     }
 
     pub(super) fn begin_step(&mut self) {
-        (self.heard, self.counted) = (false, false);
+        (self.recorded, self.counted) = (false, false);
         (self.isolates, self.resets) = (false, false);
     }
 
@@ -77,7 +77,7 @@ impl BreakerWatch {
     }
 
     /// A verdict reaches the core.
-    pub(super) fn hear(&mut self, run: Run, report: Report, upstream_died: bool) {
+    pub(super) fn record(&mut self, run: Run, report: Report, upstream_died: bool) {
         if report.generation != self.generation {
             return;
         }
@@ -85,16 +85,16 @@ impl BreakerWatch {
             (BreakerState::Closed, Class::Failure) if upstream_died && self.died == Some(run) => {}
             (BreakerState::Closed, Class::Failure) => {
                 self.in_a_row += 1;
-                self.heard = true;
+                self.recorded = true;
                 self.died = if upstream_died { Some(run) } else { self.died };
             }
             (BreakerState::Closed, Class::Success | Class::Slow) => self.in_a_row = 0,
             (BreakerState::HalfOpen, Class::Success) => {
                 self.good += 1;
-                self.heard = true;
+                self.recorded = true;
             }
             (BreakerState::HalfOpen, Class::Failure | Class::Slow) => {
-                (self.bad, self.heard) = (true, true);
+                (self.bad, self.recorded) = (true, true);
             }
             (_, Class::Ignore) | (BreakerState::Open, _) => {}
         }
@@ -155,7 +155,7 @@ impl World {
         let Some(cell) = self.cells.get(&view.id).map(Arc::clone) else {
             return self.fail(Property::CellAgrees, format!("{} has no cell", view.id));
         };
-        let told = (view.breaker.state, view.breaker.retry_after_ms);
+        let shown = (view.breaker.state, view.breaker.retry_after_ms);
         let reads = match cell.state() {
             BreakerState::Open => {
                 let rejected = cell.try_acquire(self.now_ms).err();
@@ -164,11 +164,11 @@ impl World {
             }
             state => (state, None),
         };
-        if told != reads {
+        if shown != reads {
             self.fail(
                 Property::CellAgrees,
                 format!(
-                    "the breaker of {} is {told:?} and its cell says {reads:?}",
+                    "the breaker of {} is {shown:?} and its cell says {reads:?}",
                     view.id
                 ),
             );
@@ -186,17 +186,17 @@ impl World {
         let enough_good = breaker.good >= thresholds.successes.max(1);
         let is_over = breaker.until_ms.is_some_and(|at_ms| at_ms <= now_ms);
         let (before, after) = (breaker.state, view.breaker.state);
-        let is_due = breaker.heard && (enough_good || breaker.bad);
+        let is_due = breaker.recorded && (enough_good || breaker.bad);
         let is_half_open = before == HalfOpen && after == HalfOpen && is_due && !breaker.resets;
         let isolated = breaker.isolates && view.breaker.isolated;
         let is_explained = match (before, after) {
-            (Closed, Closed) => !(breaker.heard && enough_bad) || breaker.resets,
-            (Closed, Open) => (breaker.heard && enough_bad) || breaker.counted || isolated,
+            (Closed, Closed) => !(breaker.recorded && enough_bad) || breaker.resets,
+            (Closed, Open) => (breaker.recorded && enough_bad) || breaker.counted || isolated,
             (Open, HalfOpen) => is_over,
             (Open, Open) => !is_over || isolated,
             (Open, Closed) => breaker.resets,
-            (HalfOpen, Closed) => (breaker.heard && enough_good) || breaker.resets,
-            (HalfOpen, Open) => (breaker.heard && breaker.bad) || isolated,
+            (HalfOpen, Closed) => (breaker.recorded && enough_good) || breaker.resets,
+            (HalfOpen, Open) => (breaker.recorded && breaker.bad) || isolated,
             (HalfOpen, HalfOpen) => true,
             (Closed, HalfOpen) => false,
         };

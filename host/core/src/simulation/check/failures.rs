@@ -24,7 +24,7 @@ pub(super) enum Expected {
 
 /// One slot's failures.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct FailureTally {
     at_ms: Vec<u64>,
     in_a_row: u32,
     /// How often in a row it failed in the same way without having been ready.
@@ -32,7 +32,7 @@ pub(super) struct Tally {
     looping: bool,
 }
 
-impl Tally {
+impl FailureTally {
     /// It has failed, and nothing has made up for it since.
     pub(super) fn has_failed(&self) -> bool {
         self.in_a_row > 0
@@ -81,14 +81,14 @@ impl Tally {
     }
 }
 
-/// The way a run failed, numbers in its words aside.
+/// The way a run failed, numbers in its last line aside.
 fn signature(record: &CrashRecord) -> String {
-    let words = record.evidence.stderr_tail.last();
+    let line = record.evidence.stderr_tail.last();
     let spawn = record.reason.strip_prefix("Spawn failed: ");
     let mut text = format!("{:?} ", record.exit);
-    let told = words.into_iter().flat_map(|words| words.chars());
-    let told = told.chain(spawn.unwrap_or_default().chars());
-    text.extend(told.filter(|c| !c.is_ascii_digit()));
+    let text_of = line.into_iter().flat_map(|line| line.chars());
+    let text_of = text_of.chain(spawn.unwrap_or_default().chars());
+    text.extend(text_of.filter(|c| !c.is_ascii_digit()));
     text
 }
 
@@ -99,7 +99,7 @@ impl SlotWatch {
             && Some(ready) == run
             && now_ms as i64 - since_ms >= forget_ms as i64
         {
-            self.tally = Tally::default();
+            self.tally = FailureTally::default();
         }
     }
 }
@@ -197,7 +197,7 @@ impl World {
             );
         }
         match slot.expected.take() {
-            Some(expected) => self.check_sentence(view, &expected),
+            Some(expected) => self.check_decision(view, &expected),
             None if held_up && before != Some(view.lifecycle) => self.fail(
                 Property::CrashRecorded,
                 format!("{} is in {:?} without a failure", view.key, view.lifecycle),
@@ -219,7 +219,7 @@ impl World {
     }
 
     /// The failure in this step led to what it had to lead to.
-    fn check_sentence(&mut self, view: &SlotView, expected: &Expected) {
+    fn check_decision(&mut self, view: &SlotView, expected: &Expected) {
         let (key, retry_ms) = (&view.key, view.retry_after_ms);
         let Some(slot) = self.watched.slots.get_mut(key) else {
             return;

@@ -26,7 +26,7 @@ impl World {
             .is_some_and(|at_ms| at_ms <= self.now_ms)
     }
 
-    /// A ready slot is stopped as soon as it is idle; whoever waits for an answer uses it.
+    /// A ready slot is stopped as soon as it is idle; a client that waits for an answer uses it.
     pub(super) fn check_idle(&mut self, view: &SlotView) {
         let (now_ms, key) = (self.now_ms, &view.key);
         if view.lifecycle != Lifecycle::Ready || !self.idles(key) {

@@ -323,7 +323,7 @@ impl World {
         }
         self.watched.adopting = Some(at);
         let now_ms = self.now_ms;
-        let unclaimed = self.watched.standing.database_lost && adopted.wanted;
+        let unclaimed = self.watched.readiness.database_lost && adopted.wanted;
         if unclaimed && !self.watched.instances.contains_key(&key.instance) {
             self.saw("unclaimed");
         }
@@ -502,7 +502,7 @@ impl World {
 impl SlotWatch {
     /// Failures are forgotten, also the one that the run on its way down may be stopped for.
     pub(super) fn forgive(&mut self, draining: &[(SlotKey, Run)], key: &SlotKey) {
-        self.tally = super::Tally::default();
+        self.tally = super::FailureTally::default();
         let run = draining.iter().find(|(at, _)| at == key);
         self.forgiven = run.map(|(_, run)| *run).or(self.forgiven);
     }

@@ -78,7 +78,7 @@ impl World {
         if !(keeps || was_to_be_kept) || !self.watched.shutting_down {
             self.fail(
                 Property::StoppedAtEnd,
-                format!("{key} run {run} is let go of although it is not to be kept"),
+                format!("{key} run {run} is released although it is not to be kept"),
             );
         }
     }
@@ -181,7 +181,7 @@ impl World {
         }
     }
 
-    /// Runs that are killed although they are not their slot's hold it up until their end is heard (again: a report that comes
+    /// Runs that are killed although they are not their slot's hold it up until their end is reported (again: a report that comes
     /// late may look like one of a run that lives).
     pub(super) fn note_strays(&mut self, after: &FleetView) {
         let is_known = |(key, _): &(SlotKey, Run)| slot_in(after, key).is_some();

@@ -57,7 +57,7 @@ impl Answered {
 }
 
 /// What the reason of a verdict on this question begins with.
-pub(in crate::simulation) fn words(question: QuestionId) -> String {
+pub(in crate::simulation) fn reason_prefix(question: QuestionId) -> String {
     format!("question {} ", question.0)
 }
 

@@ -74,7 +74,7 @@ impl World {
         self.watched.kept.insert((key.clone(), run), tools.to_vec());
     }
 
-    /// A policy hears what is missing.
+    /// A policy is asked with what is missing.
     pub(super) fn check_facts(&mut self, key: &SlotKey, facts: &HealthFacts) {
         let adopting = self
             .watched
@@ -83,10 +83,10 @@ impl World {
             .is_some_and(|(at, _)| at == key);
         let slot = self.watched.slots.get(key).filter(|_| !adopting);
         if slot.is_some_and(|slot| !slot.tools.missing.iter().eq(&facts.tools_missing)) {
-            let told = &facts.tools_missing;
+            let stated = &facts.tools_missing;
             self.fail(
                 Property::ToolsCompared,
-                format!("a policy hears that {key} lacks {told:?}"),
+                format!("a policy is asked about {key}, which lacks {stated:?}"),
             );
         }
     }
@@ -110,17 +110,17 @@ impl World {
         };
         let tools = &slot.tools;
         let is_degraded = view.health >= Some(Health::Degraded);
-        let words = "tools are missing";
+        let text = "tools are missing";
         let names = |name: &String| view.reason.contains(name.as_str());
-        let told = if tools.missing.is_empty() {
-            !view.reason.contains(words)
+        let is_stated = if tools.missing.is_empty() {
+            !view.reason.contains(text)
         } else {
             is_degraded
-                && view.reason.contains(words)
+                && view.reason.contains(text)
                 && tools.missing.iter().take(NAMED_MAX).all(names)
         };
         // Once it serves, a policy may think otherwise.
-        let is_true = tools.missing.iter().eq(&view.tools_missing) && (was_ready || told);
+        let is_true = tools.missing.iter().eq(&view.tools_missing) && (was_ready || is_stated);
         let at = (key.clone(), run);
         let kept = self.watched.kept.get(&at);
         let is_kept = kept

@@ -81,7 +81,7 @@ impl World {
         true
     }
 
-    /// A tick has been heard: what was due is done.
+    /// A tick has been fed: what was due is done.
     pub(in crate::simulation) fn no_wake_in_the_past(&mut self) {
         let is_past = self
             .fleet

@@ -9,7 +9,7 @@ use crate::{
 
 /// What readiness is judged by besides the instances.
 #[derive(Debug, Default)]
-pub(super) struct Standing {
+pub(super) struct ReadinessModel {
     pub(super) database_lost: bool,
     pub(super) disk_share: f64,
     pub(super) quarantined: u32,
@@ -147,26 +147,26 @@ impl World {
             after.instances.iter().filter(|view| view.wanted).collect();
         let failed = !wanted.is_empty() && wanted.iter().all(|view| has_failed(view));
         let unserved = !wanted.is_empty() && !wanted.iter().any(|view| serves(view));
-        let standing = &mut self.watched.standing;
+        let readiness = &mut self.watched.readiness;
         let since = |holds: bool, since_ms: Option<u64>| holds.then(|| since_ms.unwrap_or(now_ms));
-        standing.failed_since_ms = since(failed, standing.failed_since_ms);
-        standing.unserved_since_ms = since(unserved, standing.unserved_since_ms);
+        readiness.failed_since_ms = since(failed, readiness.failed_since_ms);
+        readiness.unserved_since_ms = since(unserved, readiness.unserved_since_ms);
         let shutting_down = self.watched.shutting_down;
         let unable_ms = self.settings.unable_ms;
         let lasts =
             |since_ms: Option<u64>| since_ms.is_some_and(|at_ms| now_ms - at_ms >= unable_ms);
-        let must = shutting_down || lasts(standing.failed_since_ms);
-        let may = shutting_down || lasts(standing.unserved_since_ms);
+        let must = shutting_down || lasts(readiness.failed_since_ms);
+        let may = shutting_down || lasts(readiness.unserved_since_ms);
         let troubled = |view: &&InstanceView| {
             matches!(view.status, Status::Unhealthy | Status::Degraded)
                 || self.is_stuck(view)
                 || self.retries(view)
         };
         let stuck = wanted.iter().any(|view| self.is_stuck(view));
-        let standing = &self.watched.standing;
-        let degraded = standing.database_lost
-            || standing.quarantined > 0
-            || standing.disk_share > self.settings.disk_degraded_share
+        let readiness = &self.watched.readiness;
+        let degraded = readiness.database_lost
+            || readiness.quarantined > 0
+            || readiness.disk_share > self.settings.disk_degraded_share
             || wanted.iter().any(troubled);
         let status = after.readiness.status;
         let is_true = match status {

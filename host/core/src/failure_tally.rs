@@ -23,7 +23,7 @@ pub(crate) struct Failed {
 
 /// What follows from a failure.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Sentence {
+pub(crate) enum RestartDecision {
     /// Start again after so long.
     Backoff { pause_ms: u64 },
     /// Crash loop.
@@ -53,7 +53,7 @@ const RECENT_MAX: usize = 32;
 
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(crate) struct Tally {
+pub(crate) struct FailureTally {
     /// When the last failures happened.
     recent_ms: VecDeque<u64>,
     /// Failures in a row.
@@ -63,7 +63,7 @@ pub(crate) struct Tally {
     looping: bool,
 }
 
-impl Tally {
+impl FailureTally {
     /// Whether nothing has failed lately.
     pub(crate) fn is_clean(&self) -> bool {
         self.in_a_row == 0
@@ -89,7 +89,7 @@ impl Tally {
         restart: &RestartSettings,
         crash_loop: &CrashLoopSettings,
         jitter: &mut Jitter,
-    ) -> Sentence {
+    ) -> RestartDecision {
         self.served(failed.ready_ms, restart);
         self.in_a_row = self.in_a_row.saturating_add(1);
         self.same = match (self.same, failed.ready_ms) {
@@ -107,7 +107,7 @@ impl Tally {
         if let Some(code) = failed.permanent_code {
             self.looping = true;
             let cause = Cause::PermanentCode(code);
-            return Sentence::CrashLoop {
+            return RestartDecision::CrashLoop {
                 retry_ms: None,
                 cause,
             };
@@ -117,9 +117,9 @@ impl Tally {
             Some(cause) => {
                 self.looping = true;
                 let retry_ms = crash_loop.slow_retry_ms;
-                Sentence::CrashLoop { retry_ms, cause }
+                RestartDecision::CrashLoop { retry_ms, cause }
             }
-            None => Sentence::Backoff {
+            None => RestartDecision::Backoff {
                 pause_ms: restart_pause_ms(restart, self.in_a_row, jitter),
             },
         }
@@ -144,7 +144,7 @@ impl Tally {
     }
 
     /// Stays in crash loop, whatever was forgotten.
-    pub(crate) fn loop_on(&mut self) {
+    pub(crate) fn stay_in_crash_loop(&mut self) {
         self.looping = true;
     }
 
@@ -158,14 +158,14 @@ impl Tally {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Cause, Failed, Sentence, Tally};
+    use super::{Cause, Failed, FailureTally, RestartDecision};
     use crate::{
         jitter::Jitter,
         settings::{CrashLoopSettings, RestartSettings},
     };
 
     struct Bench {
-        tally: Tally,
+        tally: FailureTally,
         restart: RestartSettings,
         crash_loop: CrashLoopSettings,
         jitter: Jitter,
@@ -174,7 +174,7 @@ mod tests {
     impl Bench {
         fn new() -> Self {
             Self {
-                tally: Tally::default(),
+                tally: FailureTally::default(),
                 restart: RestartSettings {
                     jitter: 0.0,
                     ..RestartSettings::default()
@@ -184,7 +184,7 @@ mod tests {
             }
         }
 
-        fn fail(&mut self, now_ms: u64, signature: u64, ready_ms: Option<u64>) -> Sentence {
+        fn fail(&mut self, now_ms: u64, signature: u64, ready_ms: Option<u64>) -> RestartDecision {
             let failed = Failed {
                 signature,
                 ready_ms,
@@ -206,7 +206,7 @@ mod tests {
         for (at, pause_ms) in [1_000, 2_000, 4_000, 8_000].into_iter().enumerate() {
             assert_eq!(
                 bench.fail(at as u64 * 60_000, at as u64, None),
-                Sentence::Backoff { pause_ms }
+                RestartDecision::Backoff { pause_ms }
             );
         }
         let cause = Cause::Failures {
@@ -215,7 +215,7 @@ mod tests {
         };
         assert_eq!(
             bench.fail(299_999, 9, None),
-            Sentence::CrashLoop {
+            RestartDecision::CrashLoop {
                 retry_ms: Some(600_000),
                 cause
             }
@@ -224,7 +224,7 @@ mod tests {
         let cause = Cause::RetryFailed;
         assert_eq!(
             bench.fail(900_000, 10, None),
-            Sentence::CrashLoop {
+            RestartDecision::CrashLoop {
                 retry_ms: Some(600_000),
                 cause
             }
@@ -235,10 +235,10 @@ mod tests {
     fn failures_spread_wider_than_the_window_never_are() {
         let mut bench = Bench::new();
         for n in 0..100 {
-            let sentence = bench.fail(n * 75_000, n, Some(10));
+            let decision = bench.fail(n * 75_000, n, Some(10));
             assert!(
-                matches!(sentence, Sentence::Backoff { .. }),
-                "{n}: {sentence:?}"
+                matches!(decision, RestartDecision::Backoff { .. }),
+                "{n}: {decision:?}"
             );
         }
     }
@@ -251,7 +251,7 @@ mod tests {
         let cause = Cause::SameSignature { failures: 3 };
         assert_eq!(
             bench.fail(2_000, 7, None),
-            Sentence::CrashLoop {
+            RestartDecision::CrashLoop {
                 retry_ms: Some(600_000),
                 cause
             }
@@ -259,7 +259,10 @@ mod tests {
 
         let mut bench = Bench::new();
         for (at, ready) in [(0, None), (1, None), (2, Some(5)), (3, None)] {
-            assert!(matches!(bench.fail(at, 7, ready), Sentence::Backoff { .. }));
+            assert!(matches!(
+                bench.fail(at, 7, ready),
+                RestartDecision::Backoff { .. }
+            ));
         }
     }
 
@@ -271,14 +274,14 @@ mod tests {
         }
         assert_eq!(
             bench.fail(10, 9, Some(599_999)),
-            Sentence::CrashLoop {
+            RestartDecision::CrashLoop {
                 retry_ms: Some(600_000),
                 cause: Cause::RetryFailed
             }
         );
         assert_eq!(
             bench.fail(11, 9, Some(600_000)),
-            Sentence::Backoff { pause_ms: 1_000 }
+            RestartDecision::Backoff { pause_ms: 1_000 }
         );
         bench.tally.forget();
         assert!(bench.tally.is_clean());
@@ -295,7 +298,7 @@ mod tests {
         bench.crash_loop.window_ms = 600_000;
         assert!(matches!(
             bench.fail(300_000, 3, Some(1)),
-            Sentence::Backoff { .. }
+            RestartDecision::Backoff { .. }
         ));
         let cause = Cause::Failures {
             failures: 5,
@@ -304,7 +307,7 @@ mod tests {
         let retry_ms = Some(600_000);
         assert_eq!(
             bench.fail(300_001, 4, Some(1)),
-            Sentence::CrashLoop { retry_ms, cause }
+            RestartDecision::CrashLoop { retry_ms, cause }
         );
     }
 
@@ -316,7 +319,7 @@ mod tests {
             ready_ms: Some(5),
             permanent_code: Some(78),
         };
-        let sentence = bench.tally.add(
+        let decision = bench.tally.add(
             0,
             failed,
             &bench.restart,
@@ -324,8 +327,8 @@ mod tests {
             &mut bench.jitter,
         );
         assert_eq!(
-            sentence,
-            Sentence::CrashLoop {
+            decision,
+            RestartDecision::CrashLoop {
                 retry_ms: None,
                 cause: Cause::PermanentCode(78)
             }
@@ -341,7 +344,7 @@ mod tests {
                 now_ms += gap;
                 at.push(now_ms);
                 let within = at.iter().filter(|at| **at + 300_000 > now_ms).count();
-                let looped = matches!(bench.fail(now_ms, n as u64, Some(0)), Sentence::CrashLoop { .. });
+                let looped = matches!(bench.fail(now_ms, n as u64, Some(0)), RestartDecision::CrashLoop { .. });
                 prop_assert_eq!(looped, within >= 5);
                 if looped { break; }
             }

@@ -1,0 +1,46 @@
+//! What the fleet's index holds about an instance.
+
+use super::Instance;
+use crate::{planted::Bugs, policy::QuestionId, slot::Slot, step::FleetPhase, view::Status};
+
+/// See the module. It is kept with the instance, so that it can be taken out of the index again.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct IndexEntry {
+    pub(crate) wake_ms: Option<u64>,
+    /// Open questions, and the slots that they are about.
+    pub(crate) questions: Vec<(QuestionId, u32)>,
+    /// A source defines it.
+    pub(crate) defined: bool,
+    /// Something of it may live, for which this router is answerable.
+    pub(crate) alive: bool,
+    /// It is meant to run, …
+    pub(crate) wanted: bool,
+    /// … and can serve, …
+    pub(crate) able: bool,
+    /// … and is not well.
+    pub(crate) troubled: bool,
+}
+
+impl Instance {
+    /// What the index is to hold about it now.
+    pub(crate) fn index_entry(&self, phase: FleetPhase, bugs: Bugs) -> IndexEntry {
+        let slots = self.slots.iter();
+        let questions = slots.filter_map(|(number, slot)| Some((slot.open_question()?, *number)));
+        let wanted = self.is_wanted();
+        IndexEntry {
+            wake_ms: self.next_wake(phase, bugs),
+            questions: questions.collect(),
+            defined: self.is_defined(),
+            alive: !self.slots.values().all(Slot::is_over),
+            wanted,
+            able: wanted && self.can_serve(),
+            troubled: wanted && self.is_troubled(phase, bugs),
+        }
+    }
+
+    fn is_troubled(&self, phase: FleetPhase, bugs: Bugs) -> bool {
+        matches!(self.status(phase), Status::Unhealthy | Status::Degraded)
+            || self.is_overdue(bugs)
+            || self.is_retrying(bugs)
+    }
+}
