@@ -302,7 +302,9 @@ mod tests {
         file.record(registered(2)).unwrap();
         let whole = std::fs::read_to_string(&journal).unwrap();
         let expected = file.get();
-        let cut = format!("{whole}{{\"registered\":{{\"id\":\"r3\"");
+        let mut cut =
+            format!("{whole}{{\"registered\":{{\"id\":\"r3\",\"definition\":\"ä").into_bytes();
+        cut.pop();
         std::fs::write(&journal, cut).unwrap();
         let again = RecoverySnapshot::open(dir.path()).unwrap();
         assert_eq!(again.get(), expected);

@@ -7,9 +7,7 @@ use std::{
 };
 
 use router_values::durable;
-use serde::{Deserialize, Serialize};
-
-use super::SnapshotChange;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// The first line.
 #[derive(Debug, Serialize, Deserialize)]
@@ -36,7 +34,7 @@ impl Journal {
     }
 
     /// Writes a change, and waits for the disk.
-    pub(super) fn append(&mut self, change: &SnapshotChange) -> io::Result<()> {
+    pub(super) fn append(&mut self, change: &impl Serialize) -> io::Result<()> {
         let mut line = serde_json::to_vec(change)?;
         line.push(b'\n');
         self.file.write_all(&line)?;
@@ -48,20 +46,22 @@ impl Journal {
 
 /// The changes since that snapshot; none where the journal continues another one. The end of a line that was cut short by the
 /// end of its writer does not count: it was never acknowledged.
-pub(super) fn read(path: &Path, generation: u64) -> io::Result<Vec<SnapshotChange>> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
+pub(super) fn read<C: DeserializeOwned>(path: &Path, generation: u64) -> io::Result<Vec<C>> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
-    let complete = text.rfind('\n').map_or("", |end| &text[..end]);
-    let mut lines = complete.lines();
-    let Some(header) = lines.next() else {
+    // The last part is empty, or was cut short, maybe within a character.
+    let Some(end) = bytes.iter().rposition(|byte| *byte == b'\n') else {
         return Ok(Vec::new());
     };
-    let header: Header = serde_json::from_str(header)?;
+    let mut lines = bytes[..end].split(|byte| *byte == b'\n');
+    let header: Header = serde_json::from_slice(lines.next().unwrap_or_default())?;
     if header.generation != generation {
         return Ok(Vec::new());
     }
-    lines.map(|line| Ok(serde_json::from_str(line)?)).collect()
+    lines
+        .map(|line| Ok(serde_json::from_slice(line)?))
+        .collect()
 }
