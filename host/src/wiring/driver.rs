@@ -29,8 +29,8 @@ pub(crate) struct ConnectedRooms {
 
 impl Ports for ConnectedRooms {
     fn ask(&self, policy: &Arc<str>, question: &Question) -> Asking {
-        let rooms = (self.engine.clone(), Arc::clone(&self.meters));
-        engine::ask(rooms, Arc::clone(policy), question)
+        let (engine, meters) = (self.engine.clone(), Arc::clone(&self.meters));
+        engine::ask(engine, meters, Arc::clone(policy), question)
     }
 
     fn keep_crash(&self, record: CrashRecord) {

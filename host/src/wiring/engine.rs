@@ -111,7 +111,8 @@ pub(crate) fn settings(config: &Config) -> PluginSettings {
 
 /// Asks a policy. The caller bounds the wait.
 pub(crate) fn ask(
-    (engine, meters): (Engine, Arc<Meters>),
+    engine: Engine,
+    meters: Arc<Meters>,
     policy: Arc<str>,
     question: &Question,
 ) -> Asking {
