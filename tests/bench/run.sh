@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Throughput and latency through the router beside its peers, in one run on one machine: the same stdio echo server behind the router
-# and behind mcp-proxy, and nginx in front of a unix socket as the bound that no JSON is looked at. Then what a policy, a step of
-# the core and a change of a route cost, and what a router with 1, 20 and 100 instances takes of memory. Prints medians of ROUNDS rounds, and ratios; says of
-# each target whether it was met, and fails when one was not.
+# and behind mcp-proxy, and nginx in front of a unix socket as the bound that no JSON is looked at. Then what a policy, a step of the
+# core and a change of a route cost, and what a router with 1, 20 and 100 instances takes of memory. Prints medians of ROUNDS rounds,
+# and ratios; says of each target whether it was met, and fails when one was not.
 #
 # ROUNDS=3 SECONDS_EACH=5 tests/bench/run.sh
 set -euo pipefail

@@ -4,7 +4,6 @@ mod answer_stream;
 mod completion;
 mod exchange;
 mod loss;
-mod request;
 mod start;
 
 use std::sync::Arc;
@@ -27,7 +26,10 @@ use exchange::ClientOutcome;
 use loss::Losses;
 use start::StartQueue;
 
-pub(crate) use {answer_stream::AnswerBatch, exchange::Exchange, request::IncomingRequest};
+pub(crate) use {
+    answer_stream::AnswerBatch,
+    exchange::{Exchange, IncomingRequest},
+};
 
 /// Sends what clients say to their instances.
 pub(crate) struct Forwarder {

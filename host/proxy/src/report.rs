@@ -8,7 +8,7 @@ use std::{
 use axum::response::Response;
 use parking_lot::Mutex;
 use router_core::{ErrorKind, InstanceId};
-use router_values::RateBudget;
+use router_values::{RateBudget, whole_ms};
 
 use crate::{
     fault::RequestFault,
@@ -59,10 +59,9 @@ impl Reporter {
             }
             ErrorKind::Timeout => {
                 if let Some(suppressed) = self.timeout_log.lock().spend(Instant::now()) {
-                    let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
                     tracing::warn!(
                         instance,
-                        elapsed_ms,
+                        elapsed_ms = whole_ms(elapsed),
                         suppressed,
                         "TIMEOUT: the instance did not answer in time"
                     );

@@ -11,6 +11,7 @@ use std::{
 
 use parking_lot::Mutex;
 use router_core::{InstanceId, Run};
+use router_values::whole_ms;
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
@@ -95,8 +96,8 @@ impl Upstream {
             counters: UpstreamCounters::default(),
             opened: Instant::now(),
             received_ms: AtomicU64::new(0),
-            request_timeout_ms: AtomicU64::new(millis(config.request_timeout.min(WAIT_MAX))),
-            cache_ttl_ms: AtomicU64::new(millis(config.cache_ttl.min(WAIT_MAX))),
+            request_timeout_ms: AtomicU64::new(whole_ms(config.request_timeout.min(WAIT_MAX))),
+            cache_ttl_ms: AtomicU64::new(whole_ms(config.cache_ttl.min(WAIT_MAX))),
             tolerates_broken_line: AtomicBool::new(false),
             has_died: AtomicBool::new(false),
             has_work: Notify::new(),
@@ -163,13 +164,13 @@ impl Upstream {
     /// Changes how long requests from now on may take.
     pub fn set_request_timeout(&self, timeout: Duration) {
         self.request_timeout_ms
-            .store(millis(timeout.min(WAIT_MAX)), Ordering::Relaxed);
+            .store(whole_ms(timeout.min(WAIT_MAX)), Ordering::Relaxed);
     }
 
     /// Changes how long lists may be served from memory; zero for never.
     pub fn set_cache_ttl(&self, ttl: Duration) {
         self.cache_ttl_ms
-            .store(millis(ttl.min(WAIT_MAX)), Ordering::Relaxed);
+            .store(whole_ms(ttl.min(WAIT_MAX)), Ordering::Relaxed);
     }
 
     /// Takes no more requests, and waits until those in flight are answered. True where they were in time.
@@ -234,7 +235,7 @@ impl Upstream {
     }
 
     pub(crate) fn stamp(&self, place: &AtomicU64) {
-        place.store(millis(self.opened.elapsed()), Ordering::Relaxed);
+        place.store(whole_ms(self.opened.elapsed()), Ordering::Relaxed);
     }
 
     pub(crate) fn wake_writer(&self) {
@@ -251,8 +252,4 @@ impl Upstream {
         let at = Duration::from_millis(place.load(Ordering::Relaxed));
         self.opened.elapsed().saturating_sub(at)
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

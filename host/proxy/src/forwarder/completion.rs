@@ -9,6 +9,7 @@ use router_core::{
     event::TrafficEvent,
     permit::{Class, Permit},
 };
+use router_values::whole_ms;
 
 use super::loss::Losses;
 use crate::{
@@ -52,9 +53,8 @@ impl Completion {
             permit,
         } = ended;
         let elapsed = begun.elapsed();
-        let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         let outcome = kind.map_or(Class::Ignore, |kind| {
-            entry.classes.classify(kind, elapsed_ms)
+            entry.classes.classify(kind, whole_ms(elapsed))
         });
         if let Some(report) = permit.and_then(|permit| permit.finish(outcome)) {
             self.driver.send(TrafficEvent::Outcome {

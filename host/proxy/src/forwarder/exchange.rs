@@ -11,12 +11,11 @@ use std::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 use router_core::{Run, classify::OutcomeKind, permit::Permit};
-use router_upstream::{CallError, Reply, ReplySink};
+use router_upstream::{CallError, Envelope, Reply, ReplySink};
 
 use super::{
     answer_stream::{AnswerBatch, StreamEnd},
     completion::{Completion, EndedRequest},
-    request::IncomingRequest,
 };
 use crate::{
     fault::RequestFault,
@@ -24,6 +23,19 @@ use crate::{
     sessions::{Session, StreamId},
     table::RoutingEntry,
 };
+
+/// A request as it arrived.
+pub(crate) struct IncomingRequest<'a> {
+    /// The whole message.
+    pub(crate) source: &'a Bytes,
+    pub(crate) envelope: &'a Envelope<'a>,
+    /// The client's id, raw JSON.
+    pub(crate) id: &'a str,
+    pub(crate) class: RequestClass,
+    pub(crate) begun: Instant,
+    /// The batch that it came in.
+    pub(crate) batch: Option<&'a Arc<AnswerBatch>>,
+}
 
 /// A request that was sent to an instance.
 pub(crate) struct Exchange {

@@ -14,6 +14,7 @@ use router_upstream::{
     AttachError, ClientCapabilities, ProtocolVersion, SessionKey, SessionMemory, SessionSink,
     SessionSpec, Upstream,
 };
+use router_values::whole_ms;
 
 use super::{
     claims::SessionClaims,
@@ -122,8 +123,8 @@ impl Session {
 
     /// Notes that the client did something.
     pub(crate) fn touch(&self) {
-        let ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.used_ms.store(ms, Ordering::Relaxed);
+        let elapsed_ms = whole_ms(self.begun.elapsed());
+        self.used_ms.store(elapsed_ms, Ordering::Relaxed);
     }
 
     /// How long the client has done nothing; zero while a request or a stream is open.
