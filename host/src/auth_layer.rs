@@ -15,7 +15,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use parking_lot::Mutex;
-use router_access::{Access, Needed, Refusal, RefusalKind, Request as Asked};
+use router_access::{Access, AccessRefusal, AccessRequest, Needed, RefusalKind};
 use router_admin::{Caller, Problem};
 use router_core::Role;
 use router_proxy::McpPath;
@@ -71,7 +71,7 @@ impl AuthLayer {
         peer: SocketAddr,
     ) -> Result<Option<HeaderValue>, Response> {
         let needed = needed(request.method(), request.uri().path(), mcp.is_some());
-        let asked = Asked::from_http(
+        let asked = AccessRequest::from_http(
             peer,
             request.uri(),
             request.headers(),
@@ -133,7 +133,7 @@ impl AuthLayer {
         request: &Request<Body>,
         is_mcp: bool,
         peer: SocketAddr,
-        refusal: &Refusal,
+        refusal: &AccessRefusal,
     ) -> Response {
         self.meters.count_refusal();
         let path = request.uri().path();

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use router_config::{Config, Definition, Faults};
+use router_config::{Config, Faults, InstanceDefinition};
 use router_core::{
     InstanceId,
     spec::{InstanceSpec, Source},
@@ -65,7 +65,7 @@ impl DefinedInstances {
         config: &Config,
         snapshot: &Snapshot,
         id: &str,
-        made: Result<Definition, Faults>,
+        made: Result<InstanceDefinition, Faults>,
     ) {
         match made {
             Ok(definition) => {

@@ -48,7 +48,7 @@ impl EvidenceRecorder {
             of_instance.truncate(CRASHES_HELD);
         }
         self.store
-            .record_crash(&router_store::CrashRecord { id, evidence });
+            .record_crash(&router_store::CrashEvidence { id, evidence });
     }
 
     /// The evidence of an instance, newest first.

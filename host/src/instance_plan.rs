@@ -34,7 +34,7 @@ const OWN_NAME: &str = "godot-mcp-router";
 
 impl InstancePlan {
     /// The plan for an instance's definition.
-    pub(crate) fn new(definition: &router_config::Definition, config: &Config) -> Self {
+    pub(crate) fn new(definition: &router_config::InstanceDefinition, config: &Config) -> Self {
         let launch = &definition.launch;
         let own = || std::env::current_exe().ok()?.to_str().map(str::to_owned);
         let command = match launch.command.as_str() {

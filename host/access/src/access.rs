@@ -2,7 +2,7 @@
 //!
 //! The order matters: first where the request believes it is (`Host`), then who made the browser send it (`Origin`), then who
 //! the caller is, then what that caller may do. A presented token always counts, also from this machine: a wrong one is an
-//! error to be told, never a reason to fall back to what loopback may do.
+//! error, never a reason to fall back to what loopback may do.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use router_values::{Authority, Origin, TokenHash};
 use subtle::ConditionallySelectable;
 
 use crate::{
-    refusal::{Refusal, RefusalKind},
-    request::{Needed, Request},
+    refusal::{AccessRefusal, RefusalKind},
+    request::{AccessRequest, Needed},
     role::Roles,
     rules::{AccessError, AccessSettings, Rules, TokenRule},
     token::bearer,
@@ -35,12 +35,12 @@ pub struct Principal {
     /// What the caller may do.
     pub roles: Roles,
     /// How that is known.
-    pub via: Via,
+    pub via: IdentifiedBy,
 }
 
 /// How it is known who calls. Closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Via {
+pub enum IdentifiedBy {
     /// The caller showed a token.
     Token,
     /// The caller is on this machine.
@@ -75,7 +75,7 @@ impl Access {
     ///
     /// # Errors
     /// What to answer instead.
-    pub fn authorize(&self, request: &Request<'_>) -> Result<Principal, Refusal> {
+    pub fn authorize(&self, request: &AccessRequest<'_>) -> Result<Principal, AccessRefusal> {
         let rules = self.rules.load();
         check_names(&rules, request)?;
         match request.needed {
@@ -87,9 +87,9 @@ impl Access {
     }
 
     /// The request's `Origin`, where its pages may call: what an answer names in `Access-Control-Allow-Origin`. The same rule
-    /// by which [`Access::authorize`] lets an origin pass, whoever the caller is; a preflight has no other.
+    /// by which [`Access::authorize`] lets an origin pass, independent of the caller; a preflight has no other.
     #[must_use]
-    pub fn allowed_origin<'a>(&self, request: &Request<'a>) -> Option<&'a str> {
+    pub fn allowed_origin<'a>(&self, request: &AccessRequest<'a>) -> Option<&'a str> {
         let host = request.host.and_then(|host| Authority::parse(host).ok());
         let rules = self.rules.load();
         request
@@ -101,16 +101,16 @@ impl Access {
         Principal {
             name: Arc::clone(&self.anonymous),
             roles: Roles::NONE,
-            via: Via::Open,
+            via: IdentifiedBy::Open,
         }
     }
 
     fn identify(
         &self,
         rules: &Rules,
-        request: &Request<'_>,
+        request: &AccessRequest<'_>,
         role: Role,
-    ) -> Result<Principal, Refusal> {
+    ) -> Result<Principal, AccessRefusal> {
         if let Some(header) = request.authorization {
             let token = find_token(&rules.tokens, header)?;
             check_role(token, role)?;
@@ -120,7 +120,7 @@ impl Access {
             return Ok(Principal {
                 name: Arc::clone(&token.name),
                 roles: token.roles,
-                via: Via::Token,
+                via: IdentifiedBy::Token,
             });
         }
         let local = request.is_loopback();
@@ -128,19 +128,22 @@ impl Access {
             return Ok(Principal {
                 name: Arc::clone(&self.loopback),
                 roles: rules.loopback_roles,
-                via: Via::Loopback,
+                via: IdentifiedBy::Loopback,
             });
         }
         Err(token_missing(role, local))
     }
 }
 
-fn check_names(rules: &Rules, request: &Request<'_>) -> Result<(), Refusal> {
+fn check_names(rules: &Rules, request: &AccessRequest<'_>) -> Result<(), AccessRefusal> {
     let host = request.host.map(Authority::parse);
     if matches!(request.needed, Needed::Role(_)) {
         let refuse = |what: String| {
             let remedy = "Address the router as localhost or by an address it listens on, or add the name to allowed_hosts.";
-            Err(Refusal::new(RefusalKind::Host, format!("{what}. {remedy}")))
+            Err(AccessRefusal::new(
+                RefusalKind::Host,
+                format!("{what}. {remedy}"),
+            ))
         };
         match &host {
             None => return refuse("The request has no Host header".into()),
@@ -161,17 +164,18 @@ fn check_names(rules: &Rules, request: &Request<'_>) -> Result<(), Refusal> {
     let reason = format!(
         "Origin {shown:?} is not allowed. Add it to allowed_origins if its pages may call the router."
     );
-    Err(Refusal::new(RefusalKind::Origin, reason))
+    Err(AccessRefusal::new(RefusalKind::Origin, reason))
 }
 
 fn is_allowed_origin(rules: &Rules, text: &str, host: Option<&Authority>) -> bool {
     Origin::parse(text).is_ok_and(|origin| rules.is_allowed_origin(&origin, host))
 }
 
-/// Compares with every token, found or not, so that the time taken tells nothing about which one it was.
-fn find_token<'a>(tokens: &'a [TokenRule], header: &str) -> Result<&'a TokenRule, Refusal> {
+/// Compares with every token, found or not, so that the time taken reveals nothing about which one it was.
+fn find_token<'a>(tokens: &'a [TokenRule], header: &str) -> Result<&'a TokenRule, AccessRefusal> {
     let refuse = |reason: &str| {
-        Refusal::new(RefusalKind::TokenInvalid, reason).challenged(", error=\"invalid_token\"")
+        AccessRefusal::new(RefusalKind::TokenInvalid, reason)
+            .challenged(", error=\"invalid_token\"")
     };
     let Some(presented) = bearer(header) else {
         return Err(refuse(
@@ -188,19 +192,19 @@ fn find_token<'a>(tokens: &'a [TokenRule], header: &str) -> Result<&'a TokenRule
         .ok_or_else(|| refuse("The token is unknown. If it was replaced, use the new one."))
 }
 
-fn check_role(token: &TokenRule, needed: Role) -> Result<(), Refusal> {
+fn check_role(token: &TokenRule, needed: Role) -> Result<(), AccessRefusal> {
     if token.roles.contains(needed) {
         return Ok(());
     }
     let (name, held) = (&token.name, token.roles);
     let reason = format!("Token {name:?} lacks the role {needed}; it has {held}.");
     let scope = format!(", error=\"insufficient_scope\", scope=\"{needed}\"");
-    let refusal = Refusal::new(RefusalKind::Role, reason).of(name);
+    let refusal = AccessRefusal::new(RefusalKind::Role, reason).of(name);
     Err(refusal.challenged(&scope))
 }
 
 /// A token that is limited to some instances is a client of those only, and not of the fleet.
-fn check_instance(token: &TokenRule, request: &Request<'_>) -> Result<(), Refusal> {
+fn check_instance(token: &TokenRule, request: &AccessRequest<'_>) -> Result<(), AccessRefusal> {
     let Some(allowed) = &token.instances else {
         return Ok(());
     };
@@ -210,18 +214,18 @@ fn check_instance(token: &TokenRule, request: &Request<'_>) -> Result<(), Refusa
         None => "the whole fleet".into(),
     };
     let reason = format!("Token {:?} is no client of {what}.", &*token.name);
-    let refusal = Refusal::new(RefusalKind::Instance, reason).of(&token.name);
+    let refusal = AccessRefusal::new(RefusalKind::Instance, reason).of(&token.name);
     Err(refusal.challenged(", error=\"insufficient_scope\", scope=\"client\""))
 }
 
-fn token_missing(role: Role, local: bool) -> Refusal {
+fn token_missing(role: Role, local: bool) -> AccessRefusal {
     let whence = if local {
         "Callers on this machine lack it without one (loopback_roles)."
     } else {
         "Make one with `godot-mcp-router token new`."
     };
     let reason = format!("A bearer token with the role {role} is needed. {whence}");
-    Refusal::new(RefusalKind::TokenMissing, reason).challenged("")
+    AccessRefusal::new(RefusalKind::TokenMissing, reason).challenged("")
 }
 
 #[cfg(test)]

@@ -13,10 +13,10 @@ mod rules;
 mod session;
 mod token;
 
-pub use access::{Access, Principal, Via};
+pub use access::{Access, IdentifiedBy, Principal};
 pub use key::{KEY_FILE, KeyError, LoadedKey, load_or_create_key};
-pub use refusal::{Refusal, RefusalKind};
-pub use request::{Needed, Request};
+pub use refusal::{AccessRefusal, RefusalKind};
+pub use request::{AccessRequest, Needed};
 pub use role::Roles;
 pub use rules::{AccessError, AccessSettings, TokenSettings};
 pub use session::{PAYLOAD_BYTES_MAX, SessionSealer, UnsealError};

@@ -1,10 +1,10 @@
-//! Why a request is not served: what the client is told.
+//! Why a request is not served: what the client gets instead.
 
 use std::{fmt, sync::Arc};
 
 /// A refused request. `reason` may be shown to the client: it names no secret and no instance that the caller did not name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
+pub struct AccessRefusal {
     /// The HTTP status: 400, 401 or 403.
     pub status: u16,
     /// What was refused, as a closed list: for the audit and for metrics.
@@ -37,7 +37,7 @@ pub enum RefusalKind {
 }
 
 impl RefusalKind {
-    /// The word shown in logs and in the audit.
+    /// As it is shown in logs and in the audit.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -67,7 +67,7 @@ impl RefusalKind {
     }
 }
 
-impl Refusal {
+impl AccessRefusal {
     pub(crate) fn new(kind: RefusalKind, reason: impl Into<String>) -> Self {
         Self {
             status: kind.status(),
@@ -95,10 +95,10 @@ impl Refusal {
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for AccessRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.reason)
     }
 }
 
-impl std::error::Error for Refusal {}
+impl std::error::Error for AccessRefusal {}

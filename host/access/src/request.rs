@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use http::{HeaderMap, HeaderName, Uri, header};
 use router_core::{InstanceId, Role};
 
-use crate::refusal::{Refusal, RefusalKind};
+use crate::refusal::{AccessRefusal, RefusalKind};
 
 /// What a route asks of its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -19,7 +19,7 @@ pub enum Needed {
 }
 
 /// Headers that a proxy in front adds. A connection from loopback that carries one speaks for somebody else, so it is not
-/// trusted as loopback. A proxy that adds none of them (one that only ends TLS and passes bytes on) cannot be told from a
+/// trusted as loopback. A proxy that adds none of them (one that only ends TLS and passes bytes on) looks like a
 /// caller on this machine: behind one, `loopback_roles` says what everybody may do.
 const FORWARDED_HEADERS: [HeaderName; 6] = [
     header::FORWARDED,
@@ -32,7 +32,7 @@ const FORWARDED_HEADERS: [HeaderName; 6] = [
 
 /// The facts about a request.
 #[derive(Debug, Clone, Copy)]
-pub struct Request<'a> {
+pub struct AccessRequest<'a> {
     /// The other end of the connection.
     pub peer: SocketAddr,
     /// What the route asks for.
@@ -49,7 +49,7 @@ pub struct Request<'a> {
     pub instance: Option<&'a InstanceId>,
 }
 
-impl<'a> Request<'a> {
+impl<'a> AccessRequest<'a> {
     /// Takes the facts from a request's target and headers.
     ///
     /// # Errors
@@ -61,7 +61,7 @@ impl<'a> Request<'a> {
         headers: &'a HeaderMap,
         needed: Needed,
         instance: Option<&'a InstanceId>,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, AccessRefusal> {
         let host_header = single(headers, &header::HOST)?;
         Ok(Self {
             peer,
@@ -86,10 +86,10 @@ impl<'a> Request<'a> {
     }
 }
 
-fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Refusal> {
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, AccessRefusal> {
     let refuse = |what: &str| {
         let reason = format!("The header {name} {what}; send it once, in visible ASCII.");
-        Refusal::new(RefusalKind::MalformedHeader, reason)
+        AccessRefusal::new(RefusalKind::MalformedHeader, reason)
     };
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else {

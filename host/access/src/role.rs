@@ -22,7 +22,7 @@ const fn closure(role: Role) -> u8 {
     }
 }
 
-/// A set of roles, closed under inclusion: whoever holds `admin` holds `viewer`.
+/// A set of roles, closed under inclusion: `admin` holds `viewer`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Roles(u8);
 

@@ -7,7 +7,8 @@ use router_core::{InstanceId, spec::Source};
 use router_values::Secret;
 
 use crate::{
-    Applies, Config, Definition, InstanceConfig, Logging, PluginName, Server, Setting, TemplateName,
+    Applies, Config, InstanceConfig, InstanceDefinition, Logging, PluginName, Server, Setting,
+    TemplateName,
 };
 
 /// What differs between two configurations.
@@ -71,7 +72,7 @@ impl Config {
             tokens: self.tokens != new.tokens,
             ..ConfigChange::default()
         };
-        let of = |config: &Self| -> BTreeMap<InstanceId, Option<Definition>> {
+        let of = |config: &Self| -> BTreeMap<InstanceId, Option<InstanceDefinition>> {
             let defined = |instance: &InstanceConfig| {
                 (
                     instance.id.clone(),
@@ -83,7 +84,7 @@ impl Config {
         let (ours, theirs) = (of(self), of(new));
         change.instances = named(&ours, &theirs);
         let relaunched = |id: &InstanceId| {
-            let digest = |defined: &Option<Definition>| {
+            let digest = |defined: &Option<InstanceDefinition>| {
                 defined.as_ref().map(|defined| defined.launch.digest)
             };
             ours.get(id).map(digest) != theirs.get(id).map(digest)

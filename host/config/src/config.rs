@@ -11,14 +11,15 @@ use router_values::is_reachable;
 use serde_json::error::Category;
 
 use crate::{
-    Audit, Breaker, Environment, Fault, Faults, Health, InstanceConfig, Instances, Logging, Place,
-    Plugins, Policies, Server, Setting, Storage, Template, TemplateName, Token,
+    Audit, BreakerConfig, ConfigFault, Environment, Faults, HealthConfig, InstanceConfig,
+    Instances, Logging, Place, Plugins, Policies, Server, Setting, Storage, Template, TemplateName,
+    TokenConfig,
     node::{self, Lines, Raw},
-    reader::{Reader, Section},
+    reader::{ConfigReader, ConfigSection},
     template::Faulty,
 };
 
-/// Everything that the router is told. Holds no invalid value.
+/// Everything that the router is configured with. Holds no invalid value.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Where it was read, for messages.
@@ -28,7 +29,7 @@ pub struct Config {
     /// `[server]`.
     pub server: Server,
     /// `[[token]]`.
-    pub tokens: Vec<Token>,
+    pub tokens: Vec<TokenConfig>,
     /// `[storage]`.
     pub storage: Storage,
     /// `[audit]`.
@@ -38,9 +39,9 @@ pub struct Config {
     /// `[instances]`.
     pub instances: Instances,
     /// `[breaker]`.
-    pub breaker: Breaker,
+    pub breaker: BreakerConfig,
     /// `[health]`.
-    pub health: Health,
+    pub health: HealthConfig,
     /// `[policy]`.
     pub policies: Policies,
     /// `[plugins]`.
@@ -75,7 +76,7 @@ pub fn load(text: &str, path: &Path, environment: &Environment) -> Result<Config
         return Err(Faults::new(Some(path.to_owned()), faults));
     }
     let lines = Lines::new(text);
-    let reader = Reader::new(environment, Some(&lines));
+    let reader = ConfigReader::new(environment, Some(&lines));
     let root = reader.root(&document);
     let mut config = Config::read(&root, path);
     root.close();
@@ -98,7 +99,7 @@ pub fn load(text: &str, path: &Path, environment: &Environment) -> Result<Config
 pub fn load_file(path: &Path, environment: &Environment) -> Result<Config, Faults> {
     let read = File::open(path).and_then(|file| {
         let mut bytes = Vec::new();
-        // One byte more, so that a file that is too long is told from one that is not.
+        // One byte more, by which a file that is too long shows.
         file.take(node::TEXT_BYTES_MAX as u64 + 1)
             .read_to_end(&mut bytes)?;
         Ok(bytes)
@@ -137,7 +138,7 @@ pub fn load_file(path: &Path, environment: &Environment) -> Result<Config, Fault
 /// Everything that is wrong with it, also with what it makes of its template.
 pub fn parse_instance_json(text: &str, config: &Config) -> Result<InstanceConfig, Faults> {
     let refused = |what: String, remedy: &str| {
-        let fault = Fault {
+        let fault = ConfigFault {
             place: Place::Body,
             key: String::new(),
             what,
@@ -165,7 +166,7 @@ pub fn parse_instance_json(text: &str, config: &Config) -> Result<InstanceConfig
     };
     // Nothing of an instance comes from the environment.
     let environment = Environment::new(&config.working_dir, [("", ""); 0]);
-    let reader = Reader::new(&environment, None);
+    let reader = ConfigReader::new(&environment, None);
     for path in doubled {
         reader.fault(
             Place::Body,
@@ -185,21 +186,21 @@ pub fn parse_instance_json(text: &str, config: &Config) -> Result<InstanceConfig
 }
 
 impl Config {
-    fn read(root: &Section<'_, '_>, path: &Path) -> Self {
+    fn read(root: &ConfigSection<'_, '_>, path: &Path) -> Self {
         let server = Server::read(root);
-        let breaker = Breaker::read(root, &Breaker::default());
+        let breaker = BreakerConfig::read(root, &BreakerConfig::default());
         let (templates, faulty) = Template::read_all(root, &breaker);
         let mut config = Self {
             file: path.to_owned(),
             working_dir: root.reader.environment.working_dir().to_owned(),
             server,
-            tokens: Token::read_all(root),
+            tokens: TokenConfig::read_all(root),
             storage: Storage::read(root),
             audit: Audit::read(root),
             logging: Logging::read(root),
             instances: Instances::read(root),
             breaker,
-            health: Health::read(root),
+            health: HealthConfig::read(root),
             policies: Policies::read(root),
             plugins: Plugins::read(root),
             templates,
@@ -217,7 +218,7 @@ impl Config {
     }
 
     /// What is wrong between sections.
-    fn check(&self, reader: &Reader<'_>) {
+    fn check(&self, reader: &ConfigReader<'_>) {
         let has_tokens = reader.is_set("token[1]");
         if is_reachable(self.server.listen) && !has_tokens {
             let what = format!(

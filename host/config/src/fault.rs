@@ -1,4 +1,4 @@
-//! What is wrong with a configuration: one [`Fault`] per thing that somebody has to change, all of them at once.
+//! What is wrong with a configuration: one [`ConfigFault`] per fault that has to be mended, all of them at once.
 
 use std::{
     fmt,
@@ -23,9 +23,9 @@ pub enum Place {
     Body,
 }
 
-/// One thing that is wrong, and what to do about it.
+/// One fault, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
+pub struct ConfigFault {
     /// Where.
     pub place: Place,
     /// The key as it is written in the file, from the top: `instances.restart.max`, `instance[2].vars`. Counted from 1.
@@ -43,13 +43,13 @@ pub struct Faults {
     /// What was read; `None`: the body of a request.
     pub file: Option<PathBuf>,
     /// Each fault.
-    pub faults: Vec<Fault>,
+    pub faults: Vec<ConfigFault>,
 }
 
 impl Faults {
     /// A file that cannot be read.
     pub(crate) fn unreadable(file: &Path, place: Place, what: String, remedy: &str) -> Self {
-        let fault = Fault {
+        let fault = ConfigFault {
             place,
             key: String::new(),
             what,
@@ -58,7 +58,7 @@ impl Faults {
         Self::new(Some(file.to_owned()), vec![fault])
     }
 
-    pub(crate) fn new(file: Option<PathBuf>, mut faults: Vec<Fault>) -> Self {
+    pub(crate) fn new(file: Option<PathBuf>, mut faults: Vec<ConfigFault>) -> Self {
         faults.sort_by(|a, b| (&a.place, &a.key).cmp(&(&b.place, &b.key)));
         faults.dedup();
         Self { file, faults }
@@ -92,11 +92,19 @@ impl fmt::Display for Faults {
 }
 
 /// The fault without its place.
-impl fmt::Display for Fault {
+impl fmt::Display for ConfigFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.key.is_empty() {
             write!(f, "{}: ", self.key)?;
         }
         write!(f, "{}\n    remedy: {}", self.what, self.remedy)
     }
+}
+
+/// A name as it may stand in a message: it may be long, and hold what a terminal obeys.
+pub(crate) fn cut(text: &str) -> String {
+    text.chars()
+        .take(160)
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
 }

@@ -8,9 +8,9 @@ use router_values::Secret;
 
 use crate::{
     Config, TemplateName, Tuning,
-    reader::Section,
+    names::is_variable,
+    reader::ConfigSection,
     template::{self, Faulty},
-    value::is_variable,
 };
 
 /// One instance as somebody defined it. [`crate::Config::define`] turns it into what is launched.
@@ -32,7 +32,7 @@ impl InstanceConfig {
     /// Reads one section, and judges what it makes of its template unless that is faulty itself, and whether its id is
     /// `taken`. `None` where anything is wrong.
     pub(crate) fn read(
-        section: &Section<'_, '_>,
+        section: &ConfigSection<'_, '_>,
         config: &Config,
         (faulty, taken): (&Faulty, &mut BTreeSet<InstanceId>),
     ) -> Option<Self> {
@@ -70,10 +70,10 @@ impl InstanceConfig {
             tuning,
         };
         if !faulty.contains(&instance.template) {
-            for misfit in config.misfits(&instance) {
-                let key = section.key_path(&misfit.key);
+            for fault in config.definition_faults(&instance) {
+                let key = section.key_path(&fault.key);
                 if !reader.is_faulty(&key) {
-                    reader.fault_at(&key, misfit.what, misfit.remedy);
+                    reader.fault_at(&key, fault.what, fault.remedy);
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::{Switchable, logging::mebibytes, reader::Section, value::PathText};
+use crate::{Switchable, logging::mebibytes, reader::ConfigSection, value::PathText};
 
 /// `[instances]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,7 +23,7 @@ pub struct Instances {
     pub cache_ttl: Option<Duration>,
     /// Exit codes after which no restart is tried.
     pub permanent_exit_codes: Vec<i32>,
-    /// How often the memory of each instance is looked at.
+    /// How often the memory of each instance is measured.
     pub memory_interval: Duration,
     /// Share of `max_memory_mb` at which a slot is drained and started anew; at 1.0 it is killed.
     pub memory_recycle_share: f64,
@@ -38,7 +38,7 @@ pub struct Instances {
     /// `[instances.crash_loop]`.
     pub crash_loop: CrashLoop,
     /// `[instances.stop]`.
-    pub stop: Stop,
+    pub stop: StopConfig,
     /// `[instances.logs]`.
     pub logs: InstanceLogs,
 }
@@ -71,7 +71,7 @@ pub struct CrashLoop {
 
 /// `[instances.stop]`: how a slot is stopped.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Stop {
+pub struct StopConfig {
     /// For requests in flight.
     pub drain: Duration,
     /// Between SIGTERM and the kill of the tree.
@@ -93,7 +93,7 @@ pub(crate) const IDLE_MIN: Duration = Duration::from_secs(1);
 pub(crate) const LONG: Duration = Duration::from_secs(365 * 86_400);
 
 impl Instances {
-    pub(crate) fn read(root: &Section<'_, '_>) -> Self {
+    pub(crate) fn read(root: &ConfigSection<'_, '_>) -> Self {
         let section = root.child("instances");
         let working_dir = root.reader.environment.working_dir();
         let (ms, seconds) = (Duration::from_millis, Duration::from_secs);
@@ -151,7 +151,7 @@ impl Instances {
             use_cgroup: section.key("use_cgroup").restart().or(true),
             restart: Restart::read(&section),
             crash_loop: CrashLoop::read(&section),
-            stop: Stop::read(&section),
+            stop: StopConfig::read(&section),
             logs: InstanceLogs::read(&section),
         };
         section.close();
@@ -160,7 +160,7 @@ impl Instances {
 }
 
 impl Restart {
-    fn read(outer: &Section<'_, '_>) -> Self {
+    fn read(outer: &ConfigSection<'_, '_>) -> Self {
         let section = outer.child("restart");
         let (ms, seconds) = (Duration::from_millis, Duration::from_secs);
         let restart = Self {
@@ -190,7 +190,7 @@ impl Restart {
 }
 
 impl CrashLoop {
-    fn read(outer: &Section<'_, '_>) -> Self {
+    fn read(outer: &ConfigSection<'_, '_>) -> Self {
         let section = outer.child("crash_loop");
         let seconds = Duration::from_secs;
         let crash_loop = Self {
@@ -212,8 +212,8 @@ impl CrashLoop {
     }
 }
 
-impl Stop {
-    fn read(outer: &Section<'_, '_>) -> Self {
+impl StopConfig {
+    fn read(outer: &ConfigSection<'_, '_>) -> Self {
         let section = outer.child("stop");
         let seconds = Duration::from_secs;
         let stop = Self {
@@ -232,7 +232,7 @@ impl Stop {
 }
 
 impl InstanceLogs {
-    fn read(outer: &Section<'_, '_>) -> Self {
+    fn read(outer: &ConfigSection<'_, '_>) -> Self {
         let section = outer.child("logs");
         let logs = Self {
             max_file_bytes: mebibytes(

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use router_core::permit::PERMITS_MAX;
 
-use crate::{PolicyList, PolicyName, Switchable, reader::Section};
+use crate::{PolicyList, PolicyName, Switchable, reader::ConfigSection};
 
 /// `[breaker]`: when a breaker trips and how it recovers. `[template.NAME.breaker]` replaces single keys of it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Breaker {
+pub struct BreakerConfig {
     /// Failures in a row that open it.
     pub consecutive_failures: u32,
     /// The time over which the shares are taken.
@@ -35,9 +35,9 @@ pub struct Breaker {
     pub reset_after: Duration,
 }
 
-/// `[health]`: how often instances are looked at, and when the router as a whole is not well.
+/// `[health]`: how often instances are checked, and when the router as a whole is not well.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Health {
+pub struct HealthConfig {
     /// How often each ready slot is judged anew.
     pub interval: Duration,
     /// How long a policy may take before the built-in rule answers in its place.
@@ -59,7 +59,7 @@ pub struct Policies {
     pub health: PolicyList,
 }
 
-impl Default for Breaker {
+impl Default for BreakerConfig {
     fn default() -> Self {
         let seconds = Duration::from_secs;
         Self {
@@ -79,9 +79,9 @@ impl Default for Breaker {
     }
 }
 
-impl Breaker {
+impl BreakerConfig {
     /// Reads the thresholds of a section; those that are not there are as in `base`.
-    pub(crate) fn read(outer: &Section<'_, '_>, base: &Self) -> Self {
+    pub(crate) fn read(outer: &ConfigSection<'_, '_>, base: &Self) -> Self {
         /// Above 1: never. A little above is a slip.
         const SHARE_MAX: f64 = 2.0;
         let section = outer.child("breaker");
@@ -147,8 +147,8 @@ impl Breaker {
     }
 }
 
-impl Health {
-    pub(crate) fn read(root: &Section<'_, '_>) -> Self {
+impl HealthConfig {
+    pub(crate) fn read(root: &ConfigSection<'_, '_>) -> Self {
         let section = root.child("health");
         let (ms, seconds) = (Duration::from_millis, Duration::from_secs);
         let health = Self {
@@ -180,7 +180,7 @@ impl Health {
 }
 
 impl Policies {
-    pub(crate) fn read(root: &Section<'_, '_>) -> Self {
+    pub(crate) fn read(root: &ConfigSection<'_, '_>) -> Self {
         let section = root.child("policy");
         let default =
             PolicyName::parse("default-health").expect("the bundled plugin's name is one");

@@ -1,6 +1,8 @@
 //! From template, instance and defaults to what the core decides by and what is launched. No I/O.
 
-use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+mod faults;
+
+use std::{path::PathBuf, time::Duration};
 
 use router_core::{
     settings::{BreakerThresholds, CrashLoopSettings, RestartSettings, Settings},
@@ -10,13 +12,13 @@ use router_core::{
 use router_values::{OnRouterExit, Secret, Transport, whole_ms};
 
 use crate::{
-    Breaker, Config, Fault, Faults, InstanceConfig, Place, Sharing, Switchable, Template,
-    TemplateName, pattern, suggest::nearest,
+    BreakerConfig, Config, ConfigFault, Faults, InstanceConfig, Place, Sharing, Switchable,
+    Template, TemplateName, pattern,
 };
 
 /// An instance with every placeholder filled in and every default resolved.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Definition {
+pub struct InstanceDefinition {
     /// What the core decides by. [`InstanceSpec::digest`] is [`LaunchPlan::digest`].
     pub spec: InstanceSpec,
     /// How it is launched.
@@ -74,44 +76,28 @@ pub struct Waits {
     pub slow: Option<Duration>,
 }
 
-/// Longest path of a unix socket: `sun_path` has 108 bytes, the last of which is zero.
-const SOCKET_PATH_BYTES_MAX: usize = 107;
-
-/// Longest argument, and longest variable with its name: Linux' `MAX_ARG_STRLEN`, whose last byte is zero.
-const ARG_BYTES_MAX: usize = 128 * 1024 - 1;
-
-/// Bytes of all arguments and variables. Linux takes a quarter of the stack's limit, 2 MiB as a rule; the other half is for
-/// what the router passes on of its own.
-const ARGS_BYTES_MAX: usize = 1024 * 1024;
-
-/// Placeholders that every instance has.
-const OWN_PLACEHOLDERS: [&str; 2] = ["id", "socket_path"];
-
-/// What is wrong with an instance. The key is seen from the instance.
-pub(crate) struct Misfit {
-    pub(crate) key: String,
-    pub(crate) what: String,
-    pub(crate) remedy: String,
-}
-
 impl Config {
     /// Fills in the template of an instance.
     ///
     /// # Errors
     /// The template is gone, a placeholder has no value, a value has no placeholder, or an argument, a variable or the socket's
     /// path is too long. Never for the instances of this configuration itself.
-    pub fn define(&self, instance: &InstanceConfig, source: Source) -> Result<Definition, Faults> {
-        let misfits = self.misfits(instance);
+    pub fn define(
+        &self,
+        instance: &InstanceConfig,
+        source: Source,
+    ) -> Result<InstanceDefinition, Faults> {
+        let found = self.definition_faults(instance);
         let template = self
             .templates
             .get(&instance.template)
-            .filter(|_| misfits.is_empty());
+            .filter(|_| found.is_empty());
         let Some(template) = template else {
-            let faults = misfits.into_iter().map(|misfit| Fault {
+            let faults = found.into_iter().map(|fault| ConfigFault {
                 place: Place::Body,
-                key: misfit.key,
-                what: misfit.what,
-                remedy: misfit.remedy,
+                key: fault.key,
+                what: fault.what,
+                remedy: fault.remedy,
             });
             return Err(Faults::new(None, faults.collect()));
         };
@@ -155,122 +141,11 @@ impl Config {
             cache_ttl: switched(own.cache_ttl, kind.cache_ttl, all.cache_ttl).unwrap_or_default(),
             slow: template.breaker.as_ref().unwrap_or(&self.breaker).slow,
         };
-        Ok(Definition {
+        Ok(InstanceDefinition {
             spec,
             launch,
             waits,
         })
-    }
-
-    /// Everything that keeps an instance from being launched as it is defined.
-    pub(crate) fn misfits(&self, instance: &InstanceConfig) -> Vec<Misfit> {
-        let mut misfits = Vec::new();
-        let mut misfit =
-            |key: String, what: String, remedy: String| misfits.push(Misfit { key, what, remedy });
-        let Some(template) = self.templates.get(&instance.template) else {
-            let names = || self.templates.keys().map(TemplateName::as_str);
-            let remedy = match nearest(instance.template.as_str(), names()) {
-                Some(near) => format!("did you mean \"{near}\"?"),
-                None if self.templates.is_empty() => {
-                    "write a [template.NAME] for it; there is none yet".to_owned()
-                }
-                None => format!("name one of: {}", names().collect::<Vec<_>>().join(", ")),
-            };
-            let what = format!("there is no [template.{}]", instance.template);
-            misfit("template".to_owned(), what, remedy);
-            return misfits;
-        };
-        let wanted: BTreeSet<&str> = texts(instance, template).flat_map(pattern::names).collect();
-        for name in wanted
-            .iter()
-            .filter(|name| !OWN_PLACEHOLDERS.contains(name))
-        {
-            if !instance.vars.contains_key(*name) {
-                let what = format!(
-                    "template {} has the placeholder {{{name}}}, and nothing fills it",
-                    template.name
-                );
-                misfit(format!("vars.{name}"), what, format!("add {name} to vars"));
-            }
-        }
-        for name in instance.vars.keys() {
-            let key = format!("vars.{name}");
-            if OWN_PLACEHOLDERS.contains(&name.as_str()) {
-                misfit(
-                    key,
-                    "every instance has this placeholder already".to_owned(),
-                    "remove it, or rename it".to_owned(),
-                );
-            } else if !wanted.contains(name.as_str()) {
-                let what = format!("template {} has no placeholder {{{name}}}", template.name);
-                let remedy = match nearest(name, wanted.iter().copied()) {
-                    Some(near) => format!("did you mean \"{near}\"?"),
-                    None => "remove it, or use it in the template".to_owned(),
-                };
-                misfit(key, what, remedy);
-            }
-        }
-        let socket = self.socket_path(instance.id.as_str(), template.transport, true);
-        let bytes = socket.as_os_str().len();
-        if bytes > SOCKET_PATH_BYTES_MAX {
-            let what = format!(
-                "its socket {} has a path of {bytes} bytes, and Linux allows {SOCKET_PATH_BYTES_MAX}",
-                socket.display()
-            );
-            misfit(
-                "id".to_owned(),
-                what,
-                "set instances.socket_dir to a shorter directory, or choose a shorter id"
-                    .to_owned(),
-            );
-        }
-        misfits.extend(self.too_long(instance, template));
-        misfits
-    }
-
-    /// Arguments and variables that no process can be started with, their placeholders filled in.
-    fn too_long(&self, instance: &InstanceConfig, template: &Template) -> Vec<Misfit> {
-        let socket_text = self.socket_text(instance, template);
-        let value = value_of(instance, &socket_text);
-        let bytes = |text: &str| pattern::filled_bytes(text, &value);
-        let program = std::iter::once(&template.command).chain(&template.args);
-        let program = program.enumerate().map(|(number, text)| {
-            let which = match number {
-                0 => "the command".to_owned(),
-                _ => format!("argument {number}"),
-            };
-            ("template".to_owned(), which, bytes(text))
-        });
-        let variables = env_of(instance, template).map(|(name, text)| {
-            let key = match instance.env.contains_key(name) {
-                true => format!("env.{name}"),
-                false => "template".to_owned(),
-            };
-            let which = format!("the variable {name}");
-            (
-                key,
-                which,
-                bytes(text.expose()).saturating_add(name.len() + 1),
-            )
-        });
-        const REMEDY: &str = "put it into a file, and pass the file's path";
-        let (mut misfits, mut total) = (Vec::new(), 0_usize);
-        for (key, which, bytes) in program.chain(variables) {
-            total = total.saturating_add(bytes);
-            if bytes > ARG_BYTES_MAX {
-                let what = format!("{which} has {bytes} bytes, and Linux allows {ARG_BYTES_MAX}");
-                let remedy = REMEDY.to_owned();
-                misfits.push(Misfit { key, what, remedy });
-            }
-        }
-        if misfits.is_empty() && total > ARGS_BYTES_MAX {
-            let what = format!(
-                "its arguments and variables have {total} bytes together, allowed are {ARGS_BYTES_MAX}"
-            );
-            let (key, remedy) = ("template".to_owned(), REMEDY.to_owned());
-            misfits.push(Misfit { key, what, remedy });
-        }
-        misfits
     }
 
     fn socket_text(&self, instance: &InstanceConfig, template: &Template) -> String {
@@ -368,7 +243,7 @@ impl Config {
     }
 }
 
-fn thresholds(breaker: &Breaker) -> BreakerThresholds {
+fn thresholds(breaker: &BreakerConfig) -> BreakerThresholds {
     BreakerThresholds {
         consecutive_failures: breaker.consecutive_failures,
         window_ms: whole_ms(breaker.window),

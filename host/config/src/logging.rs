@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use router_values::{LogFilter, LogFormat};
 
-use crate::{reader::Section, value::PathText};
+use crate::{reader::ConfigSection, value::PathText};
 
 /// `[logging]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub struct Logging {
     pub dir: PathBuf,
     /// Which lines are written.
     pub level: LogFilter,
-    /// How they look.
+    /// Their format.
     pub format: LogFormat,
     /// Bytes at which the router's own log is rotated before the day ends.
     pub max_file_bytes: u64,
@@ -30,7 +30,7 @@ impl Logging {
         self.dir.join("instances")
     }
 
-    pub(crate) fn read(root: &Section<'_, '_>) -> Self {
+    pub(crate) fn read(root: &ConfigSection<'_, '_>) -> Self {
         let section = root.child("logging");
         let working_dir = root.reader.environment.working_dir();
         let total = section

@@ -32,6 +32,16 @@ fn parse(text: &str) -> Result<String, InvalidName> {
     }
 }
 
+/// Whether a text can name an environment variable, or a placeholder.
+pub(crate) fn is_variable(text: &str) -> bool {
+    let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    text.bytes().all(word)
+        && text
+            .bytes()
+            .next()
+            .is_some_and(|byte| !byte.is_ascii_digit())
+}
+
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -76,7 +86,7 @@ name! {
 }
 
 impl PolicyName {
-    /// The word for the host's own rule.
+    /// The name of the host's own rule.
     pub const BUILTIN: &str = "builtin";
 
     /// The plugin to ask; `None`: the host's own rule.

@@ -8,7 +8,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use crate::{Fault, Place, value::cut};
+use crate::{ConfigFault, Place, fault::cut};
 
 /// Longest text that is read. A thousand instances take some 200 kB.
 pub(crate) const TEXT_BYTES_MAX: usize = 1024 * 1024;
@@ -41,12 +41,12 @@ pub(crate) enum Raw {
 /// Names and values.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Table {
-    pub(crate) entries: BTreeMap<String, Entry>,
+    pub(crate) entries: BTreeMap<String, NodeEntry>,
 }
 
 /// One of them; `at` is where the name begins.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Entry {
+pub(crate) struct NodeEntry {
     pub(crate) at: Option<usize>,
     pub(crate) node: Node,
 }
@@ -95,7 +95,7 @@ impl<'t> Lines<'t> {
 }
 
 /// Reads TOML. The table holds what could be understood; it is worth judging only if every fault is a duplicate key.
-pub(crate) fn from_toml(text: &str) -> (Table, Vec<Fault>, bool) {
+pub(crate) fn from_toml(text: &str) -> (Table, Vec<ConfigFault>, bool) {
     let lines = Lines::new(text);
     if text.len() > TEXT_BYTES_MAX {
         let what = format!(
@@ -200,9 +200,9 @@ fn text_length(text: &str) -> usize {
     text.len()
 }
 
-/// Says where, and shows nothing of the text: in one that is no TOML nobody can tell a secret from what stands around it.
-fn syntax_fault(lines: &Lines<'_>, at: usize, what: String, remedy: String) -> Fault {
-    Fault {
+/// Says where, and shows nothing of the text: in one that is no TOML a secret is not marked as one.
+fn syntax_fault(lines: &Lines<'_>, at: usize, what: String, remedy: String) -> ConfigFault {
+    ConfigFault {
         place: lines.place(at),
         key: String::new(),
         what,
@@ -212,7 +212,7 @@ fn syntax_fault(lines: &Lines<'_>, at: usize, what: String, remedy: String) -> F
 
 fn table_of(table: &DeTable<'_>) -> Table {
     let entries = table.iter().map(|(key, value)| {
-        let entry = Entry {
+        let entry = NodeEntry {
             at: Some(key.span().start),
             node: node_of(value),
         };
@@ -340,7 +340,7 @@ impl<'de> Visitor<'de> for Tree<'_> {
             let node = from.next_value_seed(self.inner(path.clone()))?;
             if table
                 .entries
-                .insert(name, Entry { at: None, node })
+                .insert(name, NodeEntry { at: None, node })
                 .is_some()
             {
                 self.doubled.push(path);
@@ -350,7 +350,7 @@ impl<'de> Visitor<'de> for Tree<'_> {
     }
 }
 
-/// Gives a table back as TOML, for those who read it on their own. Dates and numbers that are none have no words in the
+/// Gives a table back as TOML, for those who read it on their own. Dates and numbers that are none have no form in the
 /// plugins' interface, and are refused.
 pub(crate) fn to_toml(table: &Table) -> Result<toml::Table, (Option<usize>, &'static str)> {
     let mut out = toml::Table::new();

@@ -1,6 +1,8 @@
 //! Texts with placeholders: `{name}` stands for a value, `{{` and `}}` for the signs themselves.
 
-use crate::value::{is_variable, quoted};
+use router_values::quoted;
+
+use crate::names::is_variable;
 
 /// A piece of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,7 +14,7 @@ pub(crate) enum Piece<'t> {
 /// Takes a text apart.
 ///
 /// # Errors
-/// What is wrong with it, in words.
+/// What is wrong with it.
 pub(crate) fn parse(text: &str) -> Result<Vec<Piece<'_>>, String> {
     let (mut pieces, mut rest) = (Vec::new(), text);
     while let Some(at) = rest.find(['{', '}']) {

@@ -1,4 +1,4 @@
-//! `[plugins]`: where plugins come from, what bounds them, what each is told and what each may reach.
+//! `[plugins]`: where plugins come from, what bounds them, how each is configured and what each may reach.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,7 +11,7 @@ use router_values::{Origin, Secret};
 use crate::{
     PluginName,
     node::to_toml,
-    reader::Section,
+    reader::ConfigSection,
     value::{HttpOrigin, PathText, VariableName},
 };
 
@@ -22,10 +22,10 @@ pub struct Plugins {
     pub dir: PathBuf,
     /// `[plugins.limits]`: what one call may take.
     pub limits: PluginLimits,
-    /// `[plugins.config.NAME]`: what each plugin is told. Its meaning is the plugin's own.
+    /// `[plugins.config.NAME]`: the configuration of each plugin. Its meaning is the plugin's own.
     pub config: BTreeMap<PluginName, toml::Table>,
     /// `[plugins.grants.NAME]`: what each plugin may reach.
-    pub grants: BTreeMap<PluginName, Grants>,
+    pub grants: BTreeMap<PluginName, PluginGrants>,
 }
 
 /// `[plugins.limits]`.
@@ -47,7 +47,7 @@ pub struct PluginLimits {
 
 /// `[plugins.grants.NAME]`. Whatever is not granted is denied.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Grants {
+pub struct PluginGrants {
     /// Where it may send HTTP requests.
     pub http: Vec<Origin>,
     /// Names of the secrets that it may read.
@@ -57,7 +57,7 @@ pub struct Grants {
 }
 
 impl Plugins {
-    pub(crate) fn read(root: &Section<'_, '_>) -> Self {
+    pub(crate) fn read(root: &ConfigSection<'_, '_>) -> Self {
         let section = root.child("plugins");
         let working_dir = root.reader.environment.working_dir();
         let plugins = Self {
@@ -79,7 +79,7 @@ impl Plugins {
 
 impl PluginLimits {
     /// The defaults, and the reason for each, are the engine's.
-    fn read(outer: &Section<'_, '_>) -> Self {
+    fn read(outer: &ConfigSection<'_, '_>) -> Self {
         let section = outer.child("limits");
         let ms = Duration::from_millis;
         let limits = Self {
@@ -103,7 +103,7 @@ impl PluginLimits {
     }
 }
 
-fn read_name(section: &Section<'_, '_>, name: &str) -> Option<PluginName> {
+fn read_name(section: &ConfigSection<'_, '_>, name: &str) -> Option<PluginName> {
     let parsed = PluginName::parse(name).ok();
     if parsed.is_none() {
         let what = "this is not the name of a plugin";
@@ -116,7 +116,7 @@ fn read_name(section: &Section<'_, '_>, name: &str) -> Option<PluginName> {
     parsed
 }
 
-fn read_config(outer: &Section<'_, '_>) -> BTreeMap<PluginName, toml::Table> {
+fn read_config(outer: &ConfigSection<'_, '_>) -> BTreeMap<PluginName, toml::Table> {
     let mut all = BTreeMap::new();
     for (name, section) in outer.named("config") {
         let name = read_name(&section, &name);
@@ -142,15 +142,15 @@ fn read_config(outer: &Section<'_, '_>) -> BTreeMap<PluginName, toml::Table> {
     all
 }
 
-fn read_grants(outer: &Section<'_, '_>) -> BTreeMap<PluginName, Grants> {
+fn read_grants(outer: &ConfigSection<'_, '_>) -> BTreeMap<PluginName, PluginGrants> {
     let mut all = BTreeMap::new();
     for (name, section) in outer.named("grants") {
         let name = read_name(&section, &name);
         let http: Vec<HttpOrigin> = section.key("http").or(Vec::new());
         let names: Vec<VariableName> = section.key("secrets").or(Vec::new());
-        let mut grants = Grants {
+        let mut grants = PluginGrants {
             http: http.into_iter().map(|origin| origin.0).collect(),
-            ..Grants::default()
+            ..PluginGrants::default()
         };
         for VariableName(name) in names {
             match section.reader.granted_secret(&section.key_path("secrets"), &name) {

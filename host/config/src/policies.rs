@@ -5,7 +5,7 @@ use router_core::policy::PolicyNames;
 use crate::{
     PolicyName,
     node::Raw,
-    value::{Refusal, Shape, Value},
+    value::{InvalidValue, Shape, Value},
 };
 
 /// Most policies that judge together: each is asked about every slot, and guests share one thread.
@@ -40,12 +40,12 @@ impl From<PolicyName> for PolicyList {
 impl Value for PolicyList {
     const SHAPE: Shape = Shape::List(&Shape::Text);
 
-    fn read(raw: &Raw) -> Result<Self, Vec<Refusal>> {
+    fn read(raw: &Raw) -> Result<Self, Vec<InvalidValue>> {
         let Raw::List(_) = raw else {
             return PolicyName::read(raw).map(Self::from);
         };
         let names = Vec::<PolicyName>::read(raw)?;
-        let refuse = |what: String, remedy| Err(vec![Refusal::new(what, remedy)]);
+        let refuse = |what: String, remedy| Err(vec![InvalidValue::new(what, remedy)]);
         let twice = names
             .iter()
             .enumerate()

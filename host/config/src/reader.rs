@@ -11,10 +11,11 @@ use std::{
 use router_values::Secret;
 
 use crate::{
-    Environment, Fault, Notice, Place, Setting,
+    ConfigFault, Environment, Notice, Place, Setting,
+    fault::cut,
     node::{Lines, Node, Table},
     suggest::nearest,
-    value::{Refusal, Shape, Value, cut},
+    value::{InvalidValue, Shape, Value},
 };
 
 mod key;
@@ -23,17 +24,17 @@ mod section;
 
 pub(crate) use key::Key;
 pub(crate) use secret::SecretKey;
-pub(crate) use section::Section;
+pub(crate) use section::ConfigSection;
 
 /// What every overriding variable starts with.
 pub(crate) const PREFIX: &str = "GMR_";
 
 /// Collects what is found while a document is read.
-pub(crate) struct Reader<'a> {
+pub(crate) struct ConfigReader<'a> {
     pub(crate) environment: &'a Environment,
     /// `None`: the body of a request.
     lines: Option<&'a Lines<'a>>,
-    faults: RefCell<Vec<Fault>>,
+    faults: RefCell<Vec<ConfigFault>>,
     notices: RefCell<Vec<Notice>>,
     settings: RefCell<Vec<Setting>>,
     /// Where keys are, by their path.
@@ -42,7 +43,7 @@ pub(crate) struct Reader<'a> {
     variables: RefCell<BTreeSet<String>>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> ConfigReader<'a> {
     pub(crate) fn new(environment: &'a Environment, lines: Option<&'a Lines<'a>>) -> Self {
         Self {
             environment,
@@ -56,8 +57,8 @@ impl<'a> Reader<'a> {
     }
 
     /// The whole document as a section.
-    pub(crate) fn root<'r>(&'r self, table: &'r Table) -> Section<'r, 'a> {
-        Section {
+    pub(crate) fn root<'r>(&'r self, table: &'r Table) -> ConfigSection<'r, 'a> {
+        ConfigSection {
             reader: self,
             path: String::new(),
             schema_path: String::new(),
@@ -83,9 +84,8 @@ impl<'a> Reader<'a> {
         what: impl Into<String>,
         remedy: impl Into<String>,
     ) {
-        self.faults.borrow_mut().push(Fault {
+        self.faults.borrow_mut().push(ConfigFault {
             place,
-            // Names in a document may be long, and hold what a terminal obeys.
             key: cut(&key.into()),
             what: what.into(),
             remedy: remedy.into(),
@@ -169,7 +169,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(crate) fn finish(self) -> (Vec<Fault>, Vec<Notice>, Vec<Setting>) {
+    pub(crate) fn finish(self) -> (Vec<ConfigFault>, Vec<Notice>, Vec<Setting>) {
         (
             self.faults.into_inner(),
             self.notices.into_inner(),
@@ -178,13 +178,13 @@ impl<'a> Reader<'a> {
     }
 }
 
-impl Reader<'_> {
+impl ConfigReader<'_> {
     fn remember(&self, path: &str, at: Option<usize>) {
         let place = self.place(at);
         self.places.borrow_mut().insert(path.to_owned(), place);
     }
 
-    fn refused(&self, key: &str, place: &Place, refusals: Vec<Refusal>) {
+    fn refused(&self, key: &str, place: &Place, refusals: Vec<InvalidValue>) {
         for refusal in refusals {
             let place = match refusal.at {
                 Some(at) => self.place(Some(at)),

@@ -7,8 +7,8 @@ use router_values::{Authority, Origin, SessionKey, TokenHash};
 
 use crate::{
     Applies,
-    reader::{SecretKey, Section},
-    value::{Label, PathText, Refusal},
+    reader::{ConfigSection, SecretKey},
+    value::{InvalidValue, Label, PathText},
 };
 
 /// `[server]`.
@@ -48,7 +48,7 @@ pub struct Server {
 
 /// `[[token]]`: a caller from elsewhere. Only the hash of what it presents is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Token {
+pub struct TokenConfig {
     /// Who it is; appears in the audit. No two tokens share one.
     pub name: String,
     /// The hash of the token.
@@ -69,7 +69,7 @@ const BODY_MB_MAX: usize = 256;
 const SESSIONS_MAX: usize = 10_000;
 
 impl Server {
-    pub(crate) fn read(root: &Section<'_, '_>) -> Self {
+    pub(crate) fn read(root: &ConfigSection<'_, '_>) -> Self {
         let section = root.child("server");
         let working_dir = root.reader.environment.working_dir();
         let seconds = Duration::from_secs;
@@ -143,7 +143,7 @@ fn mebibytes(count: usize) -> usize {
     count.saturating_mul(1024 * 1024)
 }
 
-fn session_key(section: &Section<'_, '_>) -> Option<SessionKey> {
+fn session_key(section: &ConfigSection<'_, '_>) -> Option<SessionKey> {
     let found = section.secret(&SecretKey {
         name: "session_key",
         file_name: "session_key_file",
@@ -162,10 +162,8 @@ fn session_key(section: &Section<'_, '_>) -> Option<SessionKey> {
         .ok()
 }
 
-impl Token {
-    pub(crate) fn read_all(root: &Section<'_, '_>) -> Vec<Self> {
-        const HOW: &str =
-            "make a token with `godot-mcp-router token new`, and copy the lines that it prints";
+impl TokenConfig {
+    pub(crate) fn read_all(root: &ConfigSection<'_, '_>) -> Vec<Self> {
         let mut tokens: Vec<Self> = Vec::new();
         let sections = root.items("token");
         if let Some(first_past) = sections.get(TOKENS_MAX) {
@@ -178,65 +176,75 @@ impl Token {
                 .fault(first_past.place(), first_past.path(), what, remedy);
         }
         for section in sections {
-            let name: Option<Label> = section
-                .key("name")
-                .required("say who uses it: name = \"grafana\"");
-            let sha256: Option<TokenHash> = section.key("sha256").required(HOW);
-            let roles = section
-                .key("roles")
-                .rule(|roles: &Vec<Role>| {
-                    let remedy = "name at least one: [\"viewer\"]";
-                    if roles.is_empty() {
-                        Err(Refusal::new(
-                            "a token without a role may do nothing",
-                            remedy,
-                        ))
-                    } else {
-                        Ok(())
-                    }
-                })
-                .required("say what it may do: roles = [\"viewer\"]");
-            let instances = section.key("instances").optional();
-            let reader = section.reader;
-            let of_clients = roles
-                .as_ref()
-                .is_none_or(|roles| roles.contains(&Role::Client));
-            if instances.is_some() && !of_clients {
-                let remedy = "add \"client\" to roles, or remove instances";
-                reader.fault_at(
-                    &section.key_path("instances"),
-                    "only the role client is about instances",
-                    remedy,
-                );
-            }
-            if let (Some(Label(name)), Some(sha256), Some(roles)) = (name, sha256, roles) {
-                if tokens.iter().any(|other| other.name == name) {
-                    let what = format!("another token is called {name:?}");
-                    reader.fault_at(
-                        &section.key_path("name"),
-                        what,
-                        "give each its own, for the audit tells them apart by it",
-                    );
-                }
-                if tokens.iter().any(|other| other.sha256 == sha256) {
-                    let remedy =
-                        "remove one, or make another token with `godot-mcp-router token new`";
-                    reader.fault_at(
-                        &section.key_path("sha256"),
-                        "another entry has the same token",
-                        remedy,
-                    );
-                }
-                tokens.push(Self {
-                    name,
-                    sha256,
-                    roles,
-                    instances,
-                });
+            if let Some(token) = Self::read(&section) {
+                token.check_unique(&section, &tokens);
+                tokens.push(token);
             }
             section.close();
         }
         tokens
+    }
+
+    fn read(section: &ConfigSection<'_, '_>) -> Option<Self> {
+        const HOW: &str =
+            "make a token with `godot-mcp-router token new`, and copy the lines that it prints";
+        let name: Option<Label> = section
+            .key("name")
+            .required("say who uses it: name = \"grafana\"");
+        let sha256 = section.key("sha256").required(HOW);
+        let roles = section
+            .key("roles")
+            .rule(|roles: &Vec<Role>| {
+                let remedy = "name at least one: [\"viewer\"]";
+                if roles.is_empty() {
+                    Err(InvalidValue::new(
+                        "a token without a role may do nothing",
+                        remedy,
+                    ))
+                } else {
+                    Ok(())
+                }
+            })
+            .required("say what it may do: roles = [\"viewer\"]");
+        let instances = section.key("instances").optional();
+        let of_clients = roles
+            .as_ref()
+            .is_none_or(|roles| roles.contains(&Role::Client));
+        if instances.is_some() && !of_clients {
+            let remedy = "add \"client\" to roles, or remove instances";
+            section.reader.fault_at(
+                &section.key_path("instances"),
+                "only the role client is about instances",
+                remedy,
+            );
+        }
+        Some(Self {
+            name: name?.0,
+            sha256: sha256?,
+            roles: roles?,
+            instances,
+        })
+    }
+
+    /// The audit tells tokens apart by their names, and callers by their tokens.
+    fn check_unique(&self, section: &ConfigSection<'_, '_>, others: &[Self]) {
+        let reader = section.reader;
+        if others.iter().any(|other| other.name == self.name) {
+            let what = format!("another token is called {:?}", self.name);
+            reader.fault_at(
+                &section.key_path("name"),
+                what,
+                "give each its own, for the audit tells them apart by it",
+            );
+        }
+        if others.iter().any(|other| other.sha256 == self.sha256) {
+            let remedy = "remove one, or make another token with `godot-mcp-router token new`";
+            reader.fault_at(
+                &section.key_path("sha256"),
+                "another entry has the same token",
+                remedy,
+            );
+        }
     }
 }
 

@@ -6,8 +6,8 @@ use router_values::{DatabaseKind, DatabaseUrl, Secret};
 
 use crate::{
     Applies, Place,
-    reader::{SecretKey, Section},
-    value::Refusal,
+    reader::{ConfigSection, SecretKey},
+    value::InvalidValue,
 };
 
 /// `[storage]`.
@@ -60,7 +60,7 @@ pub struct Audit {
 const URL_DEFAULT: &str = "sqlite://data/router.db";
 
 impl Storage {
-    pub(crate) fn read(root: &Section<'_, '_>) -> Self {
+    pub(crate) fn read(root: &ConfigSection<'_, '_>) -> Self {
         let section = root.child("storage");
         let seconds = Duration::from_secs;
         let (url, url_place) = read_url(&section);
@@ -100,7 +100,7 @@ impl Storage {
     }
 }
 
-fn read_url(section: &Section<'_, '_>) -> (DatabaseUrl, Option<Place>) {
+fn read_url(section: &ConfigSection<'_, '_>) -> (DatabaseUrl, Option<Place>) {
     let (reader, key) = (section.reader, section.key_path("url"));
     let working_dir = reader.environment.working_dir();
     let found = section.secret(&SecretKey {
@@ -125,7 +125,7 @@ fn read_url(section: &Section<'_, '_>) -> (DatabaseUrl, Option<Place>) {
 }
 
 fn read_password(
-    section: &Section<'_, '_>,
+    section: &ConfigSection<'_, '_>,
     url: &DatabaseUrl,
     url_place: &Option<Place>,
 ) -> Option<Secret> {
@@ -171,7 +171,7 @@ fn read_password(
 }
 
 impl Audit {
-    pub(crate) fn read(root: &Section<'_, '_>) -> Self {
+    pub(crate) fn read(root: &ConfigSection<'_, '_>) -> Self {
         /// What was done is kept for at least a year.
         const DAYS_MIN: u32 = 365;
         let section = root.child("audit");
@@ -186,7 +186,7 @@ impl Audit {
                 .restart()
                 .rule(|days| match days {
                     0 | DAYS_MIN..=36_500 => Ok(()),
-                    _ => Err(Refusal::new(
+                    _ => Err(InvalidValue::new(
                         format!(
                             "{days} is out of range: what was done is kept for at least a year"
                         ),

@@ -1,16 +1,16 @@
 //! Did you mean …?
 
-/// The word most like `text`, if one is like enough for a slip of the fingers.
-pub(crate) fn nearest<'w>(text: &str, words: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
+/// The name most like `text`, if one is like enough for a slip of the fingers.
+pub(crate) fn nearest<'w>(text: &str, names: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
     /// Longer texts are no slips, and the distance takes quadratic time.
     const TEXT_BYTES_MAX: usize = 80;
     if text.len() > TEXT_BYTES_MAX {
         return None;
     }
-    let distance = |word: &'w str| (strsim::damerau_levenshtein(text, word), word);
-    let (distance, word) = words.into_iter().map(distance).min()?;
-    let allowed = (text.chars().count().max(word.chars().count()) / 3).max(1);
-    (distance <= allowed && distance < word.chars().count()).then_some(word)
+    let distance = |name: &'w str| (strsim::damerau_levenshtein(text, name), name);
+    let (distance, name) = names.into_iter().map(distance).min()?;
+    let allowed = (text.chars().count().max(name.chars().count()) / 3).max(1);
+    (distance <= allowed && distance < name.chars().count()).then_some(name)
 }
 
 #[cfg(test)]

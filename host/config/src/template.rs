@@ -8,10 +8,11 @@ use std::{
 use router_values::{OnRouterExit, Secret, Transport};
 
 use crate::{
-    Breaker, PolicyList, TemplateName,
+    BreakerConfig, PolicyList, TemplateName,
     instances::{IDLE_MIN, LONG},
-    reader::Section,
-    value::{Pattern, Refusal, Value as _, VariableName, is_variable},
+    names::is_variable,
+    reader::ConfigSection,
+    value::{InvalidValue, Pattern, Value as _, VariableName},
 };
 
 /// `[template.NAME]`. Texts may hold `{placeholders}`; they are filled in for each instance by [`crate::Config::define`].
@@ -19,7 +20,7 @@ use crate::{
 pub struct Template {
     /// Its name.
     pub name: TemplateName,
-    /// The program: a path, or a name that is looked up in the child's `PATH`.
+    /// The program: a path, or a name that is searched in the child's `PATH`.
     pub command: String,
     /// Its arguments.
     pub args: Vec<String>,
@@ -38,7 +39,7 @@ pub struct Template {
     /// What differs from `[instances]` and `[policy]`.
     pub tuning: Tuning,
     /// Thresholds in place of `[breaker]`, where `[template.NAME.breaker]` is there.
-    pub breaker: Option<Breaker>,
+    pub breaker: Option<BreakerConfig>,
 }
 
 /// What a template, and an instance over its template, may say about itself. `None`: as the level above.
@@ -56,7 +57,7 @@ pub struct Tuning {
     pub request_timeout: Option<Duration>,
     /// See [`crate::Instances::cache_ttl`].
     pub cache_ttl: Option<Switchable<Duration>>,
-    /// See [`crate::Stop::drain`].
+    /// See [`crate::StopConfig::drain`].
     pub drain: Option<Duration>,
     /// Resident memory of the whole tree, in MiB, at which a slot is killed. Without one: unlimited.
     pub max_memory_mb: Option<u64>,
@@ -72,7 +73,7 @@ pub struct Tuning {
     pub health_policies: Option<PolicyList>,
 }
 
-/// A value, or the word `off`.
+/// A value, or `off`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Switchable<T>(pub Option<T>);
 
@@ -84,7 +85,7 @@ pub enum Sharing {
 }
 
 impl Sharing {
-    /// The word in the file.
+    /// As it is written in the file.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -101,7 +102,7 @@ pub enum Era {
 }
 
 impl Era {
-    /// The word in the file.
+    /// As it is written in the file.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -114,10 +115,10 @@ impl Era {
 pub(crate) type Faulty = BTreeSet<TemplateName>;
 
 impl Template {
-    /// Reads all templates, and tells which of them are faulty: what uses those need not be judged by them.
+    /// Reads all templates, and returns which of them are faulty: what uses those need not be checked against them.
     pub(crate) fn read_all(
-        root: &Section<'_, '_>,
-        breaker: &Breaker,
+        root: &ConfigSection<'_, '_>,
+        breaker: &BreakerConfig,
     ) -> (BTreeMap<TemplateName, Self>, Faulty) {
         let (mut templates, mut faulty) = (BTreeMap::new(), Faulty::new());
         for (name, section) in root.named("template") {
@@ -143,16 +144,16 @@ impl Template {
     }
 
     fn read(
-        section: &Section<'_, '_>,
+        section: &ConfigSection<'_, '_>,
         name: Option<TemplateName>,
-        breaker: &Breaker,
+        breaker: &BreakerConfig,
     ) -> Option<Self> {
         let command = section
             .key("command")
             .rule(|Pattern(command)| {
                 let remedy = "write the program: a path, or a name that is on the PATH";
                 if command.trim().is_empty() {
-                    Err(Refusal::new("is empty", remedy))
+                    Err(InvalidValue::new("is empty", remedy))
                 } else {
                     Ok(())
                 }
@@ -166,7 +167,7 @@ impl Template {
         let sharing = section.key("sharing").or(Sharing::Shared);
         let era = section.key("era").or(Era::Legacy);
         let tuning = Tuning::read(section);
-        let own_breaker = Breaker::read(section, breaker);
+        let own_breaker = BreakerConfig::read(section, breaker);
         Some(Self {
             name: name?,
             command: command?.0,
@@ -184,7 +185,7 @@ impl Template {
 }
 
 impl Tuning {
-    pub(crate) fn read(section: &Section<'_, '_>) -> Self {
+    pub(crate) fn read(section: &ConfigSection<'_, '_>) -> Self {
         let (ms, seconds) = (Duration::from_millis, Duration::from_secs);
         let policy = section.child("policy");
         let health_policies = policy.key("health").optional();
@@ -236,7 +237,7 @@ const SET_BY_US: [&str; 4] = [
 ];
 
 /// Reads `env`. Values may hold placeholders.
-pub(crate) fn read_env(section: &Section<'_, '_>) -> BTreeMap<String, Secret> {
+pub(crate) fn read_env(section: &ConfigSection<'_, '_>) -> BTreeMap<String, Secret> {
     let mut env = BTreeMap::new();
     for (name, text) in section.texts("env") {
         let key = format!("{}.{name}", section.key_path("env"));

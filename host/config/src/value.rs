@@ -1,7 +1,9 @@
 //! How one value is read from a document or a variable, and how it is shown. One implementation per type, so that a duration
-//! or an id is judged by the same words wherever it stands.
+//! or an id is judged by the same rule wherever it stands.
 
 use std::time::Duration;
+
+use router_values::quoted;
 
 use crate::{
     Switchable, duration,
@@ -9,21 +11,21 @@ use crate::{
     pattern,
 };
 
+mod choices;
 mod texts;
-mod words;
 
-pub(crate) use texts::{HttpOrigin, Label, PathText, VariableName, is_variable};
+pub(crate) use texts::{HttpOrigin, Label, PathText, VariableName};
 
 /// Why a value is not taken.
 #[derive(Debug)]
-pub(crate) struct Refusal {
+pub(crate) struct InvalidValue {
     pub(crate) what: String,
     pub(crate) remedy: String,
     /// Where, if not where the value begins.
     pub(crate) at: Option<usize>,
 }
 
-impl Refusal {
+impl InvalidValue {
     pub(crate) fn new(what: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self {
             what: what.into(),
@@ -86,35 +88,25 @@ impl Shape {
 /// A type of value.
 pub(crate) trait Value: Sized {
     const SHAPE: Shape;
-    fn read(raw: &Raw) -> Result<Self, Vec<Refusal>>;
+    fn read(raw: &Raw) -> Result<Self, Vec<InvalidValue>>;
     /// As TOML.
     fn show(&self) -> String;
 }
 
-/// A text as it may stand in a message: quoted and cut.
-pub(crate) fn quoted(text: &str) -> String {
-    const SHOWN_MAX: usize = 80;
-    let mut cut: String = text.chars().take(SHOWN_MAX).collect();
-    if cut.len() < text.len() {
-        cut.push('…');
-    }
-    format!("{cut:?}")
-}
-
-fn wrong_kind<T>(raw: &Raw, expected: &str, remedy: &str) -> Result<T, Vec<Refusal>> {
+fn wrong_kind<T>(raw: &Raw, expected: &str, remedy: &str) -> Result<T, Vec<InvalidValue>> {
     let found = match raw {
         Raw::Text(text) => format!("the string {}", quoted(text)),
         other => other.kind().to_owned(),
     };
-    Err(vec![Refusal::new(
+    Err(vec![InvalidValue::new(
         format!("expected {expected}, found {found}"),
         remedy,
     )])
 }
 
-fn text<'r>(raw: &'r Raw, remedy: &str) -> Result<&'r str, Vec<Refusal>> {
+fn text<'r>(raw: &'r Raw, remedy: &str) -> Result<&'r str, Vec<InvalidValue>> {
     match raw {
-        Raw::Text(text) if text.contains('\0') => Err(vec![Refusal::new(
+        Raw::Text(text) if text.contains('\0') => Err(vec![InvalidValue::new(
             "holds a zero byte, which no path, argument or variable can",
             "remove it",
         )]),
@@ -128,16 +120,16 @@ fn parsed<T>(
     raw: &Raw,
     remedy: &str,
     parse: impl Fn(&str) -> Result<T, String>,
-) -> Result<T, Vec<Refusal>> {
+) -> Result<T, Vec<InvalidValue>> {
     let text = text(raw, remedy)?;
-    parse(text).map_err(|what| vec![Refusal::new(what, remedy)])
+    parse(text).map_err(|what| vec![InvalidValue::new(what, remedy)])
 }
 
 macro_rules! integers {
     ($($type:ty),*) => {$(
         impl Value for $type {
             const SHAPE: Shape = Shape::Integer;
-            fn read(raw: &Raw) -> Result<Self, Vec<Refusal>> {
+            fn read(raw: &Raw) -> Result<Self, Vec<InvalidValue>> {
                 match raw {
                     Raw::Integer(integer) => Self::try_from(*integer).map_err(|_| {
                         let remedy = match i32::try_from(Self::MAX) {
@@ -145,9 +137,9 @@ macro_rules! integers {
                             Err(_) if *integer < 0 => format!("write a number that is not below {}", Self::MIN),
                             Err(_) => "write a smaller number".to_owned(),
                         };
-                        vec![Refusal::new(format!("{integer} is out of range"), remedy)]
+                        vec![InvalidValue::new(format!("{integer} is out of range"), remedy)]
                     }),
-                    Raw::Huge(digits) => Err(vec![Refusal::new(format!("{digits} is out of range"), "write a smaller number")]),
+                    Raw::Huge(digits) => Err(vec![InvalidValue::new(format!("{digits} is out of range"), "write a smaller number")]),
                     other => wrong_kind(other, "an integer", "write a whole number, without quotes"),
                 }
             }
@@ -161,7 +153,7 @@ integers!(u32, u64, usize, i32);
 
 impl Value for f64 {
     const SHAPE: Shape = Shape::Float;
-    fn read(raw: &Raw) -> Result<Self, Vec<Refusal>> {
+    fn read(raw: &Raw) -> Result<Self, Vec<InvalidValue>> {
         match raw {
             Raw::Float(float) => Ok(*float),
             #[allow(clippy::cast_precision_loss, reason = "shares are small")]
@@ -180,7 +172,7 @@ impl Value for f64 {
 
 impl Value for bool {
     const SHAPE: Shape = Shape::Boolean;
-    fn read(raw: &Raw) -> Result<Self, Vec<Refusal>> {
+    fn read(raw: &Raw) -> Result<Self, Vec<InvalidValue>> {
         match raw {
             Raw::Boolean(boolean) => Ok(*boolean),
             other => wrong_kind(other, "a boolean", "write true or false, without quotes"),
@@ -193,12 +185,12 @@ impl Value for bool {
 
 impl Value for Duration {
     const SHAPE: Shape = Shape::Duration;
-    fn read(raw: &Raw) -> Result<Self, Vec<Refusal>> {
+    fn read(raw: &Raw) -> Result<Self, Vec<InvalidValue>> {
         if let Raw::Integer(integer) = raw {
             let remedy = format!(
                 "write it with its unit, such as \"{integer}s\" or \"{integer}ms\" (ms, s, m, h, d)"
             );
-            return Err(vec![Refusal::new(
+            return Err(vec![InvalidValue::new(
                 "expected a duration, found a number without a unit",
                 remedy,
             )]);
@@ -215,7 +207,7 @@ impl Value for Duration {
 /// `off`, and zero, switch off.
 impl Value for Switchable<Duration> {
     const SHAPE: Shape = Shape::Duration;
-    fn read(raw: &Raw) -> Result<Self, Vec<Refusal>> {
+    fn read(raw: &Raw) -> Result<Self, Vec<InvalidValue>> {
         if matches!(raw, Raw::Text(text) if text == "off") || *raw == Raw::Boolean(false) {
             return Ok(Self(None));
         }
@@ -237,7 +229,7 @@ impl Value for Switchable<Duration> {
 
 impl<T: Value> Value for Vec<T> {
     const SHAPE: Shape = Shape::List(&T::SHAPE);
-    fn read(raw: &Raw) -> Result<Self, Vec<Refusal>> {
+    fn read(raw: &Raw) -> Result<Self, Vec<InvalidValue>> {
         let Raw::List(items) = raw else {
             return wrong_kind(
                 raw,
@@ -249,7 +241,7 @@ impl<T: Value> Value for Vec<T> {
         for item in items {
             match T::read(&item.raw) {
                 Ok(value) => values.push(value),
-                Err(wrong) => refusals.extend(wrong.into_iter().map(|refusal| Refusal {
+                Err(wrong) => refusals.extend(wrong.into_iter().map(|refusal| InvalidValue {
                     at: refusal.at.or(item.at),
                     ..refusal
                 })),
@@ -270,7 +262,7 @@ impl<T: Value> Value for Vec<T> {
 /// A text; with `Filled` it must not be empty.
 impl Value for String {
     const SHAPE: Shape = Shape::Text;
-    fn read(raw: &Raw) -> Result<Self, Vec<Refusal>> {
+    fn read(raw: &Raw) -> Result<Self, Vec<InvalidValue>> {
         text(raw, "write it in double quotes").map(ToOwned::to_owned)
     }
     fn show(&self) -> String {
@@ -284,7 +276,7 @@ pub(crate) struct Pattern(pub(crate) String);
 
 impl Value for Pattern {
     const SHAPE: Shape = Shape::Text;
-    fn read(raw: &Raw) -> Result<Self, Vec<Refusal>> {
+    fn read(raw: &Raw) -> Result<Self, Vec<InvalidValue>> {
         let remedy = "a placeholder is {name}; write {{ and }} for the signs themselves";
         text(raw, "write it in double quotes")?;
         parsed(raw, remedy, |text| {
@@ -294,12 +286,4 @@ impl Value for Pattern {
     fn show(&self) -> String {
         self.0.show()
     }
-}
-
-/// A name as it may stand in a message.
-pub(crate) fn cut(text: &str) -> String {
-    text.chars()
-        .take(160)
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
 }

@@ -131,7 +131,7 @@ async fn database(config: &Config) -> Vec<(&'static str, Finding)> {
     let storage = &config.storage;
     let table = storage.versions_table.to_string();
     let (url, password) = (&storage.url, storage.password.as_ref());
-    let answer = router_store::look(url, password, Some(&table), DATABASE_WITHIN).await;
+    let answer = router_store::inspect(url, password, Some(&table), DATABASE_WITHIN).await;
     let database = match answer {
         Ok(database) => database,
         Err(error) => {

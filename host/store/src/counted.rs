@@ -2,9 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::Counters;
+use crate::StoreCounters;
 
-/// The counters behind [`Counters`].
+/// The counters behind [`StoreCounters`].
 #[derive(Debug, Default)]
 pub(crate) struct Counted {
     pub(crate) spooled: AtomicU64,
@@ -26,8 +26,8 @@ impl Counted {
     }
 
     /// All of them, with what waits now.
-    pub(crate) fn snapshot(&self, waiting: u64) -> Counters {
-        Counters {
+    pub(crate) fn snapshot(&self, waiting: u64) -> StoreCounters {
+        StoreCounters {
             spooled: self.spooled.load(Relaxed),
             drained: self.drained.load(Relaxed),
             waiting,

@@ -8,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime},
 };
 
 use parking_lot::Mutex;
@@ -21,14 +21,11 @@ use tokio::{
 use crate::{
     DatabaseState, PoolFigures, StoreError, StoreOptions,
     counted::Counted,
-    link::{Fault, Link, told},
-    pools::{Pools, connections_max},
-    sql::{Call, Row},
+    link::{SqlFault, SqlLink, describe},
+    pools::{Pools, WIRE_MAX, connections_max},
+    sql::{Call, Row, now_ms},
     target::Target,
 };
-
-/// What a statement may take past the server's own limit before we let go of its connection: the way there and back.
-pub(crate) const WIRE_MAX: Duration = Duration::from_secs(1);
 
 /// A statement whose connection died is sent on another one. Twice, because the next may be as dead; not for ever, because a
 /// statement can also be what kills them. Where an administrator ended it, it is sent again within its time, however often.
@@ -40,26 +37,26 @@ pub(crate) struct Database {
     pub(crate) options: StoreOptions,
     pub(crate) target: Target,
     pub(crate) counted: Arc<Counted>,
-    /// The state, as everybody may watch it. Written by the keeper.
+    /// The state, for anybody to watch. Written by the keeper.
     pub(crate) state: watch::Sender<DatabaseState>,
-    /// Tells the keeper that something went wrong with the connection.
+    /// Wakes the keeper: something went wrong with the connection.
     pub(crate) doubt: Notify,
     /// When this life began, in milliseconds since 1970.
     pub(crate) started_ms: i64,
-    /// Statements that were answered: what tells a busy pool from a hanging one.
+    /// Statements that were answered: by their number a busy pool differs from a hanging one.
     answered: AtomicU64,
     current: Mutex<Option<Arc<Pools>>>,
 }
 
 /// A statement that failed, and what that means.
 #[derive(Debug)]
-pub(crate) struct Failed {
-    pub(crate) fault: Fault,
+pub(crate) struct StatementFailure {
+    pub(crate) fault: SqlFault,
     pub(crate) error: StoreError,
 }
 
-impl From<Failed> for StoreError {
-    fn from(failed: Failed) -> Self {
+impl From<StatementFailure> for StoreError {
+    fn from(failed: StatementFailure) -> Self {
         failed.error
     }
 }
@@ -108,19 +105,19 @@ impl Database {
     }
 
     /// The rows that a statement gives.
-    pub(crate) async fn rows<T: Row + Sync>(&self, call: Call) -> Result<Vec<T>, Failed> {
+    pub(crate) async fn rows<T: Row + Sync>(&self, call: Call) -> Result<Vec<T>, StatementFailure> {
         let row = PhantomData;
         self.run(&Rows { call, row }, self.patience()).await
     }
 
     /// Runs one statement. How many rows it changed. It must be harmless to run it twice.
-    pub(crate) async fn change(&self, call: Call) -> Result<u64, Failed> {
+    pub(crate) async fn change(&self, call: Call) -> Result<u64, StatementFailure> {
         let changed = self.changes(vec![call]).await?;
         Ok(changed.first().copied().unwrap_or(0))
     }
 
     /// Runs statements in one transaction. How many rows each changed. It must be harmless to run them twice.
-    pub(crate) async fn changes(&self, calls: Vec<Call>) -> Result<Vec<u64>, Failed> {
+    pub(crate) async fn changes(&self, calls: Vec<Call>) -> Result<Vec<u64>, StatementFailure> {
         self.run(&Changes(calls), self.patience()).await
     }
 
@@ -134,7 +131,7 @@ impl Database {
         &self,
         work: &W,
         patience: Duration,
-    ) -> Result<W::Output, Failed> {
+    ) -> Result<W::Output, StatementFailure> {
         let started = Instant::now();
         let deadline = started + patience;
         let mut attempts = 1;
@@ -147,12 +144,12 @@ impl Database {
                 Err(failed) => failed,
             };
             let is_sent_again = match failed.fault {
-                Fault::Terminated => Instant::now() < deadline,
-                Fault::Dead => attempts < ATTEMPTS_MAX,
+                SqlFault::Terminated => Instant::now() < deadline,
+                SqlFault::Dead => attempts < ATTEMPTS_MAX,
                 _ => false,
             };
             if is_sent_again {
-                attempts += u32::from(failed.fault == Fault::Dead);
+                attempts += u32::from(failed.fault == SqlFault::Dead);
                 Counted::add(&self.counted.retries, 1);
                 continue;
             }
@@ -161,14 +158,14 @@ impl Database {
         }
     }
 
-    fn count(&self, failed: &Failed) {
+    fn count(&self, failed: &StatementFailure) {
         Counted::add(&self.counted.errors, 1);
         match failed.error {
             StoreError::TimedOut { .. } => Counted::add(&self.counted.timeouts, 1),
             StoreError::Exhausted { .. } => Counted::add(&self.counted.exhausted, 1),
             _ => {}
         }
-        if failed.fault.is_dead() || failed.fault == Fault::Away {
+        if failed.fault.is_dead() || failed.fault == SqlFault::Away {
             self.doubt.notify_one();
         }
     }
@@ -178,7 +175,7 @@ impl Database {
         work: &W,
         started: Instant,
         deadline: Instant,
-    ) -> Result<W::Output, Failed> {
+    ) -> Result<W::Output, StatementFailure> {
         let Some(pools) = self.pools() else {
             return Err(self.away());
         };
@@ -188,7 +185,7 @@ impl Database {
         tokio::select! {
             biased;
             // The keeper has put another pool in its place, or none: looking once more tells which.
-            () = pools.retired() => Err(Failed { fault: Fault::Dead, ..self.away() }),
+            () = pools.retired() => Err(StatementFailure { fault: SqlFault::Dead, ..self.away() }),
             done = self.on_pool(&pools, work, acquire, started, deadline) => done,
         }
     }
@@ -200,7 +197,7 @@ impl Database {
         acquire: Duration,
         started: Instant,
         deadline: Instant,
-    ) -> Result<W::Output, Failed> {
+    ) -> Result<W::Output, StatementFailure> {
         let waited_ms = || u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let Some(permit) = pools.permit(acquire).await else {
             let max = pools.figures().max;
@@ -212,8 +209,8 @@ impl Database {
                 waited_ms,
                 "no available connections in pool"
             );
-            return Err(Failed {
-                fault: Fault::Refused,
+            return Err(StatementFailure {
+                fault: SqlFault::Refused,
                 error: StoreError::Exhausted { max, waited_ms },
             });
         };
@@ -226,7 +223,7 @@ impl Database {
             let output = timeout_at(deadline.into(), work.run(lease.link())).await;
             match &output {
                 Err(_) => lease.broken(),
-                Ok(Err(error)) if Fault::of(error).is_dead() => lease.broken(),
+                Ok(Err(error)) if SqlFault::of(error).is_dead() => lease.broken(),
                 // An answer that is an error leaves the connection as usable as any other answer.
                 Ok(_) => lease.answered(),
             }
@@ -242,21 +239,23 @@ impl Database {
                     waited_ms,
                     "TIMEOUT: the database did not answer"
                 );
-                Err(Failed {
-                    fault: Fault::Away,
+                Err(StatementFailure {
+                    fault: SqlFault::Away,
                     error: StoreError::TimedOut { waited_ms },
                 })
             }
         }
     }
 
-    fn judge(&self, error: &Error, waited_ms: u64) -> Failed {
-        let fault = Fault::of(error);
-        let reason = told(error);
+    fn judge(&self, error: &Error, waited_ms: u64) -> StatementFailure {
+        let fault = SqlFault::of(error);
+        let reason = describe(error);
         let error = match fault {
-            Fault::Cancelled => StoreError::TimedOut { waited_ms },
-            Fault::Dead | Fault::Terminated | Fault::Away => StoreError::Disconnected { reason },
-            Fault::Data | Fault::NoTable | Fault::Refused => StoreError::Refused {
+            SqlFault::Cancelled => StoreError::TimedOut { waited_ms },
+            SqlFault::Dead | SqlFault::Terminated | SqlFault::Away => {
+                StoreError::Disconnected { reason }
+            }
+            SqlFault::Data | SqlFault::NoTable | SqlFault::Refused => StoreError::Refused {
                 reason,
                 code: error
                     .as_database_error()
@@ -265,11 +264,11 @@ impl Database {
                     .into_owned(),
             },
         };
-        Failed { fault, error }
+        StatementFailure { fault, error }
     }
 
     /// What is answered while there is no connection.
-    fn away(&self) -> Failed {
+    fn away(&self) -> StatementFailure {
         let error = match &*self.state.borrow() {
             DatabaseState::Closed => StoreError::Closed,
             DatabaseState::Disconnected { reason, .. } | DatabaseState::Unusable { reason, .. } => {
@@ -281,8 +280,8 @@ impl Database {
                 reason: "the connection is being established anew".to_owned(),
             },
         };
-        Failed {
-            fault: Fault::Away,
+        StatementFailure {
+            fault: SqlFault::Away,
             error,
         }
     }
@@ -293,7 +292,7 @@ pub(crate) trait Work: Sync {
     /// What comes of it.
     type Output: Send;
     /// Does it.
-    fn run(&self, link: Link<'_>) -> impl Future<Output = Result<Self::Output, Error>> + Send;
+    fn run(&self, link: SqlLink<'_>) -> impl Future<Output = Result<Self::Output, Error>> + Send;
 }
 
 struct Rows<T> {
@@ -303,7 +302,7 @@ struct Rows<T> {
 
 impl<T: Row + Sync> Work for Rows<T> {
     type Output = Vec<T>;
-    async fn run(&self, mut link: Link<'_>) -> Result<Vec<T>, Error> {
+    async fn run(&self, mut link: SqlLink<'_>) -> Result<Vec<T>, Error> {
         link.rows(&self.call).await
     }
 }
@@ -312,18 +311,10 @@ struct Changes(Vec<Call>);
 
 impl Work for Changes {
     type Output = Vec<u64>;
-    async fn run(&self, mut link: Link<'_>) -> Result<Vec<u64>, Error> {
+    async fn run(&self, mut link: SqlLink<'_>) -> Result<Vec<u64>, Error> {
         match self.0.as_slice() {
             [call] => Ok(vec![link.change(call).await?]),
             calls => link.changes(calls).await,
         }
     }
-}
-
-/// The wall clock, in milliseconds since 1970.
-pub(crate) fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| {
-        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-    })
 }

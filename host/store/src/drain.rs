@@ -9,11 +9,11 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     StoreError,
     counted::Counted,
-    database::{Database, Failed, now_ms},
+    database::{Database, StatementFailure},
     facts::{Fact, audit_insert},
-    link::Fault,
-    spool::{Batch, Spool},
-    sql::{Call, Sql, args},
+    link::SqlFault,
+    spool::{Spool, SpoolBatch},
+    sql::{Call, Sql, args, now_ms},
     statements::{AUDIT_PURGE, CRASH_PURGE},
 };
 
@@ -25,9 +25,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// Rows past their time that are deleted with one statement: short enough not to hold up the writer of SQLite.
 const PURGE_ROWS: i64 = 1_000;
-/// How often rows past their time are looked for.
+/// How often rows past their time are deleted.
 const PURGE_EVERY: Duration = Duration::from_secs(3_600);
-/// The first look, after a start has calmed down.
+/// The first time, after a start has calmed down.
 const PURGE_FIRST: Duration = Duration::from_secs(5);
 
 /// Brings facts into the database until it is stopped.
@@ -62,7 +62,7 @@ async fn connected(database: &Database) {
 }
 
 /// Brings one batch into the database, however long that takes, and lets the spool forget it.
-async fn put(database: &Database, spool: &Spool, batch: Batch) {
+async fn put(database: &Database, spool: &Spool, batch: SpoolBatch) {
     let mut rest = batch.facts.as_slice();
     while let [first, ..] = rest {
         let rows: Vec<&AuditRow> = rest.iter().map_while(audit_row).take(ROWS_MAX).collect();
@@ -107,12 +107,12 @@ async fn persist(database: &Database, calls: Vec<Call>, facts: u64) -> Result<()
                 Counted::add(&database.counted.drained, rows.min(facts));
                 return Ok(());
             }
-            Err(Failed {
-                fault: Fault::Data,
+            Err(StatementFailure {
+                fault: SqlFault::Data,
                 error,
             }) => return Err(error.to_string()),
-            Err(Failed { fault, error }) => {
-                if fault == Fault::Refused {
+            Err(StatementFailure { fault, error }) => {
+                if fault == SqlFault::Refused {
                     tracing::error!(kind = "database", error = %error, "audit rows wait in the spool: the database refuses them");
                 }
                 sleep(pause).await;
@@ -158,7 +158,7 @@ pub(crate) async fn purge_all(
     database: &Database,
     sql: Sql,
     before_ms: i64,
-) -> Result<u64, Failed> {
+) -> Result<u64, StatementFailure> {
     let mut purged = 0;
     loop {
         let call = Call::new(sql, args![before_ms, PURGE_ROWS]);

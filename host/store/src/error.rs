@@ -1,4 +1,4 @@
-//! What can go wrong with the store, in words for an operator. No variant ever holds a password.
+//! What can go wrong with the store, for an operator to read. No variant ever holds a password.
 
 /// Why the store could not do what it was asked. `Display` of each says what to do where there is something to do.
 #[derive(Debug, thiserror::Error)]

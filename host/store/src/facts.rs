@@ -8,8 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    database::now_ms,
-    sql::{Call, args},
+    sql::{Call, args, now_ms},
     statements::{AUDIT_INSERT, CRASH_CLEAR, CRASH_INSERT, CRASH_TRIM, INTENTION_SET},
 };
 
@@ -22,17 +21,17 @@ const EVIDENCE_BYTES_MAX: usize = 64 * 1024;
 /// Crash evidence kept per instance: enough to see a pattern.
 pub(crate) const CRASHES_PER_INSTANCE_MAX: i64 = 20;
 
-/// Who writes: what every row carries.
+/// Where rows come from, which every row carries: a router and its life.
 #[derive(Debug)]
-pub(crate) struct Writer {
+pub(crate) struct RowOrigin {
     pub(crate) router_id: String,
     pub(crate) epoch: i64,
     /// The latest moment given out, in milliseconds since 1970.
     latest_ms: AtomicI64,
 }
 
-impl Writer {
-    /// Somebody who writes in one life of a router.
+impl RowOrigin {
+    /// The rows of one life of a router.
     pub(crate) fn new(router_id: &str, epoch: i64) -> Self {
         Self {
             router_id: router_id.to_owned(),
@@ -84,7 +83,7 @@ pub(crate) enum Fact {
 
 impl Fact {
     /// Crash evidence.
-    pub(crate) fn crash(instance: &str, evidence: &Value, writer: &Writer) -> Self {
+    pub(crate) fn crash(instance: &str, evidence: &Value, origin: &RowOrigin) -> Self {
         let mut text = evidence.to_string();
         if text.len() > EVIDENCE_BYTES_MAX {
             let kept: String = text.chars().take(EVIDENCE_BYTES_MAX / 4).collect();
@@ -93,31 +92,31 @@ impl Fact {
         Self::Crash {
             id: fresh_id(),
             instance: instance.to_owned(),
-            at_ms: writer.ordered_ms(),
+            at_ms: origin.ordered_ms(),
             evidence: text,
-            router_id: writer.router_id.clone(),
-            epoch: writer.epoch,
+            router_id: origin.router_id.clone(),
+            epoch: origin.epoch,
         }
     }
 
     /// An operator's decision.
-    pub(crate) fn intention(instance: &str, stopped: bool, writer: &Writer) -> Self {
+    pub(crate) fn intention(instance: &str, stopped: bool, origin: &RowOrigin) -> Self {
         Self::Intention {
             instance: instance.to_owned(),
             stopped,
-            at_ms: writer.ordered_ms(),
-            router_id: writer.router_id.clone(),
-            epoch: writer.epoch,
+            at_ms: origin.ordered_ms(),
+            router_id: origin.router_id.clone(),
+            epoch: origin.epoch,
         }
     }
 
     /// An operator's order to forget the failures of an instance.
-    pub(crate) fn cleared(instance: &str, writer: &Writer) -> Self {
+    pub(crate) fn cleared(instance: &str, origin: &RowOrigin) -> Self {
         Self::Cleared {
             instance: instance.to_owned(),
-            at_ms: writer.ordered_ms(),
-            router_id: writer.router_id.clone(),
-            epoch: writer.epoch,
+            at_ms: origin.ordered_ms(),
+            router_id: origin.router_id.clone(),
+            epoch: origin.epoch,
         }
     }
 
@@ -201,7 +200,7 @@ impl Fact {
 }
 
 /// Gives a row its id, its moment and its router, and bounds its texts.
-pub(crate) fn stamped(row: AuditRow, writer: &Writer) -> AuditRow {
+pub(crate) fn stamped(row: AuditRow, origin: &RowOrigin) -> AuditRow {
     AuditRow {
         id: fresh_id(),
         at_ms: now_ms(),
@@ -211,8 +210,8 @@ pub(crate) fn stamped(row: AuditRow, writer: &Writer) -> AuditRow {
         target: clean(row.target, NAME_CHARS_MAX),
         result: clean(row.result, NAME_CHARS_MAX),
         detail: clean(row.detail, DETAIL_CHARS_MAX),
-        router_id: writer.router_id.clone(),
-        epoch: writer.epoch,
+        router_id: origin.router_id.clone(),
+        epoch: origin.epoch,
         ..row
     }
 }
@@ -245,10 +244,10 @@ mod tests {
     use router_values::AuditRow;
     use serde_json::json;
 
-    use super::{EVIDENCE_BYTES_MAX, Fact, Writer, clean, stamped};
+    use super::{EVIDENCE_BYTES_MAX, Fact, RowOrigin, clean, stamped};
 
-    fn writer() -> Writer {
-        Writer::new("r", 7)
+    fn origin() -> RowOrigin {
+        RowOrigin::new("r", 7)
     }
 
     #[test]
@@ -266,10 +265,10 @@ mod tests {
             ..AuditRow::default()
         };
         let facts = [
-            Fact::Audit(stamped(row, &writer())),
-            Fact::crash("demo", &json!({"stderr": ["x\u{0}"]}), &writer()),
-            Fact::intention("demo", true, &writer()),
-            Fact::cleared("demo", &writer()),
+            Fact::Audit(stamped(row, &origin())),
+            Fact::crash("demo", &json!({"stderr": ["x\u{0}"]}), &origin()),
+            Fact::intention("demo", true, &origin()),
+            Fact::cleared("demo", &origin()),
         ];
         for fact in facts {
             let mut line = Vec::new();
@@ -281,15 +280,15 @@ mod tests {
 
     #[test]
     fn no_two_moments_of_a_life_are_one() {
-        let writer = writer();
-        let moments: Vec<i64> = (0..1_000).map(|_| writer.ordered_ms()).collect();
+        let origin = origin();
+        let moments: Vec<i64> = (0..1_000).map(|_| origin.ordered_ms()).collect();
         assert!(moments.windows(2).all(|pair| pair[0] < pair[1]));
     }
 
     #[test]
     fn large_evidence_is_replaced_by_its_beginning() {
         let huge = json!({ "stderr": "\u{1}".repeat(3 * EVIDENCE_BYTES_MAX) });
-        let Fact::Crash { evidence, .. } = Fact::crash("demo", &huge, &writer()) else {
+        let Fact::Crash { evidence, .. } = Fact::crash("demo", &huge, &origin()) else {
             panic!("not a crash");
         };
         assert!(evidence.len() <= EVIDENCE_BYTES_MAX, "{}", evidence.len());

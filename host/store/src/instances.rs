@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use crate::{
     StoreError,
-    database::{Database, now_ms},
-    facts::{CRASHES_PER_INSTANCE_MAX, Writer},
-    sql::{Call, args},
+    database::Database,
+    facts::{CRASHES_PER_INSTANCE_MAX, RowOrigin},
+    sql::{Call, args, now_ms},
     statements::{
         CRASH_DELETE, CRASHES, INTENTIONS, REGISTERED_ALL, REGISTERED_DELETE, REGISTERED_INSERT,
         REGISTERED_ONE, STATE_DELETE,
@@ -44,7 +44,7 @@ pub struct Intention {
 
 /// Why and how a process of an instance ended. The store adds when, which router and a unique id.
 #[derive(Debug, Clone, PartialEq)]
-pub struct CrashRecord {
+pub struct CrashEvidence {
     /// Whose.
     pub id: InstanceId,
     /// Everything known (exit, reason, stderr tail, methods in flight, memory); past 64 KiB as text it is replaced by its
@@ -72,7 +72,7 @@ pub(crate) async fn registered(database: &Database) -> Result<Vec<Registered>, S
     let rows: Vec<RegisteredRow> = database
         .rows(Call::new(REGISTERED_ALL, args![INSTANCES_MAX]))
         .await?;
-    // A row that somebody wrote by hand must not hide the others.
+    // A row that was written by hand must not hide the others.
     Ok(rows.into_iter().filter_map(read_registered).collect())
 }
 
@@ -99,7 +99,7 @@ fn read_id(text: &str) -> Option<InstanceId> {
 
 pub(crate) async fn register(
     database: &Database,
-    writer: &Writer,
+    origin: &RowOrigin,
     id: &InstanceId,
     definition: &Value,
 ) -> Result<(), StoreError> {
@@ -115,8 +115,8 @@ pub(crate) async fn register(
         id.as_str(),
         text.as_str(),
         at_ms,
-        writer.router_id.as_str(),
-        writer.epoch
+        origin.router_id.as_str(),
+        origin.epoch
     ];
     if database.change(Call::new(REGISTERED_INSERT, args)).await? > 0 {
         return Ok(());

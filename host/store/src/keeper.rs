@@ -1,6 +1,6 @@
-//! Keeps the connection: probes it, gives it up when it is lost, tries again with back-off, and tells everybody.
+//! Keeps the connection: probes it, gives it up when it is lost, tries again with back-off, and publishes its state.
 //!
-//! The one writer of the state. Nothing here can end: a database that is away is an ordinary thing.
+//! The one writer of the state. Nothing here can end: a database that is away is an ordinary state.
 
 use std::{
     sync::Arc,
@@ -15,17 +15,17 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     DatabaseState, StoreError,
     counted::Counted,
-    database::{Database, Work, now_ms},
-    link::{Fault, Link, told},
+    database::{Database, Work},
+    link::{SqlFault, SqlLink, describe},
     migrate::{self, Found},
     pools::Pools,
-    sql::{Call, args},
+    sql::{Call, args, now_ms},
     statements::{ROUTER_SEEN, SCHEMA_READ},
     target::{Direct, Target},
-    versions::{DEFAULT_NAME, VersionsTable},
+    versions_table::{DEFAULT_NAME, VersionsTable},
 };
 
-/// A connection that nobody complains about is looked at this often. A frozen server is found within two probes.
+/// A connection that works is probed this often. A frozen server is found within two probes.
 const PROBE_EVERY: Duration = Duration::from_secs(2);
 /// A server that has not answered `SELECT` on one row within this is taken for gone, unless a new connection works.
 const PROBE_MAX: Duration = Duration::from_secs(3);
@@ -35,7 +35,7 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 const PAUSE_FIRST: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// Connects for the first time, so that whoever opens the store learns of a schema that cannot be used.
+/// Connects for the first time, so that a schema that cannot be used is an error of opening the store.
 pub(crate) async fn first(database: &Database) -> Result<(), StoreError> {
     match establish(database).await {
         Ok((pools, latency)) => {
@@ -69,7 +69,7 @@ pub(crate) async fn keep(database: Arc<Database>, stop: CancellationToken, tasks
         };
         let seen = tokio::select! {
             () = stop.cancelled() => return,
-            seen = look(&database, connected, doubted, answered) => seen,
+            seen = check(&database, connected, doubted, answered) => seen,
         };
         answered = database.answered();
         match seen {
@@ -97,29 +97,29 @@ pub(crate) async fn keep(database: Arc<Database>, stop: CancellationToken, tasks
     }
 }
 
-/// What a look at the connection found.
+/// What a check of the connection found.
 enum Seen {
     Fine(Duration),
-    /// No connection was free to look with, but statements are being answered.
+    /// No connection was free to probe with, but statements are being answered.
     Busy,
     /// A new connection works.
     Anew(Pools, Duration),
     Lost(StoreError),
 }
 
-async fn look(database: &Database, connected: bool, doubted: bool, answered: u64) -> Seen {
+async fn check(database: &Database, connected: bool, doubted: bool, answered: u64) -> Seen {
     if let Some(pools) = database.pools().filter(|_| connected) {
         let figures = pools.figures();
         if !pools.is_in_place(&database.target) {
             tracing::error!(
                 kind = "database",
-                "the database file was moved or removed under us: rows of the last seconds went with it"
+                "database file moved or removed: rows of the last seconds are in it"
             );
         } else if figures.in_use >= figures.max {
             if database.answered() != answered {
                 return Seen::Busy;
             }
-            // Every connection waits and nothing is answered: only a connection outside the pool can tell why.
+            // Every connection waits and nothing is answered: only a connection outside the pool can find out why.
             return match establish(database).await {
                 Ok(_) => Seen::Busy,
                 Err(error) => Seen::Lost(error),
@@ -199,15 +199,15 @@ async fn versions(database: &Database, direct: &mut Direct) -> Option<VersionsTa
         Ok(None) => {
             // Most have none, and never named it.
             if let Some(wanted) = wanted.filter(|wanted| *wanted != DEFAULT_NAME) {
-                tracing::warn!(table = wanted, "the table of versions was not found");
+                tracing::warn!(table = wanted, "versions table not found");
             }
             None
         }
         Err(error) => {
-            let error = told(&error);
+            let error = describe(&error);
             tracing::warn!(
                 error,
-                "the table of versions cannot be read: no heartbeat is written"
+                "versions table not readable: no heartbeat is written"
             );
             None
         }
@@ -234,14 +234,14 @@ fn seen(database: &Database) -> Call {
 
 /// Why a database cannot be used now, and what to do about it where that is known.
 pub(crate) fn away(error: &Error) -> StoreError {
-    let reason = told(error);
+    let reason = describe(error);
     let refused =
         matches!(error, Error::Database(error) if error.code().as_deref() == Some("42501"));
-    let reason = match Fault::of(error) {
+    let reason = match SqlFault::of(error) {
         _ if refused => {
             format!("{reason}: give the role the grants that `godot-mcp-router migrate` prints")
         }
-        Fault::Away if reason.contains("malformed") || reason.contains("not a database") => {
+        SqlFault::Away if reason.contains("malformed") || reason.contains("not a database") => {
             format!("{reason}: the file is damaged; move it away, or restore it from a backup")
         }
         _ => reason,
@@ -255,7 +255,7 @@ struct Probe {
 
 impl Work for Probe {
     type Output = Option<Found>;
-    async fn run(&self, mut link: Link<'_>) -> Result<Option<Found>, Error> {
+    async fn run(&self, mut link: SqlLink<'_>) -> Result<Option<Found>, Error> {
         if let Some(seen) = &self.seen {
             link.change(seen).await?;
         }
@@ -280,12 +280,12 @@ fn connected(database: &Database, latency: Duration) {
             database,
             elapsed_ms = whole_ms(latency),
             state = "connected",
-            "the database is connected"
+            "database connected"
         );
     }
 }
 
-/// A new latency wakes nobody: it changes with every probe.
+/// A new latency wakes no watcher: it changes with every probe.
 fn still_connected(database: &Database, latency: Duration) {
     database.state.send_if_modified(|state| {
         let changed = !state.is_connected();
@@ -321,7 +321,7 @@ fn lost(database: &Database, error: &StoreError) {
             database = shown,
             reason,
             state = "disconnected",
-            "the database cannot be used"
+            "database disconnected"
         );
         let reason = reason.clone();
         *state = if unusable {

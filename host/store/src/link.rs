@@ -5,12 +5,12 @@ use sqlx::{AssertSqlSafe, Connection as _, postgres::PgConnection, sqlite::Sqlit
 use crate::sql::{Call, Row, for_postgres, for_sqlite};
 
 /// One connection, of either database.
-pub(crate) enum Link<'c> {
+pub(crate) enum SqlLink<'c> {
     Postgres(&'c mut PgConnection),
     Sqlite(&'c mut SqliteConnection),
 }
 
-impl Link<'_> {
+impl SqlLink<'_> {
     /// The rows that a statement gives.
     pub(crate) async fn rows<T: Row>(&mut self, call: &Call) -> Result<Vec<T>, sqlx::Error> {
         match self {
@@ -50,15 +50,15 @@ impl Link<'_> {
             Self::Postgres(connection) => {
                 let mut transaction = connection.begin().await?;
                 for call in calls {
-                    changed.push(Link::Postgres(&mut transaction).change(call).await?);
+                    changed.push(SqlLink::Postgres(&mut transaction).change(call).await?);
                 }
                 transaction.commit().await?;
             }
             Self::Sqlite(connection) => {
-                // A deferred transaction that turns into a writer can fail at once where an immediate one waits its turn.
+                // A deferred transaction that turns into a writer can fail at once where an immediate one waits for the lock.
                 let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
                 for call in calls {
-                    changed.push(Link::Sqlite(&mut transaction).change(call).await?);
+                    changed.push(SqlLink::Sqlite(&mut transaction).change(call).await?);
                 }
                 transaction.commit().await?;
             }
@@ -78,7 +78,7 @@ impl Link<'_> {
 
 /// What an error of a statement means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub(crate) enum SqlFault {
     /// Its connection is gone: on another one it may work at once.
     Dead,
     /// The same, and the server says that an administrator ended it: the statement is not to blame.
@@ -95,7 +95,7 @@ pub(crate) enum Fault {
     Refused,
 }
 
-impl Fault {
+impl SqlFault {
     /// Whether its connection is gone.
     pub(crate) fn is_dead(self) -> bool {
         matches!(self, Self::Dead | Self::Terminated)
@@ -158,8 +158,8 @@ impl Fault {
     }
 }
 
-/// An error in words for people: what the database said, without sqlx's preamble.
-pub(crate) fn told(error: &sqlx::Error) -> String {
+/// An error for people: what the database said, without sqlx's preamble.
+pub(crate) fn describe(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(database) => {
             let code = database.code().unwrap_or_default();

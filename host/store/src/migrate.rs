@@ -10,13 +10,12 @@ use tokio::time::timeout;
 
 use crate::{
     StoreError,
-    database::now_ms,
-    facts::{Writer, audit_insert, stamped},
-    link::{Fault, Link, told},
-    sql::{Call, Sql, args, sql},
+    facts::{RowOrigin, audit_insert, stamped},
+    link::{SqlFault, SqlLink, describe},
+    sql::{Call, Sql, args, now_ms, sql},
     statements::SCHEMA_READ,
     target::{Direct, Target},
-    versions::VersionsTable,
+    versions_table::VersionsTable,
 };
 
 /// One step of the schema. Once released its text never changes.
@@ -81,7 +80,7 @@ pub struct MigrateOptions {
 
 /// What `migrate` did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Report {
+pub struct MigrationReport {
     /// The database, without secrets.
     pub database: String,
     /// The versions that were applied now; empty when there was nothing to do.
@@ -100,15 +99,15 @@ pub(crate) type Found = (i64, i64);
 /// # Errors
 /// The database cannot be reached, its schema is newer than this program and says that it is not for it, or a migration
 /// failed (then it was rolled back).
-pub async fn migrate(options: MigrateOptions) -> Result<Report, StoreError> {
+pub async fn migrate(options: MigrateOptions) -> Result<MigrationReport, StoreError> {
     let target = Target::new(&options.url, options.password.as_ref())?;
     let work = async {
         let mut direct = target.connect().await.map_err(|error| away(&error))?;
         let applied = apply(&mut direct, &target, &options.actor, "").await?;
-        let mut report = Report {
+        let mut report = MigrationReport {
             database: target.shown(),
             applied,
-            ..Report::default()
+            ..MigrationReport::default()
         };
         if options.with_godot_versions {
             report.created_godot_versions =
@@ -154,10 +153,10 @@ pub(crate) async fn sqlite(
 }
 
 /// The version that stands in the schema; `None` where there is no schema.
-pub(crate) async fn found(link: &mut Link<'_>) -> Result<Option<Found>, Error> {
+pub(crate) async fn found(link: &mut SqlLink<'_>) -> Result<Option<Found>, Error> {
     match link.rows::<Found>(&Call::new(SCHEMA_READ, [])).await {
         Ok(rows) => Ok(rows.into_iter().next()),
-        Err(error) if Fault::of(&error) == Fault::NoTable => Ok(None),
+        Err(error) if SqlFault::of(&error) == SqlFault::NoTable => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -217,8 +216,8 @@ async fn apply(
             Err(error) => {
                 // Its connection is dropped by the caller; this only makes the lock free sooner.
                 let _ = direct.link().script("ROLLBACK").await;
-                let (reason, fault) = (told(&error), Fault::of(&error));
-                if fault.is_dead() || fault == Fault::Away {
+                let (reason, fault) = (describe(&error), SqlFault::of(&error));
+                if fault.is_dead() || fault == SqlFault::Away {
                     return Err(StoreError::Disconnected { reason });
                 }
                 return Err(StoreError::Migration {
@@ -233,7 +232,7 @@ async fn apply(
 
 /// One migration in one transaction. False when it had been applied by then.
 async fn step(
-    link: &mut Link<'_>,
+    link: &mut SqlLink<'_>,
     migration: &Migration,
     actor: &str,
     router_id: &str,
@@ -273,11 +272,11 @@ fn done(actor: &str, action: &str, detail: String, router_id: &str) -> AuditRow 
         detail,
         ..AuditRow::default()
     };
-    stamped(row, &Writer::new(router_id, 0))
+    stamped(row, &RowOrigin::new(router_id, 0))
 }
 
 /// Asked before reading: on Postgres a failed read would end the transaction.
-async fn table_exists(link: &mut Link<'_>) -> Result<bool, Error> {
+async fn table_exists(link: &mut SqlLink<'_>) -> Result<bool, Error> {
     const EXISTS: Sql = Sql {
         postgres: "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
             WHERE n.nspname = 'godot_mcp_router' AND c.relname = 'schema_version'",
@@ -295,7 +294,7 @@ async fn create_godot_versions(
     let refused = |error: Error| StoreError::Migration {
         version: 0,
         title: "godot_versions",
-        reason: told(&error),
+        reason: describe(&error),
     };
     if VersionsTable::find(&mut link, None)
         .await
@@ -315,17 +314,17 @@ async fn create_godot_versions(
     Ok(name)
 }
 
-async fn script(link: &mut Link<'_>, text: Sql) -> Result<(), Error> {
+async fn script(link: &mut SqlLink<'_>, text: Sql) -> Result<(), Error> {
     let text = match link {
-        Link::Postgres(_) => text.postgres,
-        Link::Sqlite(_) => text.sqlite,
+        SqlLink::Postgres(_) => text.postgres,
+        SqlLink::Sqlite(_) => text.sqlite,
     };
     link.script(text).await
 }
 
 fn away(error: &Error) -> StoreError {
     StoreError::Disconnected {
-        reason: told(error),
+        reason: describe(error),
     }
 }
 

@@ -17,7 +17,7 @@ pub struct StoreOptions {
     pub idle_timeout: Duration,
     /// Longest wait for a free connection (5 s), then `no available connections in pool`.
     pub acquire_timeout: Duration,
-    /// Longest run of one statement (`DB_QUERY_TIMEOUT`, 30 s). The server cancels at this, we let go 1 s later.
+    /// Longest run of one statement (`DB_QUERY_TIMEOUT`, 30 s). The server cancels at this, the connection is given up 1 s later.
     pub query_timeout: Duration,
     /// Where the spool is kept. Created where it is missing.
     pub data_dir: PathBuf,
@@ -25,7 +25,7 @@ pub struct StoreOptions {
     pub router_id: String,
     /// This life of the router, written to every row. Grows with every start.
     pub epoch: u64,
-    /// `storage.versions_table`: the users' table; `None`: `godot_versions`. Without a schema it is looked for on the search
+    /// `storage.versions_table`: the users' table; `None`: `godot_versions`. Without a schema it is searched on the search
     /// path, then in the schema `content`.
     pub versions_table: Option<String>,
     /// Audit rows and crash evidence are kept for so many days (400); 0 keeps them for ever.

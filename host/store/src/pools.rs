@@ -1,5 +1,5 @@
 //! A pool of connections to one database, while it is reachable. When the connection is lost the whole pool is retired:
-//! whoever waits on it is told at once, and connections that hang take nobody's place afterwards.
+//! waiters get an error at once, and connections that hang take no place afterwards.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,14 +15,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     PoolFigures, StoreOptions,
-    database::WIRE_MAX,
-    link::Link,
+    link::SqlLink,
     target::{FileIdentity, Target},
-    versions::VersionsTable,
+    versions_table::VersionsTable,
 };
 
 /// SQLite has one writer; more than a few readers gain nothing and each costs a thread.
 const SQLITE_CONNECTIONS_MAX: u32 = 4;
+
+/// What a statement may take past the server's own limit before its connection is given up: the way there and back.
+pub(crate) const WIRE_MAX: Duration = Duration::from_secs(1);
 
 /// How long a retired pool's connections are waited for. They are dropped afterwards.
 const CLOSE_MAX: Duration = Duration::from_secs(2);
@@ -38,7 +40,7 @@ enum Either {
 #[derive(Debug)]
 pub(crate) struct Pools {
     either: Either,
-    /// One permit per connection. sqlx's own limit would do, but could not tell a busy pool from a server that is away.
+    /// One permit per connection. sqlx's own limit would do, but makes no difference between a busy pool and a server that is away.
     permits: Arc<Semaphore>,
     max: u32,
     /// Cancelled when this pool is given up.
@@ -116,7 +118,7 @@ impl Pools {
         Ok(Lease {
             held: Some(held),
             place: Some(permit),
-            standing: Standing::Answered,
+            state: LeaseState::Answered,
             retired: self.retired.clone(),
             settle_max: self.settle_max,
         })
@@ -127,7 +129,7 @@ impl Pools {
         self.retired.cancelled().await;
     }
 
-    /// Gives the pool up: waiters are told at once. Its connections are closed, or dropped when they do not close in time.
+    /// Gives the pool up: waiters get an error at once. Its connections are closed, or dropped when they do not close in time.
     pub(crate) async fn retire(&self) {
         self.retired.cancel();
         let closed = match &self.either {
@@ -182,9 +184,9 @@ enum Held {
     Sqlite(PoolConnection<Sqlite>),
 }
 
-/// How a loan stands.
+/// The state of a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
+enum LeaseState {
     /// Every statement was answered: it goes back.
     Answered,
     /// A statement is under way.
@@ -193,34 +195,34 @@ enum Standing {
     Broken,
 }
 
-/// A connection on loan, with its place in the pool.
+/// A connection of the pool, with its place in it.
 #[derive(Debug)]
 pub(crate) struct Lease {
     held: Option<Held>,
     place: Option<OwnedSemaphorePermit>,
-    standing: Standing,
+    state: LeaseState,
     retired: CancellationToken,
     settle_max: Duration,
 }
 
 impl Lease {
-    /// The connection, to run statements on. Say afterwards how it went.
-    pub(crate) fn link(&mut self) -> Link<'_> {
-        self.standing = Standing::Asked;
+    /// The connection, to run statements on. Call [`Lease::answered`] or [`Lease::broken`] afterwards.
+    pub(crate) fn link(&mut self) -> SqlLink<'_> {
+        self.state = LeaseState::Asked;
         match self.held.as_mut().expect("held until the lease is dropped") {
-            Held::Postgres(connection) => Link::Postgres(connection),
-            Held::Sqlite(connection) => Link::Sqlite(connection),
+            Held::Postgres(connection) => SqlLink::Postgres(connection),
+            Held::Sqlite(connection) => SqlLink::Sqlite(connection),
         }
     }
 
     /// The last statement was answered.
     pub(crate) fn answered(&mut self) {
-        self.standing = Standing::Answered;
+        self.state = LeaseState::Answered;
     }
 
     /// The last statement will not be answered.
     pub(crate) fn broken(&mut self) {
-        self.standing = Standing::Broken;
+        self.state = LeaseState::Broken;
     }
 }
 
@@ -230,18 +232,18 @@ impl Drop for Lease {
             return;
         };
         let runtime = tokio::runtime::Handle::try_current();
-        match (self.standing, runtime) {
-            (Standing::Answered, _) => drop(held),
-            // Whoever asked has gone, and the server still works on it: the place stays taken until it has answered. Given
+        match (self.state, runtime) {
+            (LeaseState::Answered, _) => drop(held),
+            // The caller has gone, and the server still works on it: the place stays taken until it has answered. Given
             // back at once, impatient callers could open more connections than there may be.
-            (Standing::Asked, Ok(runtime)) if !self.retired.is_cancelled() => {
+            (LeaseState::Asked, Ok(runtime)) if !self.retired.is_cancelled() => {
                 let (retired, settle_max) = (self.retired.clone(), self.settle_max);
                 runtime.spawn(async move {
                     held.settle(retired, settle_max).await;
                     drop(place);
                 });
             }
-            (Standing::Asked | Standing::Broken, _) => held.discard(),
+            (LeaseState::Asked | LeaseState::Broken, _) => held.discard(),
         }
     }
 }
@@ -264,7 +266,7 @@ impl Held {
         }
     }
 
-    /// Closes it without a word: returning it would wait for an answer that may never come.
+    /// Closes it without a goodbye: returning it would wait for an answer that may never come.
     fn discard(self) {
         match self {
             Self::Postgres(connection) => drop(connection.detach()),

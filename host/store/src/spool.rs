@@ -7,10 +7,10 @@
 //! When a disk refuses, facts are held in memory for the database to take; when that is full too they are lost, and each
 //! stands in the log at ERROR.
 
-mod clerk;
 mod segment;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 use std::{
     io,
@@ -26,7 +26,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{counted::Counted, facts::Fact};
-use clerk::Clerk;
+use writer::SpoolWriter;
 
 /// Facts on their way to the disk: a burst of an operator's script, or a storm of crashes, with a disk that takes a second
 /// over an fsync.
@@ -63,9 +63,9 @@ pub(crate) struct Progress {
     pub(crate) settled: u64,
 }
 
-/// Facts handed out to be kept.
+/// Facts on their way into the database.
 #[derive(Debug)]
-pub(crate) struct Batch {
+pub(crate) struct SpoolBatch {
     pub(crate) number: u64,
     pub(crate) facts: Vec<Fact>,
 }
@@ -73,7 +73,7 @@ pub(crate) struct Batch {
 #[derive(Debug)]
 enum Order {
     Keep(Box<Fact>),
-    Take(oneshot::Sender<Option<Batch>>),
+    Take(oneshot::Sender<Option<SpoolBatch>>),
     Done(u64),
     Reject(Box<Fact>, String),
     Stop(oneshot::Sender<()>),
@@ -87,11 +87,11 @@ impl Spool {
         let (progress, seen) = watch::channel(Progress::default());
         let queued = Arc::new(AtomicUsize::new(0));
         let taken = Arc::clone(&queued);
-        let mut clerk = Clerk::new(dir, bytes_max, Arc::clone(&counted), progress, taken);
-        clerk.recover();
+        let mut writer = SpoolWriter::new(dir, bytes_max, Arc::clone(&counted), progress, taken);
+        writer.recover();
         let thread = std::thread::Builder::new()
             .name("spool".to_owned())
-            .spawn(move || clerk.run(inbox))?;
+            .spawn(move || writer.run(inbox))?;
         Ok(Self {
             orders,
             counted,
@@ -137,7 +137,7 @@ impl Spool {
     }
 
     /// The oldest facts; the same again until they are done. `None` when there are none, or the spool was stopped.
-    pub(crate) async fn take(&self) -> Option<Batch> {
+    pub(crate) async fn take(&self) -> Option<SpoolBatch> {
         let (reply, batch) = oneshot::channel();
         self.orders.send(Order::Take(reply)).await.ok()?;
         batch.await.ok().flatten()
@@ -145,7 +145,7 @@ impl Spool {
 
     /// The facts of a batch are in the database.
     pub(crate) async fn done(&self, number: u64) {
-        // Stopped in between: the next life hands them out again, and the database knows their ids.
+        // Stopped in between: the next life takes them again, and the database knows their ids.
         let _ = self.orders.send(Order::Done(number)).await;
     }
 
@@ -165,7 +165,7 @@ impl Spool {
         }
         let thread = self.thread.lock().take();
         if thread.is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the spool's thread panicked");
+            tracing::error!("spool thread panicked");
         }
     }
 }
@@ -178,7 +178,7 @@ fn lose(fact: &Fact, reason: &str, counted: &Counted) {
     tracing::error!(
         fact = fact.trim_end(),
         reason,
-        "a fact was lost: only this line keeps it"
+        "fact lost: only this line keeps it"
     );
     Counted::add(&counted.lost, 1);
 }

@@ -3,6 +3,9 @@
 //! Statements are constant text, so that each can be prepared on both databases by a test; arguments are values rather
 //! than `bind` calls, so that a statement can be sent again after its connection died.
 
+use std::time::SystemTime;
+
+use router_values::unix_ms;
 use sqlx::{
     Arguments as _, Postgres, Sqlite, error::BoxDynError, postgres::PgArguments,
     sqlite::SqliteArguments,
@@ -144,6 +147,11 @@ pub(crate) fn for_sqlite(args: &[Arg]) -> Result<SqliteArguments, BoxDynError> {
         }?;
     }
     Ok(encoded)
+}
+
+/// The present as rows hold it: milliseconds since the Unix epoch.
+pub(crate) fn now_ms() -> i64 {
+    unix_ms(SystemTime::now())
 }
 
 /// A row that both databases can give.

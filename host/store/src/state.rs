@@ -17,7 +17,7 @@ pub enum DatabaseState {
         /// Why, for people; without secrets.
         reason: String,
     },
-    /// It answers, but its schema cannot be used (absent, too old, too new). Looked at again with back-off, so that
+    /// It answers, but its schema cannot be used (absent, too old, too new). Checked again with back-off, so that
     /// `godot-mcp-router migrate` is noticed.
     Unusable {
         /// Since when.
@@ -52,7 +52,7 @@ pub struct PoolFigures {
 
 /// What was counted since the store was opened, and what waits now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counters {
+pub struct StoreCounters {
     /// Facts (audit rows, crash evidence, decisions) that are safe on disk or in the database.
     pub spooled: u64,
     /// Facts that reached the database.

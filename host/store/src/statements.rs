@@ -1,6 +1,6 @@
 //! Every statement that serving runs, in one place: a test prepares each on both databases.
 //!
-//! `CAST` stands wherever Postgres could not tell the type of a parameter. Where the dialects differ, the two texts
+//! `CAST` stands wherever Postgres could not infer the type of a parameter. Where the dialects differ, the two texts
 //! stand side by side.
 
 #[cfg(test)]
@@ -75,7 +75,7 @@ pub(crate) const REGISTERED_ALL: Sql =
 pub(crate) const REGISTERED_DELETE: Sql = sql!("DELETE FROM " registered_instance " WHERE id = $1");
 
 /// What an operator decided. An older decision never undoes a newer one (a spool may be read twice): within one router,
-/// lives are ordered by their epoch, and moments of one life by a clock that is never set back (see `Writer`).
+/// lives are ordered by their epoch, and moments of one life by a clock that is never set back (see `RowOrigin`).
 pub(crate) const INTENTION_SET: Sql = sql!(
     "INSERT INTO " instance_state " AS kept (instance, stopped, at_ms, router_id, epoch) VALUES ($1, $2, $3, $4, $5)
      ON CONFLICT (instance) DO UPDATE SET stopped = excluded.stopped, at_ms = excluded.at_ms,

@@ -1,4 +1,4 @@
-//! The store as the rest of the router sees it: it opens, hands calls on, and ends.
+//! The store as the rest of the router sees it: opening, calls, end.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,12 +9,12 @@ use tokio::{sync::watch, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    Counters, Crash, CrashRecord, DatabaseState, Intention, PoolFigures, Registered, StoreError,
-    StoreOptions, VersionHeartbeat, audit,
+    Crash, CrashEvidence, DatabaseState, Intention, PoolFigures, Registered, StoreCounters,
+    StoreError, StoreOptions, VersionHeartbeat, audit,
     counted::Counted,
     database::Database,
     drain,
-    facts::{self, Fact, Writer},
+    facts::{self, Fact, RowOrigin},
     instances, keeper,
     spool::Spool,
     target::Target,
@@ -40,7 +40,7 @@ pub struct Store {
 struct Inner {
     database: Arc<Database>,
     spool: Spool,
-    writer: Writer,
+    origin: RowOrigin,
     audit_log: bool,
     heartbeats: watch::Sender<Arc<Vec<VersionHeartbeat>>>,
     stop: CancellationToken,
@@ -74,7 +74,7 @@ impl Store {
             reason: error.to_string(),
         })?;
         let epoch = i64::try_from(options.epoch).unwrap_or(i64::MAX);
-        let writer = Writer::new(&options.router_id, epoch);
+        let origin = RowOrigin::new(&options.router_id, epoch);
         let audit_log = options.audit_log;
         let database = Arc::new(Database::new(options, target, counted));
         keeper::first(&database).await?;
@@ -89,7 +89,7 @@ impl Store {
             inner: Arc::new(Inner {
                 database,
                 spool,
-                writer,
+                origin,
                 audit_log,
                 heartbeats,
                 stop,
@@ -107,7 +107,7 @@ impl Store {
     /// Keeps an audit row. Never blocks, whatever the database and the disk do; the row is on disk within milliseconds
     /// and in the database as soon as there is one.
     pub fn audit(&self, row: AuditRow) {
-        let row = facts::stamped(row, &self.inner.writer);
+        let row = facts::stamped(row, &self.inner.origin);
         if self.inner.audit_log {
             // A target of its own: no level of the log switches it off, `audit_log` does.
             tracing::info!(
@@ -148,7 +148,7 @@ impl Store {
     /// # Errors
     /// It is registered already, its definition is too large, or disconnected.
     pub async fn register(&self, id: &InstanceId, definition: &Value) -> Result<(), StoreError> {
-        instances::register(&self.inner.database, &self.inner.writer, id, definition).await
+        instances::register(&self.inner.database, &self.inner.origin, id, definition).await
     }
 
     /// Forgets a registered instance with its intention and crash evidence. Whether there was one.
@@ -163,7 +163,7 @@ impl Store {
     /// Keeps that an operator stopped an instance, or started it again. A fact: never blocks, spooled while the database
     /// is away.
     pub fn set_intention(&self, id: &InstanceId, stopped: bool) {
-        let fact = Fact::intention(id.as_str(), stopped, &self.inner.writer);
+        let fact = Fact::intention(id.as_str(), stopped, &self.inner.origin);
         self.inner.spool.keep(fact);
     }
 
@@ -178,8 +178,8 @@ impl Store {
     }
 
     /// Keeps crash evidence, the last 20 per instance. A fact: never blocks, spooled while the database is away.
-    pub fn record_crash(&self, crash: &CrashRecord) {
-        let fact = Fact::crash(crash.id.as_str(), &crash.evidence, &self.inner.writer);
+    pub fn record_crash(&self, crash: &CrashEvidence) {
+        let fact = Fact::crash(crash.id.as_str(), &crash.evidence, &self.inner.origin);
         self.inner.spool.keep(fact);
     }
 
@@ -195,7 +195,7 @@ impl Store {
     /// Forgets the crash evidence of an instance that was recorded before the call. What an operator decided about it stays.
     /// A fact: never blocks, spooled while the database is away, always behind the evidence that it is about.
     pub fn clear_state(&self, id: &InstanceId) {
-        let fact = Fact::cleared(id.as_str(), &self.inner.writer);
+        let fact = Fact::cleared(id.as_str(), &self.inner.origin);
         self.inner.spool.keep(fact);
     }
 
@@ -214,7 +214,7 @@ impl Store {
     pub async fn kv_put(&self, plugin: &str, key: &str, value: &[u8]) -> Result<(), StoreError> {
         values::put(
             &self.inner.database,
-            &self.inner.writer,
+            &self.inner.origin,
             (plugin, key),
             value,
         )
@@ -237,7 +237,7 @@ impl Store {
         values::list(&self.inner.database, plugin, prefix).await
     }
 
-    /// Hands over how instances are doing, for `godot_versions`. Never blocks: only the latest set is kept, and it is
+    /// Takes how instances are doing, for `godot_versions`. Never blocks: only the latest set is kept, and it is
     /// written when the database is there.
     pub fn heartbeat(&self, versions: Vec<VersionHeartbeat>) {
         self.inner.heartbeats.send_replace(Arc::new(versions));
@@ -251,7 +251,7 @@ impl Store {
 
     /// What was counted.
     #[must_use]
-    pub fn counters(&self) -> Counters {
+    pub fn counters(&self) -> StoreCounters {
         let waiting = self.inner.spool.progress().borrow().waiting;
         self.inner.database.counted.snapshot(waiting)
     }
@@ -272,12 +272,12 @@ impl Store {
         let inner = &self.inner;
         let is_connected = inner.database.state.borrow().is_connected();
         if is_connected && !self.flush(CLOSE_DRAIN_MAX).await {
-            tracing::warn!("facts are left in the spool for the next start");
+            tracing::warn!("spool not empty: the next start goes on with it");
         }
         inner.stop.cancel();
         inner.tasks.close();
         if timeout(CLOSE_TASKS_MAX, inner.tasks.wait()).await.is_err() {
-            tracing::error!("tasks of the store did not end in time");
+            tracing::error!("store tasks did not end in time");
         }
         inner.spool.stop().await;
         inner.database.state.send_replace(DatabaseState::Closed);

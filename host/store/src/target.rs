@@ -16,7 +16,7 @@ use sqlx::{
 
 use router_values::{DatabaseUrl, Secret};
 
-use crate::{StoreError, link::Link};
+use crate::{StoreError, link::SqlLink};
 
 /// What Postgres' `pg_stat_activity` calls us, unless the URL says otherwise.
 pub(crate) const APPLICATION_NAME: &str = "godot-mcp-router";
@@ -46,10 +46,10 @@ pub(crate) enum Direct {
 
 impl Direct {
     /// The connection, to run statements on.
-    pub(crate) fn link(&mut self) -> Link<'_> {
+    pub(crate) fn link(&mut self) -> SqlLink<'_> {
         match self {
-            Self::Postgres(connection) => Link::Postgres(connection),
-            Self::Sqlite(connection) => Link::Sqlite(connection),
+            Self::Postgres(connection) => SqlLink::Postgres(connection),
+            Self::Sqlite(connection) => SqlLink::Sqlite(connection),
         }
     }
 
@@ -61,7 +61,7 @@ impl Direct {
             Self::Sqlite(connection) => connection.close().await,
         };
         if let Err(error) = closed {
-            tracing::debug!(%error, "a connection did not close well");
+            tracing::debug!(%error, "connection not closed cleanly");
         }
     }
 }
@@ -69,7 +69,7 @@ impl Direct {
 impl Target {
     /// The database that a URL means.
     pub(crate) fn new(url: &DatabaseUrl, password: Option<&Secret>) -> Result<Self, StoreError> {
-        // The parser's own words may repeat parts of the URL: they are not passed on.
+        // The parser's own message may repeat parts of the URL: it is not passed on.
         let refused = |reason: &str| StoreError::Url {
             url: url.to_string(),
             reason: reason.to_owned(),
@@ -146,7 +146,7 @@ impl Target {
     }
 
     /// Opens one connection that cannot write; `None` where there is no file. Unbounded in time, as [`Target::connect`].
-    pub(crate) async fn connect_to_look(&self) -> Result<Option<Direct>, sqlx::Error> {
+    pub(crate) async fn connect_read_only(&self) -> Result<Option<Direct>, sqlx::Error> {
         match self {
             Self::Postgres(_) => {
                 let mut direct = self.connect().await?;
@@ -207,7 +207,7 @@ fn known_parameters(url: &str) -> String {
         if !known {
             tracing::warn!(
                 parameter = key,
-                "a parameter of the database URL is not known and was ignored"
+                "unknown parameter of the database URL ignored"
             );
         }
         known

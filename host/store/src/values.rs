@@ -2,9 +2,9 @@
 
 use crate::{
     StoreError,
-    database::{Database, now_ms},
-    facts::Writer,
-    sql::{Call, args},
+    database::Database,
+    facts::RowOrigin,
+    sql::{Call, args, now_ms},
     statements::{VALUE_DELETE, VALUE_GET, VALUE_KEYS, VALUE_PUT},
 };
 
@@ -31,7 +31,7 @@ pub(crate) async fn get(
 
 pub(crate) async fn put(
     database: &Database,
-    writer: &Writer,
+    origin: &RowOrigin,
     (plugin, key): (&str, &str),
     value: &[u8],
 ) -> Result<(), StoreError> {
@@ -49,8 +49,8 @@ pub(crate) async fn put(
         now_ms(),
         i64::from(KEYS_PER_PLUGIN_MAX),
         i64::try_from(PLUGIN_BYTES_MAX).unwrap_or(i64::MAX),
-        writer.router_id.as_str(),
-        writer.epoch
+        origin.router_id.as_str(),
+        origin.epoch
     ];
     if database.change(Call::new(VALUE_PUT, args)).await? == 0 {
         return Err(StoreError::PluginFull {

@@ -9,10 +9,10 @@ mod place;
 mod facts;
 #[path = "store/files.rs"]
 mod files;
+#[path = "store/inspect.rs"]
+mod inspect;
 #[path = "store/instances.rs"]
 mod instances;
-#[path = "store/look.rs"]
-mod look;
 #[path = "store/migration.rs"]
 mod migration;
 #[path = "store/outage.rs"]

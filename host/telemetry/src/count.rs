@@ -1,4 +1,4 @@
-//! Things that are only counted, each a series that is there from the start.
+//! What is only counted, each a series that is there from the start.
 
 /// Something that happened. Closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

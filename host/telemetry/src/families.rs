@@ -1,6 +1,6 @@
 //! Which families there are, and in which order.
 //!
-//! The order is for the person who looks with `grep '^mcp_' | head`: the fleet in ten lines first, then errors, durations and the
+//! The order is for the person who reads it with `grep '^mcp_' | head`: the fleet in ten lines first, then errors, durations and the
 //! router, then what grows with instances and plugins. No other name may hold `mcp_request_duration_seconds` or
 //! `mcp_errors_total`: scripts grep for those.
 
@@ -15,29 +15,37 @@ use router_core::{
 
 use crate::{
     count::Count,
-    exposition::Family,
+    exposition::{self, Family},
     figures::PluginFigures,
     meter::InstanceMeter,
-    metrics::{Metrics, Told},
+    metrics::{Metrics, Reported},
     process,
     window::Figures,
 };
 
+impl Metrics {
+    /// All metrics as Prometheus text. Reads a few files of `/proc/self`; takes a millisecond with a hundred busy instances.
+    #[must_use]
+    pub fn encode(&self, now: Now) -> String {
+        exposition::encode(&all(self, now))
+    }
+}
+
 /// Every family that has a series.
-pub(crate) fn all(metrics: &Metrics, now: Now) -> Vec<MetricFamily> {
-    // A copy, so that whoever tells something never waits for a scrape.
-    let told = metrics.told.lock().clone();
+fn all(metrics: &Metrics, now: Now) -> Vec<MetricFamily> {
+    // A copy, so that a report never waits for a scrape.
+    let reported = metrics.reported.lock().clone();
     let mut families = Vec::with_capacity(80);
-    families.extend(fleet(told.fleet.as_deref()));
-    families.extend(errors(metrics, &told));
+    families.extend(fleet(reported.fleet.as_deref()));
+    families.extend(errors(metrics, &reported));
     families.extend(metrics.fleet.duration.collect());
     families.extend(requests(metrics, now));
-    families.extend(router(metrics, &told));
+    families.extend(router(metrics, &reported));
     families.extend(metrics.loop_lag.collect());
     families.extend(counts(metrics));
     families.extend(process::families());
-    families.extend(instances(metrics, told.fleet.as_deref(), now));
-    families.extend(plugins(&told.plugins));
+    families.extend(instances(metrics, reported.fleet.as_deref(), now));
+    families.extend(plugins(&reported.plugins));
     families
 }
 
@@ -81,10 +89,10 @@ fn fleet(view: Option<&FleetView>) -> impl Iterator<Item = MetricFamily> {
     ])
 }
 
-fn errors(metrics: &Metrics, told: &Told) -> impl Iterator<Item = MetricFamily> {
+fn errors(metrics: &Metrics, reported: &Reported) -> impl Iterator<Item = MetricFamily> {
     let counts = ErrorKind::ALL.map(|kind| {
         let counted = metrics.fleet.errors[kind as usize].load(Relaxed);
-        (kind, (counted + told.errors[kind as usize]) as f64)
+        (kind, (counted + reported.errors[kind as usize]) as f64)
     });
     let mut by_kind = Family::counter("mcp_errors_total", "Errors by kind.");
     for (kind, count) in counts {
@@ -134,7 +142,7 @@ fn add_figures(ratio: &mut Family, p95: &mut Family, labels: &[(&str, &str)], fi
     }
 }
 
-fn router(metrics: &Metrics, told: &Told) -> impl Iterator<Item = MetricFamily> {
+fn router(metrics: &Metrics, reported: &Reported) -> impl Iterator<Item = MetricFamily> {
     let gauge = |name, help, value: f64| Family::gauge(name, help).single(value);
     let mut connected = Family::gauge(
         "mcp_database_connected",
@@ -148,7 +156,7 @@ fn router(metrics: &Metrics, told: &Told) -> impl Iterator<Item = MetricFamily> 
         "mcp_database_connections_max",
         "The most connections that are opened to the database.",
     );
-    if let Some(database) = told.database {
+    if let Some(database) = reported.database {
         connected.add(&[], f64::from(u8::from(database.connected)));
         connections.add(&[("state", "active")], f64::from(database.active));
         connections.add(&[("state", "idle")], f64::from(database.idle));
@@ -167,27 +175,27 @@ fn router(metrics: &Metrics, told: &Told) -> impl Iterator<Item = MetricFamily> 
         gauge(
             "mcp_spool_rows",
             "Rows that wait on disk for the database.",
-            told.spool.rows as f64,
+            reported.spool.rows as f64,
         ),
         Family::counter(
             "mcp_spool_lost_rows_total",
             "Rows that could be kept nowhere but in the log, where each stands at ERROR.",
         )
-        .single(told.spool.lost as f64),
+        .single(reported.spool.lost as f64),
         Family::counter(
             "mcp_spool_rejected_rows_total",
             "Rows that the database will never take, put aside in rejected.jsonl of the spool.",
         )
-        .single(told.spool.rejected as f64),
+        .single(reported.spool.rejected as f64),
         gauge(
             "mcp_sessions_open",
             "Open client sessions.",
-            told.sessions_open as f64,
+            reported.sessions_open as f64,
         ),
         gauge(
             "mcp_streams_open",
             "Open event streams to clients.",
-            told.streams_open as f64,
+            reported.streams_open as f64,
         ),
         Family::counter(
             "mcp_log_lines_dropped_total",

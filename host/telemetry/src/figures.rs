@@ -1,4 +1,4 @@
-//! What other rooms know and the metrics only show: plain values, set as a whole by whoever knows them.
+//! What other rooms know and the metrics only show: plain values, set as a whole by their owners.
 
 use std::time::Duration;
 
@@ -45,6 +45,6 @@ pub struct PluginFigures {
     pub failures: Vec<(String, u64)>,
     /// Candidates that were taken into service.
     pub reloads: u64,
-    /// Candidates that were refused, by reason in one word: `wrong_world`, `not_wasm`, …
+    /// Candidates that were refused, by reason: `wrong_world`, `not_wasm`, …
     pub refusals: Vec<(String, u64)>,
 }

@@ -1,4 +1,4 @@
-//! What the router tells about itself: metrics, figures over the last five minutes, and log lines.
+//! What the router shows of itself: metrics, figures over the last five minutes, and log lines.
 //!
 //! [`Metrics`] is written to on the hot path (atomics only, nothing allocated) and read when somebody scrapes or asks. [`logs`]
 //! writes each line to standard output and to a file, on threads of its own, so that neither a full disk nor a stuck terminal

@@ -1,7 +1,7 @@
 //! Log lines: to standard output and to a file that is rotated daily, never at the cost of the router.
 //!
-//! Whoever logs formats the line and puts it into two bounded queues, one per destination; a thread of each writes. A destination that
-//! is stuck or full loses lines, which are counted and said once it recovers; nobody else waits for it.
+//! The caller formats the line and puts it into two bounded queues, one per destination; a thread of each writes. A destination that
+//! is stuck or full loses lines, which are counted and said once it recovers; no other waits for it.
 //!
 //! What the operator greps for: the level in capitals; `version_id: X` on every line about an instance (from the field `instance` or
 //! `version_id`); and by the field `kind`, where the message does not hold it already, `TIMEOUT`, `VALIDATION`, `AUDIT` and
@@ -35,7 +35,7 @@ use self::{
     file::LogFile,
     layer::LineLayer,
     queue::Queue,
-    writer::{Console, Reporter, Writer},
+    writer::{Console, LogWriter, LossReporter},
 };
 
 /// The name of the file. Rotated ones are `godot-mcp-router.2026-01-02.log`, and `godot-mcp-router.2026-01-02.1.log` where that is taken.
@@ -51,7 +51,7 @@ pub struct LogOptions {
     pub dir: Option<PathBuf>,
     /// What is logged.
     pub level: LogFilter,
-    /// How a line looks.
+    /// The format of a line.
     pub format: LogFormat,
     /// Age from which rotated files are deleted, in days.
     pub keep_days: Option<u32>,
@@ -91,7 +91,7 @@ pub enum LogError {
 pub struct LogGuard {
     control: LogControl,
     /// In the order in which they end: the file's may still have something to say on standard output.
-    writers: Vec<Writer>,
+    writers: Vec<LogWriter>,
 }
 
 /// Switches of the running log. Cheap to clone.
@@ -181,7 +181,7 @@ fn log_panics() {
     }));
 }
 
-/// As [`init`], with another standard output and for whoever installs the dispatcher himself.
+/// As [`init`], with another standard output and for callers that install the dispatcher themselves.
 ///
 /// # Errors
 /// As [`init`].
@@ -192,7 +192,7 @@ pub fn start(
     start_at(options, console, Arc::new(SystemTime::now))
 }
 
-/// Tells the time.
+/// The clock.
 type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
 fn start_at(
@@ -204,7 +204,7 @@ fn start_at(
     let console_queue = Arc::new(Queue::new());
     let mut queues = vec![Arc::clone(&console_queue)];
     let mut writers = Vec::new();
-    let reporter = |others| Reporter {
+    let reporter = |others| LossReporter {
         format: options.format,
         clock: Arc::clone(&clock),
         others,
@@ -214,10 +214,15 @@ fn start_at(
         queues.push(Arc::clone(&queue));
         let file = LogFile::new(dir, options);
         let reporter = reporter(vec![Arc::clone(&console_queue)]);
-        writers.push(Writer::start("log-file", queue, Box::new(file), reporter)?);
+        writers.push(LogWriter::start(
+            "log-file",
+            queue,
+            Box::new(file),
+            reporter,
+        )?);
     }
     let console = Box::new(Console::new(console));
-    writers.push(Writer::start(
+    writers.push(LogWriter::start(
         "log-stdout",
         console_queue,
         console,

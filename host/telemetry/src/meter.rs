@@ -12,7 +12,7 @@ use std::{
 use prometheus::Histogram;
 use router_core::{ErrorKind, InstanceId, Now};
 
-use crate::window::{Figures, Mark, Window};
+use crate::window::{Figures, Mark, RequestWindow};
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl Outcome {
 pub(crate) struct FleetMeter {
     pub(crate) duration: Histogram,
     pub(crate) errors: [AtomicU64; ErrorKind::ALL.len()],
-    pub(crate) tally: Tally,
+    pub(crate) tally: MeterCounts,
 }
 
 impl FleetMeter {
@@ -77,14 +77,14 @@ impl FleetMeter {
 
 /// Counters and a window: of one instance, or of the fleet.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct MeterCounts {
     pub(crate) requests: AtomicU64,
     pub(crate) errors: AtomicU64,
     pub(crate) rejections: AtomicU64,
-    window: Window,
+    window: RequestWindow,
 }
 
-impl Tally {
+impl MeterCounts {
     fn record(&self, now: Now, elapsed: Duration, outcome: Outcome) {
         let mark = outcome.mark(elapsed);
         match mark {
@@ -110,7 +110,7 @@ impl Tally {
 pub struct InstanceMeter {
     pub(crate) instance: InstanceId,
     pub(crate) fleet: Arc<FleetMeter>,
-    pub(crate) tally: Arc<Tally>,
+    pub(crate) tally: Arc<MeterCounts>,
 }
 
 impl InstanceMeter {

@@ -17,9 +17,8 @@ use router_core::{ErrorKind, InstanceId, Now, view::FleetView};
 
 use crate::{
     count::Count,
-    exposition, families,
     figures::{DatabaseFigures, PluginFigures, SpoolFigures},
-    meter::{FleetMeter, InstanceMeter, Outcome, Tally},
+    meter::{FleetMeter, InstanceMeter, MeterCounts, Outcome},
     meters::Meters,
     window::Figures,
 };
@@ -31,7 +30,7 @@ const DURATION_BOUNDARIES_S: [f64; 17] = [
     60.0, 300.0,
 ];
 
-/// Boundaries of the driver's lag: a turn takes microseconds, and from a second on something is badly wrong.
+/// Boundaries of the driver's lag: a round takes microseconds, and from a second on something is badly wrong.
 const LAG_BOUNDARIES_S: [f64; 6] = [0.001, 0.005, 0.025, 0.1, 0.5, 1.0];
 
 /// All metrics of the router. Share it in an `Arc`.
@@ -42,12 +41,12 @@ pub struct Metrics {
     pub(crate) loop_lag: Histogram,
     pub(crate) log_lines_dropped: AtomicU64,
     pub(crate) meters: Meters,
-    pub(crate) told: Mutex<Told>,
+    pub(crate) reported: Mutex<Reported>,
 }
 
-/// What other rooms told, until they tell something else.
+/// What other rooms reported last.
 #[derive(Clone, Default)]
-pub(crate) struct Told {
+pub(crate) struct Reported {
     pub(crate) fleet: Option<Arc<FleetView>>,
     pub(crate) plugins: Vec<PluginFigures>,
     pub(crate) database: Option<DatabaseFigures>,
@@ -76,17 +75,17 @@ impl Metrics {
                     &DURATION_BOUNDARIES_S,
                 ),
                 errors: [const { AtomicU64::new(0) }; ErrorKind::ALL.len()],
-                tally: Tally::default(),
+                tally: MeterCounts::default(),
             }),
             counts: [const { AtomicU64::new(0) }; Count::ALL.len()],
             loop_lag: histogram(
                 "mcp_router_loop_lag_seconds",
-                "How late the loop that decides everything came to a turn.",
+                "How late the loop that decides everything came to a round.",
                 &LAG_BOUNDARIES_S,
             ),
             log_lines_dropped: AtomicU64::new(0),
             meters: Meters::default(),
-            told: Mutex::default(),
+            reported: Mutex::default(),
         }
     }
 
@@ -101,7 +100,7 @@ impl Metrics {
         }
     }
 
-    /// The counters of an instance of the latest view, for whoever keeps them at hand.
+    /// The counters of an instance of the latest view, to be kept at hand.
     #[must_use]
     pub fn meter(&self, instance: &InstanceId) -> Option<InstanceMeter> {
         self.meters.with(instance.as_str(), InstanceMeter::clone)
@@ -122,7 +121,7 @@ impl Metrics {
         self.counts[what as usize].fetch_add(times, Ordering::Relaxed);
     }
 
-    /// Takes the lag of one turn of the driver's loop.
+    /// Takes the lag of one round of the driver's loop.
     pub fn observe_loop_lag(&self, lag: Duration) {
         self.loop_lag.observe(lag.as_secs_f64());
     }
@@ -144,24 +143,24 @@ impl Metrics {
     /// gone vanish. Call it before routes to a new instance are published.
     pub fn set_fleet(&self, view: Arc<FleetView>) {
         // The lock also orders writers, so that the meters are those of the view.
-        let mut told = self.told.lock();
+        let mut reported = self.reported.lock();
         for instance in &view.instances {
             self.meters
                 .add(&instance.id, || self.new_meter(&instance.id));
         }
         self.meters.retain(|id| view.instance(id).is_some());
-        told.fleet = Some(view);
+        reported.fleet = Some(view);
     }
 
     /// Counts one instance more from now on, which the next view will have. Call it before a route to it is published.
     pub fn add_instance(&self, instance: &InstanceId) {
-        let _one_writer = self.told.lock();
+        let _one_writer = self.reported.lock();
         self.meters.add(instance, || self.new_meter(instance));
     }
 
     /// Drops the counters of an instance, which the next view will not have.
     pub fn remove_instance(&self, instance: &InstanceId) {
-        let _one_writer = self.told.lock();
+        let _one_writer = self.reported.lock();
         self.meters.remove(instance.as_str());
     }
 
@@ -175,41 +174,35 @@ impl Metrics {
 
     /// Takes the state of all plugins; those not named vanish.
     pub fn set_plugins(&self, plugins: Vec<PluginFigures>) {
-        self.told.lock().plugins = plugins;
+        self.reported.lock().plugins = plugins;
     }
 
     /// Takes the state of the database.
     pub fn set_database(&self, database: DatabaseFigures) {
-        self.told.lock().database = Some(database);
+        self.reported.lock().database = Some(database);
     }
 
     /// Takes how many errors of a kind another room has counted since the start. They are added to those counted here: no error
     /// may be in both.
     pub fn set_errors(&self, kind: ErrorKind, total: u64) {
-        self.told.lock().errors[kind as usize] = total;
+        self.reported.lock().errors[kind as usize] = total;
     }
 
     /// Takes what waits in the spool.
     pub fn set_spool(&self, spool: SpoolFigures) {
-        self.told.lock().spool = spool;
+        self.reported.lock().spool = spool;
     }
 
     /// Takes how many client sessions and event streams are open.
     pub fn set_sessions(&self, sessions: u64, streams: u64) {
-        let mut told = self.told.lock();
-        told.sessions_open = sessions;
-        told.streams_open = streams;
+        let mut reported = self.reported.lock();
+        reported.sessions_open = sessions;
+        reported.streams_open = streams;
     }
 
     /// Takes how many log lines were dropped so far ([`crate::LogControl::lines_dropped`]).
     pub fn set_log_lines_dropped(&self, total: u64) {
         self.log_lines_dropped.store(total, Ordering::Relaxed);
-    }
-
-    /// All metrics as Prometheus text. Reads a few files of `/proc/self`; takes a millisecond with a hundred busy instances.
-    #[must_use]
-    pub fn encode(&self, now: Now) -> String {
-        exposition::encode(&families::all(self, now))
     }
 }
 

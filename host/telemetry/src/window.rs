@@ -1,6 +1,6 @@
 //! Requests of the last five minutes: how many, how many failed, how long they took.
 //!
-//! A ring of 10-second slots of counters. Whoever records only adds to atomics; the first to record in a new slot empties it under a
+//! A ring of 10-second slots of counters. Recording only adds to atomics; the first to record in a new slot empties it under a
 //! lock that nobody else wants but others who come in that same microsecond. Figures cover the present slot and the 30 before it,
 //! so from 300 to 310 seconds. Time is passed in.
 
@@ -20,7 +20,7 @@ use crate::histogram::{BUCKETS, bucket_of, p95_ms};
 /// What figures are over, in milliseconds.
 pub const WINDOW_MS: u64 = 300_000;
 
-/// Fewest requests from which a share or a percentile is told: under it, one failure would look like an outage.
+/// Fewest requests from which a share or a percentile is given: under it, one failure would look like an outage.
 pub const REQUESTS_MIN: u64 = 20;
 
 /// Length of a slot: fine enough for figures over minutes, and 31 of them take 53 kB once something was recorded.
@@ -66,7 +66,7 @@ pub(crate) enum Mark {
 
 /// The ring. Takes no memory until something is recorded.
 #[derive(Debug, Default)]
-pub(crate) struct Window {
+pub(crate) struct RequestWindow {
     slots: OnceLock<Box<[Slot]>>,
     turning: Mutex<()>,
 }
@@ -80,14 +80,14 @@ struct Slot {
     buckets: Box<[AtomicU32; BUCKETS]>,
 }
 
-impl Window {
+impl RequestWindow {
     pub(crate) fn record(&self, now: Now, mark: Mark) {
         let number = now.mono_ms / SLOT_MS;
         let slots = self
             .slots
             .get_or_init(|| (0..SLOTS).map(|_| Slot::new()).collect());
         let slot = &slots[(number % SLOTS as u64) as usize];
-        if slot.number.load(Ordering::Acquire) != number && !self.turn(slot, number) {
+        if slot.number.load(Ordering::Acquire) != number && !self.renew(slot, number) {
             return;
         }
         match mark {
@@ -103,7 +103,7 @@ impl Window {
 
     /// Makes a slot hold `number`. Not when it holds something later: then the caller comes five minutes late.
     #[cold]
-    fn turn(&self, slot: &Slot, number: u64) -> bool {
+    fn renew(&self, slot: &Slot, number: u64) -> bool {
         let _turning = self.turning.lock();
         let held = slot.number.load(Ordering::Relaxed);
         if held == number {

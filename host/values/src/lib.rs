@@ -23,9 +23,20 @@ pub use calendar::{Day, rfc3339, rfc3339_unix_ms, unix_ms, write_rfc3339};
 pub use clock::{unix_ms_now, whole_ms};
 pub use database_url::{DatabaseKind, DatabaseUrl, InvalidDatabaseUrl};
 pub use launch::{OnRouterExit, Transport};
-pub use log_filter::{InvalidLogFilter, LogFilter, LogFormat, LogLevel};
+pub use log_filter::{FilterLevel, InvalidLogFilter, LogFilter, LogFormat};
 pub use origin::{InvalidOrigin, Origin};
 pub use rate::RateBudget;
 pub use secret::Secret;
 pub use session_key::{InvalidSessionKey, SessionKey};
 pub use token_hash::{InvalidTokenHash, TokenHash};
+
+/// A text as it may stand in a message: quoted and cut.
+#[must_use]
+pub fn quoted(text: &str) -> String {
+    const SHOWN_MAX: usize = 80;
+    let mut cut: String = text.chars().take(SHOWN_MAX).collect();
+    if cut.len() < text.len() {
+        cut.push('…');
+    }
+    format!("{cut:?}")
+}

@@ -2,9 +2,11 @@
 
 use std::fmt;
 
+use crate::quoted;
+
 /// How much is logged. Each level includes those above it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum LogLevel {
+pub enum FilterLevel {
     /// Nothing.
     Off,
     /// What failed.
@@ -19,7 +21,7 @@ pub enum LogLevel {
     Trace,
 }
 
-impl LogLevel {
+impl FilterLevel {
     fn parse(word: &str) -> Option<Self> {
         match word {
             "off" => Some(Self::Off),
@@ -38,8 +40,8 @@ impl LogLevel {
 pub struct LogFilter {
     /// As it was written, with levels in lower case and without white space.
     text: String,
-    default: LogLevel,
-    targets: Vec<(String, LogLevel)>,
+    default: FilterLevel,
+    targets: Vec<(String, FilterLevel)>,
 }
 
 /// What is wrong with a text that is no filter. A misspelt level must not silence the log.
@@ -70,7 +72,7 @@ impl LogFilter {
             };
             let word = word.trim().to_ascii_lowercase();
             let level =
-                LogLevel::parse(&word).ok_or_else(|| InvalidLogFilter::Level(word.clone()))?;
+                FilterLevel::parse(&word).ok_or_else(|| InvalidLogFilter::Level(word.clone()))?;
             let Some(target) = target else {
                 if default.replace(level).is_some() {
                     return Err(InvalidLogFilter::TwoDefaults(text.to_owned()));
@@ -87,7 +89,7 @@ impl LogFilter {
         }
         Ok(Self {
             text: parts.join(","),
-            default: default.unwrap_or(LogLevel::Info),
+            default: default.unwrap_or(FilterLevel::Info),
             targets,
         })
     }
@@ -100,13 +102,13 @@ impl LogFilter {
 
     /// The level of what no target names.
     #[must_use]
-    pub fn default_level(&self) -> LogLevel {
+    pub fn default_level(&self) -> FilterLevel {
         self.default
     }
 
     /// Targets with a level of their own, in the order of the text: of two for one target the later takes precedence.
     #[must_use]
-    pub fn targets(&self) -> &[(String, LogLevel)] {
+    pub fn targets(&self) -> &[(String, FilterLevel)] {
         &self.targets
     }
 }
@@ -116,7 +118,7 @@ impl Default for LogFilter {
     fn default() -> Self {
         Self {
             text: "info".to_owned(),
-            default: LogLevel::Info,
+            default: FilterLevel::Info,
             targets: Vec::new(),
         }
     }
@@ -149,19 +151,9 @@ impl LogFormat {
     }
 }
 
-/// A text as it may stand in a message: quoted and cut.
-fn quoted(text: &str) -> String {
-    const SHOWN_MAX: usize = 80;
-    let mut cut: String = text.chars().take(SHOWN_MAX).collect();
-    if cut.len() < text.len() {
-        cut.push('…');
-    }
-    format!("{cut:?}")
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{LogFilter, LogLevel};
+    use super::{FilterLevel, LogFilter};
 
     #[test]
     fn filters_are_levels_by_target() {
@@ -206,12 +198,12 @@ mod tests {
     #[test]
     fn what_no_target_names_has_a_level_too() {
         let filter = LogFilter::parse("a=debug,warning,b::c=off").unwrap();
-        assert_eq!(filter.default_level(), LogLevel::Warn);
-        let targets = [("a", LogLevel::Debug), ("b::c", LogLevel::Off)];
+        assert_eq!(filter.default_level(), FilterLevel::Warn);
+        let targets = [("a", FilterLevel::Debug), ("b::c", FilterLevel::Off)];
         let targets = targets.map(|(target, level)| (target.to_owned(), level));
         assert_eq!(filter.targets(), targets);
         let default = LogFilter::parse("a=debug").unwrap().default_level();
-        assert_eq!(default, LogLevel::Info);
+        assert_eq!(default, FilterLevel::Info);
         assert_eq!(LogFilter::parse("info"), Ok(LogFilter::default()));
     }
 }

@@ -4,10 +4,10 @@ use http::{HeaderMap, HeaderValue, Uri, header};
 use router_core::{InstanceId, Role};
 use router_values::{Authority, Origin, TokenHash};
 
-use super::{Access, Principal, Via};
+use super::{Access, IdentifiedBy, Principal};
 use crate::{
-    refusal::{Refusal, RefusalKind},
-    request::{Needed, Request},
+    refusal::{AccessRefusal, RefusalKind},
+    request::{AccessRequest, Needed},
     role::Roles,
     rules::{AccessSettings, TokenSettings},
 };
@@ -46,8 +46,8 @@ fn settings() -> AccessSettings {
 }
 
 /// A request that is served unless a case changes it: from loopback, by its name, for a viewer.
-fn request() -> Request<'static> {
-    Request {
+fn request() -> AccessRequest<'static> {
+    AccessRequest {
         peer: "127.0.0.1:50000".parse().unwrap(),
         needed: Needed::Role(Role::Viewer),
         host: Some("localhost:3002"),
@@ -58,19 +58,19 @@ fn request() -> Request<'static> {
     }
 }
 
-fn remote() -> Request<'static> {
-    Request {
+fn remote() -> AccessRequest<'static> {
+    AccessRequest {
         peer: "10.0.0.9:50000".parse().unwrap(),
         host: Some("10.0.0.5:3002"),
         ..request()
     }
 }
 
-fn decide(request: &Request<'_>) -> Result<Principal, Refusal> {
+fn decide(request: &AccessRequest<'_>) -> Result<Principal, AccessRefusal> {
     Access::new(&settings()).unwrap().authorize(request)
 }
 
-fn kind(request: &Request<'_>) -> Option<RefusalKind> {
+fn kind(request: &AccessRequest<'_>) -> Option<RefusalKind> {
     decide(request).err().map(|refusal| refusal.kind)
 }
 
@@ -89,7 +89,7 @@ fn loopback_is_client_and_operator_by_default_and_no_more() {
             (Role::Operator, None),
             (Role::Admin, Some(RefusalKind::TokenMissing)),
         ] {
-            let request = Request {
+            let request = AccessRequest {
                 peer: peer.parse().unwrap(),
                 needed: Needed::Role(role),
                 ..request()
@@ -100,7 +100,7 @@ fn loopback_is_client_and_operator_by_default_and_no_more() {
     let principal = decide(&request()).unwrap();
     assert_eq!(
         (&*principal.name, principal.via),
-        ("loopback", Via::Loopback)
+        ("loopback", IdentifiedBy::Loopback)
     );
     for peer in [
         "10.0.0.9:1",
@@ -109,7 +109,7 @@ fn loopback_is_client_and_operator_by_default_and_no_more() {
         "0.0.0.0:1",
         "[::]:1",
     ] {
-        let request = Request {
+        let request = AccessRequest {
             peer: peer.parse().unwrap(),
             ..remote()
         };
@@ -119,12 +119,12 @@ fn loopback_is_client_and_operator_by_default_and_no_more() {
 
 #[test]
 fn a_proxy_on_this_machine_does_not_make_everybody_local() {
-    let forwarded = Request {
+    let forwarded = AccessRequest {
         forwarded: true,
         ..request()
     };
     assert_eq!(kind(&forwarded), Some(RefusalKind::TokenMissing));
-    let with_token = Request {
+    let with_token = AccessRequest {
         authorization: Some(ALICE),
         ..forwarded
     };
@@ -147,7 +147,7 @@ fn a_wrong_token_is_refused_wherever_it_comes_from() {
     ];
     for base in [request(), remote()] {
         for header in headers {
-            let request = Request {
+            let request = AccessRequest {
                 authorization: Some(header),
                 ..base
             };
@@ -187,7 +187,7 @@ fn tokens_give_their_roles_and_no_others() {
     for (authorization, role, expected) in cases {
         // On loopback too: a token says who speaks, and nothing is added to it.
         for base in [request(), remote()] {
-            let request = Request {
+            let request = AccessRequest {
                 needed: Needed::Role(role),
                 authorization: Some(authorization),
                 ..base
@@ -197,7 +197,7 @@ fn tokens_give_their_roles_and_no_others() {
     }
     // Whoever shows a token of ours is known, also when it is refused.
     let named = |authorization, needed| {
-        let request = Request {
+        let request = AccessRequest {
             needed: Needed::Role(needed),
             authorization: Some(authorization),
             ..remote()
@@ -207,7 +207,7 @@ fn tokens_give_their_roles_and_no_others() {
     assert_eq!(named(ALICE, Role::Operator).as_deref(), Some("alice"));
     assert_eq!(named(BOT, Role::Client).as_deref(), Some("bot"));
     assert_eq!(named("Bearer wrong", Role::Viewer), None);
-    let refusal = decide(&Request {
+    let refusal = decide(&AccessRequest {
         needed: Needed::Role(Role::Operator),
         authorization: Some(ALICE),
         ..remote()
@@ -230,7 +230,7 @@ fn a_limited_client_reaches_its_instances_and_not_the_fleet() {
         (Some(&ids[2]), Some(RefusalKind::Instance)),
         (None, Some(RefusalKind::Instance)),
     ] {
-        let request = Request {
+        let request = AccessRequest {
             needed: Needed::Role(Role::Client),
             authorization: Some(BOT),
             instance,
@@ -249,26 +249,30 @@ fn health_is_open_to_all_and_metrics_when_said() {
         Some("not a host"),
     ] {
         for authorization in [None, Some("Bearer wrong")] {
-            let probe = Request {
+            let probe = AccessRequest {
                 needed: Needed::Nothing,
                 host,
                 authorization,
                 ..remote()
             };
-            assert_eq!(decide(&probe).map(|who| who.via), Ok(Via::Open), "{host:?}");
+            assert_eq!(
+                decide(&probe).map(|who| who.via),
+                Ok(IdentifiedBy::Open),
+                "{host:?}"
+            );
         }
-        let scrape = Request {
+        let scrape = AccessRequest {
             needed: Needed::Metrics,
             host,
             ..remote()
         };
         assert_eq!(kind(&scrape), Some(RefusalKind::TokenMissing));
-        let with_token = Request {
+        let with_token = AccessRequest {
             authorization: Some(ALICE),
             ..scrape
         };
         assert_eq!(kind(&with_token), None);
-        let local = Request {
+        let local = AccessRequest {
             peer: request().peer,
             ..scrape
         };
@@ -311,7 +315,7 @@ fn only_names_of_this_router_are_answered_to() {
     ];
     for (host, served) in cases {
         for authorization in [None, Some(ALICE)] {
-            let request = Request {
+            let request = AccessRequest {
                 host,
                 authorization,
                 ..request()
@@ -339,7 +343,7 @@ fn a_wildcard_listener_answers_to_addresses_but_not_to_names() {
             ..settings()
         })
         .unwrap();
-        let request = Request {
+        let request = AccessRequest {
             host: Some(host),
             ..request()
         };
@@ -387,7 +391,7 @@ fn only_own_and_listed_origins_may_call() {
         ),
     ];
     for (host, origin, served) in cases {
-        let request = Request {
+        let request = AccessRequest {
             host: Some(host),
             origin: Some(origin),
             needed: Needed::Role(Role::Client),
@@ -397,7 +401,7 @@ fn only_own_and_listed_origins_may_call() {
         assert_eq!(kind(&request), expected, "{origin} at {host}");
         let told = Access::new(&settings()).unwrap().allowed_origin(&request);
         assert_eq!(told, served.then_some(origin), "{origin} at {host}");
-        let with_token = Request {
+        let with_token = AccessRequest {
             authorization: Some("Bearer wrong"),
             ..request
         };
@@ -419,7 +423,7 @@ fn a_rebound_name_reaches_nothing_but_what_is_open() {
     // The page comes from evil.example, whose name now points to 127.0.0.1: the browser sends both names alike.
     for origin in [None, Some("http://evil.example:3002")] {
         for role in Role::ALL {
-            let request = Request {
+            let request = AccessRequest {
                 host: Some("evil.example:3002"),
                 origin,
                 needed: Needed::Role(role),
@@ -429,7 +433,7 @@ fn a_rebound_name_reaches_nothing_but_what_is_open() {
         }
     }
     for needed in [Needed::Nothing, Needed::Metrics] {
-        let request = Request {
+        let request = AccessRequest {
             host: Some("evil.example:3002"),
             origin: Some("http://evil.example:3002"),
             needed,
@@ -442,7 +446,7 @@ fn a_rebound_name_reaches_nothing_but_what_is_open() {
 #[test]
 fn changed_settings_count_from_the_next_request_on_and_bad_ones_change_nothing() {
     let access = Access::new(&settings()).unwrap();
-    let request = Request {
+    let request = AccessRequest {
         authorization: Some(ALICE),
         ..remote()
     };
@@ -459,7 +463,7 @@ fn changed_settings_count_from_the_next_request_on_and_bad_ones_change_nothing()
         ..settings()
     };
     assert!(access.replace(&bad).is_err());
-    let root = Request {
+    let root = AccessRequest {
         authorization: Some(ROOT),
         ..remote()
     };
@@ -487,14 +491,14 @@ fn loopback_may_be_nobody() {
 fn taken(
     uri: &'static str,
     pairs: &[(header::HeaderName, &'static str)],
-) -> Result<Option<RefusalKind>, Refusal> {
+) -> Result<Option<RefusalKind>, AccessRefusal> {
     let uri = Uri::from_static(uri);
     let mut headers = HeaderMap::new();
     for (name, value) in pairs {
         headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
     }
     let peer = "127.0.0.1:1".parse().unwrap();
-    let request = Request::from_http(peer, &uri, &headers, Needed::Role(Role::Viewer), None)?;
+    let request = AccessRequest::from_http(peer, &uri, &headers, Needed::Role(Role::Viewer), None)?;
     Ok(decide(&request).err().map(|refusal| refusal.kind))
 }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, path::Path};
 
 use router_core::spec::Source;
 
-use crate::{Config, Definition, Environment, load};
+use crate::{Config, Environment, InstanceDefinition, load};
 
 const FILE: &str = r#"
 [instances]
@@ -34,7 +34,7 @@ fn read(text: &str) -> Config {
     load(text, Path::new("router.toml"), &environment).unwrap_or_else(|faults| panic!("{faults}"))
 }
 
-fn define(text: &str) -> Definition {
+fn define(text: &str) -> InstanceDefinition {
     let config = read(text);
     config
         .define(&config.instance[0], Source::Config)
@@ -43,7 +43,7 @@ fn define(text: &str) -> Definition {
 
 #[test]
 fn a_template_is_filled_in_and_the_instance_goes_before_it() {
-    let Definition {
+    let InstanceDefinition {
         spec,
         launch,
         waits,

@@ -4,16 +4,16 @@ use std::{marker::PhantomData, time::Duration};
 
 use crate::{
     Applies, Place, Setting, SettingOrigin, Switchable,
-    reader::{Section, upper, variable_node},
-    value::{Refusal, Value},
+    reader::{ConfigSection, upper, variable_node},
+    value::{InvalidValue, Value},
 };
 
 /// A rule about a value besides its type.
-type Rule<'k, T> = Box<dyn Fn(&T) -> Result<(), Refusal> + 'k>;
+type Rule<'k, T> = Box<dyn Fn(&T) -> Result<(), InvalidValue> + 'k>;
 
 /// A key that is being read. The last call in the chain says what happens where nobody set it.
 pub(crate) struct Key<'s, 'r, 'a, T> {
-    section: &'s Section<'r, 'a>,
+    section: &'s ConfigSection<'r, 'a>,
     name: &'static str,
     variables: Vec<String>,
     applies: Applies,
@@ -37,7 +37,7 @@ impl<'s> Key<'s, '_, '_, Switchable<Duration>> {
                 let what = format!("{} is out of range", duration.show());
                 let (least, greatest) = (least.show(), greatest.show());
                 let remedy = format!("write a value from {least} to {greatest}, or \"off\"");
-                Err(Refusal::new(what, remedy))
+                Err(InvalidValue::new(what, remedy))
             }
             _ => Ok(()),
         })
@@ -45,7 +45,7 @@ impl<'s> Key<'s, '_, '_, Switchable<Duration>> {
 }
 
 impl<'s, 'r, 'a, T: Value> Key<'s, 'r, 'a, T> {
-    pub(super) fn new(section: &'s Section<'r, 'a>, name: &'static str) -> Self {
+    pub(super) fn new(section: &'s ConfigSection<'r, 'a>, name: &'static str) -> Self {
         let general = section.variable.as_ref();
         Self {
             section,
@@ -83,7 +83,7 @@ impl<'s, 'r, 'a, T: Value> Key<'s, 'r, 'a, T> {
                 return Ok(());
             }
             let what = format!("{} is out of range", value.show());
-            Err(Refusal::new(
+            Err(InvalidValue::new(
                 what,
                 format!("write a value from {} to {}", least.show(), greatest.show()),
             ))
@@ -91,7 +91,7 @@ impl<'s, 'r, 'a, T: Value> Key<'s, 'r, 'a, T> {
     }
 
     /// Any other rule.
-    pub(crate) fn rule(mut self, rule: impl Fn(&T) -> Result<(), Refusal> + 's) -> Self {
+    pub(crate) fn rule(mut self, rule: impl Fn(&T) -> Result<(), InvalidValue> + 's) -> Self {
         self.rules.push(Box::new(rule));
         self
     }
@@ -126,7 +126,7 @@ impl<'s, 'r, 'a, T: Value> Key<'s, 'r, 'a, T> {
         found.value
     }
 
-    /// Looks in the file, then in the environment, which wins. Both are judged.
+    /// Reads the file, then the environment, which takes precedence. Both are checked.
     fn find(&self) -> Found<T> {
         let (section, reader) = (self.section, self.section.reader);
         let path = section.key_path(self.name);
@@ -186,8 +186,8 @@ impl<'s, 'r, 'a, T: Value> Key<'s, 'r, 'a, T> {
         found
     }
 
-    fn judge(&self, value: T) -> Result<T, Vec<Refusal>> {
-        let refusals: Vec<Refusal> = self
+    fn judge(&self, value: T) -> Result<T, Vec<InvalidValue>> {
+        let refusals: Vec<InvalidValue> = self
             .rules
             .iter()
             .filter_map(|rule| rule(&value).err())

@@ -4,7 +4,7 @@ use router_values::Secret;
 
 use crate::{
     Applies, Place, Setting, SettingOrigin,
-    reader::{Reader, Section, join, upper},
+    reader::{ConfigReader, ConfigSection, join, upper},
     value::{PathText, Value as _},
 };
 
@@ -26,7 +26,7 @@ pub(crate) struct SecretKey {
     pub(crate) applies: Applies,
 }
 
-impl Reader<'_> {
+impl ConfigReader<'_> {
     /// A secret that the environment holds, as `NAME` or in the file that `NAME_FILE` names.
     pub(crate) fn granted_secret(&self, key: &str, name: &str) -> Option<Secret> {
         self.secret_variable(key, name).map(|found| found.secret)
@@ -97,7 +97,7 @@ impl Reader<'_> {
     }
 }
 
-impl Section<'_, '_> {
+impl ConfigSection<'_, '_> {
     /// Reads a secret. The environment wins over the file; at one level, two of them are a fault.
     pub(crate) fn secret(&self, key: &SecretKey) -> Option<FoundSecret> {
         let in_file = self.secret_in_document(key);

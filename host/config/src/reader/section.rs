@@ -5,14 +5,14 @@ use std::cell::{Cell, RefCell};
 use crate::{
     Applies, Place, Setting, SettingOrigin,
     node::{Node, Raw, Table},
-    reader::{Key, Reader, join, upper},
+    reader::{ConfigReader, Key, join, upper},
     suggest::nearest,
     value::Value,
 };
 
-/// A table that may be there, and its keys. [`Section::close`] reports the keys that nobody asked for.
-pub(crate) struct Section<'r, 'a> {
-    pub(crate) reader: &'r Reader<'a>,
+/// A table that may be there, and its keys. [`ConfigSection::close`] reports the keys that nobody asked for.
+pub(crate) struct ConfigSection<'r, 'a> {
+    pub(crate) reader: &'r ConfigReader<'a>,
     pub(super) path: String,
     pub(super) schema_path: String,
     pub(super) table: Option<&'r Table>,
@@ -23,7 +23,7 @@ pub(crate) struct Section<'r, 'a> {
     pub(super) closed: Cell<bool>,
 }
 
-impl<'r, 'a> Section<'r, 'a> {
+impl<'r, 'a> ConfigSection<'r, 'a> {
     /// The path of a key in here.
     pub(crate) fn key_path(&self, name: &str) -> String {
         join(&self.path, name)
@@ -50,7 +50,7 @@ impl<'r, 'a> Section<'r, 'a> {
     }
 
     /// A table inside this one.
-    pub(crate) fn child(&self, name: &'static str) -> Section<'r, 'a> {
+    pub(crate) fn child(&self, name: &'static str) -> ConfigSection<'r, 'a> {
         let entry = self.entry(name);
         let table = entry.and_then(|(at, node)| self.table_in(&self.key_path(name), at, node));
         let at = entry.and_then(|(at, _)| at);
@@ -63,7 +63,7 @@ impl<'r, 'a> Section<'r, 'a> {
     }
 
     /// Tables with chosen names inside a table of this one: `[template.NAME]`.
-    pub(crate) fn named(&self, name: &'static str) -> Vec<(String, Section<'r, 'a>)> {
+    pub(crate) fn named(&self, name: &'static str) -> Vec<(String, ConfigSection<'r, 'a>)> {
         let outer = self.child(name);
         outer.closed.set(true);
         let Some(table) = outer.table else {
@@ -84,7 +84,7 @@ impl<'r, 'a> Section<'r, 'a> {
     }
 
     /// The tables of an array: `[[instance]]`, counted from 1.
-    pub(crate) fn items(&self, name: &'static str) -> Vec<Section<'r, 'a>> {
+    pub(crate) fn items(&self, name: &'static str) -> Vec<ConfigSection<'r, 'a>> {
         let Some((at, node)) = self.entry(name) else {
             return Vec::new();
         };
@@ -183,7 +183,7 @@ impl<'r, 'a> Section<'r, 'a> {
         schema_name: &str,
         table: Option<&'r Table>,
         place: Place,
-    ) -> Section<'r, 'a> {
+    ) -> ConfigSection<'r, 'a> {
         let path = self.key_path(name);
         if table.is_some() {
             self.reader
@@ -192,7 +192,7 @@ impl<'r, 'a> Section<'r, 'a> {
                 .insert(path.clone(), place.clone());
         }
         let variable = self.variable.as_ref();
-        Section {
+        ConfigSection {
             reader: self.reader,
             path,
             schema_path: join(&self.schema_path, schema_name),
@@ -229,7 +229,7 @@ impl<'r, 'a> Section<'r, 'a> {
 }
 
 /// A section that is never closed would take any key.
-impl Drop for Section<'_, '_> {
+impl Drop for ConfigSection<'_, '_> {
     fn drop(&mut self) {
         debug_assert!(
             self.closed.get() || std::thread::panicking(),

@@ -3,12 +3,13 @@
 use std::net::SocketAddr;
 
 use router_core::InstanceId;
-use router_values::{Authority, LogFilter, Origin, TokenHash};
+use router_values::{Authority, LogFilter, Origin, TokenHash, quoted};
 
 use crate::{
     PluginName, PolicyName, TableName, TemplateName,
+    names::is_variable,
     node::Raw,
-    value::{Refusal, Shape, Value, parsed, quoted},
+    value::{InvalidValue, Shape, Value, parsed},
 };
 
 macro_rules! texts {
@@ -18,7 +19,7 @@ macro_rules! texts {
         pub(crate) struct $name(pub(crate) String);
         impl Value for $name {
             const SHAPE: Shape = Shape::Text;
-            fn read(raw: &Raw) -> Result<Self, Vec<Refusal>> {
+            fn read(raw: &Raw) -> Result<Self, Vec<InvalidValue>> {
                 let valid: fn(&str) -> Result<String, String> = $valid;
                 parsed(raw, $remedy, valid).map(Self)
             }
@@ -52,21 +53,11 @@ texts! {
     };
 }
 
-/// Whether a text can name an environment variable, or a placeholder.
-pub(crate) fn is_variable(text: &str) -> bool {
-    let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    text.bytes().all(word)
-        && text
-            .bytes()
-            .next()
-            .is_some_and(|byte| !byte.is_ascii_digit())
-}
-
 macro_rules! parsed_values {
     ($($type:ty, $remedy:expr, $parse:expr, $show:expr;)*) => {$(
         impl Value for $type {
             const SHAPE: Shape = Shape::Text;
-            fn read(raw: &Raw) -> Result<Self, Vec<Refusal>> {
+            fn read(raw: &Raw) -> Result<Self, Vec<InvalidValue>> {
                 let parse: fn(&str) -> Result<Self, String> = $parse;
                 parsed(raw, $remedy, parse)
             }
@@ -120,14 +111,14 @@ parsed_values! {
 /// An id may be a number in JSON, as the API shows it.
 impl Value for InstanceId {
     const SHAPE: Shape = Shape::Text;
-    fn read(raw: &Raw) -> Result<Self, Vec<Refusal>> {
+    fn read(raw: &Raw) -> Result<Self, Vec<InvalidValue>> {
         const REMEDY: &str =
             "write 1 to 64 letters, digits and . _ @ -, and start with a letter or a digit";
         let number = match raw {
             Raw::Integer(number) if *number >= 0 => Some(Raw::Text(number.to_string())),
             Raw::Huge(_) => {
                 let what = "this number is too large to be read digit by digit";
-                return Err(vec![Refusal::new(what, "write it in double quotes")]);
+                return Err(vec![InvalidValue::new(what, "write it in double quotes")]);
             }
             _ => None,
         };

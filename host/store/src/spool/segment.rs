@@ -158,10 +158,10 @@ mod tests {
     use std::io::Write as _;
 
     use super::{OpenSegment, list, read};
-    use crate::facts::{Fact, Writer};
+    use crate::facts::{Fact, RowOrigin};
 
     fn fact(instance: &str) -> Fact {
-        let writer = Writer::new("r", 1);
+        let writer = RowOrigin::new("r", 1);
         Fact::intention(instance, true, &writer)
     }
 

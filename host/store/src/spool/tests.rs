@@ -7,17 +7,17 @@ use std::{
 
 use super::{
     Progress, QUEUE_BYTES_MAX, Spool,
-    clerk::{MEMORY_BYTES_MAX, SEGMENT_BYTES_MAX},
+    writer::{MEMORY_BYTES_MAX, SEGMENT_BYTES_MAX},
 };
 use crate::{
     counted::Counted,
-    facts::{Fact, Writer},
+    facts::{Fact, RowOrigin},
 };
 
 const ROOMY: u64 = 1 << 30;
 
 fn fact(name: &str) -> Fact {
-    let writer = Writer::new("r", 1);
+    let writer = RowOrigin::new("r", 1);
     Fact::intention(name, true, &writer)
 }
 
@@ -166,7 +166,7 @@ async fn while_the_disk_refuses_memory_holds_up_to_its_bound_and_returns_to_disk
     let spool = start(dir.path(), ROOMY);
     let crash = |number: usize| {
         let evidence = serde_json::json!({ "number": number, "stderr": "x".repeat(60_000) });
-        Fact::crash(&number.to_string(), &evidence, &Writer::new("r", 1))
+        Fact::crash(&number.to_string(), &evidence, &RowOrigin::new("r", 1))
     };
     let fitting = MEMORY_BYTES_MAX / crash(100).size();
     let extra = 20;
@@ -204,7 +204,7 @@ async fn a_queue_of_large_facts_is_bounded_in_bytes() {
     let dir = tempfile::tempdir().unwrap();
     let spool = start(dir.path(), ROOMY);
     let evidence = serde_json::json!({ "stderr": "x".repeat(60_000) });
-    let large = Fact::crash("a", &evidence, &Writer::new("r", 1));
+    let large = Fact::crash("a", &evidence, &RowOrigin::new("r", 1));
     // Twice what may wait, faster than any disk: either it is on disk or it is counted.
     for _ in 0..2 * QUEUE_BYTES_MAX / large.size() {
         spool.keep(large.clone());

@@ -205,7 +205,7 @@ on_both!(
         store.audit(row("on disk again"));
         spooled(&store, 1).await;
         flushed(&store).await;
-        assert!(crate::place::logs().contains("the spool cannot be written"));
+        assert!(crate::place::logs().contains("spool not writable"));
         store.close().await;
     }
 );
@@ -230,7 +230,7 @@ async fn a_full_spool_is_loud_and_keeps_what_it_has() {
     assert_eq!(counted.lost + counted.spooled, 1_000, "{counted:?}");
     let logged = crate::place::logs();
     let lines = logged.lines().filter(|line| {
-        line.contains("ERROR") && line.contains("a fact was lost") && line.contains("full-")
+        line.contains("ERROR") && line.contains("fact lost") && line.contains("full-")
     });
     assert_eq!(
         lines.count() as u64,

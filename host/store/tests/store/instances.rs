@@ -1,7 +1,7 @@
 //! Registered instances, operators' decisions and crash evidence.
 
 use router_core::InstanceId;
-use router_store::{CrashRecord, Store, StoreError};
+use router_store::{CrashEvidence, Store, StoreError};
 use serde_json::json;
 
 use crate::place::{connected, flushed, on_both};
@@ -67,12 +67,12 @@ on_both!(
         let store = place.connected().await;
         for number in 0..45 {
             let evidence = json!({"exitCode": number, "stderr": ["boom\u{0}", "ä"]});
-            store.record_crash(&CrashRecord {
+            store.record_crash(&CrashEvidence {
                 id: id("a"),
                 evidence,
             });
         }
-        store.record_crash(&CrashRecord {
+        store.record_crash(&CrashEvidence {
             id: id("b"),
             evidence: json!({"exitCode": 1}),
         });
@@ -84,7 +84,7 @@ on_both!(
         assert_eq!(kept[0].router_id, "router-under-test");
         assert_eq!(store.crashes(&id("a"), 2).await.unwrap().len(), 2);
         // Evidence on its way when its deletion is asked for does not come back.
-        store.record_crash(&CrashRecord {
+        store.record_crash(&CrashEvidence {
             id: id("a"),
             evidence: json!({}),
         });
@@ -93,7 +93,7 @@ on_both!(
         assert!(store.crashes(&id("a"), 100).await.unwrap().is_empty());
         // What comes after it stays, however soon.
         store.clear_state(&id("a"));
-        store.record_crash(&CrashRecord {
+        store.record_crash(&CrashEvidence {
             id: id("a"),
             evidence: json!({"exitCode": 99}),
         });
@@ -110,7 +110,7 @@ on_both!(
 on_both!(evidence_past_its_size_is_cut_and_kept, |place| {
     let store = place.connected().await;
     let evidence = json!({"stderr": "x".repeat(1_000_000)});
-    store.record_crash(&CrashRecord {
+    store.record_crash(&CrashEvidence {
         id: id("a"),
         evidence,
     });

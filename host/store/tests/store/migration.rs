@@ -89,7 +89,7 @@ async fn a_role_without_ddl_may_serve_with_these_grants_and_nothing_more() {
         store.audit(row("x"));
         store.set_intention(&id, true);
         let evidence = value.clone();
-        store.record_crash(&router_store::CrashRecord {
+        store.record_crash(&router_store::CrashEvidence {
             id: id.clone(),
             evidence,
         });

@@ -10,7 +10,7 @@ use std::{
 };
 
 use router_core::InstanceId;
-use router_store::{CrashRecord, DatabaseState, Store, StoreError, StoreOptions};
+use router_store::{CrashEvidence, DatabaseState, Store, StoreError, StoreOptions};
 use router_test_postgres::{Cluster, ClusterOptions};
 use router_values::AuditQuery;
 use serde_json::json;
@@ -67,7 +67,7 @@ fn tell(store: &Store, from: u32, to: u32) {
         store.audit(row(number.to_string()));
     }
     let evidence = json!({ "from": from });
-    store.record_crash(&CrashRecord {
+    store.record_crash(&CrashEvidence {
         id: demo(),
         evidence,
     });
@@ -193,7 +193,7 @@ async fn evidence_that_was_cleared_while_the_database_was_away_does_not_come_bac
     let store = place.connected().await;
     let crash = |store: &Store, number: u32| {
         let evidence = json!({ "exitCode": number });
-        store.record_crash(&CrashRecord {
+        store.record_crash(&CrashEvidence {
             id: demo(),
             evidence,
         });

@@ -75,7 +75,7 @@ impl Place {
         self.cluster().query(&self.database, sql).unwrap()
     }
 
-    pub(crate) async fn migrate(&self, with_godot_versions: bool) -> router_store::Report {
+    pub(crate) async fn migrate(&self, with_godot_versions: bool) -> router_store::MigrationReport {
         let options = self.migrate_options(with_godot_versions);
         router_store::migrate(options).await.unwrap()
     }

@@ -14,7 +14,7 @@ use router_values::Day;
 
 use super::{
     FILE_NAME, LogOptions,
-    queue::Entry,
+    queue::QueuedLine,
     rotated,
     writer::{Destination, Lost, write_lines},
 };
@@ -130,7 +130,7 @@ fn ends_a_line(file: &mut File) -> io::Result<bool> {
 }
 
 impl Destination for LogFile {
-    fn write(&mut self, entries: &[Entry]) -> Result<(), Lost> {
+    fn write(&mut self, entries: &[QueuedLine]) -> Result<(), Lost> {
         let mut rest = entries;
         while let Some(first) = rest.first() {
             // A line of yesterday that comes a moment late goes where the day already is.

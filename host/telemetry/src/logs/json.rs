@@ -20,7 +20,7 @@ pub(super) fn render(out: &mut String, line: &Line<'_>) {
         ("level", line.level.as_str().to_owned()),
         ("target", line.target.to_owned()),
         ("message", line.fields.message.clone()),
-        ("words", line.words()),
+        ("words", line.keywords()),
     ];
     for (name, value) in &fixed {
         if !value.is_empty() {

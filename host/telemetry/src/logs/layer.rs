@@ -12,7 +12,7 @@ use tracing_subscriber::{Layer, layer::Context, registry::LookupSpan};
 use super::{
     Clock,
     line::{Fields, Line},
-    queue::{Entry, Queue},
+    queue::{Queue, QueuedLine},
 };
 
 /// Formats each event once and gives it to every destination.
@@ -75,7 +75,7 @@ where
             target: event.metadata().target(),
             fields: &fields,
         };
-        let entry = Entry {
+        let entry = QueuedLine {
             day: Day::of_unix_ms(unix_ms),
             text: line.render(self.format).into(),
         };

@@ -1,6 +1,6 @@
 //! From the operator's filter to what `tracing` filters by.
 
-use router_values::{LogFilter, LogLevel};
+use router_values::{FilterLevel, LogFilter};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 
@@ -36,14 +36,14 @@ pub(super) fn targets(filter: &LogFilter) -> Targets {
         .with_target(AUDIT, LevelFilter::INFO)
 }
 
-fn level(level: LogLevel) -> LevelFilter {
+fn level(level: FilterLevel) -> LevelFilter {
     match level {
-        LogLevel::Off => LevelFilter::OFF,
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Trace => LevelFilter::TRACE,
+        FilterLevel::Off => LevelFilter::OFF,
+        FilterLevel::Error => LevelFilter::ERROR,
+        FilterLevel::Warn => LevelFilter::WARN,
+        FilterLevel::Info => LevelFilter::INFO,
+        FilterLevel::Debug => LevelFilter::DEBUG,
+        FilterLevel::Trace => LevelFilter::TRACE,
     }
 }
 

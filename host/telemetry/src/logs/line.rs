@@ -1,4 +1,4 @@
-//! One line before it is written: its message, its fields, and the words that are grepped for.
+//! One line before it is written: its message, its fields, and the keywords that are grepped for.
 
 use std::{
     error::Error,
@@ -134,7 +134,7 @@ impl Visit for Fields {
 
     fn record_f64(&mut self, field: &Field, value: f64) {
         let text = value.to_string();
-        // JSON has no word for what is not finite.
+        // JSON has no form for what is not finite.
         let value = if value.is_finite() {
             Value::Literal(text)
         } else {
@@ -164,9 +164,9 @@ impl Line<'_> {
         out
     }
 
-    /// The words that are grepped for and that neither the message nor the format itself holds, separated by spaces.
-    pub(super) fn words(&self) -> String {
-        let mut words = String::new();
+    /// The keywords that are grepped for and that neither the message nor the format itself holds, separated by spaces.
+    pub(super) fn keywords(&self) -> String {
+        let mut keywords = String::new();
         let message = &self.fields.message;
         for (name, value) in &self.fields.list {
             let value = value.as_str();
@@ -178,14 +178,14 @@ impl Line<'_> {
                 "instance" | "version_id" if !value.is_empty() => format!("version_id: {value}"),
                 _ => continue,
             };
-            if !holds(message, &word) && !holds(&words, &word) {
-                if !words.is_empty() {
-                    words.push(' ');
+            if !holds(message, &word) && !holds(&keywords, &word) {
+                if !keywords.is_empty() {
+                    keywords.push(' ');
                 }
-                words.push_str(&word);
+                keywords.push_str(&word);
             }
         }
-        words
+        keywords
     }
 }
 

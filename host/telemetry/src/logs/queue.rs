@@ -1,4 +1,4 @@
-//! Lines on their way to one destination: bounded, and never a reason to wait for whoever logs.
+//! Lines on their way to one destination: bounded, and never a reason for a caller to wait.
 
 use std::{
     mem,
@@ -16,7 +16,7 @@ const BYTES_MAX: usize = 4 << 20;
 
 /// One line, its end included, and the day that it belongs to. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct Entry {
+pub(super) struct QueuedLine {
     pub(super) day: Day,
     pub(super) text: Arc<str>,
 }
@@ -34,7 +34,7 @@ pub(super) struct Queue {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    entries: Vec<Entry>,
+    entries: Vec<QueuedLine>,
     bytes: usize,
     closed: bool,
 }
@@ -50,7 +50,7 @@ impl Queue {
     }
 
     /// Takes a line, or drops and counts it.
-    pub(super) fn push(&self, entry: Entry) {
+    pub(super) fn push(&self, entry: QueuedLine) {
         let mut waiting = self.waiting.lock();
         if waiting.closed || waiting.bytes + entry.text.len() > BYTES_MAX {
             drop(waiting);
@@ -65,7 +65,7 @@ impl Queue {
     }
 
     /// Waits for lines and takes all; `None` when there are none and will be none.
-    pub(super) fn take(&self) -> Option<Vec<Entry>> {
+    pub(super) fn take(&self) -> Option<Vec<QueuedLine>> {
         let mut waiting = self.waiting.lock();
         while waiting.entries.is_empty() {
             if waiting.closed {

@@ -1,4 +1,4 @@
-//! The text format: time, level, origin, message, grepped words, fields.
+//! The text format: time, level, origin, message, keywords, fields.
 
 use router_values::write_rfc3339;
 
@@ -18,13 +18,13 @@ pub(super) fn render(out: &mut String, line: &Line<'_>) {
     escape::bare(out, line.target);
     out.push_str(": ");
     escape::bare(out, &line.fields.message);
-    let words = line.words();
-    if !words.is_empty() {
+    let keywords = line.keywords();
+    if !keywords.is_empty() {
         out.push(' ');
-        escape::bare(out, &words);
+        escape::bare(out, &keywords);
     }
     for (name, value) in &line.fields.list {
-        // The words hold it, or the message does.
+        // The keywords hold it, or the message does.
         if matches!(*name, "instance" | "version_id") {
             continue;
         }

@@ -13,18 +13,18 @@ use tracing::Level;
 use super::{
     Clock, LogError,
     line::{Fields, Line, Value},
-    queue::{Entry, Queue},
+    queue::{Queue, QueuedLine},
 };
 
-/// How long a destination that would block is asked again. Standard output is shared with whoever gave it to us, who may have made
+/// How long a destination that would block is asked again. Standard output is shared with the process that started this one, which may have made
 /// it non-blocking; there is nothing to wait on that all kinds of it have.
 const BLOCKED_MAX: Duration = Duration::from_secs(1);
 const BLOCKED_PAUSE: Duration = Duration::from_millis(2);
 
 /// Where lines go.
 pub(super) trait Destination: Send {
-    /// Writes lines; tells how many were lost, and why.
-    fn write(&mut self, entries: &[Entry]) -> Result<(), Lost>;
+    /// Writes lines; returns how many were lost, and why.
+    fn write(&mut self, entries: &[QueuedLine]) -> Result<(), Lost>;
 
     /// What it is, for people.
     fn name(&self) -> String;
@@ -37,15 +37,15 @@ pub(super) struct Lost {
     pub(super) error: io::Error,
 }
 
-/// Says what happened to a destination: on itself, and on others.
-pub(super) struct Reporter {
+/// Reports what happened to a destination: on itself, and on others.
+pub(super) struct LossReporter {
     pub(super) format: LogFormat,
     pub(super) clock: Clock,
     pub(super) others: Vec<Arc<Queue>>,
 }
 
-impl Reporter {
-    fn entry(&self, level: Level, message: &str, list: Vec<(&'static str, Value)>) -> Entry {
+impl LossReporter {
+    fn entry(&self, level: Level, message: &str, list: Vec<(&'static str, Value)>) -> QueuedLine {
         let mut fields = Fields::with_message(message.to_owned());
         for (name, value) in list {
             fields.set(name, value);
@@ -57,13 +57,13 @@ impl Reporter {
             target: module_path!(),
             fields: &fields,
         };
-        Entry {
+        QueuedLine {
             day: Day::of_unix_ms(unix_ms),
             text: line.render(self.format).into(),
         }
     }
 
-    fn tell_others(&self, entry: &Entry) {
+    fn tell_others(&self, entry: &QueuedLine) {
         for queue in &self.others {
             queue.push(entry.clone());
         }
@@ -72,18 +72,18 @@ impl Reporter {
 
 /// A running thread.
 #[derive(Debug)]
-pub(super) struct Writer {
+pub(super) struct LogWriter {
     queue: Arc<Queue>,
     thread: Option<thread::JoinHandle<()>>,
     ended: mpsc::Receiver<()>,
 }
 
-impl Writer {
+impl LogWriter {
     pub(super) fn start(
         name: &str,
         queue: Arc<Queue>,
         destination: Box<dyn Destination>,
-        reporter: Reporter,
+        reporter: LossReporter,
     ) -> Result<Self, LogError> {
         let (end, ended) = mpsc::sync_channel(1);
         let theirs = Arc::clone(&queue);
@@ -119,7 +119,7 @@ impl Writer {
     }
 }
 
-fn run(queue: &Queue, mut destination: Box<dyn Destination>, reporter: &Reporter) {
+fn run(queue: &Queue, mut destination: Box<dyn Destination>, reporter: &LossReporter) {
     // What was lost since the destination last took lines.
     let mut failing = false;
     let mut lost_lines = 0_u64;
@@ -174,10 +174,10 @@ impl Console {
 }
 
 impl Destination for Console {
-    fn write(&mut self, entries: &[Entry]) -> Result<(), Lost> {
+    fn write(&mut self, entries: &[QueuedLine]) -> Result<(), Lost> {
         write_lines(entries, &mut self.out)?;
         let flushed = self.out.flush();
-        // What a buffer loses cannot be told; standard output flushes at each line's end.
+        // What a buffer loses is not known; standard output flushes at each line's end.
         flushed.map_err(|error| Lost { lines: 0, error })
     }
 
@@ -189,8 +189,8 @@ impl Destination for Console {
 /// Bytes that are written at once: one call for many lines, without a copy of a whole burst.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// Writes lines in chunks; tells how many bytes that were.
-pub(super) fn write_lines(entries: &[Entry], out: &mut dyn Write) -> Result<u64, Lost> {
+/// Writes lines in chunks; returns how many bytes that were.
+pub(super) fn write_lines(entries: &[QueuedLine], out: &mut dyn Write) -> Result<u64, Lost> {
     let mut total = 0;
     let mut rest = entries;
     let mut chunk = Vec::with_capacity(CHUNK_BYTES.min(entries.iter().map(|e| e.text.len()).sum()));
@@ -216,7 +216,7 @@ pub(super) fn write_lines(entries: &[Entry], out: &mut dyn Write) -> Result<u64,
     Ok(total)
 }
 
-/// As `Write::write_all`, but tells how much was written, and gives a destination that would block some time.
+/// As `Write::write_all`, but returns how much was written, and gives a destination that would block some time.
 fn write_all(mut bytes: &[u8], out: &mut dyn Write) -> Result<(), (usize, io::Error)> {
     let total = bytes.len();
     let mut blocked_since = None;

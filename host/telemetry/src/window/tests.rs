@@ -5,13 +5,13 @@ use std::{collections::VecDeque, thread, time::Duration};
 use proptest::prelude::*;
 use router_core::Now;
 
-use super::{Figures, Mark, REQUESTS_MIN, SLOT_MS, WINDOW_MS, Window};
+use super::{Figures, Mark, REQUESTS_MIN, RequestWindow, SLOT_MS, WINDOW_MS};
 
 fn ended(elapsed: Duration, is_error: bool) -> Mark {
     Mark::Ended { elapsed, is_error }
 }
 
-fn record_ms(window: &Window, at_ms: u64, elapsed_ms: u64, is_error: bool, times: u64) {
+fn record_ms(window: &RequestWindow, at_ms: u64, elapsed_ms: u64, is_error: bool, times: u64) {
     for _ in 0..times {
         window.record(
             Now::at(at_ms),
@@ -60,7 +60,7 @@ proptest! {
             1..60,
         )
     ) {
-        let window = Window::default();
+        let window = RequestWindow::default();
         let mut kept = VecDeque::new();
         let mut now_ms = 0;
         for (pause_ms, mark, times) in steps {
@@ -91,7 +91,7 @@ proptest! {
 
 #[test]
 fn nothing_is_told_under_twenty_requests_and_rejections_are_apart() {
-    let window = Window::default();
+    let window = RequestWindow::default();
     assert_eq!(window.figures(Now::at(0)), Figures::default());
     for _ in 0..100 {
         window.record(Now::at(0), Mark::Rejected);
@@ -108,7 +108,7 @@ fn nothing_is_told_under_twenty_requests_and_rejections_are_apart() {
 
 #[test]
 fn five_minutes_later_it_is_forgotten_and_not_before() {
-    let window = Window::default();
+    let window = RequestWindow::default();
     record_ms(&window, 9_999, 10, true, 20);
     for (now_ms, requests) in [
         (9_999, 20),
@@ -127,7 +127,7 @@ fn five_minutes_later_it_is_forgotten_and_not_before() {
 
 #[test]
 fn a_slot_is_used_again_without_what_it_held() {
-    let window = Window::default();
+    let window = RequestWindow::default();
     for round in 0..100 {
         record_ms(&window, round * SLOT_MS, 10, true, 20);
     }
@@ -137,7 +137,7 @@ fn a_slot_is_used_again_without_what_it_held() {
 
 #[test]
 fn who_comes_a_round_late_spoils_nothing() {
-    let window = Window::default();
+    let window = RequestWindow::default();
     // Another round of the ring: the same slot, 320 seconds apart.
     let later = 32 * SLOT_MS;
     record_ms(&window, later, 10, false, 20);
@@ -150,7 +150,7 @@ fn who_comes_a_round_late_spoils_nothing() {
 fn threads_that_record_while_slots_turn_lose_nothing() {
     const THREADS: u64 = 4;
     const EACH: u64 = 20_000;
-    let window = Window::default();
+    let window = RequestWindow::default();
     thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {

@@ -1,4 +1,4 @@
-//! A look at a database tells what serving would do, and leaves everything as it was.
+//! The inspection of a database says what serving would do, and leaves everything as it was.
 
 use std::{
     collections::BTreeMap,
@@ -6,15 +6,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use router_store::{Look, SCHEMA_VERSION, Schema, Store, StoreError, look};
+use router_store::{Inspection, SCHEMA_VERSION, Schema, Store, StoreError, inspect};
 use router_test_postgres::Cluster;
 use sqlx::{Connection as _, Executor as _, Row as _, SqliteConnection};
 
 use crate::place::{PATIENCE, Place, flushed, row};
 
-async fn look_at(place: &Place) -> Look {
+async fn inspected(place: &Place) -> Inspection {
     let url = place.url.parse().unwrap();
-    look(&url, None, Some("godot_versions"), PATIENCE)
+    inspect(&url, None, Some("godot_versions"), PATIENCE)
         .await
         .unwrap()
 }
@@ -40,7 +40,7 @@ fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_is_not_there_is_not_made() {
     let place = Place::sqlite();
-    let seen = look_at(&place).await;
+    let seen = inspected(&place).await;
     assert!(matches!(seen.schema, Schema::WillBeMade), "{seen:?}");
     assert_eq!(seen.database, place.url);
     assert_eq!(seen.versions, None);
@@ -72,7 +72,7 @@ async fn a_file_is_left_as_it_is_whether_somebody_has_it_open_or_not() {
         (routers, count.get::<i64, _>(0))
     };
     let before = seen_at().await;
-    let seen = look_at(&place).await;
+    let seen = inspected(&place).await;
     assert!(
         matches!(seen.schema, Schema::Usable { version } if version == SCHEMA_VERSION),
         "{seen:?}"
@@ -81,7 +81,7 @@ async fn a_file_is_left_as_it_is_whether_somebody_has_it_open_or_not() {
     assert_eq!(seen_at().await, before);
     store.close().await;
     let before = files(place.dir.path());
-    let seen = look_at(&place).await;
+    let seen = inspected(&place).await;
     assert!(matches!(seen.schema, Schema::Usable { .. }), "{seen:?}");
     assert_eq!(files(place.dir.path()), before);
 }
@@ -98,11 +98,11 @@ async fn what_is_no_database_is_said_and_left_alone() {
     .unwrap();
     let before = files(place.dir.path());
     let url = place.url.parse().unwrap();
-    let refused = look(&url, None, None, PATIENCE).await.unwrap_err();
+    let refused = inspect(&url, None, None, PATIENCE).await.unwrap_err();
     assert!(refused.to_string().contains("not a database"), "{refused}");
     assert_eq!(files(place.dir.path()), before);
     std::fs::write(&file, "").unwrap();
-    let seen = look_at(&place).await;
+    let seen = inspected(&place).await;
     assert!(matches!(seen.schema, Schema::WillBeMade), "{seen:?}");
     assert_eq!(std::fs::read(&file).unwrap(), b"");
 }
@@ -110,7 +110,7 @@ async fn what_is_no_database_is_said_and_left_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_is_told_apart_by_its_schema_and_gets_no_row() {
     let place = Place::bare(Cluster::shared().unwrap());
-    let seen = look_at(&place).await;
+    let seen = inspected(&place).await;
     assert!(
         matches!(
             seen.schema,
@@ -121,7 +121,7 @@ async fn a_server_is_told_apart_by_its_schema_and_gets_no_row() {
     let schemas = "SELECT count(*) FROM pg_namespace WHERE nspname = 'godot_mcp_router'";
     assert_eq!(place.query(schemas), "0");
     place.migrate(true).await;
-    let seen = look_at(&place).await;
+    let seen = inspected(&place).await;
     assert!(matches!(seen.schema, Schema::Usable { .. }), "{seen:?}");
     assert_eq!(seen.versions.as_deref(), Some("public.godot_versions"));
     assert_eq!(
@@ -134,7 +134,7 @@ async fn a_server_is_told_apart_by_its_schema_and_gets_no_row() {
         SCHEMA_VERSION + 1
     );
     place.query(&newer);
-    let seen = look_at(&place).await;
+    let seen = inspected(&place).await;
     assert!(
         matches!(seen.schema, Schema::Unusable(StoreError::TooNew { .. })),
         "{seen:?}"
@@ -148,7 +148,7 @@ async fn a_server_that_does_not_answer_is_not_waited_for() {
     let url = place.url.parse().unwrap();
     place.cluster().freeze().unwrap();
     let started = Instant::now();
-    let refused = look(&url, None, None, Duration::from_millis(300)).await;
+    let refused = inspect(&url, None, None, Duration::from_millis(300)).await;
     assert!(
         matches!(refused, Err(StoreError::TimedOut { .. })),
         "{refused:?}"
@@ -156,7 +156,7 @@ async fn a_server_that_does_not_answer_is_not_waited_for() {
     assert!(started.elapsed() < Duration::from_secs(5));
     place.cluster().thaw().unwrap();
     place.cluster().stop().unwrap();
-    let refused = look(&url, None, None, PATIENCE).await.unwrap_err();
+    let refused = inspect(&url, None, None, PATIENCE).await.unwrap_err();
     assert!(
         matches!(refused, StoreError::Disconnected { .. }),
         "{refused:?}"

@@ -1,4 +1,4 @@
-//! The thread that owns the spool's files: it writes, hands out, removes, and holds in memory what the disk refuses.
+//! The thread that owns the spool's files: it writes, returns and removes them, and holds in memory what the disk refuses.
 
 use std::{
     collections::VecDeque,
@@ -15,7 +15,7 @@ use std::{
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    Batch, Order, Progress, lose,
+    Order, Progress, SpoolBatch, lose,
     segment::{self, OpenSegment},
 };
 use crate::{counted::Counted, facts::Fact};
@@ -27,7 +27,7 @@ pub(super) const SEGMENT_BYTES_MAX: u64 = 1024 * 1024;
 /// Bytes of facts held in memory while the disk refuses: some 50,000 ordinary rows.
 pub(super) const MEMORY_BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// Facts that are complete and wait for their turn.
+/// Facts that wait for the database, in one piece.
 #[derive(Debug)]
 struct Sealed {
     number: u64,
@@ -44,7 +44,7 @@ enum Place {
 }
 
 /// See the module.
-pub(super) struct Clerk {
+pub(super) struct SpoolWriter {
     dir: PathBuf,
     bytes_max: u64,
     counted: Arc<Counted>,
@@ -66,8 +66,8 @@ pub(super) struct Clerk {
     queued: Arc<AtomicUsize>,
 }
 
-impl Clerk {
-    /// A clerk for a directory, which need not exist or be usable.
+impl SpoolWriter {
+    /// A writer of a directory, which need not exist or be usable.
     pub(super) fn new(
         dir: PathBuf,
         bytes_max: u64,
@@ -97,7 +97,7 @@ impl Clerk {
     pub(super) fn recover(&mut self) {
         let files = segment::list(&self.dir).unwrap_or_else(|error| {
             let dir = self.dir.display().to_string();
-            tracing::error!(dir, error = %error, "the spool's directory cannot be read: what earlier lives left there waits for the next start");
+            tracing::error!(dir, error = %error, "spool directory not readable: facts of earlier lives wait for the next start");
             Vec::new()
         });
         let mut waiting = 0;
@@ -116,7 +116,7 @@ impl Clerk {
             });
         }
         if waiting > 0 {
-            tracing::info!(waiting, "facts of an earlier life wait in the spool");
+            tracing::info!(waiting, "spool holds facts of an earlier life");
         }
         self.own_from = self.next_number;
         let pending = !self.sealed.is_empty();
@@ -127,7 +127,7 @@ impl Clerk {
         });
     }
 
-    /// Obeys until it is stopped or nobody is left to give orders.
+    /// Serves orders until it is stopped or no sender is left.
     pub(super) fn run(mut self, mut inbox: mpsc::Receiver<Order>) {
         let mut batch = Vec::new();
         while let Some(first) = inbox.blocking_recv() {
@@ -142,7 +142,7 @@ impl Clerk {
                             let _ = reply.send(());
                             return;
                         }
-                        self.obey(other);
+                        self.serve(other);
                     }
                 }
                 if batch.len() < COMMIT_MAX {
@@ -183,7 +183,7 @@ impl Clerk {
         fact
     }
 
-    fn obey(&mut self, order: Order) {
+    fn serve(&mut self, order: Order) {
         match order {
             Order::Take(reply) => {
                 let _ = reply.send(self.take());
@@ -222,7 +222,7 @@ impl Clerk {
                 self.open_facts += count;
                 self.open_mine += count;
                 self.bytes += lines.len() as u64;
-                // Counted before it is told: who waits for the progress may look at the counter next.
+                // Counted before it is published: who waits for the progress may read the counter next.
                 Counted::add(&self.counted.spooled, count);
                 self.progress.send_modify(|progress| {
                     progress.waiting += count;
@@ -260,7 +260,7 @@ impl Clerk {
         if !self.refusing {
             self.refusing = true;
             let dir = self.dir.display().to_string();
-            tracing::error!(dir, error = %error, held_bytes_max = MEMORY_BYTES_MAX, "the spool cannot be written: facts are held in memory");
+            tracing::error!(dir, error = %error, held_bytes_max = MEMORY_BYTES_MAX, "spool not writable: facts are held in memory");
         }
         self.seal();
         let mut room = MEMORY_BYTES_MAX.saturating_sub(self.in_memory);
@@ -331,7 +331,7 @@ impl Clerk {
         });
     }
 
-    fn take(&mut self) -> Option<Batch> {
+    fn take(&mut self) -> Option<SpoolBatch> {
         if self.sealed.is_empty() {
             self.seal();
         }
@@ -343,26 +343,29 @@ impl Clerk {
                 Ok(contents) => self.sort_out(contents),
                 Err(error) => {
                     let path = path.display().to_string();
-                    tracing::error!(path, error = %error, "a file of the spool cannot be read; it is left where it is");
+                    tracing::error!(path, error = %error, "spool file not readable: left in place");
                     self.forget_front();
                     return None;
                 }
             },
         };
-        Some(Batch { number, facts })
+        Some(SpoolBatch { number, facts })
     }
 
     fn sort_out(&self, contents: segment::Contents) -> Vec<Fact> {
         if contents.torn {
             Counted::add(&self.counted.torn, 1);
             tracing::warn!(
-                "a half-written line of the spool was skipped: its writer was killed before it was acknowledged"
+                "incomplete line of the spool skipped: its writer was killed before it was acknowledged"
             );
         }
         for line in contents.foreign {
             let line = String::from_utf8_lossy(&line).into_owned();
             Counted::add(&self.counted.rejected, 1);
-            tracing::error!(line, "a line of the spool is no fact and was put aside");
+            tracing::error!(
+                line,
+                "line of the spool is no fact: moved to rejected.jsonl"
+            );
             self.put_aside(&line);
         }
         contents.facts
@@ -376,7 +379,7 @@ impl Clerk {
             && let Err(error) = std::fs::remove_file(path)
         {
             let path = path.display().to_string();
-            tracing::error!(path, error = %error, "a file of the spool cannot be removed; its facts are in the database already");
+            tracing::error!(path, error = %error, "spool file not removed: its facts are in the database already");
         }
         self.forget_front();
     }
@@ -408,7 +411,7 @@ impl Clerk {
         tracing::error!(
             fact = line.trim_end(),
             reason,
-            "the database refused a fact; it was put aside"
+            "fact refused by the database: moved to rejected.jsonl"
         );
         self.put_aside(&line);
     }
@@ -424,7 +427,7 @@ impl Clerk {
                 file.sync_data()
             });
         if let Err(error) = written {
-            tracing::error!(error = %error, "rejected.jsonl cannot be written; the log holds the line");
+            tracing::error!(error = %error, "rejected.jsonl not writable: the log holds the line");
         }
     }
 }

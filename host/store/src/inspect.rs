@@ -1,4 +1,4 @@
-//! A look at a database that changes nothing in it: what somebody may ask who wants to know whether serving would work.
+//! The inspection of a database, which changes nothing in it: whether serving would work.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use crate::{
     keeper::away,
     migrate::{self, Found},
     target::{Direct, Target},
-    versions::VersionsTable,
+    versions_table::VersionsTable,
 };
 
-/// What a look found.
+/// What was found.
 #[derive(Debug)]
-pub struct Look {
+pub struct Inspection {
     /// The database, without secrets.
     pub database: String,
     /// Its schema.
@@ -43,41 +43,41 @@ pub enum Schema {
     Unusable(StoreError),
 }
 
-/// Looks at a database: no file is made, no row is written and nothing is migrated.
+/// Inspects a database: no file is made, no row is written and nothing is migrated.
 ///
 /// # Errors
 /// The URL is wrong, or the database does not answer, or not within the time.
-pub async fn look(
+pub async fn inspect(
     url: &DatabaseUrl,
     password: Option<&Secret>,
     versions_table: Option<&str>,
     within: Duration,
-) -> Result<Look, StoreError> {
+) -> Result<Inspection, StoreError> {
     let target = Target::new(url, password)?;
-    let looked = async {
+    let inspected = async {
         let Some(mut direct) = target
-            .connect_to_look()
+            .connect_read_only()
             .await
             .map_err(|error| away(&error))?
         else {
             return Ok((None, None));
         };
-        let seen = see(&mut direct, versions_table).await;
+        let found = read(&mut direct, versions_table).await;
         direct.close().await;
-        seen.map_err(|error| away(&error))
+        found.map_err(|error| away(&error))
     };
-    let (found, versions) = timeout(within, looked).await.unwrap_or_else(|_| {
+    let (found, versions) = timeout(within, inspected).await.unwrap_or_else(|_| {
         let waited_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
         Err(StoreError::TimedOut { waited_ms })
     })?;
-    Ok(Look {
+    Ok(Inspection {
         database: target.shown(),
-        schema: judge(found, &target),
+        schema: schema(found, &target),
         versions,
     })
 }
 
-async fn see(
+async fn read(
     direct: &mut Direct,
     versions_table: Option<&str>,
 ) -> Result<(Option<Found>, Option<String>), sqlx::Error> {
@@ -87,7 +87,7 @@ async fn see(
     Ok((found, versions.map(|table| table.name)))
 }
 
-fn judge(found: Option<Found>, target: &Target) -> Schema {
+fn schema(found: Option<Found>, target: &Target) -> Schema {
     let version = found.map_or(0, |(version, _)| migrate::narrow(version));
     match (migrate::usable(found, target), target) {
         (Ok(()), _) => Schema::Usable { version },

@@ -1,36 +1,36 @@
-//! Values that are one of a few words.
+//! Values that are one of a few choices.
 
 use router_core::Role;
-use router_values::{LogFormat, OnRouterExit, Transport};
+use router_values::{LogFormat, OnRouterExit, Transport, quoted};
 
 use crate::{
     Era, Sharing,
     node::Raw,
     suggest::nearest,
-    value::{Refusal, Shape, Value, quoted, text},
+    value::{InvalidValue, Shape, Value, text},
 };
 
-macro_rules! words {
-    ($($type:ty: $what:literal, [$($word:path),*], later [$($later:literal => $instead:literal),*];)*) => {$(
+macro_rules! choices {
+    ($($type:ty: $what:literal, [$($choice:path),*], later [$($later:literal => $instead:literal),*];)*) => {$(
         impl Value for $type {
             const SHAPE: Shape = Shape::Text;
-            fn read(raw: &Raw) -> Result<Self, Vec<Refusal>> {
-                let all = [$($word),*];
-                let words: Vec<&str> = all.iter().map(|word| word.as_str()).collect();
-                let choice = format!("write one of: {}", words.join(", "));
-                let text = text(raw, &choice)?;
+            fn read(raw: &Raw) -> Result<Self, Vec<InvalidValue>> {
+                let all = [$($choice),*];
+                let names: Vec<&str> = all.iter().map(|choice| choice.as_str()).collect();
+                let remedy = format!("write one of: {}", names.join(", "));
+                let text = text(raw, &remedy)?;
                 let later: &[(&str, &str)] = &[$(($later, $instead)),*];
-                if let Some((word, instead)) = later.iter().find(|(word, _)| *word == text) {
-                    let what = format!(concat!("the ", $what, " \"{}\" is not served yet"), word);
-                    return Err(vec![Refusal::new(what, *instead)]);
+                if let Some((name, instead)) = later.iter().find(|(name, _)| *name == text) {
+                    let what = format!(concat!("the ", $what, " \"{}\" is not served yet"), name);
+                    return Err(vec![InvalidValue::new(what, *instead)]);
                 }
-                all.into_iter().find(|word| word.as_str() == text).ok_or_else(|| {
+                all.into_iter().find(|choice| choice.as_str() == text).ok_or_else(|| {
                     let what = format!(concat!("{} is not a known ", $what), quoted(text));
-                    let remedy = match nearest(text, words.iter().copied()) {
-                        Some(near) => format!("{choice} (did you mean \"{near}\"?)"),
-                        None => choice,
+                    let remedy = match nearest(text, names.iter().copied()) {
+                        Some(near) => format!("{remedy} (did you mean \"{near}\"?)"),
+                        None => remedy,
                     };
-                    vec![Refusal::new(what, remedy)]
+                    vec![InvalidValue::new(what, remedy)]
                 })
             }
             fn show(&self) -> String {
@@ -40,7 +40,7 @@ macro_rules! words {
     )*};
 }
 
-words! {
+choices! {
     Role: "role", [Role::Viewer, Role::Client, Role::Operator, Role::Admin], later [];
     LogFormat: "format", [LogFormat::Text, LogFormat::Json], later [];
     Transport: "transport", [Transport::Stdio, Transport::Socket], later [
