@@ -133,7 +133,8 @@ async fn a_table_that_is_not_there_is_missed_only_where_somebody_named_it() {
         store.close().await;
     }
     let logged = crate::place::logs();
-    let missed = |name: &str| logged.contains(&format!("versions table not found table=\"{name}\""));
+    let missed =
+        |name: &str| logged.contains(&format!("versions table not found table=\"{name}\""));
     assert!(missed("nowhere_versions") && missed("content.nowhere_versions"));
     assert!(!missed("godot_versions"));
     // What no table can be called costs the heartbeat and nothing else.
