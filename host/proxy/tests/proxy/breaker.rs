@@ -93,7 +93,7 @@ async fn an_open_breaker_rejects_with_the_runbooks_sentence() {
             None,
         ),
     ];
-    for (generation, (retry_after_ms, words, seconds)) in (2..).zip(cases) {
+    for (generation, (retry_after_ms, text, seconds)) in (2..).zip(cases) {
         world.set_breaker(BreakerSetting {
             state: BreakerState::Open,
             generation,
@@ -105,7 +105,7 @@ async fn an_open_breaker_rejects_with_the_runbooks_sentence() {
             (answer.status.as_u16(), &answer.body["id"]),
             (200, &json!(9))
         );
-        assert_eq!(answer.message(), words);
+        assert_eq!(answer.message(), text);
         assert_eq!(
             answer.body["error"]["data"]["retryAfterMs"],
             json!(retry_after_ms)

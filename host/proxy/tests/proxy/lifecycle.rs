@@ -250,11 +250,11 @@ async fn states_in_which_no_request_is_served_say_so() {
             "Try again",
         ),
     ];
-    for (kind, retry, state, words) in cases {
+    for (kind, retry, state, text) in cases {
         world.unavailable(kind, "because", retry);
         let answer = client.work_json(1, json!({})).await;
         assert!(
-            answer.message().contains("because") && answer.message().contains(words),
+            answer.message().contains("because") && answer.message().contains(text),
             "{answer:?}"
         );
         assert_eq!(answer.body["error"]["data"]["state"], state);

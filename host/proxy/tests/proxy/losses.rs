@@ -101,17 +101,17 @@ async fn streaming_and_batch(world: &World, instance: &Instance) -> (Events, Eve
 
 /// The errors of the three requests of [`streaming_and_batch`].
 async fn errors_of((stream, batch): (Events, Events)) -> Vec<String> {
-    let mut words = Vec::new();
+    let mut messages = Vec::new();
     for events in [stream, batch] {
         let errors = events.rest().await;
         let errors = errors.iter().filter(|event| !event.message.is_null());
-        words.extend(errors.map(|event| {
+        messages.extend(errors.map(|event| {
             let message = event.message["error"]["message"].as_str();
             message.unwrap_or_else(|| panic!("{event:?}")).to_owned()
         }));
     }
-    assert_eq!(words.len(), 3, "{words:?}");
-    words
+    assert_eq!(messages.len(), 3, "{messages:?}");
+    messages
 }
 
 #[tokio::test]
@@ -139,9 +139,9 @@ async fn streams_and_batches_learn_what_comes_next_from_the_driver() {
         instance.connection.await.unwrap();
         tokio::task::yield_now().await;
         world.unavailable(kind, "exited with code 1", retry_after_ms);
-        for words in errors_of(waiting).await {
-            assert!(words.starts_with("Instance demo: the instance went away"));
-            assert!(words.contains(next), "{kind:?}: {words}");
+        for message in errors_of(waiting).await {
+            assert!(message.starts_with("Instance demo: the instance went away"));
+            assert!(message.contains(next), "{kind:?}: {message}");
         }
     }
 }
@@ -151,15 +151,15 @@ async fn where_no_route_comes_streams_end_all_the_same() {
     let (world, instance) = World::ready().await;
     let waiting = streaming_and_batch(&world, &instance).await;
     instance.die();
-    for words in errors_of(waiting).await {
-        assert!(words.contains("It is being restarted"), "{words}");
+    for message in errors_of(waiting).await {
+        assert!(message.contains("It is being restarted"), "{message}");
     }
     // Another run may serve already.
     let instance = world.start_run(2).await;
     let waiting = streaming_and_batch(&world, &instance).await;
     let _next = world.start_run(3).await;
     instance.die();
-    for words in errors_of(waiting).await {
-        assert!(words.contains("It is running again"), "{words}");
+    for message in errors_of(waiting).await {
+        assert!(message.contains("It is running again"), "{message}");
     }
 }

@@ -128,12 +128,12 @@ async fn messages_that_are_none_get_an_error_each() {
         ),
     ];
     let count = cases.len();
-    for (body, code, words) in cases {
+    for (body, code, text) in cases {
         let shown = String::from_utf8_lossy(&body[..body.len().min(60)]).into_owned();
         let answer = whole(client.post_text(body).await).await;
         assert_eq!(answer.status, 400, "{shown}: {answer:?}");
         assert_eq!(answer.body["error"]["code"], code, "{shown}: {answer:?}");
-        assert!(answer.message().contains(words), "{shown}: {answer:?}");
+        assert!(answer.message().contains(text), "{shown}: {answer:?}");
         assert_eq!(answer.body["jsonrpc"], "2.0");
     }
     assert_eq!(world.notes.errors(), vec![ErrorKind::Validation; count]);

@@ -99,10 +99,10 @@ fn what_is_no_message_gets_the_reason() {
         (br#"{"id":1,"id":2}"#, -32600, "given twice"),
         (br#"{"method":5}"#, -32600, "not a string"),
     ];
-    for (bytes, code, words) in cases {
+    for (bytes, code, text) in cases {
         let error = Envelope::parse(bytes).unwrap_err();
         assert_eq!(error.code(), code, "{error}");
-        assert!(error.to_string().contains(words), "{error}");
+        assert!(error.to_string().contains(text), "{error}");
     }
 }
 
@@ -309,7 +309,7 @@ fn batches_are_taken_apart_within_a_bound() {
         let split = split_batch(text, 4).map_err(|error| error.to_string());
         match (&split, expected) {
             (Ok(messages), Ok(expected)) => assert_eq!(messages, expected, "{text}"),
-            (Err(error), Err(words)) => assert!(error.contains(words), "{text}: {error}"),
+            (Err(error), Err(part)) => assert!(error.contains(part), "{text}: {error}"),
             _ => panic!("{text}: {split:?}"),
         }
     }

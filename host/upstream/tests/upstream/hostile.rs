@@ -37,7 +37,7 @@ async fn answers_that_cannot_be_read_fail_their_request() {
         (deep.into_bytes(), "deeper than"),
         (b"\"\xff\"".to_vec(), "not UTF-8"),
     ];
-    for (result, words) in cases {
+    for (result, text) in cases {
         client.request(1, "tools/call", json!({}));
         let request = peer.next().await;
         let mut line =
@@ -46,7 +46,7 @@ async fn answers_that_cannot_be_read_fail_their_request() {
         line.extend(b"}\n");
         peer.send_raw(&line).await;
         let reason = client.failure().await;
-        assert!(reason.contains(words), "{reason}");
+        assert!(reason.contains(text), "{reason}");
     }
 }
 

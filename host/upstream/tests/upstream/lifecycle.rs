@@ -66,7 +66,7 @@ async fn handshakes_that_fail_say_how() {
         ),
         (json!({"result": {}}), "protocolVersion"),
     ];
-    for (answer, words) in cases {
+    for (answer, text) in cases {
         let (upstream, connection, mut peer) = open(config());
         tokio::spawn(connection);
         let asking = tokio::spawn(async move { upstream.handshake(SECOND).await });
@@ -76,7 +76,7 @@ async fn handshakes_that_fail_say_how() {
         message["id"] = request["id"].clone();
         peer.send(message).await;
         let error = asking.await.unwrap().unwrap_err();
-        assert!(error.to_string().contains(words), "{error}");
+        assert!(error.to_string().contains(text), "{error}");
         assert!(error.to_string().contains("demo"), "{error}");
     }
     let (upstream, connection, _peer) = open(config());
