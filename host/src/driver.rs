@@ -4,46 +4,28 @@
 //! or the core's next wake: what takes time runs in a task of its own and reports back as an event.
 
 mod adopting;
+mod answers;
 mod breaker_counters;
 mod connections;
 mod effects;
 mod handshake;
-
+mod live;
 mod ports;
 mod reports;
-mod requests;
+mod request;
 mod shim_blob;
+mod state;
+mod survivors;
 mod tool_list;
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::atomic::Ordering, time::Duration};
 
-use router_core::{
-    Fleet, InstanceId, SlotKey, event::Event, permit::BreakerCell, settings::Settings,
-};
-use router_proxy::RoutingTable;
-use router_supervisor::{Supervisor, SupervisorEvent};
-use tokio::{
-    runtime::Handle,
-    sync::{mpsc, oneshot},
-    time::{Instant, sleep_until},
-};
-use tokio_util::task::TaskTracker;
+use router_core::event::Event;
+use tokio::time::{Instant, sleep_until};
 
-use crate::{clock::Clock, instance_plan::InstancePlans};
 pub(crate) use ports::{Asking, Ports};
-pub(crate) use requests::{CommandResult, DriverRequest};
-
-use connections::{InternalEvent, Live};
-
-/// Events of tasks and connections that may wait for the driver. Each slot has a handful of tasks at most.
-const INTERNAL_EVENTS_MAX: usize = 1024;
+pub(crate) use request::{CommandResult, DriverRequest};
+pub(crate) use state::{Driver, DriverParts};
 
 /// Events taken in before the clock and the other channels are read again, so that a flood on one cannot starve the rest.
 const BURST_MAX: usize = 256;
@@ -51,63 +33,7 @@ const BURST_MAX: usize = 256;
 /// The loop runs at least this often, so that the liveness probe can tell.
 const RUNS_EVERY: Duration = Duration::from_secs(1);
 
-/// What the loop is given.
-pub(crate) struct DriverParts {
-    pub(crate) clock: Clock,
-    pub(crate) settings: Settings,
-    /// What is known before anything happens: the instances of every source, and whether the database is reached.
-    pub(crate) first: Vec<Event>,
-    pub(crate) supervisor: Arc<Supervisor>,
-    pub(crate) supervisor_events: mpsc::Receiver<SupervisorEvent>,
-    /// From the proxy and from watchers.
-    pub(crate) events: mpsc::Receiver<Event>,
-    pub(crate) requests: mpsc::Receiver<DriverRequest>,
-    pub(crate) table: Arc<RoutingTable>,
-    pub(crate) plans: Arc<InstancePlans>,
-    pub(crate) ports: Arc<dyn Ports>,
-    /// The runtime that does the I/O of connections.
-    pub(crate) front: Handle,
-    /// This life of the router, in the ids that go to instances.
-    pub(crate) epoch: u64,
-    /// When the loop last ran, by the clock.
-    pub(crate) loop_ran_ms: Arc<AtomicU64>,
-}
-
-/// See the module.
-pub(crate) struct Driver {
-    parts: DriverParts,
-    fleet: Fleet,
-    cells: HashMap<InstanceId, Arc<BreakerCell>>,
-    live: HashMap<SlotKey, Live>,
-    /// Commands that wait for their `CommandDone`.
-    commands: HashMap<u64, oneshot::Sender<CommandResult>>,
-    next_command: u64,
-    internal: mpsc::Sender<InternalEvent>,
-    internal_events: mpsc::Receiver<InternalEvent>,
-    tasks: TaskTracker,
-    adopting: adopting::Adopting,
-    all_stopped: bool,
-}
-
 impl Driver {
-    /// A driver with an empty fleet.
-    pub(crate) fn new(parts: DriverParts) -> Self {
-        let (internal, internal_events) = mpsc::channel(INTERNAL_EVENTS_MAX);
-        Self {
-            fleet: Fleet::new(parts.settings.clone()),
-            parts,
-            cells: HashMap::new(),
-            live: HashMap::new(),
-            commands: HashMap::new(),
-            next_command: 1,
-            internal,
-            internal_events,
-            tasks: TaskTracker::new(),
-            adopting: adopting::Adopting::default(),
-            all_stopped: false,
-        }
-    }
-
     /// Takes in what is known before anything happens, so that the routing table is there before the first request is. Must be
     /// called within the runtime, once, before [`Driver::run`].
     pub(crate) fn apply_first(&mut self) {

@@ -1,66 +1,23 @@
-//! Taking over what an earlier life of the router had started. Each survivor is connected again before the core listener of it,
-//! so that its first request finds a connection that is in step.
+//! Taking over what an earlier life of the router had started. Each survivor is connected again before the core hears of it, so
+//! that its first request finds a connection that is in step.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use router_config::Waits;
 use router_core::{
     Run, SlotKey,
     event::{Adopted, FleetEvent, SlotEvent},
 };
-use router_supervisor::{Adoption, InstanceIo, SupervisorEvent};
+use router_supervisor::{Adoption, InstanceIo};
 use router_upstream::{Upstream, UpstreamConfig, UpstreamEvents};
 use router_values::unix_ms_now;
 
 use super::{
-    Driver,
-    connections::{InternalEvent, Live, report_end},
+    live::{InternalEvent, Live, Resumed, report_end},
     shim_blob::ShimBlob,
+    state::Driver,
 };
 use crate::error_chain::chain;
-
-/// Events of one survivor that may be held back while it is being connected again: the loss of its shim, its end, and one
-/// to spare. Samples of its memory are not among them.
-const HELD_BACK_MAX: usize = 3;
-
-/// Survivors that are being connected again.
-#[derive(Debug, Default)]
-pub(super) struct Adopting {
-    /// Each with what was reported of it meanwhile, which the core would not understand yet.
-    pending: HashMap<SlotKey, Vec<SupervisorEvent>>,
-    all_found: bool,
-    finished: bool,
-}
-
-impl Adopting {
-    /// Whether runs of an earlier life may still be found.
-    pub(super) fn is_under_way(&self) -> bool {
-        !self.finished
-    }
-
-    /// Keeps an event of a survivor that the core does not know yet; gives back any other.
-    pub(super) fn hold_back(&mut self, event: SupervisorEvent) -> Option<SupervisorEvent> {
-        let (SupervisorEvent::Exited { key, .. } | SupervisorEvent::ShimLost { key, .. }) = &event
-        else {
-            return Some(event);
-        };
-        match self.pending.get_mut(key) {
-            Some(held) if held.len() < HELD_BACK_MAX => held.push(event),
-            Some(_) => {
-                tracing::error!(instance = %key.instance, "more ends than runs were reported");
-            }
-            None => return Some(event),
-        }
-        None
-    }
-}
-
-/// A survivor, connected again or not.
-pub(super) struct Resumed {
-    adopted: Adopted,
-    live: Live,
-    fault: Option<String>,
-}
 
 impl Driver {
     /// A survivor was found.
@@ -90,7 +47,7 @@ impl Driver {
         let Some(io) = adoption.io else {
             return self.resumed(resumed);
         };
-        self.adopting.pending.insert(key.clone(), Vec::new());
+        self.survivors.connecting(key.clone());
         let config = self.upstream_config(key, run, wait);
         let internal = self.internal.clone();
         let reporter = resumed.live.reporter(key, internal.clone());
@@ -122,9 +79,9 @@ impl Driver {
 
     /// A survivor whose connection was awaited.
     pub(super) fn awaited(&mut self, resumed: Resumed) {
-        let held_back = self.adopting.pending.remove(&resumed.adopted.key);
+        let held_back = self.survivors.connected(&resumed.adopted.key);
         self.resumed(resumed);
-        for event in held_back.unwrap_or_default() {
+        for event in held_back {
             self.handle_supervisor_event(event);
         }
         self.maybe_adopted_all();
@@ -162,14 +119,12 @@ impl Driver {
 
     /// Every shim was found.
     pub(super) fn found_all(&mut self) {
-        self.adopting.all_found = true;
+        self.survivors.found_all();
         self.maybe_adopted_all();
     }
 
     fn maybe_adopted_all(&mut self) {
-        if self.adopting.all_found && self.adopting.pending.is_empty() {
-            self.adopting.all_found = false;
-            self.adopting.finished = true;
+        if self.survivors.finish() {
             self.step(FleetEvent::AdoptionFinished);
         }
     }

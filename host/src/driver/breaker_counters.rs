@@ -5,7 +5,7 @@ use std::time::Duration;
 use router_core::event::TrafficEvent;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::Driver;
+use super::state::Driver;
 
 /// How often they are read: a window of 60 s then has thirty readings.
 const READ_EVERY: Duration = Duration::from_secs(2);

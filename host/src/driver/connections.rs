@@ -1,162 +1,23 @@
-//! The driver's side of each run: its connection, and what connections and tasks report.
+//! The driver's side of each run: its connection, from the first byte to the last, and what its shim keeps of it.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use router_config::Waits;
-use router_core::{
-    InstanceId, Run, SlotKey,
-    event::{Event, SlotEvent},
-    loss::EXIT_REPORT_WAIT,
-};
-use router_upstream::{
-    Closed, Connection, Handshake, ListKind, Upstream, UpstreamConfig, UpstreamEvents,
-};
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+use router_core::{InstanceId, Run, SlotKey, event::SlotEvent, loss::EXIT_REPORT_WAIT};
+use router_upstream::{Closed, Upstream, UpstreamConfig, UpstreamEvents};
 
-use super::{Driver, Ports, adopting::Resumed, shim_blob::ShimBlob, tool_list::Relist};
+use super::{
+    live::{ConnectionListener, InternalEvent, Live, Reporter},
+    shim_blob::ShimBlob,
+    state::Driver,
+};
 use crate::{
     error_chain::chain,
     instance_plan::{InstancePlan, WAITS_DEFAULT},
 };
 
-/// What connections and the driver's own tasks report.
-pub(super) enum InternalEvent {
-    /// An event that needs nothing else.
-    Core(Event),
-    /// A `socket` instance was reached.
-    Opened {
-        key: SlotKey,
-        run: Run,
-        upstream: Arc<Upstream>,
-    },
-    /// The handshake was answered and the tools were read.
-    Handshaken {
-        key: SlotKey,
-        run: Run,
-        handshake: Box<Handshake>,
-    },
-    /// A connection ended.
-    Ended {
-        key: SlotKey,
-        run: Run,
-        closed: Arc<Closed>,
-    },
-    /// The instance said that its tools changed.
-    ToolsChanged { key: SlotKey, run: Run },
-    /// The changed list was read, or could not be.
-    Relisted {
-        key: SlotKey,
-        run: Run,
-        tools: Result<Vec<String>, String>,
-    },
-    /// A survivor is connected again, or cannot be.
-    Resumed(Box<Resumed>),
-}
-
-/// One run that lives, or is about to.
-pub(super) struct Live {
-    pub(super) run: Run,
-    pub(super) upstream: Option<Arc<Upstream>>,
-    /// Cancelled once the connection has closed the descriptors.
-    gone: CancellationToken,
-    pub(super) blob: ShimBlob,
-    pub(super) wait: Waits,
-    pub(super) ready_by_ms: u64,
-    pub(super) memory_bytes: Option<u64>,
-    pub(super) relist: Relist,
-}
-
-impl Live {
-    /// A run without a connection yet.
-    pub(super) fn new(run: Run, blob: ShimBlob, wait: Waits, ready_by_ms: u64) -> Self {
-        Self {
-            run,
-            upstream: None,
-            gone: CancellationToken::new(),
-            blob,
-            wait,
-            ready_by_ms,
-            memory_bytes: None,
-            relist: Relist::default(),
-        }
-    }
-
-    /// The connection is given up by us.
-    pub(super) fn close(&self) {
-        if let Some(upstream) = &self.upstream {
-            upstream.close();
-        }
-    }
-
-    /// The process at its other end is gone, even where another one holds its output open.
-    pub(super) fn close_died(&self) {
-        if let Some(upstream) = &self.upstream {
-            upstream.close_died();
-        }
-    }
-
-    /// What its connection needs to report.
-    pub(super) fn reporter(
-        &self,
-        key: &SlotKey,
-        internal: mpsc::Sender<InternalEvent>,
-    ) -> Reporter {
-        Reporter {
-            key: key.clone(),
-            run: self.run,
-            gone: self.gone.clone(),
-            is_change_reported: Arc::clone(&self.relist.is_reported),
-            internal,
-        }
-    }
-}
-
-/// What a connection needs to report to the driver.
-#[derive(Clone)]
-pub(super) struct Reporter {
-    pub(super) key: SlotKey,
-    pub(super) run: Run,
-    gone: CancellationToken,
-    is_change_reported: Arc<AtomicBool>,
-    pub(super) internal: mpsc::Sender<InternalEvent>,
-}
-
-/// Passes on what a connection reports, from the connection's own task.
-struct ConnectionListener {
-    reporter: Reporter,
-    ports: Arc<dyn Ports>,
-}
-
-impl UpstreamEvents for ConnectionListener {
-    fn unknown_reply(&self) {
-        self.ports.count_late_reply();
-    }
-
-    fn list_changed(&self, kind: ListKind) {
-        let Reporter {
-            key, run, internal, ..
-        } = &self.reporter;
-        let is_reported = &self.reporter.is_change_reported;
-        if kind == ListKind::Tools && !is_reported.swap(true, Ordering::AcqRel) {
-            let changed = InternalEvent::ToolsChanged {
-                key: key.clone(),
-                run: *run,
-            };
-            // The list is read again when it next changes, and when the instance is next started.
-            if internal.try_send(changed).is_err() {
-                is_reported.store(false, Ordering::Release);
-                tracing::warn!(instance = %key.instance, "tool list change dropped: too many events wait for the driver");
-            }
-        }
-    }
-}
+/// How long a connection may take to close its descriptors.
+const RELEASE_WITHIN: Duration = Duration::from_secs(2);
 
 impl Driver {
     /// A run is about to be launched.
@@ -283,18 +144,32 @@ impl Driver {
             ..UpstreamConfig::new(key.instance.clone(), run, prefix)
         }
     }
-}
 
-/// How long a connection may take to close its descriptors.
-const RELEASE_WITHIN: Duration = Duration::from_secs(2);
+    /// The next router need not keep this run.
+    pub(super) fn note_unwanted(&mut self, key: &SlotKey, run: Run) {
+        if let Some(live) = self.current(key, run)
+            && live.blob.wanted
+        {
+            live.blob.wanted = false;
+            let bytes = live.blob.to_bytes();
+            self.parts.supervisor.put_blob(key, run, bytes);
+        }
+    }
 
-/// Polls a connection to its end, and reports that.
-pub(super) async fn report_end(reporter: Reporter, connection: Connection) {
-    let closed = connection.await;
-    reporter.gone.cancel();
-    let (key, run) = (reporter.key, reporter.run);
-    let _ = reporter
-        .internal
-        .send(InternalEvent::Ended { key, run, closed })
-        .await;
+    pub(super) fn keep_baseline(&mut self, key: &SlotKey, run: Run, tools: Vec<String>) {
+        if let Some(live) = self.current(key, run) {
+            live.blob.baseline = Some(tools);
+            let bytes = live.blob.to_bytes();
+            self.parts.supervisor.put_blob(key, run, bytes);
+        }
+    }
+
+    pub(super) fn forget_baselines(&mut self, instance: &InstanceId) {
+        for (key, live) in &mut self.live {
+            if key.instance == *instance && live.blob.baseline.take().is_some() {
+                let bytes = live.blob.to_bytes();
+                self.parts.supervisor.put_blob(key, live.run, bytes);
+            }
+        }
+    }
 }

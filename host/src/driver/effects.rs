@@ -15,7 +15,7 @@ use router_core::{
 use router_proxy::RoutingEntry;
 use router_values::whole_ms;
 
-use super::{Driver, connections::InternalEvent};
+use super::{live::InternalEvent, state::Driver};
 
 impl Driver {
     pub(super) fn perform(&mut self, action: Action) {

@@ -9,8 +9,8 @@ use router_upstream::{Handshake, Upstream, UpstreamConfig};
 use router_values::{unix_ms_now, whole_ms};
 
 use super::{
-    Driver,
-    connections::{InternalEvent, Reporter, report_end},
+    live::{InternalEvent, Reporter, report_end},
+    state::Driver,
 };
 use crate::error_chain::chain;
 

@@ -8,7 +8,7 @@ use router_core::{
 use router_supervisor::{ExitCause, SlotExit, SupervisorEvent};
 use router_values::whole_ms;
 
-use super::Driver;
+use super::state::Driver;
 
 /// Methods in flight that are kept as evidence.
 const IN_FLIGHT_KEPT: usize = 50;
@@ -16,7 +16,7 @@ const IN_FLIGHT_KEPT: usize = 50;
 impl Driver {
     /// Takes in what the supervisor reports.
     pub(super) fn handle_supervisor_event(&mut self, event: SupervisorEvent) {
-        let Some(event) = self.adopting.hold_back(event) else {
+        let Some(event) = self.survivors.hold_back(event) else {
             return;
         };
         match event {
@@ -83,7 +83,7 @@ impl Driver {
             Some(router_supervisor::ProcessExit::Signal(signal)) => Exit::Signal(signal),
             None => Exit::Unknown,
         };
-        if !is_known && cause == ExitCause::Own && self.adopting.is_under_way() {
+        if !is_known && cause == ExitCause::Own && self.survivors.is_under_way() {
             // The core never knew this run; what it left behind is recorded all the same.
             self.parts.ports.keep_crash(CrashRecord {
                 key: key.clone(),

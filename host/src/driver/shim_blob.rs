@@ -1,10 +1,7 @@
 //! What the router leaves with a slot's shim, so that the next router can go on where this one ends.
 
-use router_core::{InstanceId, Run, SlotKey};
 use router_upstream::Handshake;
 use serde::{Deserialize, Serialize};
-
-use super::Driver;
 
 /// The layout of the blob. A router that meets another one starts the handshake over.
 const LAYOUT: u32 = 1;
@@ -61,36 +58,6 @@ impl ShimBlob {
     pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let kept: Self = serde_json::from_slice(bytes).ok()?;
         (kept.layout == LAYOUT).then_some(kept)
-    }
-}
-
-impl Driver {
-    /// The next router need not keep this run.
-    pub(super) fn note_unwanted(&mut self, key: &SlotKey, run: Run) {
-        if let Some(live) = self.current(key, run)
-            && live.blob.wanted
-        {
-            live.blob.wanted = false;
-            let bytes = live.blob.to_bytes();
-            self.parts.supervisor.put_blob(key, run, bytes);
-        }
-    }
-
-    pub(super) fn keep_baseline(&mut self, key: &SlotKey, run: Run, tools: Vec<String>) {
-        if let Some(live) = self.current(key, run) {
-            live.blob.baseline = Some(tools);
-            let bytes = live.blob.to_bytes();
-            self.parts.supervisor.put_blob(key, run, bytes);
-        }
-    }
-
-    pub(super) fn forget_baselines(&mut self, instance: &InstanceId) {
-        for (key, live) in &mut self.live {
-            if key.instance == *instance && live.blob.baseline.take().is_some() {
-                let bytes = live.blob.to_bytes();
-                self.parts.supervisor.put_blob(key, live.run, bytes);
-            }
-        }
     }
 }
 

@@ -1,17 +1,11 @@
 //! A changed tool list is read anew: once at a time, however often the instance says that it changed.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::atomic::Ordering, time::Duration};
 
 use router_core::{Run, SlotKey, event::SlotEvent};
 use tokio::time::{Instant, sleep_until};
 
-use super::{Driver, connections::InternalEvent};
+use super::{live::InternalEvent, state::Driver};
 use crate::error_chain::chain;
 
 /// How long the tool list of a ready instance may take to be read anew.
@@ -19,16 +13,6 @@ const RELIST: Duration = Duration::from_secs(30);
 
 /// The list is read anew this often at most: some servers say that it changed whenever it is read.
 const RELIST_EVERY: Duration = Duration::from_secs(1);
-
-/// How far that is, for one run.
-#[derive(Debug, Default)]
-pub(super) struct Relist {
-    is_under_way: bool,
-    is_stale: bool,
-    began: Option<Instant>,
-    /// Set while a change waits for the driver, so that a flood of notifications is one event.
-    pub(super) is_reported: Arc<AtomicBool>,
-}
 
 impl Driver {
     pub(super) fn tools_changed(&mut self, key: &SlotKey, run: Run) {

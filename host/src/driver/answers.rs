@@ -1,74 +1,26 @@
-//! What other ports ask of the driver, and its answers.
+//! Carrying out what is requested of the driver.
 
 use std::{sync::Arc, time::Duration};
 
 use router_core::{
     InstanceId,
-    action::{CommandError, Done},
+    action::CommandError,
     event::{Command, FleetEvent, Verb},
-    settings::Settings,
     spec::{InstanceSpec, Source},
-    view::{FleetView, InstanceView},
+    view::FleetView,
 };
-
 use tokio::sync::oneshot;
 
-use super::Driver;
-
-/// How a command ended.
-pub(crate) type CommandResult = Result<Done, CommandError>;
+use super::{
+    request::{CommandResult, DriverRequest},
+    state::Driver,
+};
 
 /// Commands that may wait at once; past it a command is refused as the core refuses too many for one instance.
 const COMMANDS_MAX: usize = 1024;
 
 /// The kill of what does not end by itself, and the way of all reports.
 const KILL_WITHIN: Duration = Duration::from_secs(20);
-
-/// A question or an order. Each is answered, unless the driver ends first.
-pub(crate) enum DriverRequest {
-    /// The fleet as it is.
-    View(oneshot::Sender<Arc<FleetView>>),
-    /// One instance as it is.
-    Instance {
-        instance: InstanceId,
-        reply: oneshot::Sender<Option<InstanceView>>,
-    },
-    /// Do something to an instance.
-    Command {
-        instance: InstanceId,
-        verb: Verb,
-        reply: oneshot::Sender<CommandResult>,
-    },
-    /// The configuration is new: settings, all instances of the file, and all that were registered.
-    Apply {
-        settings: Box<Settings>,
-        file: Vec<InstanceSpec>,
-        registered: Vec<InstanceSpec>,
-        done: oneshot::Sender<()>,
-    },
-    /// All registered instances, as they were kept.
-    Restore {
-        registered: Vec<InstanceSpec>,
-        done: oneshot::Sender<()>,
-    },
-    /// Which source an id belongs to, unless it is free, and how many instances there are.
-    Holder {
-        instance: InstanceId,
-        reply: oneshot::Sender<(Option<Source>, usize)>,
-    },
-    /// One instance more.
-    Add {
-        spec: Box<InstanceSpec>,
-        done: oneshot::Sender<()>,
-    },
-    /// One instance less.
-    Remove {
-        instance: InstanceId,
-        done: oneshot::Sender<()>,
-    },
-    /// The router is to end. Answered with how long that may take at most.
-    Shutdown(oneshot::Sender<Duration>),
-}
 
 impl Driver {
     pub(super) fn handle_request(&mut self, request: DriverRequest) {
