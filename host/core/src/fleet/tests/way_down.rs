@@ -1,10 +1,10 @@
 //! The way down of a run, step by step, and what takes the short cut.
 
-use super::{Bench, answered, autostart, exited, key, spawned_run};
+use super::{Bench, answered, autostart, exited, key, spawned_run, survivor};
 use crate::{
     Run,
     action::{Action, SlotAction},
-    event::{Event, Sample, SlotEvent, Verb},
+    event::{Adopted, Event, FleetEvent, Sample, SlotEvent, Verb},
     health::{Health, HealthVerdict},
     policy::PolicyNames,
     settings::Settings,
@@ -97,6 +97,33 @@ fn more_processes_than_allowed_are_killed_at_once_and_are_a_failure() {
     assert_eq!(bench.view().lifecycle, Lifecycle::Backoff);
     let error = bench.view().last_error.unwrap();
     assert!(error.contains("9 processes of 8 allowed"), "{error}");
+}
+
+#[test]
+fn a_shutdown_waits_for_survivors_that_are_still_being_looked_for() {
+    let kept = InstanceSpec {
+        keep_on_exit: true,
+        ..autostart("b")
+    };
+    let mut bench = Bench::adopting(Settings::default(), vec![autostart("a"), kept]);
+    let actions = bench.feed(FleetEvent::Shutdown);
+    assert!(!actions.contains(&Action::AllStopped));
+    let unwanted = Adopted {
+        wanted: false,
+        ..survivor("a", 5)
+    };
+    let actions = bench.feed(FleetEvent::Adopted(Box::new(unwanted)));
+    assert_eq!(steps(&actions), ["drain"]);
+    bench.feed(FleetEvent::Adopted(Box::new(survivor("b", 6))));
+    assert!(
+        !bench
+            .feed(FleetEvent::AdoptionFinished)
+            .contains(&Action::AllStopped)
+    );
+    bench.feed(exited("a", Run(5), 0));
+    // The one that stays is released once nothing is in flight.
+    let actions = bench.feed(SlotEvent::Drained.on(key("b"), Run(6)));
+    assert!(actions.contains(&Action::AllStopped), "{actions:?}");
 }
 
 #[test]
