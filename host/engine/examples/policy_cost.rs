@@ -12,7 +12,7 @@ use std::{
 };
 
 use router_core::health::HealthFacts;
-use router_engine::{Engine, EngineEvent, EngineOptions, Health, NoValues, PluginSettings};
+use router_engine::{Engine, EngineEvent, EngineOptions, NoValues, PluginSettings};
 
 const NAME: &str = "default-health";
 
@@ -47,16 +47,13 @@ async fn main() {
     let mut answered = Vec::with_capacity(calls);
     for _ in 0..calls {
         let begun = Instant::now();
-        engine.ask::<Health>(NAME, facts()).await.unwrap().unwrap();
+        engine.judge(NAME, facts()).await.unwrap().unwrap();
         answered.push(begun.elapsed().as_secs_f64() * 1e6);
         // The next store is made meanwhile, as between the judgements of a real router.
         tokio::time::sleep(Duration::from_micros(50)).await;
     }
     let spaced = engine.show(NAME).unwrap().call_micros;
-    let mut called = engine
-        .measure_calls::<Health>(NAME, facts(), calls)
-        .await
-        .unwrap();
+    let mut called = engine.measure_judge(NAME, facts(), calls).await.unwrap();
     called.sort_by(f64::total_cmp);
     let at = |share: f64| called[(called.len() as f64 * share) as usize];
     println!(

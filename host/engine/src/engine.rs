@@ -80,7 +80,7 @@ impl Engine {
     ///
     /// # Errors
     /// It failed.
-    pub async fn ask<K: Kind>(
+    pub(crate) async fn ask<K: Kind>(
         &self,
         plugin: &str,
         question: K::Question,
@@ -97,7 +97,7 @@ impl Engine {
     }
 
     /// How long a call takes, recording included, so many times, in microseconds. For measuring tools.
-    pub async fn measure_calls<K: Kind>(
+    pub(crate) async fn measure_calls<K: Kind>(
         &self,
         plugin: &str,
         question: K::Question,

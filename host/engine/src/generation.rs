@@ -224,7 +224,7 @@ impl Generation {
         };
         let time = CallTime {
             running: self.limits.call_timeout,
-            wall: K::CONTRACT.budget.wall.of(self.limits.call_timeout),
+            wall: (K::CONTRACT.budget.wall)(self.limits.call_timeout),
         };
         let begun = Instant::now();
         let meter = begin(store, time);

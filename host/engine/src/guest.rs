@@ -62,7 +62,7 @@ pub(crate) struct CallTime {
 }
 
 /// A store's data.
-pub struct GuestState {
+pub(crate) struct GuestState {
     plugin: Arc<str>,
     limits: Limits,
     pub(crate) space: Space,

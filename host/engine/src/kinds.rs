@@ -1,7 +1,7 @@
 //! The kinds of plugin: what the engine must know of each, and how it stays free of their types.
 //!
 //! A kind is one module here: its bindings, its question and answer and how they cross, its world and its budget. It stands in
-//! [`SERVED`], and the asker names it ([`crate::Engine::ask`]). Loading, limits, swap, quarantine, history and
+//! [`SERVED`], and its question is a method of the engine (`questions.rs`). Loading, limits, swap, quarantine, history and
 //! values are the same for all.
 
 pub(crate) mod health;
@@ -24,7 +24,7 @@ pub(crate) const SERVED: &[Served] = &[Served::of::<Health>()];
 pub const DEFAULT_WORLD: &str = Health::CONTRACT.world;
 
 /// One kind of plugin.
-pub trait Kind: fmt::Debug + Send + Sync + Sized + 'static {
+pub(crate) trait Kind: fmt::Debug + Send + Sync + Sized + 'static {
     /// Its names and its budget.
     const CONTRACT: &'static Contract;
 
@@ -71,44 +71,26 @@ pub(crate) type Load<E> =
     Box<dyn Fn(&mut Store<GuestState>, &Instance) -> wasmtime::Result<E> + Send + Sync>;
 
 /// By what the components of a kind are known, and what their calls may take.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Contract {
+#[derive(Debug)]
+pub(crate) struct Contract {
     /// The world, as in `wit/worlds.wit`.
-    pub world: &'static str,
+    pub(crate) world: &'static str,
     /// The exported interface that holds the question, with its version: it identifies the kind.
-    pub question: &'static str,
+    pub(crate) question: &'static str,
     /// The interfaces that the world may import beside those of every kind.
-    pub imports: &'static [&'static str],
+    pub(crate) imports: &'static [&'static str],
     /// What calls may take.
-    pub budget: Budget,
+    pub(crate) budget: Budget,
 }
 
 /// What the calls of a kind may take beside [`crate::Limits`], which are the operator's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Budget {
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Budget {
     /// Calls of one plugin that may be in progress at once: each has a store, with the memory of one.
-    pub calls_max: u32,
-    /// How long a call may take by the clock.
-    pub wall: Wall,
-}
-
-/// How long a call may take by the clock. Longer than it may run: on a machine that is busy with requests a guest waits for the
-/// processor, and some kinds wait for others in calls to the host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wall {
-    /// So many times what it may run.
-    TimesRunning(u32),
-    /// So long.
-    For(Duration),
-}
-
-impl Wall {
-    pub(crate) fn of(self, running: Duration) -> Duration {
-        match self {
-            Self::TimesRunning(factor) => running * factor,
-            Self::For(wall) => wall,
-        }
-    }
+    pub(crate) calls_max: u32,
+    /// How long a call may take by the clock, by what it may run. More than that: on a machine that is busy with requests a guest
+    /// waits for the processor, and some kinds wait for others in calls to the host.
+    pub(crate) wall: fn(Duration) -> Duration,
 }
 
 /// The exported functions of one instance, whatever their kind.

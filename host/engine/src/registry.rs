@@ -101,7 +101,7 @@ impl Entry {
         contract: &'static Contract,
     ) -> Option<Arc<Generation>> {
         let serving = self.serving.as_ref()?;
-        let is_asked_for = serving.contract() == contract;
+        let is_asked_for = serving.contract().world == contract.world;
         (is_asked_for && self.quarantine.admits(Instant::now())).then(|| Arc::clone(serving))
     }
 
@@ -123,9 +123,10 @@ impl Entry {
         };
         self.alive.retain(|old| old.strong_count() > 0);
         self.alive.push(Arc::downgrade(&generation));
-        let before = self.serving.as_ref().map(|before| before.contract());
-        if before != Some(generation.contract()) {
-            let calls_max = generation.contract().budget.calls_max as usize;
+        let Contract { world, budget, .. } = generation.contract();
+        let before = self.serving.as_ref().map(|before| before.contract().world);
+        if before != Some(world) {
+            let calls_max = budget.calls_max as usize;
             self.calls = Arc::new(Semaphore::new(calls_max));
         }
         self.serving = Some(generation);

@@ -13,7 +13,7 @@ use router_core::{
     spec::InstanceSpec,
 };
 use router_engine::{
-    DEFAULT_WORLD, Engine, EngineEvent, EngineOptions, FailureKind, Grants, Health, Kept, Limits,
+    DEFAULT_WORLD, Engine, EngineEvent, EngineOptions, FailureKind, Grants, Kept, Limits,
     LoadFuture, PluginSettings, SaveFuture, ValueError, ValueKeeper,
 };
 use router_store::{Store, StoreError};
@@ -122,7 +122,7 @@ pub(crate) fn ask(
         if &*policy == PolicyName::BUILTIN {
             return Ok(Answer::Health(health::builtin(&facts)));
         }
-        match engine.ask::<Health>(&policy, *facts).await {
+        match engine.judge(&policy, *facts).await {
             Some(Ok(verdict)) => Ok(Answer::Health(verdict)),
             Some(Err(failure)) => {
                 meters.plugin_failed();

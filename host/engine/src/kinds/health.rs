@@ -4,7 +4,7 @@ use router_core::health::{Health as Status, HealthFacts, HealthVerdict};
 use serde_json::{Map, Value, json};
 use wasmtime::{Store, component::InstancePre};
 
-use super::{Budget, Contract, Kind, Load, Wall};
+use super::{Budget, Contract, Kind, Load};
 use crate::{
     bindings::types::Setting,
     guest::GuestState,
@@ -24,7 +24,7 @@ use bindings::exports::router::health::health as wit;
 
 /// See the module.
 #[derive(Debug)]
-pub struct Health;
+pub(crate) struct Health;
 
 impl Kind for Health {
     const CONTRACT: &'static Contract = &Contract {
@@ -34,7 +34,7 @@ impl Kind for Health {
         budget: Budget {
             // Guests share one thread: two calls at once would only take the memory of two.
             calls_max: 1,
-            wall: Wall::TimesRunning(10),
+            wall: |running| running * 10,
         },
     };
 

@@ -2,7 +2,7 @@
 
 use std::{fs, io::Write as _, time::Duration};
 
-use crate::{Engine, EngineEvent, EngineOptions, Health, PluginSettings};
+use crate::{Engine, EngineEvent, EngineOptions, PluginSettings};
 
 use super::world::{NAME, World, facts, guest, loaded, settings, variant};
 
@@ -189,7 +189,7 @@ async fn a_fleet_that_is_judged_at_once_gets_an_answer_each() {
     }
     let ask = |policy: &'static str| {
         let engine = world.engine.clone();
-        tokio::spawn(async move { engine.ask::<Health>(policy, facts()).await })
+        tokio::spawn(async move { engine.judge(policy, facts()).await })
     };
     // While one call uses up its time, all the others come to wait behind it.
     let slow = ask("hostile-health");

@@ -15,10 +15,10 @@ use wasmtime::{
 
 use super::world::{World, facts, guest, settings};
 use crate::{
-    EngineEvent, Failure, FailureKind, Health, PluginSettings,
+    EngineEvent, Failure, FailureKind, PluginSettings,
     bindings::types::Setting,
     guest::GuestState,
-    kinds::{Budget, Contract, Kind, Load, Served, Wall},
+    kinds::{Budget, Contract, Health, Kind, Load, Served},
 };
 
 mod bindings {
@@ -47,7 +47,7 @@ impl Kind for Echo {
         imports: &["test:echo/clock@0.2.0"],
         budget: Budget {
             calls_max: 3,
-            wall: Wall::For(Duration::from_secs(2)),
+            wall: |_| Duration::from_secs(2),
         },
     };
 

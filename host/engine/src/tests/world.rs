@@ -8,8 +8,7 @@ use std::{
 };
 
 use crate::{
-    Engine, EngineEvent, EngineOptions, Failure, Health, Limits, NoValues, PluginSettings,
-    PluginView,
+    Engine, EngineEvent, EngineOptions, Failure, Limits, NoValues, PluginSettings, PluginView,
     kinds::{SERVED, Served},
 };
 use router_core::health::{HealthFacts, HealthVerdict};
@@ -171,7 +170,7 @@ impl World {
     }
 
     pub(crate) async fn judge(&self, policy: &str) -> Option<Result<HealthVerdict, Failure>> {
-        self.engine.ask::<Health>(policy, facts()).await
+        self.engine.judge(policy, facts()).await
     }
 
     pub(crate) fn view(&self, name: &str) -> PluginView {

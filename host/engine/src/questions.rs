@@ -1,0 +1,30 @@
+//! What the router asks plugins: one method per kind that is served. They are not generic, so that what wasmtime makes of a kind's
+//! types is compiled here, and not once more in each crate that asks.
+
+use router_core::health::{HealthFacts, HealthVerdict};
+
+use crate::{engine::Engine, failure::Failure, kinds::Health};
+
+impl Engine {
+    /// Asks a health policy about one slot. `None`: no such policy is loaded, or it is in quarantine.
+    ///
+    /// # Errors
+    /// It failed.
+    pub async fn judge(
+        &self,
+        policy: &str,
+        facts: HealthFacts,
+    ) -> Option<Result<HealthVerdict, Failure>> {
+        self.ask::<Health>(policy, facts).await
+    }
+
+    /// How long a judgement takes, recording included, so many times, in microseconds. For measuring tools.
+    pub async fn measure_judge(
+        &self,
+        policy: &str,
+        facts: HealthFacts,
+        times: usize,
+    ) -> Option<Vec<f64>> {
+        self.measure_calls::<Health>(policy, facts, times).await
+    }
+}
