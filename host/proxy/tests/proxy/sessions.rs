@@ -200,8 +200,8 @@ async fn idle_sessions_are_forgotten_and_still_valid() {
     let instance = world.start_run(1).await;
     let (idle, reading) = (world.client().await, world.client().await);
     let _events = reading.get().await;
-    world.notes.counted(ProxyCount::SessionForgotten).await;
-    assert_eq!(world.proxy.session_count(&world.id), 1);
+    let is_alone = || world.proxy.session_count(&world.id) == 1;
+    world.notes.until("one to be left", is_alone).await;
     assert_eq!(instance.upstream.session_count(), 1);
     assert_eq!(idle.work_json(1, json!({})).await.status, 200);
 }
@@ -222,8 +222,8 @@ async fn an_event_of_a_forgotten_session_names_none_of_the_one_that_came_back() 
     };
     let before = Events::of(call(1, "answer").await).rest().await;
     assert_eq!(before.last().unwrap().message["id"], 1);
-    world.notes.counted(ProxyCount::SessionForgotten).await;
-    assert_eq!(world.proxy.session_count(&world.id), 0);
+    let is_forgotten = || world.proxy.session_count(&world.id) == 0;
+    world.notes.until("it to be forgotten", is_forgotten).await;
     // It comes back with another answer, in the place where the first one stood.
     let mut events = Events::of(call(2, "hold").await);
     let second = events.next().await.unwrap();

@@ -73,18 +73,18 @@ impl Notes {
         self.counts.lock().get(&what).copied().unwrap_or(0)
     }
 
-    /// Waits until that has happened.
-    pub(crate) async fn counted(&self, what: ProxyCount) {
+    /// Waits until a condition holds that something counted makes true.
+    pub(crate) async fn until(&self, what: &str, holds: impl Fn() -> bool) {
         let wait = async {
             loop {
                 let more = self.has_counted.notified();
-                if self.count(what) > 0 {
+                if holds() {
                     return;
                 }
                 more.await;
             }
         };
-        soon("something to be counted", wait).await;
+        soon(what, wait).await;
     }
 
     pub(crate) fn errors(&self) -> Vec<ErrorKind> {
