@@ -12,7 +12,7 @@ mod script;
 mod search;
 mod subject;
 
-pub(crate) use budget::Budget;
+pub(crate) use budget::AnswerBudget;
 pub(crate) use dependencies::{DependenciesAnswer, DependenciesQuery};
 pub(crate) use graph::{GraphAnswer, GraphQuery};
 pub(crate) use project::{ProjectAnswer, ProjectQuery};

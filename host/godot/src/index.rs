@@ -19,14 +19,14 @@ use parking_lot::Mutex;
 
 pub(crate) use cycles::cycles;
 pub(crate) use references::Via;
-pub(crate) use snapshot::{Edge, FileId, MissingReference, Snapshot};
+pub(crate) use snapshot::{Edge, FileId, MissingReference, ProjectSnapshot};
 
 use self::file::IndexedFile;
 use crate::facts::{self, Facts, FileKind};
 use crate::fault::Flaw;
 use crate::limits::ProjectLimits;
 use crate::path::ProjectPath;
-use crate::root::{AccessError, OpenError, ProjectRoot, Stamp};
+use crate::root::{FileAccessError, FileStamp, ProjectOpenError, ProjectRoot};
 use crate::scan::Listing;
 
 /// The project folder can no longer be listed.
@@ -36,7 +36,7 @@ pub(crate) struct ListError(#[from] std::io::Error);
 
 /// The project's files and what they say.
 #[derive(Debug)]
-pub(crate) struct Index {
+pub(crate) struct ProjectIndex {
     root: ProjectRoot,
     limits: ProjectLimits,
     state: Mutex<State>,
@@ -45,14 +45,14 @@ pub(crate) struct Index {
 #[derive(Debug, Default)]
 struct State {
     files: BTreeMap<ProjectPath, Arc<IndexedFile>>,
-    snapshot: Option<Arc<Snapshot>>,
+    snapshot: Option<Arc<ProjectSnapshot>>,
     /// When the refresh that made `snapshot` started.
     refreshed_at: Option<Instant>,
 }
 
-impl Index {
+impl ProjectIndex {
     /// An index of `folder`; nothing but `project.godot`'s existence is checked yet.
-    pub(crate) fn open(folder: &Path, limits: ProjectLimits) -> Result<Self, OpenError> {
+    pub(crate) fn open(folder: &Path, limits: ProjectLimits) -> Result<Self, ProjectOpenError> {
         Ok(Self {
             root: ProjectRoot::open(folder)?,
             limits,
@@ -66,7 +66,7 @@ impl Index {
     }
 
     /// Reads one file of the project, bounded like every other.
-    pub(crate) fn read(&self, path: &ProjectPath) -> Result<Vec<u8>, AccessError> {
+    pub(crate) fn read(&self, path: &ProjectPath) -> Result<Vec<u8>, FileAccessError> {
         self.root
             .read(path, self.limits.file_bytes_max)
             .map(|(bytes, _)| bytes)
@@ -74,7 +74,7 @@ impl Index {
 
     /// The project as it is now. A change made before the call is seen; callers that wait for
     /// each other share one refresh.
-    pub(crate) fn snapshot(&self) -> Result<Arc<Snapshot>, ListError> {
+    pub(crate) fn snapshot(&self) -> Result<Arc<ProjectSnapshot>, ListError> {
         let asked_at = Instant::now();
         let mut state = self.state.lock();
         if let (Some(at), Some(snapshot)) = (state.refreshed_at, &state.snapshot)
@@ -93,7 +93,7 @@ impl Index {
             Some(old) => old,
             None => {
                 let files: Vec<_> = state.files.values().cloned().collect();
-                Arc::new(Snapshot::build(&self.root, &files, &listing))
+                Arc::new(ProjectSnapshot::build(&self.root, &files, &listing))
             }
         };
         state.snapshot = Some(snapshot.clone());
@@ -140,7 +140,7 @@ impl Index {
     fn index_file(
         &self,
         path: &ProjectPath,
-        stamp: Stamp,
+        stamp: FileStamp,
         parsed: bool,
         fits: bool,
         now_ns: i128,

@@ -28,5 +28,5 @@ mod text;
 
 pub use limits::ProjectLimits;
 pub use path::{PathRefusal, ProjectPath};
-pub use root::OpenError;
+pub use root::ProjectOpenError;
 pub use server::{GodotServer, InstanceOptions, ServeError, serve, serve_stdio};

@@ -16,7 +16,7 @@ use crate::path::{PathRefusal, ProjectPath};
 
 /// Why a folder cannot be served.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
+pub enum ProjectOpenError {
     /// The folder does not exist or cannot be reached.
     #[error("project folder {} cannot be opened", path.display())]
     Folder {
@@ -43,7 +43,7 @@ pub enum OpenError {
 
 /// Why a file of the project cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum AccessError {
+pub(crate) enum FileAccessError {
     #[error("it does not exist")]
     Missing,
     #[error(transparent)]
@@ -56,7 +56,7 @@ pub(crate) enum AccessError {
     Io(std::io::Error),
 }
 
-impl From<std::io::Error> for AccessError {
+impl From<std::io::Error> for FileAccessError {
     fn from(error: std::io::Error) -> Self {
         match error.kind() {
             std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => Self::Missing,
@@ -70,14 +70,14 @@ impl From<std::io::Error> for AccessError {
 /// Time and size alone miss a rewrite within one tick of the file system's clock, or one that sets the time back;
 /// the inode and the change time catch most of those, and `index` reads young files again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Stamp {
+pub(crate) struct FileStamp {
     pub(crate) size: u64,
     modified_ns: i128,
     changed_ns: i128,
     inode: u64,
 }
 
-impl Stamp {
+impl FileStamp {
     /// The stamp of a file.
     pub(crate) fn of(metadata: &Metadata) -> Self {
         let ns = |seconds: i64, part: i64| i128::from(seconds) * 1_000_000_000 + i128::from(part);
@@ -104,20 +104,22 @@ pub(crate) struct ProjectRoot {
 
 impl ProjectRoot {
     /// Opens `folder`, which must hold a `project.godot`.
-    pub(crate) fn open(folder: &Path) -> Result<Self, OpenError> {
-        let canonical = folder.canonicalize().map_err(|source| OpenError::Folder {
-            path: folder.to_owned(),
-            source,
-        })?;
+    pub(crate) fn open(folder: &Path) -> Result<Self, ProjectOpenError> {
+        let canonical = folder
+            .canonicalize()
+            .map_err(|source| ProjectOpenError::Folder {
+                path: folder.to_owned(),
+                source,
+            })?;
         if !canonical.is_dir() {
-            return Err(OpenError::NotAFolder {
+            return Err(ProjectOpenError::NotAFolder {
                 path: folder.to_owned(),
             });
         }
         let root = Self { canonical };
         match root.open_file(&Self::project_file()) {
             Ok(_) => Ok(root),
-            Err(error) => Err(OpenError::NotAProject {
+            Err(error) => Err(ProjectOpenError::NotAProject {
                 path: folder.to_owned(),
                 reason: error.to_string(),
             }),
@@ -135,13 +137,13 @@ impl ProjectRoot {
     }
 
     /// The path of the file that `path` means once links are resolved, if that lies inside the project and is served.
-    pub(crate) fn real_path(&self, path: &ProjectPath) -> Result<ProjectPath, AccessError> {
+    pub(crate) fn real_path(&self, path: &ProjectPath) -> Result<ProjectPath, FileAccessError> {
         let target = self.canonical.join(path.relative()).canonicalize()?;
         self.inside(&target)
     }
 
     /// The project path of an absolute path without links.
-    pub(crate) fn inside(&self, target: &Path) -> Result<ProjectPath, AccessError> {
+    pub(crate) fn inside(&self, target: &Path) -> Result<ProjectPath, FileAccessError> {
         let relative = target
             .strip_prefix(&self.canonical)
             .map_err(|_| PathRefusal::Outside)?;
@@ -152,7 +154,10 @@ impl ProjectRoot {
     }
 
     /// Opens a regular file of the project.
-    pub(crate) fn open_file(&self, path: &ProjectPath) -> Result<(File, Stamp), AccessError> {
+    pub(crate) fn open_file(
+        &self,
+        path: &ProjectPath,
+    ) -> Result<(File, FileStamp), FileAccessError> {
         let real = self.real_path(path)?;
         let mut folder = open_root(&self.canonical)?;
         let relative = Path::new(real.relative());
@@ -171,9 +176,9 @@ impl ProjectRoot {
         let file = File::from(folder);
         let metadata = file.metadata()?;
         if !metadata.is_file() {
-            return Err(AccessError::NotAFile);
+            return Err(FileAccessError::NotAFile);
         }
-        Ok((file, Stamp::of(&metadata)))
+        Ok((file, FileStamp::of(&metadata)))
     }
 
     /// Reads a whole file of at most `bytes_max` bytes, with the stamp it had when it was opened.
@@ -181,9 +186,9 @@ impl ProjectRoot {
         &self,
         path: &ProjectPath,
         bytes_max: u64,
-    ) -> Result<(Vec<u8>, Stamp), AccessError> {
+    ) -> Result<(Vec<u8>, FileStamp), FileAccessError> {
         let (file, stamp) = self.open_file(path)?;
-        let too_large = |size| AccessError::TooLarge {
+        let too_large = |size| FileAccessError::TooLarge {
             size,
             max: bytes_max,
         };
@@ -200,7 +205,7 @@ impl ProjectRoot {
     }
 }
 
-fn open_root(folder: &Path) -> Result<OwnedFd, AccessError> {
+fn open_root(folder: &Path) -> Result<OwnedFd, FileAccessError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let opened = rustix::fs::open(folder, flags, Mode::empty()).map_err(std::io::Error::from)?;
     Ok(opened)
@@ -210,7 +215,7 @@ fn open_root(folder: &Path) -> Result<OwnedFd, AccessError> {
 mod tests {
     use std::os::unix::fs::symlink;
 
-    use super::{AccessError, OpenError, ProjectRoot};
+    use super::{FileAccessError, ProjectOpenError, ProjectRoot};
     use crate::path::{PathRefusal, ProjectPath};
 
     fn project() -> (tempfile::TempDir, ProjectRoot) {
@@ -226,7 +231,7 @@ mod tests {
         (outer, root)
     }
 
-    fn read(root: &ProjectRoot, path: &str) -> Result<Vec<u8>, AccessError> {
+    fn read(root: &ProjectRoot, path: &str) -> Result<Vec<u8>, FileAccessError> {
         let path = ProjectPath::parse(path)?;
         root.read(&path, 1_000).map(|(bytes, _)| bytes)
     }
@@ -237,13 +242,13 @@ mod tests {
         let file = outer.path().join("file");
         std::fs::write(&file, "").unwrap();
         let missing = ProjectRoot::open(&outer.path().join("nowhere"));
-        assert!(matches!(missing, Err(OpenError::Folder { .. })));
+        assert!(matches!(missing, Err(ProjectOpenError::Folder { .. })));
         assert!(matches!(
             ProjectRoot::open(&file),
-            Err(OpenError::NotAFolder { .. })
+            Err(ProjectOpenError::NotAFolder { .. })
         ));
         let plain = ProjectRoot::open(outer.path());
-        assert!(matches!(plain, Err(OpenError::NotAProject { .. })));
+        assert!(matches!(plain, Err(ProjectOpenError::NotAProject { .. })));
     }
 
     #[test]
@@ -260,16 +265,19 @@ mod tests {
             let outcome = read(&root, path);
             let refused = matches!(
                 outcome,
-                Err(AccessError::Refused(PathRefusal::Outside) | AccessError::Missing)
+                Err(FileAccessError::Refused(PathRefusal::Outside) | FileAccessError::Missing)
             );
             assert!(refused, "{path}: {outcome:?}");
         }
         let hidden = read(&root, "hidden.gd");
         assert!(matches!(
             hidden,
-            Err(AccessError::Refused(PathRefusal::Hidden))
+            Err(FileAccessError::Refused(PathRefusal::Hidden))
         ));
-        assert!(matches!(read(&root, "loop.gd"), Err(AccessError::Io(_))));
+        assert!(matches!(
+            read(&root, "loop.gd"),
+            Err(FileAccessError::Io(_))
+        ));
     }
 
     #[test]
@@ -286,16 +294,25 @@ mod tests {
         )
         .unwrap();
         std::fs::write(folder.join("big.gd"), vec![b'x'; 1_001]).unwrap();
-        assert!(matches!(read(&root, "pipe.gd"), Err(AccessError::NotAFile)));
-        assert!(matches!(read(&root, "scripts"), Err(AccessError::NotAFile)));
+        assert!(matches!(
+            read(&root, "pipe.gd"),
+            Err(FileAccessError::NotAFile)
+        ));
+        assert!(matches!(
+            read(&root, "scripts"),
+            Err(FileAccessError::NotAFile)
+        ));
         assert!(matches!(
             read(&root, "big.gd"),
-            Err(AccessError::TooLarge { .. })
+            Err(FileAccessError::TooLarge { .. })
         ));
-        assert!(matches!(read(&root, "none.gd"), Err(AccessError::Missing)));
+        assert!(matches!(
+            read(&root, "none.gd"),
+            Err(FileAccessError::Missing)
+        ));
         assert!(matches!(
             read(&root, "scripts/a.gd/x"),
-            Err(AccessError::Missing)
+            Err(FileAccessError::Missing)
         ));
     }
 }

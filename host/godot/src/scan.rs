@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::fault::{FileFault, Flaw};
 use crate::limits::ProjectLimits;
 use crate::path::ProjectPath;
-use crate::root::{AccessError, ProjectRoot, Stamp};
+use crate::root::{FileAccessError, FileStamp, ProjectRoot};
 
 /// Faults kept of one listing; a project with more links out of it than this is not read better by more lines.
 const FAULTS_MAX: usize = 200;
@@ -20,7 +20,7 @@ const FAULTS_MAX: usize = 200;
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
     /// Every file with its stamp, in the order found.
-    pub(crate) files: Vec<(ProjectPath, Stamp)>,
+    pub(crate) files: Vec<(ProjectPath, FileStamp)>,
     /// What could not be listed.
     pub(crate) faults: Vec<FileFault>,
     /// A bound cut the listing off.
@@ -95,14 +95,14 @@ impl Listing {
             }
         } else if metadata.is_file() {
             match root.inside(&path) {
-                Ok(project_path) => self.files.push((project_path, Stamp::of(&metadata))),
+                Ok(project_path) => self.files.push((project_path, FileStamp::of(&metadata))),
                 Err(error) => self.fault(root, &path, format!("left out: {error}")),
             }
         }
     }
 
     fn link(&mut self, root: &ProjectRoot, path: &Path) {
-        let target = path.canonicalize().map_err(AccessError::from);
+        let target = path.canonicalize().map_err(FileAccessError::from);
         match target.and_then(|target| {
             if target == root.folder() {
                 return Ok(());
@@ -110,7 +110,7 @@ impl Listing {
             root.inside(&target).map(|_| ())
         }) {
             Ok(()) => self.has_links = true,
-            Err(AccessError::Missing) => {
+            Err(FileAccessError::Missing) => {
                 self.fault(
                     root,
                     path,

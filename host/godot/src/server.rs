@@ -24,12 +24,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 
 use crate::answer::{
-    Budget, DependenciesAnswer, DependenciesQuery, GraphAnswer, GraphQuery, ProjectAnswer,
+    AnswerBudget, DependenciesAnswer, DependenciesQuery, GraphAnswer, GraphQuery, ProjectAnswer,
     ProjectQuery, QueryRefusal, ScriptAnswer, ScriptQuery, SearchAnswer, SearchQuery,
 };
-use crate::index::{Index, Snapshot};
+use crate::index::{ProjectIndex, ProjectSnapshot};
 use crate::limits::ProjectLimits;
-use crate::root::OpenError;
+use crate::root::ProjectOpenError;
 
 /// The longest request line, in bytes. The longest sensible request names one path of 4,096 bytes;
 /// the rest is room for a client's `_meta`.
@@ -56,7 +56,7 @@ pub struct InstanceOptions {
 pub enum ServeError {
     /// The folder cannot be served.
     #[error(transparent)]
-    Open(#[from] OpenError),
+    Open(#[from] ProjectOpenError),
     /// The client did not begin with the MCP handshake, or the answer to it could not be sent.
     #[error("the MCP handshake failed")]
     Handshake(#[source] Box<ServerInitializeError>),
@@ -68,12 +68,12 @@ pub enum ServeError {
 /// The MCP server of one project folder. Cloning shares the index.
 #[derive(Debug, Clone)]
 pub struct GodotServer {
-    shared: Arc<Shared>,
+    shared: Arc<ServerState>,
 }
 
 #[derive(Debug)]
-struct Shared {
-    index: Index,
+struct ServerState {
+    index: ProjectIndex,
     version_id: Option<String>,
     started: Instant,
     router: ToolRouter<GodotServer>,
@@ -145,11 +145,11 @@ impl GodotServer {
     /// Opens the project in `project_dir`. Nothing but the existence of its `project.godot` is checked yet.
     ///
     /// # Errors
-    /// [`OpenError`] says why the folder cannot be served.
-    pub fn open(project_dir: &Path, options: InstanceOptions) -> Result<Self, OpenError> {
+    /// [`ProjectOpenError`] says why the folder cannot be served.
+    pub fn open(project_dir: &Path, options: InstanceOptions) -> Result<Self, ProjectOpenError> {
         let router = Self::tool_router();
-        let shared = Shared {
-            index: Index::open(project_dir, options.limits)?,
+        let shared = ServerState {
+            index: ProjectIndex::open(project_dir, options.limits)?,
             version_id: options.version_id,
             started: Instant::now(),
             tools: schema::listed(router.list_all()),
@@ -282,11 +282,13 @@ impl GodotServer {
 
     async fn answer<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Shared, &Snapshot, Budget) -> Result<T, QueryRefusal> + Send + 'static,
+        work: impl FnOnce(&ServerState, &ProjectSnapshot, AnswerBudget) -> Result<T, QueryRefusal>
+        + Send
+        + 'static,
     ) -> Result<Json<T>, QueryRefusal> {
         let answer = self.on_blocking_thread(|shared| {
             let snapshot = shared.index.snapshot().map_err(|error| error.to_string())?;
-            let budget = Budget::new(shared.index.limits().answer_bytes_max);
+            let budget = AnswerBudget::new(shared.index.limits().answer_bytes_max);
             work(shared, &snapshot, budget)
         });
         answer.await.map(Json)
@@ -295,7 +297,7 @@ impl GodotServer {
     /// Runs `work` where it may block, once fewer than [`WORKING_MAX`] questions are being answered.
     async fn on_blocking_thread<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Shared) -> Result<T, QueryRefusal> + Send + 'static,
+        work: impl FnOnce(&ServerState) -> Result<T, QueryRefusal> + Send + 'static,
     ) -> Result<T, QueryRefusal> {
         let Ok(place) = self.shared.waiting.clone().try_acquire_owned() else {
             return Err(format!(

@@ -11,8 +11,8 @@ use crate::{
     child,
     listener::{BindError, Listener, remove_stale_socket},
     peers::Peer,
-    reaping::Signals,
-    slot::{Slot, SlotParts},
+    reaping::ShimSignals,
+    slot::{SlotParts, SlotServer},
     stderr_log::StderrLog,
 };
 use godot_mcp_shim::{
@@ -107,9 +107,9 @@ pub(crate) fn receive(peer: &mut Peer) -> Result<(Hello, Launch), LaunchError> {
 pub(crate) fn open(
     launch: Launch,
     hello: &Hello,
-    signals: Signals,
+    signals: ShimSignals,
     router: &Peer,
-) -> Result<Slot, LaunchError> {
+) -> Result<SlotServer, LaunchError> {
     let (mut lock, former) = take_lock(&launch.lock_path)?;
     if let Some(former) = former {
         clear(&former);
@@ -135,7 +135,7 @@ pub(crate) fn open(
     match start(&launch, &mut lock, &mut record, router) {
         Ok((listener, child)) => {
             let log = StderrLog::new(launch.log.clone());
-            Ok(Slot::new(SlotParts {
+            Ok(SlotServer::new(SlotParts {
                 launch,
                 lock,
                 record,

@@ -49,7 +49,7 @@ fn fail(text: &str, code: u8) -> ExitCode {
 
 fn run() -> Result<(), launch::LaunchError> {
     close_inherited();
-    let signals = reaping::Signals::block()?;
+    let signals = reaping::ShimSignals::block()?;
     let control = detach()?;
     // The name that `ps` shows; without this it is that of the descriptor or link we were started through.
     let _cosmetic = fs::write("/proc/self/comm", "godot-mcp-shim");

@@ -16,11 +16,11 @@ use rustix::process::{WaitOptions, WaitStatus, wait};
 /// The signals the shim acts on, readable instead of delivered. What it spawns inherits the mask: see
 /// [`unblock_all`].
 #[derive(Debug)]
-pub(crate) struct Signals {
+pub(crate) struct ShimSignals {
     fd: SignalFd,
 }
 
-impl Signals {
+impl ShimSignals {
     /// Blocks SIGTERM, SIGINT, SIGHUP and SIGCHLD for this thread, the only one.
     pub(crate) fn block() -> io::Result<Self> {
         let mut set = SigSet::empty();
@@ -49,7 +49,7 @@ impl Signals {
     }
 }
 
-impl AsFd for Signals {
+impl AsFd for ShimSignals {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }

@@ -24,7 +24,7 @@ use crate::{
     child::Child,
     listener::Listener,
     peers::{Peer, Peers, timespec},
-    reaping::{Signals, reap},
+    reaping::{ShimSignals, reap},
     stderr_log::StderrLog,
 };
 
@@ -46,12 +46,12 @@ pub(crate) struct SlotParts {
     pub(crate) listener: Listener,
     pub(crate) child: Child,
     pub(crate) log: StderrLog,
-    pub(crate) signals: Signals,
+    pub(crate) signals: ShimSignals,
 }
 
 /// The phase of a run, from the fork of its child to the last report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+enum RunPhase {
     /// The step before the command is at work.
     Starting,
     /// The command was executed.
@@ -67,7 +67,7 @@ enum Phase {
 }
 
 /// One slot.
-pub(crate) struct Slot {
+pub(crate) struct SlotServer {
     launch: Launch,
     /// Taken when its file is removed.
     lock: Option<SlotLock>,
@@ -86,8 +86,8 @@ pub(crate) struct Slot {
     exit: Option<ProcessExit>,
     blob: Option<OwnedFd>,
     log: StderrLog,
-    signals: Signals,
-    phase: Phase,
+    signals: ShimSignals,
+    phase: RunPhase,
     upkeep_at: Instant,
     /// Since when no router is connected, with `on_router_exit = stop`.
     routerless_since: Option<Instant>,
@@ -102,7 +102,7 @@ enum EventSource {
     Peer(u64),
 }
 
-impl Slot {
+impl SlotServer {
     /// A slot whose child has just been started.
     pub(crate) fn new(parts: SlotParts) -> Self {
         let child = parts.child;
@@ -123,7 +123,7 @@ impl Slot {
             blob: None,
             log: parts.log,
             signals: parts.signals,
-            phase: Phase::Starting,
+            phase: RunPhase::Starting,
             upkeep_at: Instant::now() + upkeep::INTERVAL,
             routerless_since: None,
         }
@@ -134,7 +134,7 @@ impl Slot {
         if let Some(key) = self.peers.add(router) {
             self.greet(key, hello);
         }
-        while self.phase != Phase::Over {
+        while self.phase != RunPhase::Over {
             for (source, flags) in self.wait() {
                 self.handle(source, flags);
             }
@@ -180,13 +180,13 @@ impl Slot {
     fn next_deadline(&self) -> Instant {
         let soon = |interval: Duration| Instant::now() + interval;
         let phase = match self.phase {
-            Phase::Starting | Phase::Running => self.stop_routerless_at(),
-            Phase::Stopping { deadline, .. } if self.exit.is_some() => {
+            RunPhase::Starting | RunPhase::Running => self.stop_routerless_at(),
+            RunPhase::Stopping { deadline, .. } if self.exit.is_some() => {
                 Some(deadline.min(soon(STOPPING_INTERVAL)))
             }
-            Phase::Stopping { deadline, .. } | Phase::Reported { deadline } => Some(deadline),
-            Phase::Killing { .. } => Some(soon(KILLING_INTERVAL)),
-            Phase::Over => None,
+            RunPhase::Stopping { deadline, .. } | RunPhase::Reported { deadline } => Some(deadline),
+            RunPhase::Killing { .. } => Some(soon(KILLING_INTERVAL)),
+            RunPhase::Over => None,
         };
         phase.map_or(self.upkeep_at, |at| at.min(self.upkeep_at))
     }
@@ -235,11 +235,11 @@ impl Slot {
             Err(_) => return,
         }
         self.exec_error = None;
-        if self.phase != Phase::Starting {
+        if self.phase != RunPhase::Starting {
             return;
         }
         if self.exec_error_text.is_empty() {
-            self.phase = Phase::Running;
+            self.phase = RunPhase::Running;
             self.log.note(&format!(
                 "run {} started, pid {}",
                 self.launch.run, self.pid
@@ -263,28 +263,28 @@ impl Slot {
         }
         self.track_router(now);
         match self.phase {
-            Phase::Running if self.exit.is_some() => self.kill(ExitCause::Own),
-            Phase::Starting | Phase::Running => {
+            RunPhase::Running if self.exit.is_some() => self.kill(ExitCause::Own),
+            RunPhase::Starting | RunPhase::Running => {
                 if self.stop_routerless_at().is_some_and(|at| now >= at) {
                     self.log.note("no router came back");
                     self.stop(ExitCause::RouterGone, self.stop_grace());
                 }
             }
-            Phase::Stopping { cause, deadline } => {
+            RunPhase::Stopping { cause, deadline } => {
                 if now >= deadline {
                     self.kill(cause);
                 } else if self.exit.is_some() && !self.is_populated() && self.none_below() {
                     self.finish(cause, Vec::new());
                 }
             }
-            Phase::Reported { deadline } => {
+            RunPhase::Reported { deadline } => {
                 if now >= deadline || !self.peers.holder_connected() {
-                    self.phase = Phase::Over;
+                    self.phase = RunPhase::Over;
                 }
             }
-            Phase::Killing { .. } | Phase::Over => {}
+            RunPhase::Killing { .. } | RunPhase::Over => {}
         }
-        if let Phase::Killing { cause, deadline } = self.phase {
+        if let RunPhase::Killing { cause, deadline } = self.phase {
             self.kill_once(cause, now >= deadline);
         }
     }

@@ -36,13 +36,13 @@ pub(crate) async fn sample(context: Arc<Context>, cells: Arc<SlotCells>, ended: 
 }
 
 #[derive(Debug)]
-struct Sample {
+struct TreeSample {
     tree: RunningTree,
     members: Vec<Identity>,
     rss_bytes: u64,
 }
 
-fn measure(trees: Vec<(Arc<SlotCell>, RunningTree)>) -> Vec<(Arc<SlotCell>, Sample)> {
+fn measure(trees: Vec<(Arc<SlotCell>, RunningTree)>) -> Vec<(Arc<SlotCell>, TreeSample)> {
     let page_bytes = rustix::param::page_size() as u64;
     let table = ProcessTable::read();
     // A shim that has just died may have left its number to a stranger, whose children are none of ours.
@@ -52,7 +52,7 @@ fn measure(trees: Vec<(Arc<SlotCell>, RunningTree)>) -> Vec<(Arc<SlotCell>, Samp
         let pages: u64 = processes.iter().map(|stat| stat.resident_pages).sum();
         let members = processes.iter().map(|stat| stat.identity).collect();
         let rss_bytes = pages * page_bytes;
-        let sample = Sample {
+        let sample = TreeSample {
             tree,
             members,
             rss_bytes,
@@ -65,7 +65,7 @@ fn measure(trees: Vec<(Arc<SlotCell>, RunningTree)>) -> Vec<(Arc<SlotCell>, Samp
         .collect()
 }
 
-fn record(context: &Context, cell: &SlotCell, sample: Sample) {
+fn record(context: &Context, cell: &SlotCell, sample: TreeSample) {
     let processes = u32::try_from(sample.members.len()).unwrap_or(u32::MAX);
     {
         let mut tree = cell.tree.lock();

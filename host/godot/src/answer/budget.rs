@@ -4,7 +4,7 @@ use rmcp::schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::fault::FileFault;
-use crate::index::Snapshot;
+use crate::index::ProjectSnapshot;
 use crate::limits::{FAULTS_BESIDE_MAX, LISTED_MAX};
 
 /// A list that may be cut, with how long it really is.
@@ -20,11 +20,11 @@ pub(crate) struct Listed<T> {
 
 /// What is left of an answer's size.
 #[derive(Debug)]
-pub(crate) struct Budget {
+pub(crate) struct AnswerBudget {
     pub(super) bytes_left: usize,
 }
 
-impl Budget {
+impl AnswerBudget {
     /// A budget of `bytes` of JSON.
     pub(crate) fn new(bytes: usize) -> Self {
         Self { bytes_left: bytes }
@@ -80,7 +80,7 @@ impl Budget {
 }
 
 /// What to say of an answer that leads on.
-pub(super) fn note(next_offset: Option<usize>, snapshot: &Snapshot) -> Option<String> {
+pub(super) fn note(next_offset: Option<usize>, snapshot: &ProjectSnapshot) -> Option<String> {
     let more = next_offset.map(|next| format!("There is more: ask again with offset {next}."));
     let cut = snapshot.truncated.then(|| {
         "The project is larger than what is indexed: some files are left out (see faults)."
@@ -93,7 +93,10 @@ pub(super) fn note(next_offset: Option<usize>, snapshot: &Snapshot) -> Option<St
 }
 
 /// The faults of the whole project, beside an answer about something else.
-pub(super) fn faults_beside(snapshot: &Snapshot, budget: &mut Budget) -> Listed<FileFault> {
+pub(super) fn faults_beside(
+    snapshot: &ProjectSnapshot,
+    budget: &mut AnswerBudget,
+) -> Listed<FileFault> {
     let first = snapshot.faults.iter().take(FAULTS_BESIDE_MAX);
     Listed {
         total: snapshot.faults.len(),
@@ -102,7 +105,11 @@ pub(super) fn faults_beside(snapshot: &Snapshot, budget: &mut Budget) -> Listed<
 }
 
 /// The faults of one file.
-pub(super) fn faults_of(snapshot: &Snapshot, path: &str, budget: &mut Budget) -> Listed<FileFault> {
+pub(super) fn faults_of(
+    snapshot: &ProjectSnapshot,
+    path: &str,
+    budget: &mut AnswerBudget,
+) -> Listed<FileFault> {
     let faults = snapshot.faults.iter().filter(|fault| fault.path == path);
     budget.share(4).list(faults.cloned().collect())
 }

@@ -5,11 +5,11 @@ use std::collections::HashSet;
 use rmcp::schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::budget::{Budget, Listed, faults_of, note};
+use super::budget::{AnswerBudget, Listed, faults_of, note};
 use super::subject::{QueryRefusal, Subject, built_in_id};
 use crate::facts::{NodeFacts, NodeScript};
 use crate::fault::FileFault;
-use crate::index::{FileId, MissingReference, Snapshot, Via, cycles};
+use crate::index::{FileId, MissingReference, ProjectSnapshot, Via, cycles};
 
 /// Edges on a page unless asked otherwise.
 const LIMIT_DEFAULT: usize = 100;
@@ -119,8 +119,8 @@ impl DependenciesQuery {
     /// Answers the question.
     pub(crate) fn answer(
         &self,
-        snapshot: &Snapshot,
-        mut budget: Budget,
+        snapshot: &ProjectSnapshot,
+        mut budget: AnswerBudget,
     ) -> Result<DependenciesAnswer, QueryRefusal> {
         let subject = Subject::find(snapshot, &self.node)?;
         let depth = self.depth.unwrap_or(1).clamp(1, 32);
@@ -175,7 +175,7 @@ impl DependenciesQuery {
     fn page(
         &self,
         edges: Vec<DependencyEdge>,
-        budget: &mut Budget,
+        budget: &mut AnswerBudget,
     ) -> (Listed<DependencyEdge>, Option<usize>) {
         let total = edges.len();
         let limit = self.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
@@ -185,7 +185,7 @@ impl DependenciesQuery {
 }
 
 fn edge(
-    snapshot: &Snapshot,
+    snapshot: &ProjectSnapshot,
     from: FileId,
     edge: &crate::index::Edge,
     depth: usize,
@@ -201,7 +201,7 @@ fn edge(
 
 /// The references met when following them from `starts`, nearest first; `starts` are at `first_depth - 1`.
 fn follow(
-    snapshot: &Snapshot,
+    snapshot: &ProjectSnapshot,
     starts: Vec<FileId>,
     first_depth: usize,
     depth_max: usize,
@@ -224,12 +224,12 @@ fn follow(
     found
 }
 
-fn needs_of_file(snapshot: &Snapshot, file: FileId, depth: usize) -> Vec<DependencyEdge> {
+fn needs_of_file(snapshot: &ProjectSnapshot, file: FileId, depth: usize) -> Vec<DependencyEdge> {
     follow(snapshot, vec![file], 1, depth)
 }
 
 fn needs_of_node(
-    snapshot: &Snapshot,
+    snapshot: &ProjectSnapshot,
     scene: FileId,
     node: &NodeFacts,
     id: &str,
@@ -274,7 +274,7 @@ fn needs_of_node(
     found
 }
 
-fn needed_by(snapshot: &Snapshot, file: FileId, depth_max: usize) -> Vec<DependencyEdge> {
+fn needed_by(snapshot: &ProjectSnapshot, file: FileId, depth_max: usize) -> Vec<DependencyEdge> {
     let mut found = Vec::new();
     let mut seen = HashSet::from([file]);
     let mut level = vec![file];
@@ -298,7 +298,7 @@ fn needed_by(snapshot: &Snapshot, file: FileId, depth_max: usize) -> Vec<Depende
 }
 
 /// The members of the cycle that a file is part of.
-fn cycle_of(snapshot: &Snapshot, file: FileId) -> Vec<String> {
+fn cycle_of(snapshot: &ProjectSnapshot, file: FileId) -> Vec<String> {
     let next: Vec<Vec<usize>> = snapshot
         .files
         .iter()
@@ -319,7 +319,11 @@ fn cycle_of(snapshot: &Snapshot, file: FileId) -> Vec<String> {
         .collect()
 }
 
-fn connections(snapshot: &Snapshot, file: FileId, node: Option<&str>) -> Vec<ConnectionAnswer> {
+fn connections(
+    snapshot: &ProjectSnapshot,
+    file: FileId,
+    node: Option<&str>,
+) -> Vec<ConnectionAnswer> {
     let scene = snapshot.scene(file);
     let connections = scene.into_iter().flat_map(|scene| &scene.connections);
     connections

@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use rmcp::schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::budget::{Budget, Listed, faults_beside, note};
+use super::budget::{AnswerBudget, Listed, faults_beside, note};
 use super::subject::{QueryRefusal, Subject, can_be_isolated, is_addon};
 use crate::facts::FileKind;
 use crate::fault::FileFault;
-use crate::index::{FileId, MissingReference, Snapshot, Via, cycles};
+use crate::index::{FileId, MissingReference, ProjectSnapshot, Via, cycles};
 
 /// Files on a page unless asked otherwise.
 const LIMIT_DEFAULT: usize = 200;
@@ -113,8 +113,8 @@ impl GraphQuery {
     /// Answers the question.
     pub(crate) fn answer(
         &self,
-        snapshot: &Snapshot,
-        mut budget: Budget,
+        snapshot: &ProjectSnapshot,
+        mut budget: AnswerBudget,
     ) -> Result<GraphAnswer, QueryRefusal> {
         let chosen = self.choose(snapshot)?;
         let position: HashMap<FileId, usize> = chosen
@@ -161,7 +161,7 @@ impl GraphQuery {
     }
 
     /// The files of the graph, by path.
-    fn choose(&self, snapshot: &Snapshot) -> Result<Vec<FileId>, QueryRefusal> {
+    fn choose(&self, snapshot: &ProjectSnapshot) -> Result<Vec<FileId>, QueryRefusal> {
         let with_assets = self.include_assets.unwrap_or(true);
         let shown = |id: &FileId| with_assets || snapshot.files[*id].kind != FileKind::Asset;
         let Some(root) = &self.root else {
@@ -194,7 +194,11 @@ impl GraphQuery {
     }
 }
 
-fn with_edges(snapshot: &Snapshot, id: FileId, shown: &HashMap<FileId, usize>) -> NodeWithEdges {
+fn with_edges(
+    snapshot: &ProjectSnapshot,
+    id: FileId,
+    shown: &HashMap<FileId, usize>,
+) -> NodeWithEdges {
     let file = &snapshot.files[id];
     let edges = file
         .edges
@@ -222,7 +226,7 @@ fn with_edges(snapshot: &Snapshot, id: FileId, shown: &HashMap<FileId, usize>) -
 }
 
 fn cycles_among(
-    snapshot: &Snapshot,
+    snapshot: &ProjectSnapshot,
     chosen: &[FileId],
     position: &HashMap<FileId, usize>,
 ) -> Vec<Vec<String>> {

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use rmcp::schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::budget::{Budget, Listed, note};
+use super::budget::{AnswerBudget, Listed, note};
 use super::subject::QueryRefusal;
 use crate::facts::FileKind;
 use crate::fault::FileFault;
-use crate::index::{FileId, Snapshot};
+use crate::index::{FileId, ProjectSnapshot};
 use crate::path::ProjectPath;
 
 /// The arguments of `get_project`.
@@ -137,9 +137,9 @@ impl ProjectQuery {
     /// Answers the question.
     pub(crate) fn answer(
         &self,
-        snapshot: &Snapshot,
+        snapshot: &ProjectSnapshot,
         version_id: Option<&str>,
-        mut budget: Budget,
+        mut budget: AnswerBudget,
     ) -> Result<ProjectAnswer, QueryRefusal> {
         let project = &snapshot.project;
         let faults = budget.share(4).list(snapshot.faults.clone());
@@ -206,7 +206,7 @@ fn engine_major(config_version: Option<i64>) -> Option<i64> {
     }
 }
 
-fn named(snapshot: &Snapshot, text: &str) -> ProjectFile {
+fn named(snapshot: &ProjectSnapshot, text: &str) -> ProjectFile {
     let id: Option<FileId> = match text.starts_with("uid://") {
         true => snapshot.by_uid.get(text).copied(),
         false => ProjectPath::parse(text)
@@ -220,7 +220,7 @@ fn named(snapshot: &Snapshot, text: &str) -> ProjectFile {
     }
 }
 
-fn classes(snapshot: &Snapshot) -> Vec<ClassAnswer> {
+fn classes(snapshot: &ProjectSnapshot) -> Vec<ClassAnswer> {
     let classes = snapshot.classes.iter().map(|(name, id)| ClassAnswer {
         name: name.clone(),
         path: snapshot.files[*id].path.to_string(),
@@ -231,7 +231,7 @@ fn classes(snapshot: &Snapshot) -> Vec<ClassAnswer> {
     classes.collect()
 }
 
-fn file_counts(snapshot: &Snapshot) -> BTreeMap<&'static str, usize> {
+fn file_counts(snapshot: &ProjectSnapshot) -> BTreeMap<&'static str, usize> {
     let mut counts = BTreeMap::new();
     for file in &snapshot.files {
         if file.kind != FileKind::Project {

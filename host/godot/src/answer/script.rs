@@ -3,11 +3,11 @@
 use rmcp::schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::budget::{Budget, Listed};
+use super::budget::{AnswerBudget, Listed};
 use super::subject::{QueryRefusal, Subject, refused};
 use crate::facts::{FileKind, built_in_source};
 use crate::fault::{FileFault, Flaws};
-use crate::index::{Index, Snapshot};
+use crate::index::{ProjectIndex, ProjectSnapshot};
 use crate::path::ProjectPath;
 use crate::script::{Member, ScriptFacts};
 use crate::text::decode;
@@ -96,8 +96,8 @@ pub(crate) struct Source {
 impl Source {
     /// Reads the script that `wanted` names.
     pub(crate) fn read(
-        index: &Index,
-        snapshot: &Snapshot,
+        index: &ProjectIndex,
+        snapshot: &ProjectSnapshot,
         wanted: &str,
     ) -> Result<Self, QueryRefusal> {
         let subject = Subject::find(snapshot, wanted);
@@ -125,7 +125,7 @@ impl Source {
             _ => return Err(format!("{path} is not a script or shader")),
         };
         let bytes = index.read(&path).map_err(|error| match error {
-            crate::root::AccessError::Refused(refusal) => refused(wanted, &refusal),
+            crate::root::FileAccessError::Refused(refusal) => refused(wanted, &refusal),
             other => format!("{path} cannot be read: {other}"),
         })?;
         let mut flaws = Flaws::default();
@@ -154,9 +154,9 @@ impl ScriptQuery {
     /// Answers the question.
     pub(crate) fn answer(
         &self,
-        index: &Index,
-        snapshot: &Snapshot,
-        mut budget: Budget,
+        index: &ProjectIndex,
+        snapshot: &ProjectSnapshot,
+        mut budget: AnswerBudget,
     ) -> Result<ScriptAnswer, QueryRefusal> {
         let source = Source::read(index, snapshot, &self.path)?;
         let mut flaws = Flaws::default();
@@ -218,7 +218,7 @@ struct Piece {
 }
 
 impl Piece {
-    fn of(lines: &[&str], max_lines: Option<usize>, budget: &mut Budget) -> Self {
+    fn of(lines: &[&str], max_lines: Option<usize>, budget: &mut AnswerBudget) -> Self {
         let mut piece = Self {
             text: String::new(),
             lines: 0,

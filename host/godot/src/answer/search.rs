@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use rmcp::schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::budget::{Budget, Listed, faults_beside, note};
+use super::budget::{AnswerBudget, Listed, faults_beside, note};
 use super::subject::{QueryRefusal, built_in_id, is_addon, node_id, refused};
 use crate::facts::{FileKind, NodeFacts};
 use crate::fault::FileFault;
-use crate::index::{FileId, Snapshot};
+use crate::index::{FileId, ProjectSnapshot};
 use crate::path::ProjectPath;
 
 /// Items on a page unless asked otherwise: a screenful.
@@ -139,7 +139,7 @@ struct FoundItem {
 
 /// Something that may be found: cheap to judge, turned into a [`FoundItem`] only if it is on the page.
 #[derive(Debug, Clone, Copy)]
-enum Candidate<'a> {
+enum SearchCandidate<'a> {
     File(FileId),
     Node(FileId, &'a NodeFacts),
     BuiltIn(FileId, usize),
@@ -149,8 +149,8 @@ impl SearchQuery {
     /// Answers the question.
     pub(crate) fn answer(
         &self,
-        snapshot: &Snapshot,
-        mut budget: Budget,
+        snapshot: &ProjectSnapshot,
+        mut budget: AnswerBudget,
     ) -> Result<SearchAnswer, QueryRefusal> {
         let terms: Vec<String> = self
             .query
@@ -175,7 +175,7 @@ impl SearchQuery {
         let limit = self.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
         let items = found.iter().map(|candidate| {
             let mut item = candidate.item(snapshot);
-            if let (Candidate::Node(_, node), true) = (candidate, self.include_properties) {
+            if let (SearchCandidate::Node(_, node), true) = (candidate, self.include_properties) {
                 item.properties = node.properties.iter().cloned().collect();
             }
             item
@@ -191,7 +191,12 @@ impl SearchQuery {
         })
     }
 
-    fn matches(&self, snapshot: &Snapshot, candidate: Candidate<'_>, terms: &[String]) -> bool {
+    fn matches(
+        &self,
+        snapshot: &ProjectSnapshot,
+        candidate: SearchCandidate<'_>,
+        terms: &[String],
+    ) -> bool {
         let Some(kind) = candidate.kind(snapshot) else {
             return false;
         };
@@ -232,18 +237,21 @@ fn is_within(path: &str, within: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-fn candidates(snapshot: &Snapshot, file: FileId) -> impl Iterator<Item = Candidate<'_>> {
+fn candidates(
+    snapshot: &ProjectSnapshot,
+    file: FileId,
+) -> impl Iterator<Item = SearchCandidate<'_>> {
     let scene = snapshot.scene(file);
     let nodes = scene.into_iter().flat_map(|scene| &scene.nodes);
     let scripts = scene.map_or(0, |scene| scene.built_in_scripts.len());
-    std::iter::once(Candidate::File(file))
-        .chain((0..scripts).map(move |at| Candidate::BuiltIn(file, at)))
-        .chain(nodes.map(move |node| Candidate::Node(file, node)))
+    std::iter::once(SearchCandidate::File(file))
+        .chain((0..scripts).map(move |at| SearchCandidate::BuiltIn(file, at)))
+        .chain(nodes.map(move |node| SearchCandidate::Node(file, node)))
 }
 
-impl Candidate<'_> {
+impl SearchCandidate<'_> {
     /// Its kind; nothing if it is no item of its own.
-    fn kind(self, snapshot: &Snapshot) -> Option<ItemKind> {
+    fn kind(self, snapshot: &ProjectSnapshot) -> Option<ItemKind> {
         match self {
             Self::Node(..) => Some(ItemKind::Node),
             Self::BuiltIn(..) => Some(ItemKind::Script),
@@ -260,7 +268,7 @@ impl Candidate<'_> {
     }
 
     /// The class names of its script, also inherited ones.
-    fn class_names(self, snapshot: &Snapshot) -> Vec<String> {
+    fn class_names(self, snapshot: &ProjectSnapshot) -> Vec<String> {
         let script = match self {
             Self::File(file) => Some((file, None)),
             Self::BuiltIn(file, at) => {
@@ -275,7 +283,7 @@ impl Candidate<'_> {
         })
     }
 
-    fn item(self, snapshot: &Snapshot) -> FoundItem {
+    fn item(self, snapshot: &ProjectSnapshot) -> FoundItem {
         match self {
             Self::File(file) => file_item(snapshot, file, self.kind(snapshot)),
             Self::Node(scene, node) => node_item(snapshot, scene, node),
@@ -284,7 +292,7 @@ impl Candidate<'_> {
     }
 }
 
-fn empty_item(snapshot: &Snapshot, file: FileId, id: String, kind: ItemKind) -> FoundItem {
+fn empty_item(snapshot: &ProjectSnapshot, file: FileId, id: String, kind: ItemKind) -> FoundItem {
     FoundItem {
         id,
         kind,
@@ -303,7 +311,7 @@ fn empty_item(snapshot: &Snapshot, file: FileId, id: String, kind: ItemKind) -> 
     }
 }
 
-fn file_item(snapshot: &Snapshot, id: FileId, kind: Option<ItemKind>) -> FoundItem {
+fn file_item(snapshot: &ProjectSnapshot, id: FileId, kind: Option<ItemKind>) -> FoundItem {
     let file = &snapshot.files[id];
     let mut item = empty_item(
         snapshot,
@@ -328,7 +336,7 @@ fn file_item(snapshot: &Snapshot, id: FileId, kind: Option<ItemKind>) -> FoundIt
     item
 }
 
-fn node_item(snapshot: &Snapshot, scene: FileId, node: &NodeFacts) -> FoundItem {
+fn node_item(snapshot: &ProjectSnapshot, scene: FileId, node: &NodeFacts) -> FoundItem {
     let effective = snapshot.effective(scene, node);
     let id = node_id(snapshot, scene, &node.path);
     let mut item = empty_item(snapshot, scene, id, ItemKind::Node);
@@ -360,7 +368,7 @@ fn node_item(snapshot: &Snapshot, scene: FileId, node: &NodeFacts) -> FoundItem 
     item
 }
 
-fn built_in_item(snapshot: &Snapshot, file: FileId, at: usize) -> FoundItem {
+fn built_in_item(snapshot: &ProjectSnapshot, file: FileId, at: usize) -> FoundItem {
     let script = snapshot
         .scene(file)
         .and_then(|scene| scene.built_in_scripts.get(at));

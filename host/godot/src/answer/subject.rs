@@ -1,7 +1,7 @@
 //! What a client can name in a question, and the refusal of what it cannot.
 
 use crate::facts::FileKind;
-use crate::index::{FileId, Snapshot};
+use crate::index::{FileId, ProjectSnapshot};
 use crate::limits::clip;
 use crate::path::{PathRefusal, ProjectPath};
 
@@ -17,12 +17,12 @@ pub(super) enum Subject {
 }
 
 /// The id of a node of a scene.
-pub(super) fn node_id(snapshot: &Snapshot, scene: FileId, path: &str) -> String {
+pub(super) fn node_id(snapshot: &ProjectSnapshot, scene: FileId, path: &str) -> String {
     format!("{}#{path}", snapshot.files[scene].path)
 }
 
 /// The id of a script written inside a file.
-pub(super) fn built_in_id(snapshot: &Snapshot, file: FileId, id: &str) -> String {
+pub(super) fn built_in_id(snapshot: &ProjectSnapshot, file: FileId, id: &str) -> String {
     format!("{}::{id}", snapshot.files[file].path)
 }
 
@@ -34,7 +34,7 @@ pub(super) fn refused(text: &str, refusal: &PathRefusal) -> QueryRefusal {
 impl Subject {
     /// What `text` names: an id as the answers give it, a path, a uid, a `class_name`, an autoload, or the
     /// name of exactly one node.
-    pub(super) fn find(snapshot: &Snapshot, text: &str) -> Result<Self, QueryRefusal> {
+    pub(super) fn find(snapshot: &ProjectSnapshot, text: &str) -> Result<Self, QueryRefusal> {
         let text = text.trim();
         let file = ProjectPath::parse(text)
             .ok()
@@ -83,7 +83,7 @@ impl Subject {
 
     /// The node with this name, if there is exactly one in the project; `none` if there is none.
     fn only_node_named(
-        snapshot: &Snapshot,
+        snapshot: &ProjectSnapshot,
         name: &str,
         none: QueryRefusal,
     ) -> Result<Self, QueryRefusal> {
@@ -110,7 +110,7 @@ impl Subject {
         }
     }
 
-    pub(super) fn id(&self, snapshot: &Snapshot) -> String {
+    pub(super) fn id(&self, snapshot: &ProjectSnapshot) -> String {
         match self {
             Self::File(file) => snapshot.files[*file].path.to_string(),
             Self::Node { scene, path } => node_id(snapshot, *scene, path),
@@ -119,7 +119,7 @@ impl Subject {
     }
 }
 
-fn file_named(snapshot: &Snapshot, text: &str) -> Result<FileId, QueryRefusal> {
+fn file_named(snapshot: &ProjectSnapshot, text: &str) -> Result<FileId, QueryRefusal> {
     if text.starts_with("uid://") {
         let known = snapshot.by_uid.get(text).copied();
         return known.ok_or_else(|| format!("no file of the project has the uid {text}"));
@@ -135,12 +135,12 @@ fn file_named(snapshot: &Snapshot, text: &str) -> Result<FileId, QueryRefusal> {
 }
 
 /// Whether a file is left out unless addons are asked for.
-pub(super) fn is_addon(snapshot: &Snapshot, file: FileId) -> bool {
+pub(super) fn is_addon(snapshot: &ProjectSnapshot, file: FileId) -> bool {
     snapshot.files[file].path.in_addons()
 }
 
 /// Whether a file that nothing is connected to is worth reporting: something the game could use.
-pub(super) fn can_be_isolated(snapshot: &Snapshot, file: FileId) -> bool {
+pub(super) fn can_be_isolated(snapshot: &ProjectSnapshot, file: FileId) -> bool {
     let file = &snapshot.files[file];
     match file.kind {
         FileKind::Scene | FileKind::Script | FileKind::Shader | FileKind::Resource => true,

@@ -3,7 +3,7 @@
 use crate::facts::{Facts, FileKind};
 use crate::fault::{FileFault, Flaw};
 use crate::path::ProjectPath;
-use crate::root::Stamp;
+use crate::root::FileStamp;
 
 /// One file and what it says.
 #[derive(Debug)]
@@ -12,7 +12,7 @@ pub(crate) struct IndexedFile {
     pub(crate) kind: FileKind,
     pub(crate) facts: Facts,
     pub(crate) faults: Vec<FileFault>,
-    pub(super) stamp: Stamp,
+    pub(super) stamp: FileStamp,
     /// Whether every later change shows in the stamp.
     pub(super) settled: bool,
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::snapshot::{FileId, Snapshot};
+use super::snapshot::{FileId, ProjectSnapshot};
 use crate::facts::{NodeFacts, NodeScript, SceneFacts};
 use crate::limits::{INSTANCE_DEPTH_MAX, NODE_DEPTH_MAX};
 
@@ -17,7 +17,7 @@ pub(crate) struct Effective {
     pub(crate) groups: Vec<String>,
 }
 
-impl Snapshot {
+impl ProjectSnapshot {
     /// The class and script of `node` of the scene `scene`, its own or those of what it is an instance of.
     /// Scenes that instance each other in a circle give nothing.
     pub(crate) fn effective(&self, scene: FileId, node: &NodeFacts) -> Effective {

@@ -15,7 +15,7 @@ use crate::root::ProjectRoot;
 use crate::scan::Listing;
 use crate::script::ScriptFacts;
 
-/// A file of a snapshot: an index into [`Snapshot::files`].
+/// A file of a snapshot: an index into [`ProjectSnapshot::files`].
 pub(crate) type FileId = usize;
 
 /// A file of the graph.
@@ -77,7 +77,7 @@ pub(crate) enum MissingReason {
 
 /// The project at one moment.
 #[derive(Debug)]
-pub(crate) struct Snapshot {
+pub(crate) struct ProjectSnapshot {
     /// The files of the graph, sorted by path.
     pub(crate) files: Vec<FileNode>,
     pub(crate) by_path: HashMap<ProjectPath, FileId>,
@@ -94,7 +94,7 @@ pub(crate) struct Snapshot {
     listing_faults: Vec<FileFault>,
 }
 
-impl Snapshot {
+impl ProjectSnapshot {
     /// Builds the graph.
     pub(super) fn build(root: &ProjectRoot, files: &[Arc<IndexedFile>], listing: &Listing) -> Self {
         let mut snapshot = Self::empty(listing);
@@ -265,7 +265,7 @@ struct Found {
 }
 
 struct Lookup<'a> {
-    snapshot: &'a Snapshot,
+    snapshot: &'a ProjectSnapshot,
     /// Set if the project holds links, so that a path may mean a file listed elsewhere.
     root: Option<&'a ProjectRoot>,
 }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::Index;
+use super::ProjectIndex;
 use crate::facts::{self, FileKind};
 use crate::limits::ProjectLimits;
 use crate::path::ProjectPath;
@@ -73,7 +73,7 @@ proptest! {
             let text = format!("[gd_scene format=3 uid=\"uid://{to}\"]\n[ext_resource type=\"PackedScene\" path=\"res://s{to}.tscn\" uid=\"uid://{name}\" id=\"1\"]\n{node}\n");
             std::fs::write(folder.path().join(format!("s{name}.tscn")), text).unwrap();
         }
-        let index = Index::open(folder.path(), ProjectLimits::default()).unwrap();
+        let index = ProjectIndex::open(folder.path(), ProjectLimits::default()).unwrap();
         let snapshot = index.snapshot().unwrap();
         for id in 0..snapshot.files.len() {
             for node in snapshot.scene(id).into_iter().flat_map(|scene| &scene.nodes) {
@@ -95,7 +95,7 @@ fn nothing_is_read_again_while_nothing_changes() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("project.godot"), "config_version=5\n").unwrap();
     std::fs::write(folder.path().join("image.png"), "x").unwrap();
-    let index = Index::open(folder.path(), ProjectLimits::default()).unwrap();
+    let index = ProjectIndex::open(folder.path(), ProjectLimits::default()).unwrap();
     // A file younger than the clock's tick is read again; soon it is not.
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
     loop {

@@ -5,9 +5,9 @@ use rmcp::model::{
     ListResourcesResult, ReadResourceResult, Resource, ResourceContents, ResourceTemplate,
 };
 
-use crate::answer::{Budget, ProjectQuery, QueryRefusal, Source};
+use crate::answer::{AnswerBudget, ProjectQuery, QueryRefusal, Source};
 use crate::facts::FileKind;
-use crate::index::Index;
+use crate::index::ProjectIndex;
 use crate::limits::clip;
 
 /// The overview of the project.
@@ -33,7 +33,10 @@ pub(super) fn offset(cursor: Option<&str>) -> Result<usize, ErrorData> {
 }
 
 /// A page of the list.
-pub(super) fn list(index: &Index, offset: usize) -> Result<ListResourcesResult, QueryRefusal> {
+pub(super) fn list(
+    index: &ProjectIndex,
+    offset: usize,
+) -> Result<ListResourcesResult, QueryRefusal> {
     let snapshot = index.snapshot().map_err(|error| error.to_string())?;
     let project = Resource::new(PROJECT, "project")
         .with_title("Project overview")
@@ -67,13 +70,13 @@ pub(super) fn templates() -> Vec<ResourceTemplate> {
 
 /// The contents of a resource.
 pub(super) fn read(
-    index: &Index,
+    index: &ProjectIndex,
     version_id: Option<&str>,
     uri: &str,
 ) -> Result<ReadResourceResult, QueryRefusal> {
     let snapshot = index.snapshot().map_err(|error| error.to_string())?;
     let (text, mime_type) = if uri == PROJECT {
-        let budget = Budget::new(index.limits().answer_bytes_max);
+        let budget = AnswerBudget::new(index.limits().answer_bytes_max);
         let answer = ProjectQuery::default().answer(&snapshot, version_id, budget)?;
         let json = serde_json::to_string_pretty(&answer).map_err(|error| error.to_string())?;
         (json, "application/json")

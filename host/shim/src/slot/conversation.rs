@@ -8,10 +8,10 @@ use godot_mcp_shim::{
 };
 use rustix::event::PollFlags;
 
-use super::{Phase, Slot};
+use super::{RunPhase, SlotServer};
 use crate::peers::Admission;
 
-impl Slot {
+impl SlotServer {
     pub(super) fn handle_peer(&mut self, key: u64, flags: PollFlags) {
         if flags.contains(PollFlags::OUT) {
             self.peers.flush(key);
@@ -43,8 +43,8 @@ impl Slot {
             ToShim::Blob => self.keep_blob(key, passed),
             ToShim::Release => self.peers.release(),
             ToShim::ExitSeen => {
-                if matches!(self.phase, Phase::Reported { .. }) {
-                    self.phase = Phase::Over;
+                if matches!(self.phase, RunPhase::Reported { .. }) {
+                    self.phase = RunPhase::Over;
                     if let Some(lock) = self.lock.take() {
                         lock.remove();
                     }
@@ -68,8 +68,8 @@ impl Slot {
             }
         };
         let state = match self.phase {
-            Phase::Starting => SlotState::Starting,
-            Phase::Running => SlotState::Running,
+            RunPhase::Starting => SlotState::Starting,
+            RunPhase::Running => SlotState::Running,
             _ => SlotState::Stopping,
         };
         let passed = if state == SlotState::Running {

@@ -13,7 +13,7 @@ use godot_mcp_shim::{
 use router_values::unix_ms_now;
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use super::{Phase, Slot};
+use super::{RunPhase, SlotServer};
 use crate::reaping::reap;
 
 /// How long SIGKILL may take. Longer means uninterruptible sleep, which no waiting of ours ends.
@@ -22,35 +22,35 @@ const KILLING_WITHIN: Duration = Duration::from_secs(5);
 /// How long a connected router may take to acknowledge the report.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(5);
 
-impl Slot {
+impl SlotServer {
     /// SIGTERM to the group, then after `grace` SIGKILL to the whole tree.
     pub(super) fn stop(&mut self, cause: ExitCause, grace: Duration) {
         let deadline = Instant::now() + grace;
         match &mut self.phase {
-            Phase::Starting | Phase::Running => {
+            RunPhase::Starting | RunPhase::Running => {
                 // A server that ends at the end of its input may do so, once the router has closed its own too.
                 self.stdin = None;
                 self.signal_group(Signal::TERM);
                 // A stopped process could not act on it.
                 self.signal_group(Signal::CONT);
-                self.phase = Phase::Stopping { cause, deadline };
+                self.phase = RunPhase::Stopping { cause, deadline };
             }
-            Phase::Stopping {
+            RunPhase::Stopping {
                 deadline: given, ..
             } => *given = deadline.min(*given),
-            Phase::Killing { .. } | Phase::Reported { .. } | Phase::Over => {}
+            RunPhase::Killing { .. } | RunPhase::Reported { .. } | RunPhase::Over => {}
         }
     }
 
     /// SIGKILL to the whole tree, until nothing of it is left or time is up.
     pub(super) fn kill(&mut self, cause: ExitCause) {
-        if let Phase::Starting | Phase::Running | Phase::Stopping { .. } = self.phase {
+        if let RunPhase::Starting | RunPhase::Running | RunPhase::Stopping { .. } = self.phase {
             let deadline = Instant::now() + KILLING_WITHIN;
-            self.phase = Phase::Killing { cause, deadline };
+            self.phase = RunPhase::Killing { cause, deadline };
         }
     }
 
-    /// Signals the child's group, while the child has not been reaped: until then no other process can have its number.
+    /// ShimSignals the child's group, while the child has not been reaped: until then no other process can have its number.
     fn signal_group(&self, signal: Signal) {
         if self.exit.is_none()
             && let Some(group) = Pid::from_raw(self.pid)
@@ -108,11 +108,11 @@ impl Slot {
             self.report_exit(cause, survivors)
         };
         self.phase = if is_reported {
-            Phase::Reported {
+            RunPhase::Reported {
                 deadline: Instant::now() + ACKNOWLEDGED_WITHIN,
             }
         } else {
-            Phase::Over
+            RunPhase::Over
         };
     }
 

@@ -4,17 +4,17 @@ use std::time::{Duration, Instant};
 
 use godot_mcp_shim::protocol::OnRouterExit;
 
-use super::{Phase, Slot};
+use super::{RunPhase, SlotServer};
 
 /// Between two checks: a socket that is missing for two seconds delays an adoption, and nothing else.
 pub(super) const INTERVAL: Duration = Duration::from_secs(2);
 
-impl Slot {
+impl SlotServer {
     /// Checks what is due.
     pub(super) fn upkeep(&mut self, now: Instant) {
         self.upkeep_at = now + INTERVAL;
         self.peers.drop_silent(now);
-        if matches!(self.phase, Phase::Reported { .. } | Phase::Over) {
+        if matches!(self.phase, RunPhase::Reported { .. } | RunPhase::Over) {
             return;
         }
         if self.lock.as_ref().is_some_and(|lock| !lock.in_place()) {
