@@ -19,6 +19,7 @@ use router_access::{Access, AccessRefusal, AccessRequest, Needed, RefusalKind};
 use router_admin::{Caller, Problem};
 use router_core::Role;
 use router_proxy::McpPath;
+use router_telemetry::Count;
 use router_values::{AuditRow, RateBudget};
 use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval};
@@ -135,7 +136,7 @@ impl AuthLayer {
         peer: SocketAddr,
         refusal: &AccessRefusal,
     ) -> Response {
-        self.meters.count_refusal();
+        self.meters.metrics.count(Count::RequestRefused);
         let path = request.uri().path();
         // Reading without a token is what every open dashboard tab does; changing something without one is worth a row.
         let is_attempt = refusal.kind == RefusalKind::TokenMissing

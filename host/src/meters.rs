@@ -1,8 +1,6 @@
-//! The metrics as the other rooms use them: the proxy's observer, the figures of the API, and the text for Prometheus.
+//! The metrics with what they are rendered from: the clock, and the state of the rooms that count for themselves.
 
-use std::{sync::Arc, time::Duration};
-
-use router_core::{ErrorKind, InstanceId, view::FleetView};
+use router_core::{ErrorKind, InstanceId};
 use router_proxy::{FinishedRequest, Proxy, ProxyCount, ProxyObserver};
 use router_store::Store;
 use router_telemetry::{
@@ -13,7 +11,8 @@ use crate::clock::Clock;
 
 /// See the module.
 pub(crate) struct Meters {
-    metrics: Metrics,
+    /// Where everything is counted.
+    pub(crate) metrics: Metrics,
     clock: Clock,
     logs: LogControl,
 }
@@ -31,55 +30,6 @@ impl Meters {
     /// Figures over the last 5 minutes.
     pub(crate) fn figures(&self, instance: Option<&InstanceId>) -> Figures {
         self.metrics.figures(instance, self.clock.now())
-    }
-
-    /// Takes the latest view of the fleet: which instances are counted.
-    pub(crate) fn set_fleet(&self, view: Arc<FleetView>) {
-        self.metrics.set_fleet(view);
-    }
-
-    /// Counts an instance's requests from now on.
-    pub(crate) fn add_instance(&self, instance: &InstanceId) {
-        self.metrics.add_instance(instance);
-    }
-
-    /// Drops the series of an instance.
-    pub(crate) fn remove_instance(&self, instance: &InstanceId) {
-        self.metrics.remove_instance(instance);
-    }
-
-    /// Counts a run that failed before it was ready.
-    pub(crate) fn count_failed_start(&self) {
-        self.metrics.count_error(ErrorKind::Spawn);
-    }
-
-    /// Takes how late the driver's loop was.
-    pub(crate) fn observe_lag(&self, lag: Duration) {
-        self.metrics.observe_loop_lag(lag);
-    }
-
-    /// Counts an answer of an instance that nobody waits for.
-    pub(crate) fn count_late_reply(&self) {
-        self.metrics.count(Count::LateReplyDropped);
-    }
-
-    /// Counts a failure of a plugin.
-    pub(crate) fn plugin_failed(&self) {
-        self.metrics.count_error(ErrorKind::Plugin);
-    }
-
-    /// Counts a configuration that was applied, or refused.
-    pub(crate) fn count_reload(&self, applied: bool) {
-        self.metrics.count(if applied {
-            Count::ConfigReloaded
-        } else {
-            Count::ConfigRefused
-        });
-    }
-
-    /// Counts a request that the auth layer refused.
-    pub(crate) fn count_refusal(&self) {
-        self.metrics.count(Count::RequestRefused);
     }
 
     /// Everything as Prometheus text, with the fleet as it was set last.

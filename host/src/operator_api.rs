@@ -22,7 +22,7 @@ use router_engine::Engine;
 use router_proxy::Proxy;
 use router_store::Store;
 use router_supervisor::Supervisor;
-use router_telemetry::Figures;
+use router_telemetry::{Count, Figures};
 use router_values::{AuditQuery, AuditRow};
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
@@ -145,7 +145,10 @@ impl Operations for OperatorApi {
 
     async fn reload_config(&self) -> Result<ReloadReport> {
         let result = self.applier.reload().await;
-        self.meters.count_reload(result.is_ok());
+        self.meters.metrics.count(match result {
+            Ok(_) => Count::ConfigReloaded,
+            Err(_) => Count::ConfigRefused,
+        });
         let reloaded = result?;
         if reloaded.is_access_changed {
             // Clients that may still read them resume at once.

@@ -3,13 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use router_core::{
-    InstanceId,
+    ErrorKind, InstanceId,
     action::{CrashRecord, Transition},
     policy::Question,
     view::FleetView,
 };
 use router_engine::Engine;
-use router_telemetry::Figures;
+use router_telemetry::{Count, Figures};
 
 use super::engine;
 use crate::{
@@ -35,7 +35,7 @@ impl Ports for ConnectedRooms {
 
     fn keep_crash(&self, record: CrashRecord) {
         if !record.was_ready {
-            self.meters.count_failed_start();
+            self.meters.metrics.count_error(ErrorKind::Spawn);
         }
         self.recorder.record_crash(&record);
     }
@@ -45,11 +45,11 @@ impl Ports for ConnectedRooms {
     }
 
     fn instance_added(&self, instance: &InstanceId) {
-        self.meters.add_instance(instance);
+        self.meters.metrics.add_instance(instance);
     }
 
     fn instance_removed(&self, instance: &InstanceId) {
-        self.meters.remove_instance(instance);
+        self.meters.metrics.remove_instance(instance);
         self.recorder.forget_held(instance);
     }
 
@@ -58,15 +58,15 @@ impl Ports for ConnectedRooms {
     }
 
     fn set_view(&self, view: Arc<FleetView>) {
-        self.meters.set_fleet(view);
+        self.meters.metrics.set_fleet(view);
     }
 
     fn observe_lag(&self, lag: Duration) {
-        self.meters.observe_lag(lag);
+        self.meters.metrics.observe_loop_lag(lag);
     }
 
     fn count_late_reply(&self) {
-        self.meters.count_late_reply();
+        self.meters.metrics.count(Count::LateReplyDropped);
     }
 
     fn figures(&self, instance: &InstanceId) -> Figures {

@@ -8,7 +8,7 @@ use std::{
 
 use router_config::{Config, PluginName, PolicyList, PolicyName};
 use router_core::{
-    health,
+    ErrorKind, health,
     policy::{Answer, NoAnswer, Question},
     spec::InstanceSpec,
 };
@@ -125,7 +125,7 @@ pub(crate) fn ask(
         match engine.judge(&policy, *facts).await {
             Some(Ok(verdict)) => Ok(Answer::Health(verdict)),
             Some(Err(failure)) => {
-                meters.plugin_failed();
+                meters.metrics.count_error(ErrorKind::Plugin);
                 tracing::debug!(plugin = &*policy, reason = %failure, "policy did not answer");
                 Err(match failure.kind {
                     FailureKind::Timeout => NoAnswer::TimedOut,
