@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use router_access::AccessError;
+use router_access::OpenWithoutToken;
 use router_admin::OperationError;
 use router_config::Faults;
 use router_core::{InstanceId, action::CommandError};
@@ -64,6 +64,6 @@ pub(crate) fn of_faults(faults: Faults) -> OperationError {
 }
 
 /// Rules of access cannot be enforced.
-pub(crate) fn of_access(errors: &[AccessError]) -> OperationError {
+pub(crate) fn of_access(errors: &[OpenWithoutToken]) -> OperationError {
     OperationError::Invalid(errors.iter().map(ToString::to_string).collect())
 }

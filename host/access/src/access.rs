@@ -15,7 +15,7 @@ use crate::{
     refusal::{AccessRefusal, RefusalKind},
     request::{AccessRequest, Needed},
     role::Roles,
-    rules::{AccessError, AccessSettings, Rules, TokenRule},
+    rules::{AccessSettings, OpenWithoutToken, Rules, TokenRule},
     token::bearer,
 };
 
@@ -53,8 +53,8 @@ impl Access {
     /// Access by these settings.
     ///
     /// # Errors
-    /// All faults of the settings, among them listening off loopback without any token.
-    pub fn new(settings: &AccessSettings) -> Result<Self, Vec<AccessError>> {
+    /// Every address that other machines reach, where there is no token.
+    pub fn new(settings: &AccessSettings) -> Result<Self, Vec<OpenWithoutToken>> {
         Ok(Self {
             rules: ArcSwap::from_pointee(Rules::new(settings)?),
             loopback: "loopback".into(),
@@ -65,8 +65,8 @@ impl Access {
     /// Takes other settings from the next request on.
     ///
     /// # Errors
-    /// All faults of the settings; the present ones stay in force.
-    pub fn replace(&self, settings: &AccessSettings) -> Result<(), Vec<AccessError>> {
+    /// As [`Access::new`]; the present settings stay in force.
+    pub fn replace(&self, settings: &AccessSettings) -> Result<(), Vec<OpenWithoutToken>> {
         self.rules.store(Arc::new(Rules::new(settings)?));
         Ok(())
     }

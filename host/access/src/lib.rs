@@ -18,6 +18,6 @@ pub use key::{KEY_FILE, KeyError, LoadedKey, load_or_create_key};
 pub use refusal::{AccessRefusal, RefusalKind};
 pub use request::{AccessRequest, Needed};
 pub use role::Roles;
-pub use rules::{AccessError, AccessSettings, TokenSettings};
+pub use rules::{AccessSettings, OpenWithoutToken, TokenSettings};
 pub use session::{PAYLOAD_BYTES_MAX, SessionSealer, UnsealError};
 pub use token::{RandomnessError, new_token};

@@ -56,17 +56,15 @@ pub struct TokenSettings {
     pub instances: Option<Vec<InstanceId>>,
 }
 
-/// Why settings cannot be used.
+/// Listening where other machines reach the router, without any token: everybody on the network could read and, through a mistake,
+/// change everything.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AccessError {
-    /// Everybody on the network could read and, through a mistake, change everything.
-    #[error(
-        "listening on {listen}, which others can reach, without any token: add one (`godot-mcp-router token new`) or listen on 127.0.0.1"
-    )]
-    OpenWithoutToken {
-        /// The address.
-        listen: SocketAddr,
-    },
+#[error(
+    "listening on {listen}, which others can reach, without any token: add one (`godot-mcp-router token new`) or listen on 127.0.0.1"
+)]
+pub struct OpenWithoutToken {
+    /// The address.
+    pub listen: SocketAddr,
 }
 
 /// One token, ready to be compared.
@@ -94,14 +92,14 @@ pub(crate) struct Rules {
 
 impl Rules {
     /// The rules that these settings mean.
-    pub(crate) fn new(settings: &AccessSettings) -> Result<Self, Vec<AccessError>> {
+    pub(crate) fn new(settings: &AccessSettings) -> Result<Self, Vec<OpenWithoutToken>> {
         if settings.tokens.is_empty() {
             let reachable = settings
                 .listen
                 .iter()
                 .filter(|listen| is_reachable(**listen));
-            let open: Vec<AccessError> = reachable
-                .map(|listen| AccessError::OpenWithoutToken { listen: *listen })
+            let open: Vec<OpenWithoutToken> = reachable
+                .map(|listen| OpenWithoutToken { listen: *listen })
                 .collect();
             if !open.is_empty() {
                 return Err(open);

@@ -230,7 +230,7 @@ impl Config {
             reader.fault_at("server.listen", what, remedy);
         }
         if has_tokens && !reader.is_set("server.loopback_roles") {
-            let what = "whoever connects from this machine is client and operator without a token; so is everybody behind a \
+            let what = "every caller on this machine is client and operator without a token; so is everybody behind a \
                         proxy on this machine that adds no header such as X-Forwarded-For. Say what such callers may do";
             reader.notice("server.loopback_roles", what);
         }

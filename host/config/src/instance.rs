@@ -13,7 +13,7 @@ use crate::{
     template::{self, Faulty},
 };
 
-/// One instance as somebody defined it. [`crate::Config::define`] turns it into what is launched.
+/// One instance as it is defined. [`crate::Config::define`] turns it into what is launched.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InstanceConfig {
     /// Its id.

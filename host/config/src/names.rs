@@ -34,8 +34,8 @@ fn parse(text: &str) -> Result<String, InvalidName> {
 
 /// Whether a text can name an environment variable, or a placeholder.
 pub(crate) fn is_variable(text: &str) -> bool {
-    let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    text.bytes().all(word)
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    text.bytes().all(is_plain)
         && text
             .bytes()
             .next()

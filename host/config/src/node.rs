@@ -367,14 +367,14 @@ fn value_to_toml(node: &Node) -> Result<toml::Value, (Option<usize>, &'static st
         Raw::Text(text) => toml::Value::String(text.clone()),
         Raw::Integer(integer) => match i64::try_from(*integer) {
             Ok(integer) => toml::Value::Integer(integer),
-            Err(_) => return refused("a plugin cannot be told such a number"),
+            Err(_) => return refused("a plugin's configuration cannot hold such a number"),
         },
         Raw::Float(float) if float.is_finite() => toml::Value::Float(*float),
         Raw::Float(_) | Raw::Huge(_) => {
-            return refused("a plugin cannot be told such a number");
+            return refused("a plugin's configuration cannot hold such a number");
         }
         Raw::Boolean(boolean) => toml::Value::Boolean(*boolean),
-        Raw::Moment(_) => return refused("a plugin cannot be told a date"),
+        Raw::Moment(_) => return refused("a plugin's configuration cannot hold a date"),
         Raw::Null => return refused("there is no null"),
         Raw::List(items) => {
             toml::Value::Array(items.iter().map(value_to_toml).collect::<Result<_, _>>()?)

@@ -65,7 +65,7 @@ const TOKENS_MAX: usize = 256;
 /// Most MiB of one body: as much as all bodies that are being received may have together.
 const BODY_MB_MAX: usize = 256;
 
-/// Most sessions of one instance: as many as one connection to it can tell apart.
+/// Most sessions of one instance: as many as one connection to it can hold.
 const SESSIONS_MAX: usize = 10_000;
 
 impl Server {
@@ -226,7 +226,7 @@ impl TokenConfig {
         })
     }
 
-    /// The audit tells tokens apart by their names, and callers by their tokens.
+    /// The audit names callers by the names of their tokens.
     fn check_unique(&self, section: &ConfigSection<'_, '_>, others: &[Self]) {
         let reader = section.reader;
         if others.iter().any(|other| other.name == self.name) {

@@ -19,7 +19,7 @@ mod tests {
 
     #[test]
     fn only_slips_are_corrected() {
-        let words = [
+        let names = [
             "listen",
             "allowed_hosts",
             "allowed_origins",
@@ -33,7 +33,7 @@ mod tests {
             ("port", None),
             ("", None),
         ] {
-            assert_eq!(nearest(text, words), near, "{text}");
+            assert_eq!(nearest(text, names), near, "{text}");
         }
     }
 }

@@ -184,7 +184,7 @@ impl Database {
             .min(self.options.acquire_timeout);
         tokio::select! {
             biased;
-            // The keeper has put another pool in its place, or none: looking once more tells which.
+            // The keeper has put another pool in its place, or none: the next attempt finds out which.
             () = pools.retired() => Err(StatementFailure { fault: SqlFault::Dead, ..self.away() }),
             done = self.on_pool(&pools, work, acquire, started, deadline) => done,
         }
@@ -202,7 +202,7 @@ impl Database {
         let Some(permit) = pools.permit(acquire).await else {
             let max = pools.figures().max;
             let waited_ms = waited_ms();
-            // These words are what operators search for.
+            // Operators search for this message.
             tracing::error!(
                 kind = "database",
                 max,

@@ -7,6 +7,7 @@
 //! When a disk refuses, facts are held in memory for the database to take; when that is full too they are lost, and each
 //! stands in the log at ERROR.
 
+mod rejects;
 mod segment;
 #[cfg(test)]
 mod tests;

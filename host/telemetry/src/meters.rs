@@ -17,7 +17,7 @@ const SHARDS: usize = 256;
 
 type Shard = HashMap<Box<str>, InstanceMeter>;
 
-/// See the module. Writers must take turns by a lock of their own.
+/// See the module. Writers must exclude each other by a lock of their own.
 pub(crate) struct Meters {
     shards: [ArcSwap<Shard>; SHARDS],
     hasher: RandomState,

@@ -100,7 +100,7 @@ impl Metrics {
         }
     }
 
-    /// The counters of an instance of the latest view, to be kept at hand.
+    /// The counters of an instance of the latest view, to be kept by the caller.
     #[must_use]
     pub fn meter(&self, instance: &InstanceId) -> Option<InstanceMeter> {
         self.meters.with(instance.as_str(), InstanceMeter::clone)

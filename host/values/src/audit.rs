@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// One thing that somebody did or tried. Who reports it says what; the store adds the id, the moment and the router, and the
+/// One action, done or tried. The caller says what; the store adds the id, the moment and the router, and the
 /// database the number. Its serde form is the one on disk and in statements: a field may be added, never renamed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditRow {
@@ -17,7 +17,7 @@ pub struct AuditRow {
     pub actor: String,
     /// In which role.
     pub role: String,
-    /// What, as one word with dots: `instance.restart`.
+    /// What, in a dotted name: `instance.restart`.
     pub action: String,
     /// To what: an instance, a plugin, a file; empty for the router itself.
     pub target: String,

@@ -106,16 +106,16 @@ mod tests {
     #[test]
     fn a_replaced_file_has_the_new_content_and_the_asked_mode() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("standing.json");
+        let path = dir.path().join("snapshot.json");
         replace(&path, READABLE, b"one").unwrap();
         // What a writer that was killed left, for all to read.
-        let draft = dir.path().join("standing.json.new");
+        let draft = dir.path().join("snapshot.json.new");
         fs::write(&draft, "half of tw").unwrap();
         fs::set_permissions(&draft, fs::Permissions::from_mode(0o666)).unwrap();
         replace(&path, OWNER_ONLY, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, OWNER_ONLY);
-        assert_eq!(names(dir.path()), ["standing.json"]);
+        assert_eq!(names(dir.path()), ["snapshot.json"]);
     }
 
     #[test]

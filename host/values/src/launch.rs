@@ -1,4 +1,4 @@
-//! How an instance is reached and what outlives its router, as the configuration says it and the shim is told it.
+//! How an instance is reached and what outlives its router, as the configuration says it and the shim does it.
 
 use serde::{Deserialize, Serialize};
 

@@ -22,8 +22,8 @@ pub enum FilterLevel {
 }
 
 impl FilterLevel {
-    fn parse(word: &str) -> Option<Self> {
-        match word {
+    fn parse(name: &str) -> Option<Self> {
+        match name {
             "off" => Some(Self::Off),
             "error" => Some(Self::Error),
             "warn" | "warning" => Some(Self::Warn),
@@ -47,7 +47,7 @@ pub struct LogFilter {
 /// What is wrong with a text that is no filter. A misspelt level must not silence the log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidLogFilter {
-    /// A word that is no level.
+    /// A text that is no level.
     #[error("{} is not a level", quoted(.0))]
     Level(String),
     /// A second level without a target.
@@ -66,25 +66,25 @@ impl LogFilter {
     pub fn parse(text: &str) -> Result<Self, InvalidLogFilter> {
         let (mut parts, mut default, mut targets) = (Vec::new(), None, Vec::new());
         for part in text.split(',') {
-            let (target, word) = match part.split_once('=') {
-                Some((target, word)) => (Some(target.trim()), word),
+            let (target, name) = match part.split_once('=') {
+                Some((target, name)) => (Some(target.trim()), name),
                 None => (None, part),
             };
-            let word = word.trim().to_ascii_lowercase();
+            let name = name.trim().to_ascii_lowercase();
             let level =
-                FilterLevel::parse(&word).ok_or_else(|| InvalidLogFilter::Level(word.clone()))?;
+                FilterLevel::parse(&name).ok_or_else(|| InvalidLogFilter::Level(name.clone()))?;
             let Some(target) = target else {
                 if default.replace(level).is_some() {
                     return Err(InvalidLogFilter::TwoDefaults(text.to_owned()));
                 }
-                parts.push(word);
+                parts.push(name);
                 continue;
             };
             let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':');
             if target.is_empty() || !target.bytes().all(is_plain) {
                 return Err(InvalidLogFilter::Target(part.to_owned()));
             }
-            parts.push(format!("{target}={word}"));
+            parts.push(format!("{target}={name}"));
             targets.push((target.to_owned(), level));
         }
         Ok(Self {

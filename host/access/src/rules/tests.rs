@@ -3,7 +3,7 @@
 use router_core::Role;
 use router_values::TokenHash;
 
-use super::{AccessError, AccessSettings, Rules, TokenSettings};
+use super::{AccessSettings, OpenWithoutToken, Rules, TokenSettings};
 use crate::role::Roles;
 
 fn token(name: &str, secret: &str, roles: &[Role]) -> TokenSettings {
@@ -17,7 +17,7 @@ fn token(name: &str, secret: &str, roles: &[Role]) -> TokenSettings {
 
 fn faults(settings: &AccessSettings) -> Vec<String> {
     let faults = Rules::new(settings).err().unwrap_or_default();
-    faults.iter().map(AccessError::to_string).collect()
+    faults.iter().map(OpenWithoutToken::to_string).collect()
 }
 
 #[test]

@@ -134,8 +134,8 @@ impl Value for InstanceId {
 fn table_name(text: &str) -> Option<TableName> {
     // Longer names are cut by Postgres, silently.
     let identifier = |part: &str| {
-        let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
-        is_variable(part) && part.bytes().all(word) && part.len() <= 63
+        let is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+        is_variable(part) && part.bytes().all(is_plain) && part.len() <= 63
     };
     let (schema, table) = match text.split_once('.') {
         Some((schema, table)) => (Some(schema), table),

@@ -2,9 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    fs::OpenOptions,
-    io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    io,
     path::PathBuf,
     sync::{
         Arc,
@@ -16,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::{
     Order, Progress, SpoolBatch, lose,
+    rejects::Rejects,
     segment::{self, OpenSegment},
 };
 use crate::{counted::Counted, facts::Fact};
@@ -48,6 +47,7 @@ pub(super) struct SpoolWriter {
     dir: PathBuf,
     bytes_max: u64,
     counted: Arc<Counted>,
+    rejects: Rejects,
     progress: watch::Sender<Progress>,
     open: Option<OpenSegment>,
     open_facts: u64,
@@ -76,6 +76,7 @@ impl SpoolWriter {
         queued: Arc<AtomicUsize>,
     ) -> Self {
         Self {
+            rejects: Rejects::new(&dir, Arc::clone(&counted)),
             dir,
             bytes_max,
             counted,
@@ -189,7 +190,7 @@ impl SpoolWriter {
                 let _ = reply.send(self.take());
             }
             Order::Done(number) => self.done(number),
-            Order::Reject(fact, reason) => self.reject(&fact, &reason),
+            Order::Reject(fact, reason) => self.rejects.add(&fact, &reason),
             Order::Keep(_) | Order::Stop(_) => {}
         }
     }
@@ -340,7 +341,7 @@ impl SpoolWriter {
         let facts = match &oldest.place {
             Place::Memory(facts) => facts.clone(),
             Place::File(path, _) => match segment::read(path) {
-                Ok(contents) => self.sort_out(contents),
+                Ok(contents) => self.rejects.sort_out(contents),
                 Err(error) => {
                     let path = path.display().to_string();
                     tracing::error!(path, error = %error, "spool file not readable: left in place");
@@ -350,25 +351,6 @@ impl SpoolWriter {
             },
         };
         Some(SpoolBatch { number, facts })
-    }
-
-    fn sort_out(&self, contents: segment::Contents) -> Vec<Fact> {
-        if contents.torn {
-            Counted::add(&self.counted.torn, 1);
-            tracing::warn!(
-                "incomplete line of the spool skipped: its writer was killed before it was acknowledged"
-            );
-        }
-        for line in contents.foreign {
-            let line = String::from_utf8_lossy(&line).into_owned();
-            Counted::add(&self.counted.rejected, 1);
-            tracing::error!(
-                line,
-                "line of the spool is no fact: moved to rejected.jsonl"
-            );
-            self.put_aside(&line);
-        }
-        contents.facts
     }
 
     fn done(&mut self, number: u64) {
@@ -401,34 +383,6 @@ impl SpoolWriter {
             progress.earlier = earlier;
             progress.settled += oldest.mine;
         });
-    }
-
-    fn reject(&self, fact: &Fact, reason: &str) {
-        Counted::add(&self.counted.rejected, 1);
-        let mut line = Vec::new();
-        fact.write_line(&mut line);
-        let line = String::from_utf8_lossy(&line).into_owned();
-        tracing::error!(
-            fact = line.trim_end(),
-            reason,
-            "fact refused by the database: moved to rejected.jsonl"
-        );
-        self.put_aside(&line);
-    }
-
-    fn put_aside(&self, line: &str) {
-        let written = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(self.dir.join("rejected.jsonl"))
-            .and_then(|mut file| {
-                file.write_all(line.as_bytes())?;
-                file.sync_data()
-            });
-        if let Err(error) = written {
-            tracing::error!(error = %error, "rejected.jsonl not writable: the log holds the line");
-        }
     }
 }
 
