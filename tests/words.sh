@@ -7,14 +7,16 @@ cd "$(dirname "$0")/.."
 
 # Not anywhere: neither in a name nor in a sentence.
 readonly anywhere='told|whoever|desks?|misfits?|clerks?|surroundings|mandates?|attend(s|ed|ing|ants?)?|let_?go|keeps?_?up|kept_?up'
-readonly sentences='let go|lets go|letting go|keeps? up|kept up|(?:an?|the|one|each|first|next|last|two|between) looks?(?! (?:at|like|for))'
+readonly sentences='let go|lets go|letting go|(?:keeps?|kept) up(?! to date)|(?:an?|the|one|each|first|next|last|two|between) looks?(?! (?:at|like|for))'
 # Not in a name. In a sentence they mean what they mean.
-readonly names='words|looks?|gates?|hands|turns?|standing|things?|keeping'
+readonly names='words|looks?|gates?|hands|turns?(?!_(?:in)?to|_out)|standing|things?|keeping'
 
 # `path:text`, as patterns: what a line matches altogether is no finding. Each with its reason.
 readonly exceptions=(
   # This list itself.
   '^tests/words\.sh:'
+  # A text in quotes that goes on in the next line.
+  '\\$'
 )
 
 # A word as a part of a name: snake_case and SCREAMING_CASE, or a segment of CamelCase.
@@ -25,15 +27,19 @@ segment() {
 }
 
 find_all() {
-  local files exception pattern
+  local files hashed slashed text
   mapfile -t files < <(git ls-files --cached --others --exclude-standard -- "${@:-.}" |
     grep -E '\.(rs|sh|wit|py|mjs)$|(^|/)Makefile$|\.ci/run$')
-  # A text in quotes that ends in its line, and what follows `//`, are no names.
-  pattern='^(?:"(?:\\.|[^"\\])*"|'"'\"'"'|/(?!/)|[^"/])*?\K'$(segment "$names")
+  mapfile -t slashed < <(printf '%s\n' "${files[@]}" | grep -E '\.(rs|wit|mjs)$')
+  mapfile -t hashed < <(printf '%s\n' "${files[@]}" | grep -vE '\.(rs|wit|mjs)$')
+  # What stands in quotes in one line, and what follows the sign of a comment, are no names.
+  text='"(?:\\.|[^"\\])*"|'"'\"'"
   {
-    grep -noHP "$(segment "$anywhere")|(?<![A-Za-z])(?i:$sentences)(?![A-Za-z])" "${files[@]}" || true
-    grep -noHP "$pattern" "${files[@]}" || true
+    grep -noHP "$(segment "$anywhere")|(?<![A-Za-z])(?i:$sentences)(?![A-Za-z])" "${files[@]}" /dev/null || true
+    grep -noHP "^(?:$text|/(?!/)|[^\"/])*?\K$(segment "$names")" "${slashed[@]}" /dev/null || true
+    grep -noHP "^(?:$text|[^\"#])*?\K$(segment "$names")" "${hashed[@]}" /dev/null || true
   } | sort -t: -k1,1 -k2,2n -u | while IFS=: read -r path line word; do
+    local exception
     text=$path:$(sed -n "${line}p" "$path")
     for exception in "${exceptions[@]}"; do
       [[ $text =~ $exception ]] && continue 2
