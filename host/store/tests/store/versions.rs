@@ -211,7 +211,13 @@ async fn a_row_that_somebody_holds_delays_no_later_heartbeat() {
         }
     })
     .await;
-    assert!(store.pool().in_use <= 1);
+    // All of them take one connection; the probe has one of its own for moments.
+    within("no more than one connection in use", async {
+        while store.pool().in_use > 1 {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    })
+    .await;
     holder.execute("ROLLBACK").await.unwrap();
     let sql = "SELECT instance_status FROM godot_versions";
     beats_until(&place, &store, &[heartbeat("1", "healthy")], sql, "healthy").await;
