@@ -1,6 +1,6 @@
 //! One call of a plugin, from its store to the next one's.
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 
@@ -20,7 +20,7 @@ impl Shared {
         question: K::Question,
         reply: oneshot::Sender<Result<K::Answer, Failure>>,
     ) -> Option<Instant> {
-        let calls = Arc::clone(&self.plugins.lock().get(plugin)?.calls);
+        let calls = self.plugins.lock().get(plugin)?.calls.clone()?;
         let _permit = calls.acquire().await.ok()?;
         if reply.is_closed() {
             return None;

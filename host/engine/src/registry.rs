@@ -31,10 +31,11 @@ const RETRY_FIRST: Duration = Duration::from_secs(2);
 const RETRY_MAX: Duration = Duration::from_secs(300);
 
 /// One plugin.
+#[derive(Default)]
 pub(crate) struct Entry {
     pub(crate) serving: Option<Arc<Generation>>,
-    /// Bounds the calls in progress: as many as the budget of its kind says.
-    pub(crate) calls: Arc<Semaphore>,
+    /// Bounds the calls in progress, by the budget of its kind; `None`: nothing has served yet.
+    pub(crate) calls: Option<Arc<Semaphore>>,
     pub(crate) stamps: Stamps,
     /// The digest that was tried last, served or refused.
     pub(crate) tried: String,
@@ -51,30 +52,6 @@ pub(crate) struct Entry {
     quarantine: Quarantine,
     reloads: u64,
     refusals: BTreeMap<&'static str, u64>,
-}
-
-impl Default for Entry {
-    fn default() -> Self {
-        Self {
-            serving: None,
-            // Nothing serves: a call is over at once.
-            calls: Arc::new(Semaphore::new(1)),
-            stamps: Stamps::default(),
-            tried: String::new(),
-            refusal: None,
-            retry: None,
-            grants: Grants::default(),
-            requested: Grants::default(),
-            limits: Limits::default(),
-            missing_since: None,
-            loaded_at_ms: None,
-            alive: Vec::new(),
-            history: History::default(),
-            quarantine: Quarantine::default(),
-            reloads: 0,
-            refusals: BTreeMap::new(),
-        }
-    }
 }
 
 /// When a refused candidate is tried again.
@@ -127,7 +104,7 @@ impl Entry {
         let before = self.serving.as_ref().map(|before| before.contract().world);
         if before != Some(world) {
             let calls_max = budget.calls_max as usize;
-            self.calls = Arc::new(Semaphore::new(calls_max));
+            self.calls = Some(Arc::new(Semaphore::new(calls_max)));
         }
         self.serving = Some(generation);
         self.refusal = None;
