@@ -120,16 +120,21 @@ impl Stat {
 #[derive(Debug, Default)]
 pub struct ProcessTable {
     by_pid: BTreeMap<i32, Stat>,
+    /// Each process by its parent, sorted: one table serves the trees of thousands of runs.
+    children: Vec<(i32, i32)>,
 }
 
 impl ProcessTable {
     /// Reads `/proc` once.
     #[must_use]
     pub fn read() -> Self {
-        let by_pid = pids()
+        let by_pid: BTreeMap<i32, Stat> = pids()
             .filter_map(|pid| Some((pid, Stat::read(pid)?)))
             .collect();
-        Self { by_pid }
+        let pairs = by_pid.iter().map(|(pid, stat)| (stat.parent, *pid));
+        let mut children: Vec<(i32, i32)> = pairs.collect();
+        children.sort_unstable();
+        Self { by_pid, children }
     }
 
     /// Every process, the dead included.
@@ -148,13 +153,6 @@ impl ProcessTable {
 
     /// Everything in `roots` and below. A dead process in between does not cut the walk.
     fn closure(&self, roots: &[i32]) -> Vec<Stat> {
-        let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
-        for stat in self.by_pid.values() {
-            children
-                .entry(stat.parent)
-                .or_default()
-                .push(stat.identity.pid);
-        }
         let mut found = BTreeMap::new();
         let mut open: Vec<i32> = roots.to_vec();
         while let Some(pid) = open.pop() {
@@ -162,7 +160,10 @@ impl ProcessTable {
                 continue;
             };
             if found.insert(pid, *stat).is_none() {
-                open.extend(children.get(&pid).into_iter().flatten());
+                let first = self.children.partition_point(|(parent, _)| *parent < pid);
+                let own = self.children[first..].iter();
+                let own = own.take_while(|(parent, _)| *parent == pid);
+                open.extend(own.map(|(_, child)| *child));
             }
         }
         found.into_values().collect()
