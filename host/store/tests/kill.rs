@@ -407,10 +407,10 @@ fn count(place: &Place) -> u64 {
 fn a_full_disk() {
     const ROWS: u64 = 4_000;
     let place = Place::new(false);
-    let told = fill_limited(&place, 600, ROWS);
-    assert!(told.contains("lost 0 waiting "), "{told}");
+    let printed = fill_limited(&place, 600, ROWS);
+    assert!(printed.contains("lost 0 waiting "), "{printed}");
     assert!(
-        !told.contains("waiting 0\n"),
+        !printed.contains("waiting 0\n"),
         "the database took everything: the limit did not bite"
     );
     place.drain();
@@ -422,8 +422,8 @@ fn a_full_disk() {
 fn a_disk_without_room() {
     const ROWS: u64 = 1_000;
     let place = Place::new(false);
-    let told = fill_limited(&place, 0, ROWS);
-    assert!(told.contains(&format!("lost {ROWS} ")), "{told}");
+    let printed = fill_limited(&place, 0, ROWS);
+    assert!(printed.contains(&format!("lost {ROWS} ")), "{printed}");
     assert_eq!(spool_files(&place.data()), Vec::<PathBuf>::new());
 }
 
@@ -441,9 +441,9 @@ fn fill_limited(place: &Place, blocks: u32, rows: u64) -> String {
         limited.env(name, value.unwrap());
     }
     let output = limited.output().unwrap();
-    let told = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{told}");
-    told
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{printed}");
+    printed
 }
 
 /// A test that is killed with a server running, as root (then the server is `postgres`'s) and as somebody else.
@@ -512,18 +512,18 @@ fn a_read_only_directory() {
         unprivileged.env(name, value.unwrap());
     }
     let output = unprivileged.output().unwrap();
-    let told = String::from_utf8_lossy(&output.stdout);
+    let printed = String::from_utf8_lossy(&output.stdout);
     assert!(
         output.status.success(),
-        "{told} {}",
+        "{printed} {}",
         String::from_utf8_lossy(&output.stderr)
     );
-    assert!(told.contains("Disconnected"), "{told}");
+    assert!(printed.contains("Disconnected"), "{printed}");
     assert!(
-        told.contains("readonly") || told.contains("unable to open"),
-        "{told}"
+        printed.contains("readonly") || printed.contains("unable to open"),
+        "{printed}"
     );
-    assert!(told.contains("lost 0"), "{told}");
+    assert!(printed.contains("lost 0"), "{printed}");
     let permissions = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(place.dir.path(), permissions).unwrap();
 }

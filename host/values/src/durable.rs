@@ -76,11 +76,22 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Some network file systems refuse to sync a directory. They order names by themselves, and a router must start on them.
 fn sync_directory(path: &Path) -> io::Result<()> {
     let directory = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty());
-    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+    match File::open(directory.unwrap_or(Path::new(".")))?.sync_all() {
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
+            ) =>
+        {
+            Ok(())
+        }
+        synced => synced,
+    }
 }
 
 #[cfg(test)]

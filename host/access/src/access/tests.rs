@@ -399,8 +399,8 @@ fn only_own_and_listed_origins_may_call() {
         };
         let expected = (!served).then_some(RefusalKind::Origin);
         assert_eq!(kind(&request), expected, "{origin} at {host}");
-        let told = Access::new(&settings()).unwrap().allowed_origin(&request);
-        assert_eq!(told, served.then_some(origin), "{origin} at {host}");
+        let allowed = Access::new(&settings()).unwrap().allowed_origin(&request);
+        assert_eq!(allowed, served.then_some(origin), "{origin} at {host}");
         let with_token = AccessRequest {
             authorization: Some("Bearer wrong"),
             ..request

@@ -40,7 +40,7 @@ fn change(edits: &[(&str, &str)]) -> ConfigChange {
     read(BEFORE).diff(&read(&after))
 }
 
-fn words<T: ToString>(set: &BTreeSet<T>) -> Vec<String> {
+fn names<T: ToString>(set: &BTreeSet<T>) -> Vec<String> {
     set.iter().map(ToString::to_string).collect()
 }
 
@@ -84,7 +84,7 @@ fn keys_are_told_apart_by_when_they_count() {
 #[test]
 fn only_instances_that_changed_are_named() {
     let found = change(&[("\"/a\" }", "\"/elsewhere\" }")]);
-    assert_eq!(words(&found.instances.changed), ["a"]);
+    assert_eq!(names(&found.instances.changed), ["a"]);
     assert!(found.instances.added.is_empty() && found.instances.removed.is_empty());
     assert!(
         found.live.is_empty() && found.restart.is_empty(),
@@ -92,23 +92,23 @@ fn only_instances_that_changed_are_named() {
     );
 
     let found = change(&[("id = \"b\"", "id = \"c\"")]);
-    assert_eq!(words(&found.instances.added), ["c"]);
-    assert_eq!(words(&found.instances.removed), ["b"]);
+    assert_eq!(names(&found.instances.added), ["c"]);
+    assert_eq!(names(&found.instances.removed), ["b"]);
 
     // What applies to a running process needs no restart of it.
     let found = change(&[("\"/a\" }", "\"/a\" }\nidle_timeout = \"1h\"")]);
     assert!(found.instances.changed.is_empty());
-    assert_eq!(words(&found.adjusted), ["a"]);
+    assert_eq!(names(&found.adjusted), ["a"]);
 }
 
 #[test]
 fn a_changed_template_changes_its_instances() {
     let found = change(&[("[\"{project_path}\"]", "[\"--project={project_path}\"]")]);
-    assert_eq!(words(&found.templates.changed), ["godot"]);
-    assert_eq!(words(&found.instances.changed), ["a", "b"]);
+    assert_eq!(names(&found.templates.changed), ["godot"]);
+    assert_eq!(names(&found.instances.changed), ["a", "b"]);
 
     let found = change(&[("command = \"true\"", "command = \"false\"")]);
-    assert_eq!(words(&found.templates.changed), ["idle"]);
+    assert_eq!(names(&found.templates.changed), ["idle"]);
     assert!(found.instances.changed.is_empty() && found.adjusted.is_empty());
 }
 
@@ -119,14 +119,14 @@ fn a_default_that_changes_adjusts_all_who_follow_it() {
         "[instances]\nidle_timeout = \"off\"\n[template.idle]",
     )]);
     assert_eq!(found.live, ["instances.idle_timeout"]);
-    assert_eq!(words(&found.adjusted), ["a", "b"]);
+    assert_eq!(names(&found.adjusted), ["a", "b"]);
     assert!(found.instances.changed.is_empty());
     let found = change(&[(
         "[template.idle]",
         "[breaker]\nslow = \"10s\"\n[template.idle]",
     )]);
     assert_eq!(found.live, ["breaker.slow"]);
-    assert_eq!(words(&found.adjusted), ["a", "b"]);
+    assert_eq!(names(&found.adjusted), ["a", "b"]);
 }
 
 #[test]
@@ -135,8 +135,8 @@ fn plugins_and_tokens_are_compared_as_a_whole() {
         "memory_degraded_mb = 500",
         "memory_degraded_mb = 400\n[plugins.config.other]\n[plugins.grants.slack]\nsecrets = [\"TOKEN\"]",
     )]);
-    assert_eq!(words(&found.plugin_config), ["default-health", "other"]);
-    assert_eq!(words(&found.plugin_grants), ["slack"]);
+    assert_eq!(names(&found.plugin_config), ["default-health", "other"]);
+    assert_eq!(names(&found.plugin_grants), ["slack"]);
     assert!(found.live.is_empty() && !found.tokens, "{found:?}");
     let token = "[[token]]\nname = \"x\"\nroles = [\"viewer\"]\nsha256 = \"0000000000000000000000000000000000000000000000000000000000000000\"\n[storage]";
     let found = change(&[("[storage]", token)]);

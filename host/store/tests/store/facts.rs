@@ -32,11 +32,11 @@ on_both!(a_row_is_kept_with_everything_it_says, |place| {
     store.close().await;
 });
 
-/// What one subscriber is told.
+/// The log of one subscriber.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<u8>>>);
+struct CapturedLog(Arc<Mutex<Vec<u8>>>);
 
-impl io::Write for Told {
+impl io::Write for CapturedLog {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().extend_from_slice(bytes);
         Ok(bytes.len())
@@ -49,15 +49,15 @@ impl io::Write for Told {
 
 /// The line about a row, as somebody hears it who listens to the target `audit` alone.
 fn line_about(store: &Store, row: AuditRow) -> String {
-    let told = Told::default();
-    let writer = told.clone();
+    let captured = CapturedLog::default();
+    let writer = captured.clone();
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter("off,audit=info")
         .with_ansi(false)
         .with_writer(move || writer.clone())
         .finish();
     tracing::subscriber::with_default(subscriber, || store.audit(row));
-    let bytes = told.0.lock().clone();
+    let bytes = captured.0.lock().clone();
     String::from_utf8(bytes).unwrap()
 }
 
@@ -244,7 +244,7 @@ on_both!(rows_past_their_time_are_deleted_and_others_stay, |place| {
     let store: Store = place.connected().await;
     store.audit(row("young"));
     flushed(&store).await;
-    // The first look is some seconds after the start.
+    // The first purge is some seconds after the start.
     crate::place::within("the old rows are gone", async {
         while !all_rows(&store, "old").await.is_empty() {
             tokio::time::sleep(Duration::from_millis(100)).await;

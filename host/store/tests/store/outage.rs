@@ -74,8 +74,8 @@ fn tell(store: &Store, from: u32, to: u32) {
     store.set_intention(&demo(), true);
 }
 
-/// Every row once, in the order in which it was told.
-async fn told(store: &Store, count: u32) {
+/// Every row once, in the order in which it was audited.
+async fn all_stored(store: &Store, count: u32) {
     flushed(store).await;
     let rows = all_rows(store, "instance.restart").await;
     let targets: Vec<u32> = rows
@@ -128,7 +128,7 @@ async fn started_with_the_database_down_it_serves_and_connects_by_itself() {
     assert_eq!(store.counters().waiting, 503);
     place.cluster().start_again().unwrap();
     connected(&store).await;
-    told(&store, 500).await;
+    all_stored(&store, 500).await;
     answers(&store).await;
     store.close().await;
 }
@@ -150,7 +150,7 @@ async fn what_waited_over_a_restart_of_the_router_is_drained_by_the_next_life() 
         }
     })
     .await;
-    told(&store, 300).await;
+    all_stored(&store, 300).await;
     assert_eq!(store.crashes(&demo(), 20).await.unwrap().len(), 3);
     store.close().await;
 }
@@ -183,7 +183,7 @@ async fn what_an_operator_decided_while_the_database_was_away_is_known_before_th
     locker.execute("ROLLBACK").await.unwrap();
     flushed(&store).await;
     assert_eq!(store.intentions().await.unwrap(), []);
-    told(&store, 500).await;
+    all_stored(&store, 500).await;
     store.close().await;
 }
 
@@ -214,7 +214,7 @@ async fn evidence_that_was_cleared_while_the_database_was_away_does_not_come_bac
     store.close().await;
 }
 
-/// Harms the database while facts are told and everything is called, and heals it.
+/// Harms the database while facts are reported and everything is called, and heals it.
 async fn under_load(place: &Place, harm: impl FnOnce(&Cluster), heal: impl FnOnce(&Cluster)) {
     let store = Store::open(options(place)).await.unwrap();
     connected(&store).await;
@@ -235,7 +235,7 @@ async fn under_load(place: &Place, harm: impl FnOnce(&Cluster), heal: impl FnOnc
     heal(place.cluster());
     connected(&store).await;
     tell(&store, 600, 800);
-    told(&store, 800).await;
+    all_stored(&store, 800).await;
     answers(&store).await;
     assert!(store.counters().reconnects >= 1);
     store.close().await;
@@ -308,7 +308,7 @@ async fn a_frozen_server_does_not_hold_up_an_open_or_an_end() {
         }
     })
     .await;
-    told(&store, 10).await;
+    all_stored(&store, 10).await;
     store.close().await;
 }
 
@@ -397,7 +397,7 @@ async fn terminated_backends_cost_no_call_and_no_fact() {
         store.state().borrow().is_connected(),
         "it was never announced as lost"
     );
-    told(&store, 1_000).await;
+    all_stored(&store, 1_000).await;
     store.close().await;
 }
 
@@ -423,7 +423,7 @@ async fn a_missing_grant_holds_rows_back_until_it_is_given() {
         "they wait, they are not put aside"
     );
     place.query("GRANT INSERT ON godot_mcp_router.audit TO router");
-    told(&store, 100).await;
+    all_stored(&store, 100).await;
     store.close().await;
 }
 
@@ -475,7 +475,7 @@ async fn a_table_locked_by_somebody_delays_rows_and_loses_none() {
     assert!(refused.to_string().contains("TIMEOUT"));
     assert!(store.state().borrow().is_connected(), "a lock is no outage");
     locker.execute("ROLLBACK").await.unwrap();
-    told(&store, 50).await;
+    all_stored(&store, 50).await;
     assert!(store.counters().timeouts >= 1);
     store.close().await;
 }

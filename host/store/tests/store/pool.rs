@@ -1,4 +1,4 @@
-//! The pool: its bound, its exact words, what the server sees of it, and that nobody's impatience costs a connection.
+//! The pool: its bound, its exact message, what the server sees of it, and that nobody's impatience costs a connection.
 
 use std::time::Duration;
 

@@ -87,7 +87,7 @@ fn three() -> Arc<FleetView> {
     ])
 }
 
-/// Everything told and counted at least once.
+/// Everything reported and counted at least once.
 fn busy() -> Metrics {
     let metrics = Metrics::new();
     metrics.set_fleet(three());

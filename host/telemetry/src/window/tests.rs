@@ -36,13 +36,14 @@ fn exact(requests: &VecDeque<(u64, Option<(u64, bool)>)>, now_ms: u64) -> Figure
     let errors = recent()
         .filter(|(_, mark)| mark.is_some_and(|(_, is_error)| is_error))
         .count() as u64;
-    let told = count >= REQUESTS_MIN;
+    let is_given = count >= REQUESTS_MIN;
     Figures {
         requests: count,
         errors,
         rejected: recent().filter(|(_, mark)| mark.is_none()).count() as u64,
-        error_rate: told.then(|| errors as f64 / count as f64),
-        p95_ms: told.then(|| durations[(count * 95).div_ceil(100) as usize - 1] as f64 / 1000.0),
+        error_rate: is_given.then(|| errors as f64 / count as f64),
+        p95_ms: is_given
+            .then(|| durations[(count * 95).div_ceil(100) as usize - 1] as f64 / 1000.0),
     }
 }
 

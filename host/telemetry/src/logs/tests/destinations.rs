@@ -258,7 +258,7 @@ fn a_stuck_standard_output_holds_up_nobody_and_says_later_what_it_lost() {
     let lost = bench.guard.control().lines_dropped();
     assert!(lost > 0 && lost < lines, "{lost}");
     drop(release);
-    // What was queued goes out, and then what was lost is told.
+    // What was queued goes out, and then what was lost is reported.
     let said = bench.stdout.clone();
     wait_until(
         || said.text().contains(&format!("dropped={lost}")),

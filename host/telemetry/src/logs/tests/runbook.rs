@@ -4,7 +4,7 @@ use std::{fs, process::Command};
 
 use super::{Bench, LogFormat};
 
-/// One line of each sort that an operator looks for, as the rooms log them.
+/// One line of each sort that an operator greps for, as the rooms log them.
 fn a_bad_night() {
     tracing::info!(instance = "demo", state = "ready", "instance state changed");
     tracing::error!(

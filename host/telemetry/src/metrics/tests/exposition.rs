@@ -4,17 +4,17 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 pub(crate) struct Exposition {
-    pub(crate) families: Vec<Family>,
-    pub(crate) samples: Vec<Sample>,
+    pub(crate) families: Vec<ParsedFamily>,
+    pub(crate) samples: Vec<ParsedSample>,
 }
 
-pub(crate) struct Family {
+pub(crate) struct ParsedFamily {
     pub(crate) name: String,
     pub(crate) help: String,
     kind: String,
 }
 
-pub(crate) struct Sample {
+pub(crate) struct ParsedSample {
     pub(crate) name: String,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) value: f64,
@@ -23,7 +23,7 @@ pub(crate) struct Sample {
 impl Exposition {
     pub(crate) fn parse(text: &str) -> Self {
         assert!(text.ends_with('\n'), "the last line ends too");
-        let mut families: Vec<Family> = Vec::new();
+        let mut families: Vec<ParsedFamily> = Vec::new();
         let mut names = BTreeSet::new();
         let mut series = HashSet::new();
         let mut samples = Vec::new();
@@ -32,7 +32,7 @@ impl Exposition {
                 let (name, help) = rest.split_once(' ').expect("a help text");
                 assert!(!help.is_empty() && is_name(name), "{line}");
                 assert!(names.insert(name.to_owned()), "family {name} appears twice");
-                families.push(Family {
+                families.push(ParsedFamily {
                     name: name.to_owned(),
                     help: help.to_owned(),
                     kind: String::new(),
@@ -71,7 +71,7 @@ impl Exposition {
         exposition
     }
 
-    fn check(&self, family: &Family) {
+    fn check(&self, family: &ParsedFamily) {
         let name = &family.name;
         if family.kind != "histogram" {
             assert!(self.count(name) > 0, "family {name} has no series");
@@ -79,7 +79,7 @@ impl Exposition {
         }
         let bucket = format!("{name}_bucket");
         let buckets: Vec<_> = self.of(&bucket).collect();
-        let bound = |sample: &Sample| {
+        let bound = |sample: &ParsedSample| {
             sample.labels["le"]
                 .replace("+Inf", "inf")
                 .parse::<f64>()
@@ -105,7 +105,7 @@ impl Exposition {
         assert!(self.value(&format!("{name}_sum"), &[]).is_some(), "{name}");
     }
 
-    pub(crate) fn of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Sample> {
+    pub(crate) fn of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a ParsedSample> {
         self.samples
             .iter()
             .filter(move |sample| sample.name == name)
@@ -126,8 +126,8 @@ impl Exposition {
     }
 }
 
-impl Family {
-    fn owns(&self, sample: &Sample) -> bool {
+impl ParsedFamily {
+    fn owns(&self, sample: &ParsedSample) -> bool {
         match self.kind.as_str() {
             "histogram" => sample
                 .name
@@ -144,7 +144,7 @@ fn is_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(fine) && !name.as_bytes()[0].is_ascii_digit()
 }
 
-fn parse_sample(line: &str) -> Sample {
+fn parse_sample(line: &str) -> ParsedSample {
     let end = line.find(['{', ' ']).expect("a name");
     let (name, rest) = line.split_at(end);
     assert!(is_name(name), "{line}");
@@ -157,7 +157,7 @@ fn parse_sample(line: &str) -> Sample {
         .bytes()
         .all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b));
     assert!(plain, "value {value:?} in {line}");
-    Sample {
+    ParsedSample {
         name: name.to_owned(),
         labels,
         value: value.parse().expect("a number"),
