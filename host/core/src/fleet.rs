@@ -175,7 +175,7 @@ impl Fleet {
         self.watch_readiness(out);
         let is_ending = self.phase == FleetPhase::ShuttingDown
             || (self.phase == FleetPhase::Running && self.bugs.has(Planted::EndsUnasked));
-        // A survivor that is still being looked for may be one that was being stopped, and nobody else would end it.
+        // A survivor that is not found yet may be one that was being stopped, and nobody else would end it.
         let is_over = is_ending && self.adoption_finished && !self.index.is_anything_alive();
         if is_over && !self.all_stopped {
             self.all_stopped = true;

@@ -38,11 +38,14 @@
 //!   does not keep what it refused. With the store back, apply its definitions first and say `Database(true)` then.
 //! - `Shutdown` is over with `AllStopped`. A process that cannot be killed holds it up: the wait for it must be bounded.
 //! - A slot's wait that exceeds every bound (what cannot be ended, an adoption that never finishes) shows as a transition
-//!   from a lifecycle word to the same word, with the reason, and as `degraded` readiness.
+//!   from a lifecycle state to the same state, with the reason, and as `degraded` readiness.
 //!
-//! Where things are decided: `fleet` takes events in and lets every `instance` settle; `slot` is the state machine of one
-//! process place; `tally` and `backoff` decide about failures, `breaker` and [`permit`] about admission, [`health`] asks
-//! policies, `fleet/readiness` judges the whole. `simulation` (tests only) is the proof.
+//! Where things are decided: `fleet/events` takes an event in, and what it touched settles; `fleet/index` keeps what the fleet must
+//! know without going through its instances; `slot` is the state machine of one process place; `failure_tally` and `backoff`
+//! decide about failures, `breaker` and [`permit`] about admission, [`health`] makes one verdict of what policies answered,
+//! `fleet/readiness` judges the whole. `simulation` (tests only) is the proof.
+//!
+//! A further kind of policy is a case of [`policy::Question`] and [`policy::Answer`], and its handler in `fleet/events`.
 
 pub mod action;
 mod backoff;

@@ -207,7 +207,7 @@ impl Slot {
         } else {
             self.forgive();
         }
-        // Before adoption is finished, a survivor may still turn up that this restart is about.
+        // Before adoption is finished, a survivor may still be found that this restart is about.
         self.restarts_survivor = step.phase == FleetPhase::Adopting;
         if matches!(self.phase, Phase::Ready(..)) {
             self.stop(step, desired, None, RESTARTED.to_owned());
