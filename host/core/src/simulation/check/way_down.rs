@@ -87,9 +87,11 @@ impl World {
         let again_ms = now_ms + self.settings.kill_retry_ms.max(1);
         // What is not its slot's run should not be there at all.
         let is_stray = self.slot_before(key).and_then(|slot| slot.run) != Some(run);
+        // A released run whose instance has gone may still be reported: it is killed once, and nobody keeps a list of it.
+        let is_known = self.held(&key.instance).is_some();
         if !self.watched.ended.contains(&at) {
             let way = self.way_down(key, run);
-            way.due_ms = Some(again_ms);
+            way.due_ms = is_known.then_some(again_ms);
             match way.kill_from_ms {
                 Some(from_ms) if from_ms <= now_ms => {}
                 None if is_stray => {}
