@@ -137,6 +137,13 @@ impl World {
         let waiting = waiting.filter(|order| order.instance == *id).count();
         self.watched.orders.insert(command.id, order);
         let draining = self.draining(id);
+        // A start already under way is the restart, also when its time is up in this very step.
+        let before = self.before.instance(id).map(|view| view.slots.iter());
+        let starting = before
+            .into_iter()
+            .flatten()
+            .filter(|slot| slot.lifecycle == Lifecycle::Starting && slot.run.is_some());
+        let starting: Vec<SlotKey> = starting.map(|slot| slot.key.clone()).collect();
         let shutting_down = self.watched.shutting_down;
         let Some(held) = self.watched.instances.get_mut(id) else {
             return;
@@ -170,7 +177,7 @@ impl World {
                 Verb::Start | Verb::Restart if meant => {
                     slot.wanted = true;
                     slot.last_used_ms = now_ms;
-                    slot.restarting = verb == Verb::Restart;
+                    slot.restarting = verb == Verb::Restart && !starting.contains(key);
                     slot.due_ms = None;
                     slot.forgive(&draining, key);
                 }
