@@ -1,6 +1,6 @@
 # What a newcomer, a developer and CI call. `make run` needs only rustup, gcc and make; `make test` installs what else it needs.
 .DEFAULT_GOAL := help
-.PHONY: help run test setup toolchain build plugins guests fmt lint deny tests bench
+.PHONY: help run test setup toolchain build plugins guests fmt words lint deny tests bench
 
 CARGO_TARGET_DIR ?= target
 export CARGO_TARGET_DIR
@@ -19,15 +19,15 @@ help: ## this list
 run: build ## build what the router needs and start it on config/router.toml (CONFIG=… for another)
 	exec $(CARGO_TARGET_DIR)/debug/godot-mcp-router serve --config $(CONFIG)
 
-test: setup ## everything that has to hold: fmt, deny, lint and every test
-	$(MAKE) fmt deny
+test: setup ## everything that has to hold: fmt, words, deny, lint and every test
+	$(MAKE) fmt words deny
 	$(MAKE) tests
 	@echo "make test: everything passed"
 
 setup: toolchain ## what the tests need: system packages, pinned npm and PyPI packages
 	tests/setup.sh
 
-toolchain: # the pinned toolchain with its guest target, also where rustup is told not to install by itself
+toolchain: # the pinned toolchain with its guest target, also where rustup is set not to install by itself
 	@rustup show active-toolchain >/dev/null 2>&1 || rustup toolchain install
 	@rustup target list --installed | grep -qx wasm32-wasip2 || rustup target add wasm32-wasip2
 
@@ -53,6 +53,9 @@ guests: plugins # the guests of the tests into target/guests
 fmt: ## is the code formatted?
 	cargo fmt --all --check
 
+words: ## are names, messages and comments in the field's terms?
+	tests/words.sh
+
 lint: ## clippy over everything, warnings are errors
 	$(CLIPPY)
 
@@ -61,9 +64,9 @@ deny: ## licences, bans and sources of every dependency (advisories: make deny A
 	cargo fetch --locked --quiet
 	$(CARGO_DENY) --offline check $(ADVISORIES) bans licenses sources
 
-# Clippy is not called through make: a line that calls make is run under --dry-run too, and here the tests with it.
 # Everything is built once, with the features that the tests have: one compilation of each dependency. Clippy goes over it while the
-# tests wait for outages and breakers; it holds cargo's lock, so the tests are run from a list that was made before.
+# tests wait for outages and breakers; it holds cargo's lock, so the tests are run from a list that was made before. It is not called
+# through make: a line that calls make is run under --dry-run too, and here the tests with it.
 tests: guests ## units, properties, the simulation, each room against real processes and databases, and whole routers; and lint
 	cargo build --workspace --all-targets
 	cargo metadata --format-version 1 --locked >$(CARGO_TARGET_DIR)/metadata.json

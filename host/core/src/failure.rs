@@ -132,9 +132,9 @@ mod tests {
     use super::{Failure, last_error, signature};
     use crate::event::{Evidence, Exit};
 
-    fn dying(words: &str) -> Evidence {
+    fn dying(message: &str) -> Evidence {
         Evidence {
-            stderr_tail: vec!["Traceback".into(), words.into(), "  ".into()],
+            stderr_tail: vec!["Traceback".into(), message.into(), "  ".into()],
             ..Evidence::default()
         }
     }
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn the_same_fault_has_the_same_signature_whatever_the_numbers() {
         let exited = Failure::Exited { was_ready: false };
-        let sign = |exit, words: &str| signature(&exited, Some(exit), &dying(words));
+        let sign = |exit, message: &str| signature(&exited, Some(exit), &dying(message));
         let one = sign(Exit::Code(1), "12:01:07 port 4711 in use");
         assert_eq!(one, sign(Exit::Code(1), "9:59:8 port 23 in use"));
         assert_ne!(one, sign(Exit::Code(2), "12:01:07 port 4711 in use"));
@@ -201,9 +201,12 @@ mod tests {
                 "65 processes of 64",
             ),
         ];
-        for (failure, words) in killed {
+        for (failure, expected) in killed {
             let text = failure.describe(ended);
-            assert!(text.contains(words) && !text.contains("signal"), "{text}");
+            assert!(
+                text.contains(expected) && !text.contains("signal"),
+                "{text}"
+            );
         }
         assert_eq!(
             last_error("it ended", &dying("boom")),

@@ -73,7 +73,7 @@ mod tests {
     use super::Role;
 
     #[test]
-    fn words_are_parsed_exactly() {
+    fn roles_are_parsed_exactly() {
         for role in Role::ALL {
             assert_eq!(role.as_str().parse(), Ok(role));
         }

@@ -301,7 +301,7 @@ mod tests {
     use super::{Health, Lifecycle, Readiness, Status, Summary};
 
     #[test]
-    fn the_words_are_those_that_scripts_look_for() {
+    fn the_names_are_those_that_scripts_search_for() {
         let lifecycles = [
             (Lifecycle::Idle, "idle"),
             (Lifecycle::Stopped, "stopped"),

@@ -195,7 +195,7 @@ fn tokens_give_their_roles_and_no_others() {
             assert_eq!(kind(&request), expected, "{authorization} as {role}");
         }
     }
-    // Whoever shows a token of ours is known, also when it is refused.
+    // The bearer of a known token is known, also when it is refused.
     let named = |authorization, needed| {
         let request = AccessRequest {
             needed: Needed::Role(needed),

@@ -83,7 +83,7 @@ fn replaced_keys_open_but_do_not_seal() {
 }
 
 #[test]
-fn an_unknown_format_is_told_apart() {
+fn an_unknown_format_is_distinguished() {
     use base64::Engine;
     let engine = base64::engine::general_purpose::URL_SAFE_NO_PAD;
     let id = sealer(1).seal(PAYLOAD);

@@ -66,7 +66,7 @@ fn nothing_changes_where_a_default_is_written_down() {
 }
 
 #[test]
-fn keys_are_told_apart_by_when_they_count() {
+fn keys_are_distinguished_by_when_they_take_effect() {
     let found = change(&[
         ("127.0.0.1:3002", "127.0.0.1:3003"),
         ("app:one@", "app:two@"),

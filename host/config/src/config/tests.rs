@@ -455,7 +455,7 @@ fn refused(body: &str) -> String {
 }
 
 #[test]
-fn a_definition_that_is_nested_too_deep_is_refused_in_few_words() {
+fn a_definition_that_is_nested_too_deep_is_refused_briefly() {
     for depth in [100, 5_000] {
         for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
             let (open, close) = (open.repeat(depth), close.repeat(depth));

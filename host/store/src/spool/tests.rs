@@ -220,7 +220,7 @@ async fn a_queue_of_large_facts_is_bounded_in_bytes() {
 }
 
 #[tokio::test]
-async fn a_rejected_fact_is_put_aside_with_its_words() {
+async fn a_rejected_fact_is_put_aside_with_its_reason() {
     let dir = tempfile::tempdir().unwrap();
     let spool = start(dir.path(), ROOMY);
     spool.keep(fact("good"));

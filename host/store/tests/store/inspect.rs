@@ -93,7 +93,7 @@ async fn what_is_no_database_is_said_and_left_alone() {
     std::fs::create_dir(place.dir.path().join("data")).unwrap();
     std::fs::write(
         &file,
-        "this is no database, however long one looks".repeat(200),
+        "this is no database, however often it is read".repeat(200),
     )
     .unwrap();
     let before = files(place.dir.path());
@@ -108,7 +108,7 @@ async fn what_is_no_database_is_said_and_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_is_told_apart_by_its_schema_and_gets_no_row() {
+async fn a_server_is_recognised_by_its_schema_and_gets_no_row() {
     let place = Place::bare(Cluster::shared().unwrap());
     let seen = inspected(&place).await;
     assert!(

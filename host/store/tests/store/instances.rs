@@ -61,51 +61,48 @@ on_both!(
     }
 );
 
-on_both!(
-    crash_evidence_is_kept_up_to_its_bound_and_forgotten_on_demand,
-    |place| {
-        let store = place.connected().await;
-        for number in 0..45 {
-            let evidence = json!({"exitCode": number, "stderr": ["boom\u{0}", "ä"]});
-            store.record_crash(&CrashEvidence {
-                id: id("a"),
-                evidence,
-            });
-        }
-        store.record_crash(&CrashEvidence {
-            id: id("b"),
-            evidence: json!({"exitCode": 1}),
-        });
-        let kept = store.crashes(&id("a"), 100).await.unwrap();
-        assert_eq!(kept.len(), 20);
-        assert_eq!(kept[0].evidence["exitCode"], 44);
-        assert_eq!(kept[19].evidence["exitCode"], 25);
-        assert_eq!(kept[0].evidence["stderr"][0], "boom\u{0}");
-        assert_eq!(kept[0].router_id, "router-under-test");
-        assert_eq!(store.crashes(&id("a"), 2).await.unwrap().len(), 2);
-        // Evidence on its way when its deletion is asked for does not come back.
+on_both!(crash_evidence_is_bounded_and_forgotten_on_demand, |place| {
+    let store = place.connected().await;
+    for number in 0..45 {
+        let evidence = json!({"exitCode": number, "stderr": ["boom\u{0}", "ä"]});
         store.record_crash(&CrashEvidence {
             id: id("a"),
-            evidence: json!({}),
+            evidence,
         });
-        store.clear_state(&id("a"));
-        flushed(&store).await;
-        assert!(store.crashes(&id("a"), 100).await.unwrap().is_empty());
-        // What comes after it stays, however soon.
-        store.clear_state(&id("a"));
-        store.record_crash(&CrashEvidence {
-            id: id("a"),
-            evidence: json!({"exitCode": 99}),
-        });
-        flushed(&store).await;
-        let kept = store.crashes(&id("a"), 100).await.unwrap();
-        assert_eq!((kept.len(), &kept[0].evidence["exitCode"]), (1, &json!(99)));
-        assert_eq!(store.crashes(&id("b"), 100).await.unwrap().len(), 1);
-        store.unregister(&id("b")).await.unwrap();
-        assert!(store.crashes(&id("b"), 100).await.unwrap().is_empty());
-        store.close().await;
     }
-);
+    store.record_crash(&CrashEvidence {
+        id: id("b"),
+        evidence: json!({"exitCode": 1}),
+    });
+    let kept = store.crashes(&id("a"), 100).await.unwrap();
+    assert_eq!(kept.len(), 20);
+    assert_eq!(kept[0].evidence["exitCode"], 44);
+    assert_eq!(kept[19].evidence["exitCode"], 25);
+    assert_eq!(kept[0].evidence["stderr"][0], "boom\u{0}");
+    assert_eq!(kept[0].router_id, "router-under-test");
+    assert_eq!(store.crashes(&id("a"), 2).await.unwrap().len(), 2);
+    // Evidence on its way when its deletion is asked for does not come back.
+    store.record_crash(&CrashEvidence {
+        id: id("a"),
+        evidence: json!({}),
+    });
+    store.clear_state(&id("a"));
+    flushed(&store).await;
+    assert!(store.crashes(&id("a"), 100).await.unwrap().is_empty());
+    // What comes after it stays, however soon.
+    store.clear_state(&id("a"));
+    store.record_crash(&CrashEvidence {
+        id: id("a"),
+        evidence: json!({"exitCode": 99}),
+    });
+    flushed(&store).await;
+    let kept = store.crashes(&id("a"), 100).await.unwrap();
+    assert_eq!((kept.len(), &kept[0].evidence["exitCode"]), (1, &json!(99)));
+    assert_eq!(store.crashes(&id("b"), 100).await.unwrap().len(), 1);
+    store.unregister(&id("b")).await.unwrap();
+    assert!(store.crashes(&id("b"), 100).await.unwrap().is_empty());
+    store.close().await;
+});
 
 on_both!(evidence_past_its_size_is_cut_and_kept, |place| {
     let store = place.connected().await;

@@ -127,7 +127,7 @@ async fn a_role_without_ddl_may_serve_with_these_grants_and_nothing_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_role_without_grants_is_told_what_is_missing() {
+async fn a_role_without_grants_learns_what_is_missing() {
     let place = Place::postgres().await;
     place.cluster().create_role("poor", "p").unwrap();
     let mut options = place.options();

@@ -179,7 +179,7 @@ async fn what_an_operator_decided_while_the_database_was_away_is_known_before_th
     let store = place.connected().await;
     assert!(!store.flush(Duration::from_millis(300)).await);
     let stale = store.intentions().await.unwrap();
-    assert_eq!(stale.len(), 1, "which the caller was told");
+    assert_eq!(stale.len(), 1, "which the caller knows");
     locker.execute("ROLLBACK").await.unwrap();
     flushed(&store).await;
     assert_eq!(store.intentions().await.unwrap(), []);
@@ -313,7 +313,7 @@ async fn a_frozen_server_does_not_hold_up_an_open_or_an_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_without_a_free_connection_is_told_apart() {
+async fn a_server_without_a_free_connection_is_distinguished() {
     let options_of_server = ClusterOptions {
         max_connections: 20,
         ..ClusterOptions::default()

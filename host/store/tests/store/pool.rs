@@ -53,7 +53,7 @@ async fn all_in_use(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_exhausted_pool_says_so_in_the_words_that_operators_search_for() {
+async fn an_exhausted_pool_says_so_in_the_text_that_operators_search_for() {
     let place = Place::postgres().await;
     let (store, mut locker) = held(&place, Duration::from_secs(30)).await;
     let blocked = all_in_use(&store).await;

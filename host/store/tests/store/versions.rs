@@ -40,7 +40,7 @@ async fn beats_until(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_table_of_a_new_user_is_kept_up_to_date() {
+async fn a_table_of_a_new_user_is_updated() {
     let place = Place::postgres().await;
     let report = place.migrate(true).await;
     assert_eq!(

@@ -253,7 +253,7 @@ fn the_histogram_has_no_labels_and_the_runbooks_boundary() {
 }
 
 #[test]
-fn the_fleet_is_told_as_the_view_says() {
+fn the_fleet_is_exposed_as_the_view_says() {
     let exposition = Exposition::parse(&busy().encode(Now::at(1_000)));
     assert_eq!(exposition.value("mcp_instances_total", &[]), Some(3.0));
     assert_eq!(exposition.value("mcp_instances_crash_loop", &[]), Some(1.0));

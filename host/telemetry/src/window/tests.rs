@@ -91,7 +91,7 @@ proptest! {
 }
 
 #[test]
-fn nothing_is_told_under_twenty_requests_and_rejections_are_apart() {
+fn nothing_is_stated_under_twenty_requests_and_rejections_are_apart() {
     let window = RequestWindow::default();
     assert_eq!(window.figures(Now::at(0)), Figures::default());
     for _ in 0..100 {
@@ -148,7 +148,7 @@ fn who_comes_a_round_late_spoils_nothing() {
 }
 
 #[test]
-fn threads_that_record_while_slots_turn_lose_nothing() {
+fn threads_that_record_while_slots_rotate_lose_nothing() {
     const THREADS: u64 = 4;
     const EACH: u64 = 20_000;
     let window = RequestWindow::default();

@@ -208,7 +208,7 @@ fn a_line_torn_by_a_crash_is_ended_before_the_next_one() {
     assert_eq!(text.lines().count(), 2);
 }
 
-/// A standard output that takes nothing until it is let go.
+/// A standard output that takes nothing until it is released.
 struct Stuck {
     release: Arc<Mutex<mpsc::Receiver<()>>>,
     kept: Kept,
@@ -242,7 +242,7 @@ fn flood(bench: &Bench) -> u64 {
     for at in 0..2_000 {
         bench.log(|| tracing::info!(at, reason = long, "flood"));
         if at % 200 == 199 {
-            // The file keeps up when it is given the time that a flood does not give it.
+            // The file falls no further behind when it is given the time that a flood does not give it.
             bench.wait_for(&format!(" at={at} "));
         }
     }

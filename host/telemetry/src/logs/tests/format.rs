@@ -9,7 +9,7 @@ use super::{Bench, LogFormat, line};
 use crate::logs::{escape, line::Fields};
 
 #[test]
-fn a_text_line_has_time_level_origin_message_words_and_fields() {
+fn a_text_line_has_time_level_origin_message_phrases_and_fields() {
     let text = line(LogFormat::Text, || {
         tracing::warn!(target: "router_proxy", instance = "demo", kind = "timeout", elapsed_ms = 5_000, reason = "no answer", "request failed");
     });
@@ -20,7 +20,7 @@ fn a_text_line_has_time_level_origin_message_words_and_fields() {
 }
 
 #[test]
-fn a_json_line_is_one_flat_object_and_holds_the_words() {
+fn a_json_line_is_one_flat_object_and_holds_the_phrases() {
     let text = line(LogFormat::Json, || {
         tracing::error!(target: "router_proxy", instance = "demo", kind = "timeout", elapsed_ms = 5_000, share = 0.5, bad = f64::NAN, retried = true, level = "mine", "request failed");
     });
@@ -82,7 +82,7 @@ impl Error for Outer {
 }
 
 #[test]
-fn an_error_is_told_with_its_causes() {
+fn an_error_is_logged_with_its_causes() {
     let text = line(LogFormat::Text, || {
         let error = Outer(io::Error::other("disk on fire"));
         tracing::error!(error = &error as &dyn Error, "it failed");
@@ -146,8 +146,8 @@ proptest! {
         for written in [&bare, &value] {
             prop_assert!(!written.chars().any(char::is_control));
         }
-        let words = value.split(' ').count();
-        prop_assert!(words == 1 || (value.starts_with('"') && value.ends_with('"')));
+        let parts = value.split(' ').count();
+        prop_assert!(parts == 1 || (value.starts_with('"') && value.ends_with('"')));
         let mut json = String::new();
         escape::json(&mut json, &text);
         prop_assert!(!json.chars().any(char::is_control));
@@ -202,7 +202,7 @@ fn a_span_that_records_for_ever_does_not_grow() {
     assert!(stdout.len() < 1_000, "{}", stdout.len());
     assert!(
         stdout.contains("a state of some length"),
-        "the latest value is told: {stdout}"
+        "the latest value is logged: {stdout}"
     );
     assert!(Fields::default().list.is_empty());
 }
