@@ -1,6 +1,6 @@
 //! With a policy that misbehaves in the place of the one that judges, or with a file beside it that is no policy, clients notice
-//! little: the 99th percentile of their requests stays within twice of what it is with the good one. Where the router has to compile
-//! the file before it can refuse it or take it, requests wait for a slice of the scheduler now and then: 3 ms beside 0.2.
+//! nothing: the 99th percentile of their requests stays within 1.5 times of what it is with the good one. Where the router has to compile
+//! the file before it can refuse it or take it, they do notice: there it stays within five times.
 //!
 //! No speed is asserted by itself. The same clients call all the while. In every round there is a window of time in which nothing is
 //! wrong, and one for each kind of trouble, compared with it; the median of a kind's ratios has to stay below the bound, once. What else
@@ -19,11 +19,12 @@ use std::{
 use router_tests::{Config, Load, Router, load::Plan, peers, until};
 use serde_json::Value;
 
-/// On an idle machine of two cores the medians are between 0.9 and 1.3; that of a guest that loops is the highest.
-const RATIO_MAX: f64 = 2.0;
+/// On an idle machine of two cores the medians were between 0.88 and 1.33 in three runs.
+const RATIO_MAX: f64 = 1.5;
 
-/// For what is compiled, on a thread of lower priority: medians of 2.5 and 3.7 there.
-const RATIO_COMPILED_MAX: f64 = 10.0;
+/// For what is compiled, on a thread of lower priority: the medians of three runs there were 3.7, 1.5 and 1.6 for another version, and
+/// 2.5, 1.6 and 1.7 for rewrites. What makes the difference is not known.
+const RATIO_COMPILED_MAX: f64 = 5.0;
 
 const REWRITTEN: &str = "rewrites";
 const WRONG_VERSION: &str = "wrong version";
