@@ -2,12 +2,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::StoreCounters;
+use crate::{StoreCounters, spool::Progress};
 
 /// The counters behind [`StoreCounters`].
 #[derive(Debug, Default)]
 pub(crate) struct Counted {
-    pub(crate) spooled: AtomicU64,
     pub(crate) drained: AtomicU64,
     pub(crate) lost: AtomicU64,
     pub(crate) rejected: AtomicU64,
@@ -25,12 +24,12 @@ impl Counted {
         counter.fetch_add(count, Relaxed);
     }
 
-    /// All of them, with what waits now.
-    pub(crate) fn snapshot(&self, waiting: u64) -> StoreCounters {
+    /// All of them, with how far the spool is.
+    pub(crate) fn snapshot(&self, progress: Progress) -> StoreCounters {
         StoreCounters {
-            spooled: self.spooled.load(Relaxed),
+            spooled: progress.spooled,
             drained: self.drained.load(Relaxed),
-            waiting,
+            waiting: progress.waiting,
             lost: self.lost.load(Relaxed),
             rejected: self.rejected.load(Relaxed),
             torn: self.torn.load(Relaxed),

@@ -51,9 +51,11 @@ pub(crate) struct Spool {
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
-/// How far the spool is.
+/// How far the spool is. Published whole: a fact is never seen as spooled and not yet as waiting.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Progress {
+    /// Facts that were written to the disk in this life.
+    pub(crate) spooled: u64,
     /// Facts in the spool.
     pub(crate) waiting: u64,
     /// There is something to take (a file of an earlier life may hold no whole fact).

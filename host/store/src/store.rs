@@ -252,8 +252,8 @@ impl Store {
     /// What was counted.
     #[must_use]
     pub fn counters(&self) -> StoreCounters {
-        let waiting = self.inner.spool.progress().borrow().waiting;
-        self.inner.database.counted.snapshot(waiting)
+        let progress = *self.inner.spool.progress().borrow();
+        self.inner.database.counted.snapshot(progress)
     }
 
     /// Waits until every fact given before this call, in this life or an earlier one, is in the database. False when it is not

@@ -223,9 +223,8 @@ impl SpoolWriter {
                 self.open_facts += count;
                 self.open_mine += count;
                 self.bytes += lines.len() as u64;
-                // Counted before it is published: who waits for the progress may read the counter next.
-                Counted::add(&self.counted.spooled, count);
                 self.progress.send_modify(|progress| {
+                    progress.spooled += count;
                     progress.waiting += count;
                     progress.pending = true;
                 });
@@ -315,7 +314,9 @@ impl SpoolWriter {
             }
             self.in_memory -= size_of(facts);
             self.bytes += segment.bytes;
-            Counted::add(&self.counted.spooled, sealed.facts);
+            let persisted = sealed.facts;
+            self.progress
+                .send_modify(|progress| progress.spooled += persisted);
             sealed.place = Place::File(segment.path, segment.bytes);
         }
     }

@@ -120,12 +120,16 @@ async fn started_with_the_database_down_it_serves_and_connects_by_itself() {
     tell(&store, 0, 500);
     store.clear_state(&demo());
     within("facts are on disk", async {
-        while store.counters().spooled < 503 {
+        loop {
+            let counted = store.counters();
+            assert_eq!(counted.spooled, counted.waiting, "{counted:?}");
+            if counted.spooled == 503 {
+                return;
+            }
             tokio::task::yield_now().await;
         }
     })
     .await;
-    assert_eq!(store.counters().waiting, 503);
     place.cluster().start_again().unwrap();
     connected(&store).await;
     all_stored(&store, 500).await;
