@@ -21,7 +21,8 @@
 //! ```
 //!
 //! Build it with `cargo build --release --target wasm32-wasip2` as a `cdylib`: the file is the plugin. The macro exports only for
-//! wasm, so that `cargo test` runs a policy natively, as the plain function that it is.
+//! wasm, so that `cargo test` runs a policy natively, as the plain function that it is; [`host`] says how one is tested that logs or
+//! keeps values.
 
 #[allow(
     unsafe_code,
@@ -35,9 +36,9 @@
 #[doc(hidden)]
 pub mod bindings;
 pub mod health_policy;
+pub mod host;
 mod settings;
 
-pub use bindings::router::common::host;
 pub use settings::{ConfigFault, Settings, Value};
 
 /// What every kind of plugin answers, from what the kind's trait says. For the macro of each kind.

@@ -35,7 +35,7 @@ impl HealthPolicy for Hostile {
             "memory" => memory(),
             "trap" => trap(),
             "host-calls" => loop {
-                host::get("key");
+                let _ = host::get("key");
             },
             "log" => {
                 let line = "x".repeat(4096);

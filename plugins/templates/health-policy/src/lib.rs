@@ -3,6 +3,7 @@
 use router_plugin_sdk::{
     ConfigFault, Settings,
     health_policy::{Facts, HealthPolicy, Verdict},
+    host::{self, LogLevel},
 };
 
 /// The policy.
@@ -22,7 +23,11 @@ impl HealthPolicy for Strict {
     fn judge(facts: &Facts, settings: &Settings) -> Verdict {
         let limit = settings.number("p95_ms").unwrap_or(200.0);
         match facts.window_p95_ms {
-            Some(p95) if p95 > limit => Verdict::degraded(format!("p95 is {p95:.0} ms")),
+            Some(p95) if p95 > limit => {
+                let line = format!("{}: {p95:.0} ms, and {limit} are allowed", facts.instance);
+                host::log(LogLevel::Debug, &line);
+                Verdict::degraded(format!("p95 is {p95:.0} ms"))
+            }
             _ => Verdict::healthy(),
         }
     }
@@ -33,6 +38,7 @@ mod tests {
     use router_plugin_sdk::{
         Settings,
         health_policy::{Facts, HealthPolicy as _},
+        host::FakeHost,
     };
 
     use super::Strict;
@@ -43,7 +49,9 @@ mod tests {
             window_p95_ms: Some(300.0),
             ..Facts::default()
         };
-        let verdict = Strict::judge(&slow, &Settings::default());
+        let host = FakeHost::new();
+        let verdict = host.call(|| Strict::judge(&slow, &Settings::default()));
         assert_eq!(verdict.reason, "p95 is 300 ms");
+        assert_eq!(host.lines()[0].message, "demo: 300 ms, and 200 are allowed");
     }
 }
