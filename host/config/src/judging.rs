@@ -31,7 +31,7 @@ pub struct BreakerConfig {
     pub probes: u32,
     /// How long a probe keeps its permit.
     pub probe_timeout: Duration,
-    /// Time CLOSED after which the length of OPEN starts from the first again.
+    /// Each such time spent CLOSED takes one step off the length of the next OPEN, down to the first.
     pub reset_after: Duration,
 }
 

@@ -60,6 +60,8 @@ pub enum SlotAction {
     Ping {
         /// How long the answer is waited for.
         deadline_ms: u64,
+        /// A breaker lets callers in on the answer: of a server that does not know `ping` ask `tools/list` instead.
+        for_breaker: bool,
     },
     /// Keep this tool list (sorted) with the run, as the one that it and later runs are compared with: a router that adopts the
     /// run gives it back in [`crate::event::Adopted::baseline`]. Comes with the `Spawn` where there is one already, and

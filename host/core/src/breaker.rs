@@ -1,9 +1,10 @@
 //! One instance's breaker: when it trips, when it probes, when it closes. The only writer of its state; the hot path reads the
 //! [`crate::permit::BreakerCell`] that the driver sets from [`Breaker::setting`].
 //!
-//! CLOSED trips on failures in a row or on a share of a window. OPEN ends by the clock alone. HALF_OPEN ends with enough
-//! successful probes or one failed one, and with nothing else; every change of state starts a new generation, and verdicts on
-//! permits of an earlier one are void.
+//! CLOSED trips on failures in a row or on a share of a window. OPEN ends by the clock alone. HALF_OPEN first waits until the
+//! instance has answered something free, so that no caller's request is risked on one that does not answer at all; then it admits
+//! probes, and ends with enough successful ones or one failed one, and with nothing else. Every change of state, and the first
+//! permit of HALF_OPEN, starts a new generation, and verdicts on permits of an earlier one are void.
 
 mod window;
 
@@ -24,8 +25,11 @@ pub(crate) struct Breaker {
     phase: Phase,
     generation: u32,
     since_ms: u64,
+    /// Steps of the length of OPEN: the next one is one longer. Those that CLOSED took off since are not taken off here yet.
     openings: u32,
     reason: String,
+    /// Why it opened last.
+    cause: String,
     window: Window,
     totals: BreakerTotals,
     /// The run whose death was counted last: all requests that die with it are one failure.
@@ -43,7 +47,10 @@ enum Phase {
     Open {
         until_ms: Option<u64>,
     },
-    HalfOpen {
+    /// Waits for the instance to answer; admits nobody.
+    Asking,
+    /// Admits probes.
+    Probing {
         successes: u32,
     },
 }
@@ -64,6 +71,7 @@ impl Breaker {
             since_ms: now_ms,
             openings: 0,
             reason: String::new(),
+            cause: String::new(),
             window: Window::default(),
             totals: BreakerTotals::default(),
             died: None,
@@ -75,12 +83,17 @@ impl Breaker {
         match self.phase {
             Phase::Closed { .. } => BreakerState::Closed,
             Phase::Open { .. } => BreakerState::Open,
-            Phase::HalfOpen { .. } => BreakerState::HalfOpen,
+            Phase::Asking | Phase::Probing { .. } => BreakerState::HalfOpen,
         }
     }
 
     pub(crate) fn isolated(&self) -> bool {
         self.phase == Phase::Open { until_ms: None }
+    }
+
+    /// Whether the instance is to be asked something free.
+    pub(crate) fn is_asking(&self) -> bool {
+        self.phase == Phase::Asking
     }
 
     pub(crate) fn reason(&self) -> &str {
@@ -98,7 +111,8 @@ impl Breaker {
         let (retry_at_ms, permits, streak) = match self.phase {
             Phase::Closed { in_a_row } => (None, 0, in_a_row > 0),
             Phase::Open { until_ms } => (until_ms, 0, false),
-            Phase::HalfOpen { .. } => (
+            Phase::Asking => (None, 0, false),
+            Phase::Probing { .. } => (
                 None,
                 thresholds.permits.clamp(1, PERMITS_MAX) + extra,
                 false,
@@ -148,30 +162,46 @@ impl Breaker {
                         format!("{in_a_row} requests in a row failed"),
                         thresholds,
                         jitter,
+                        bugs,
                     );
                 }
             }
-            Phase::HalfOpen { successes } if !bugs.has(Planted::DeafHalfOpen) => match class {
+            Phase::Probing { successes } if !bugs.has(Planted::DeafHalfOpen) => match class {
                 Class::Success if successes + 1 >= thresholds.successes.max(1) => {
                     self.close(now_ms);
                 }
                 Class::Success => {
-                    self.phase = Phase::HalfOpen {
+                    self.phase = Phase::Probing {
                         successes: successes + 1,
                     }
                 }
                 Class::Failure => {
-                    self.open(now_ms, "a probe failed".to_owned(), thresholds, jitter);
+                    self.open(
+                        now_ms,
+                        "a probe failed".to_owned(),
+                        thresholds,
+                        jitter,
+                        bugs,
+                    );
                 }
                 Class::Slow => self.open(
                     now_ms,
                     "a probe was too slow".to_owned(),
                     thresholds,
                     jitter,
+                    bugs,
                 ),
                 Class::Ignore => {}
             },
-            Phase::HalfOpen { .. } | Phase::Open { .. } => {}
+            Phase::Probing { .. } | Phase::Asking | Phase::Open { .. } => {}
+        }
+    }
+
+    /// The instance answered something that was no caller's request. That alone closes nothing; it lets callers probe.
+    pub(crate) fn answered(&mut self) {
+        if self.phase == Phase::Asking {
+            self.begin_phase(Phase::Probing { successes: 0 });
+            self.reason = format!("probing after OPEN ({})", self.cause);
         }
     }
 
@@ -182,6 +212,7 @@ impl Breaker {
         totals: BreakerTotals,
         thresholds: &BreakerThresholds,
         jitter: &mut Jitter,
+        bugs: Bugs,
     ) {
         let calls = totals.calls.saturating_sub(self.totals.calls);
         let failures = totals.failures.saturating_sub(self.totals.failures);
@@ -213,29 +244,39 @@ impl Breaker {
                 share(part) * 100.0
             )
         };
-        if share(failures) >= thresholds.failure_share {
-            self.open(now_ms, describe(failures, "failed"), thresholds, jitter);
+        let reason = if share(failures) >= thresholds.failure_share {
+            describe(failures, "failed")
         } else if share(slow) >= thresholds.slow_share {
-            self.open(now_ms, describe(slow, "were too slow"), thresholds, jitter);
-        }
+            describe(slow, "were too slow")
+        } else {
+            return;
+        };
+        self.open(now_ms, reason, thresholds, jitter, bugs);
     }
 
-    /// Lets time pass.
-    pub(crate) fn tick(&mut self, now_ms: u64) {
-        if let Phase::Open {
+    /// Lets time pass. True: the instance is to be asked something now.
+    pub(crate) fn tick(&mut self, now_ms: u64, bugs: Bugs) -> bool {
+        let Phase::Open {
             until_ms: Some(until_ms),
         } = self.phase
-            && until_ms <= now_ms
-        {
-            self.enter(now_ms, Phase::HalfOpen { successes: 0 });
-            self.reason = format!("probing after OPEN ({})", self.reason);
+        else {
+            return false;
+        };
+        if until_ms > now_ms {
+            return false;
         }
+        self.enter(now_ms, Phase::Asking);
+        self.reason = format!("waiting for an answer to a ping after OPEN ({})", self.cause);
+        if bugs.has(Planted::ProbedUnasked) {
+            self.answered();
+        }
+        true
     }
 
     pub(crate) fn next_wake(&self) -> Option<u64> {
         match self.phase {
             Phase::Open { until_ms } => until_ms,
-            Phase::Closed { .. } | Phase::HalfOpen { .. } => None,
+            Phase::Closed { .. } | Phase::Asking | Phase::Probing { .. } => None,
         }
     }
 
@@ -257,14 +298,14 @@ impl Breaker {
         self.died = None;
     }
 
-    pub(crate) fn view(&self, now_ms: u64) -> BreakerView {
+    pub(crate) fn view(&self, now_ms: u64, thresholds: &BreakerThresholds) -> BreakerView {
         BreakerView {
             state: self.state(),
             reason: self.reason.clone(),
             since_ms: now_ms.saturating_sub(self.since_ms),
             retry_after_ms: self.next_wake().map(|at_ms| at_ms.saturating_sub(now_ms)),
             isolated: self.isolated(),
-            openings: self.openings,
+            openings: self.steps(now_ms, thresholds),
         }
     }
 
@@ -274,12 +315,13 @@ impl Breaker {
         reason: String,
         thresholds: &BreakerThresholds,
         jitter: &mut Jitter,
+        bugs: Bugs,
     ) {
-        let closed = matches!(self.phase, Phase::Closed { .. });
-        if closed && now_ms.saturating_sub(self.since_ms) >= thresholds.forget_after_ms {
-            self.openings = 0;
+        let mut steps = self.steps(now_ms, thresholds);
+        if bugs.has(Planted::StepsForgotten) && steps < self.openings {
+            steps = 0;
         }
-        self.openings = self.openings.saturating_add(1);
+        self.openings = steps.saturating_add(1);
         // A breaker that opens for no time at all would be none.
         let first_ms = thresholds.open_first_ms.max(1);
         let max_ms = thresholds.open_max_ms.max(first_ms);
@@ -290,7 +332,20 @@ impl Breaker {
                 until_ms: Some(until_ms),
             },
         );
+        self.cause.clone_from(&reason);
         self.reason = reason;
+    }
+
+    /// The steps of the length of OPEN that are left: each `forget_after_ms` spent CLOSED takes one off, so that an instance
+    /// that fails again and again is not given the short first OPEN after one quiet time.
+    fn steps(&self, now_ms: u64, thresholds: &BreakerThresholds) -> u32 {
+        if !matches!(self.phase, Phase::Closed { .. }) {
+            return self.openings;
+        }
+        let quiet_ms = now_ms.saturating_sub(self.since_ms);
+        let off = quiet_ms / thresholds.forget_after_ms.max(1);
+        self.openings
+            .saturating_sub(u32::try_from(off).unwrap_or(u32::MAX))
     }
 
     fn close(&mut self, now_ms: u64) {
@@ -301,9 +356,15 @@ impl Breaker {
         self.discount = 0;
     }
 
+    /// Another state.
     fn enter(&mut self, now_ms: u64, phase: Phase) {
-        self.phase = phase;
         self.since_ms = now_ms;
+        self.begin_phase(phase);
+    }
+
+    /// What was permitted before is void.
+    fn begin_phase(&mut self, phase: Phase) {
+        self.phase = phase;
         self.generation = self.generation.wrapping_add(1);
     }
 }

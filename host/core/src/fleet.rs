@@ -91,7 +91,7 @@ impl Fleet {
         let instances: Vec<_> = self
             .instances
             .values()
-            .map(|instance| instance.view(self.phase, now_ms))
+            .map(|instance| instance.view(self.phase, &self.settings, now_ms))
             .collect();
         let mut summary = Summary::default();
         for view in &instances {
@@ -117,7 +117,7 @@ impl Fleet {
     pub fn instance_view(&self, id: &InstanceId, now: Now) -> Option<InstanceView> {
         let now_ms = self.now_ms.max(now.mono_ms);
         let instance = self.instances.get(id)?;
-        Some(instance.view(self.phase, now_ms))
+        Some(instance.view(self.phase, &self.settings, now_ms))
     }
 
     /// The definition of an instance that is not being removed.

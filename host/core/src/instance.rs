@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use crate::{
     action::{Change, OperatorAction, RoutingAction, Transition},
     breaker::Breaker,
-    id::{InstanceId, SlotKey},
+    event::SlotEvent,
+    id::{InstanceId, Run, SlotKey},
     permit::{BreakerSetting, BreakerState},
     planted::{Bugs, Planted},
     settings::{BreakerThresholds, Settings},
@@ -142,6 +143,7 @@ impl Instance {
             stopped: self.stopped,
             removed: self.removed,
             unclaimed: self.unclaimed,
+            asks: self.breaker.is_asking(),
         };
         Some((self.slots.get_mut(&number)?, desired))
     }
@@ -152,6 +154,7 @@ impl Instance {
             stopped: self.stopped,
             removed: self.removed,
             unclaimed: self.unclaimed,
+            asks: self.breaker.is_asking(),
         }
     }
 
@@ -183,9 +186,24 @@ impl Instance {
         !bugs.has(Planted::RetryIsFine) && self.slots.values().any(Slot::is_retrying)
     }
 
+    /// Takes in what is reported about a run of one of its slots.
+    pub(crate) fn report(&mut self, step: &mut Step<'_>, number: u32, run: Run, event: SlotEvent) {
+        if let Some((slot, desired)) = self.slot_and_desired(number)
+            && slot.report(step, desired, run, event)
+        {
+            self.breaker.answered();
+        }
+    }
+
     /// Ends the step for this instance. Returns whether it is gone for good.
     pub(crate) fn settle(&mut self, step: &mut Step<'_>) -> bool {
-        self.breaker.tick(step.now_ms);
+        if self.breaker.tick(step.now_ms, step.bugs) {
+            for slot in self.slots.values_mut() {
+                slot.ask_at(step.now_ms);
+            }
+        }
+        // Before the routes: a request that waits for a start must find the permit that the readiness brought.
+        self.publish_breaker(step);
         if self.unclaimed && step.phase != FleetPhase::ShuttingDown {
             self.leave_survivors_alone();
         }
@@ -194,6 +212,7 @@ impl Instance {
             stopped: self.stopped,
             removed: self.removed,
             unclaimed: self.unclaimed,
+            asks: self.breaker.is_asking() && !step.bugs.has(Planted::AskedOnce),
         };
         for slot in self.slots.values_mut() {
             slot.settle(step, desired);
@@ -209,7 +228,6 @@ impl Instance {
             }
             stays
         });
-        self.publish_breaker(step);
         self.answer_waiters(step, is_gone);
         if is_gone {
             step.push(RoutingAction::RemoveInstance(self.id().clone()));

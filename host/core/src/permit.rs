@@ -16,8 +16,13 @@ use std::{
 /// Most probes at once in HALF_OPEN. More than a handful would no longer be probing.
 pub const PERMITS_MAX: u32 = 8;
 
-/// The wait that a rejected caller of a HALF_OPEN breaker is given: there is no timer to quote, and a probe usually ends sooner.
+/// The wait that a rejected caller of a HALF_OPEN breaker is given while its probes are out: there is no timer to quote, and a
+/// probe usually ends sooner.
 pub const HALF_OPEN_RETRY_MS: u64 = 1_000;
+
+/// While HALF_OPEN waits for the instance to answer something free, it is asked this often (design, section 11), and callers are
+/// to come back after as long.
+pub const ASKED_EVERY_MS: u64 = 5_000;
 
 /// The states. CLOSED admits, OPEN rejects, HALF_OPEN admits a bounded number of probes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -26,7 +31,7 @@ pub enum BreakerState {
     Closed,
     /// Rejects.
     Open,
-    /// Admits probes.
+    /// Admits probes, once the instance has answered something.
     HalfOpen,
 }
 
@@ -51,7 +56,7 @@ pub struct BreakerSetting {
     pub generation: u32,
     /// When OPEN ends; `None` when isolated by hand, and in the other states.
     pub retry_at_ms: Option<u64>,
-    /// Leases of a HALF_OPEN generation.
+    /// Leases of a HALF_OPEN generation; 0 while the instance has not answered anything yet.
     pub permits: u32,
     /// How long a probe keeps its lease.
     pub probe_ms: u64,
@@ -178,6 +183,10 @@ fn generation_of(word: u64) -> u32 {
     (word >> GENERATION_SHIFT) as u32
 }
 
+fn permits_of(word: u64) -> usize {
+    (word >> PERMITS_SHIFT & 0xff) as usize
+}
+
 /// A lease word of `generation` that expires at `expiry_ms` (0: free).
 fn lease_word(generation: u32, expiry_ms: u64) -> u64 {
     u64::from(generation) << EXPIRY_BITS | (expiry_ms & EXPIRY_MASK)
@@ -260,9 +269,15 @@ impl BreakerCell {
                 Some(lease) => Some(lease),
                 None => {
                     self.rejected.fetch_add(1, Ordering::Relaxed);
+                    let is_asking = permits_of(word) == 0;
+                    let retry_ms = if is_asking {
+                        ASKED_EVERY_MS
+                    } else {
+                        HALF_OPEN_RETRY_MS
+                    };
                     return Err(Rejected {
                         state,
-                        retry_after_ms: Some(HALF_OPEN_RETRY_MS),
+                        retry_after_ms: Some(retry_ms),
                     });
                 }
             },
@@ -286,7 +301,7 @@ impl BreakerCell {
     /// Takes a free or overdue lease of the generation in `word`.
     fn lease(&self, word: u64, now_ms: u64) -> Option<Lease> {
         let generation = generation_of(word);
-        let permits = (word >> PERMITS_SHIFT & 0xff) as usize;
+        let permits = permits_of(word);
         let expiry_ms = now_ms.saturating_add(self.probe_ms.load(Ordering::Relaxed));
         let expiry_ms = expiry_ms.clamp(1, EXPIRY_MASK);
         let taken = lease_word(generation, expiry_ms);

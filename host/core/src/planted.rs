@@ -47,6 +47,14 @@ pub(crate) enum Planted {
     CellForgotten,
     /// OPEN lasts a quarter longer than it should.
     OpenTooLong,
+    /// One quiet time makes the next OPEN a first one, however often it has opened.
+    StepsForgotten,
+    /// Callers probe an instance that has answered nothing yet.
+    ProbedUnasked,
+    /// An instance that does not answer at once is not asked again.
+    AskedOnce,
+    /// That an instance became ready is no answer.
+    ReadyIsNoAnswer,
     /// One permit too many.
     ExtraPermit,
     /// The permit of an overdue probe is lost.

@@ -137,7 +137,7 @@ pub struct BreakerThresholds {
     pub permits: u32,
     /// How long a probe keeps its permit; past it another may take it.
     pub probe_ms: u64,
-    /// Time CLOSED after which the length of OPEN starts from the first again.
+    /// Each such time spent CLOSED takes one step off the length of the next OPEN, down to the first.
     pub forget_after_ms: u64,
 }
 

@@ -243,6 +243,13 @@ impl Slot {
         }
     }
 
+    /// Its breaker asks whether it answers: at once, where it is ready.
+    pub(crate) fn ask_at(&mut self, now_ms: u64) {
+        if let Phase::Ready(_, service) = &mut self.phase {
+            service.ask_at(now_ms);
+        }
+    }
+
     /// Forgets failures, so that only the desired state and `wanted` decide about the next start.
     fn forgive(&mut self) {
         self.tally.forget();

@@ -88,6 +88,8 @@ pub(crate) struct DesiredState<'a> {
     pub(crate) removed: bool,
     /// See [`crate::instance::Instance::unclaimed`]: what is stopped could not be started again.
     pub(crate) unclaimed: bool,
+    /// Its breaker waits for an answer: slots are asked something free until one comes.
+    pub(crate) asks: bool,
 }
 
 impl DesiredState<'_> {

@@ -210,7 +210,7 @@ pub struct BreakerView {
     pub retry_after_ms: Option<u64>,
     /// Whether an operator isolated it.
     pub isolated: bool,
-    /// Times it opened in a row without a long CLOSED between.
+    /// How often it opened, less one for each long time CLOSED since: the next OPEN is that many doublings longer than the first.
     pub openings: u32,
 }
 

@@ -45,7 +45,10 @@ impl Driver {
                 self.parts.supervisor.kill(&key, run);
             }
             SlotAction::Release => self.release(&key, run),
-            SlotAction::Ping { deadline_ms } => self.ping(key, run, deadline_ms),
+            SlotAction::Ping {
+                deadline_ms,
+                for_breaker,
+            } => self.ping(key, run, deadline_ms, for_breaker),
             SlotAction::KeepBaseline { tools } => self.keep_baseline(&key, run, tools),
         }
     }
@@ -138,14 +141,19 @@ impl Driver {
         });
     }
 
-    fn ping(&self, key: SlotKey, run: Run, deadline_ms: u64) {
+    fn ping(&self, key: SlotKey, run: Run, deadline_ms: u64, for_breaker: bool) {
         let Some(upstream) = self.upstream(&key, run) else {
             return self.report(SlotEvent::PingFailed.on(key, run));
         };
         let within = self.parts.clock.until(deadline_ms);
         let internal = self.internal.clone();
         self.tasks.spawn(async move {
-            let event = match upstream.ping(within).await {
+            let answer = if for_breaker {
+                upstream.ping_or_list(within).await
+            } else {
+                upstream.ping(within).await
+            };
+            let event = match answer {
                 Ok(rtt) => SlotEvent::PingAnswered {
                     rtt_ms: rtt.as_secs_f64() * 1000.0,
                 }

@@ -28,6 +28,9 @@ const CLIENT_CAPABILITIES: &str = r#"{"roots":{"listChanged":true},"sampling":{"
 /// Longest name of a tool that is kept. Clients refuse names past 128 characters.
 const TOOL_NAME_BYTES_MAX: usize = 1024;
 
+/// JSON-RPC 2.0, section 5.1.
+const METHOD_NOT_FOUND: i64 = -32601;
+
 /// Why a request of the router's own has no result.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum OwnCallError {
@@ -113,8 +116,33 @@ impl Upstream {
     /// No answer within `timeout`.
     pub async fn ping(&self, timeout: Duration) -> Result<Duration, OwnCallError> {
         let begun = Instant::now();
-        match self.ask("ping", "{}", timeout).await {
-            Ok(_) | Err(OwnCallError::Refused { .. }) => Ok(begun.elapsed()),
+        self.error_code_of("ping", timeout).await?;
+        Ok(begun.elapsed())
+    }
+
+    /// Like [`Upstream::ping`], but a server that does not know `ping` must answer `tools/list` (its first page) in the time that
+    /// is left: that it refuses a method says only that its dispatcher lives, and a breaker is about to let callers in.
+    ///
+    /// # Errors
+    /// No answer to the last of them within `timeout`.
+    pub async fn ping_or_list(&self, timeout: Duration) -> Result<Duration, OwnCallError> {
+        let begun = Instant::now();
+        if self.error_code_of("ping", timeout).await? == Some(METHOD_NOT_FOUND) {
+            let left = timeout.saturating_sub(begun.elapsed());
+            self.error_code_of("tools/list", left).await?;
+        }
+        Ok(begun.elapsed())
+    }
+
+    /// Asks, and returns the error code of the answer, where it is an error.
+    async fn error_code_of(
+        &self,
+        method: &'static str,
+        timeout: Duration,
+    ) -> Result<Option<i64>, OwnCallError> {
+        match self.ask(method, "{}", timeout).await {
+            Ok(_) => Ok(None),
+            Err(OwnCallError::Refused { code, .. }) => Ok(Some(code)),
             Err(error) => Err(error),
         }
     }
@@ -138,7 +166,9 @@ impl Upstream {
             let left = deadline.saturating_duration_since(Instant::now());
             let page = match self.ask(METHOD, &params, left).await {
                 // It declared tools, yet does not know the method: it has none.
-                Err(OwnCallError::Refused { code: -32601, .. }) => return Ok(names),
+                Err(OwnCallError::Refused { code, .. }) if code == METHOD_NOT_FOUND => {
+                    return Ok(names);
+                }
                 page => page?,
             };
             let cursor =

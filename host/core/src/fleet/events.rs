@@ -67,8 +67,8 @@ impl Fleet {
         let instance = self.instances.get(&key.instance);
         let is_known = instance.is_some_and(|instance| instance.slots.contains_key(&key.slot));
         if is_known {
-            self.with_slot(key, out, |slot, step, desired| {
-                slot.report(step, desired, run, event);
+            self.with_instance(&key.instance, out, |instance, step| {
+                instance.report(step, key.slot, run, event);
             });
         } else if matches!(event, SlotEvent::Spawned { .. }) {
             // Its instance went when its end was reported; if that was wrong, this puts it right.
@@ -105,7 +105,7 @@ impl Fleet {
                     let jitter = &mut step.counters.jitter;
                     instance
                         .breaker
-                        .traffic(step.now_ms, totals, &thresholds, jitter);
+                        .traffic(step.now_ms, totals, &thresholds, jitter, step.bugs);
                 });
             }
         }

@@ -1,5 +1,6 @@
 //! The fleet, one rule at a time: each test here is a story that once went wrong, or that an operator relies on by name.
 
+mod breakers;
 mod cost;
 mod tools;
 mod way_down;

@@ -3,6 +3,7 @@
 use super::Instance;
 use crate::{
     health::Health,
+    settings::Settings,
     slot::Slot,
     step::FleetPhase,
     view::{InstanceView, Lifecycle, SlotView, Status},
@@ -18,7 +19,7 @@ impl Instance {
         Status::of(lifecycle, health)
     }
 
-    pub(crate) fn view(&self, phase: FleetPhase, now_ms: u64) -> InstanceView {
+    pub(crate) fn view(&self, phase: FleetPhase, settings: &Settings, now_ms: u64) -> InstanceView {
         let desired = self.desired();
         let slots = self.slots.values();
         let slots: Vec<_> = slots
@@ -26,7 +27,7 @@ impl Instance {
             .collect();
         let (lifecycle, health) = combined(slots.iter().map(|slot| (slot.lifecycle, slot.health)));
         let shown = shown(&slots, lifecycle, health);
-        let breaker = self.breaker.view(now_ms);
+        let breaker = self.breaker.view(now_ms, self.thresholds(settings));
         InstanceView {
             id: self.id().clone(),
             source: self.spec.source,

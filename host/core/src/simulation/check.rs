@@ -118,6 +118,10 @@ struct SlotWatch {
     /// It is in a crash loop that only an operator ends.
     permanent: bool,
     recycled_ms: Option<u64>,
+    /// When it was last asked something on its breaker's behalf, …
+    asked_ms: Option<u64>,
+    /// … and since when it is due, while the breaker waits for an answer and it is ready.
+    unasked_since_ms: Option<u64>,
     question: Option<QuestionId>,
     /// The question whose answer is the present verdict.
     verdict_of: Option<QuestionId>,
@@ -179,7 +183,11 @@ impl World {
         match event {
             SlotEvent::Exited { .. } => self.expect_end(key, run, true),
             SlotEvent::SpawnFailed { .. } => self.expect_end(key, run, false),
-            SlotEvent::Ready { tools } => self.expect_ready(key, run, tools),
+            SlotEvent::Ready { tools } => {
+                self.note_answer(key, run, Lifecycle::Starting);
+                self.expect_ready(key, run, tools);
+            }
+            SlotEvent::PingAnswered { .. } => self.note_answer(key, run, Lifecycle::Ready),
             SlotEvent::ToolsListed { tools } => self.expect_list(key, run, tools),
             SlotEvent::Drained | SlotEvent::UpstreamLost { .. } => {
                 self.nothing_in_flight(key, run);
@@ -193,7 +201,6 @@ impl World {
             SlotEvent::ShimLost => self.may_be_killed(key, run),
             SlotEvent::Spawned { .. }
             | SlotEvent::HandshakeFailed { .. }
-            | SlotEvent::PingAnswered { .. }
             | SlotEvent::PingFailed => {}
         }
     }
@@ -264,6 +271,9 @@ impl World {
             SlotAction::Kill => self.check_kill(key, run),
             SlotAction::Release => self.check_release(key, run),
             SlotAction::KeepBaseline { tools } => self.note_kept(key, run, tools),
+            SlotAction::Ping {
+                for_breaker: true, ..
+            } => self.note_asking(key),
             SlotAction::Ping { .. } => {}
         }
     }
@@ -290,6 +300,7 @@ impl World {
                 self.check_phase(slot);
                 self.check_route(slot);
                 self.check_question(event, slot);
+                self.check_asking(instance, slot);
                 self.note_slot(slot);
             }
         }

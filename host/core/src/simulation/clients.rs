@@ -108,10 +108,11 @@ impl World {
                         format!("Circuit breaker is OPEN. Retry in {ms}ms")
                     }
                     (BreakerState::Open, None) => text.clone(),
-                    _ => format!(
-                        "Circuit breaker is HALF_OPEN. Retry in {}ms",
-                        crate::permit::HALF_OPEN_RETRY_MS
-                    ),
+                    // Nobody is admitted yet.
+                    _ if self.probing(&key.instance).0 == 0 => {
+                        "Circuit breaker is HALF_OPEN. Retry in 5000ms".to_owned()
+                    }
+                    _ => "Circuit breaker is HALF_OPEN. Retry in 1000ms".to_owned(),
                 };
                 if text != expected {
                     self.fail(Property::CellAgrees, format!("a rejection says {text:?}"));

@@ -31,11 +31,16 @@ pub(super) enum Property {
     WaitersAnswered,
     /// HALF_OPEN ends with the first bad verdict, or with enough good ones.
     HalfOpenEnds,
+    /// HALF_OPEN admits nobody before the instance has answered something free, or become ready.
+    AskedFirst,
+    /// While HALF_OPEN waits for an answer, every ready slot is asked for one at once and every 5 s, and the first answer, or a
+    /// start that succeeds, lets callers in.
+    NoneStuck,
     /// The breaker changes its state for its reasons only, and OPEN ends by the clock.
     BreakerRule,
     /// What the hot path reads is what the core decided.
     CellAgrees,
-    /// The first OPEN lasts 30 to 34 s (as configured), later ones double up to the ceiling.
+    /// The first OPEN lasts 30 to 34 s (as configured), later ones double up to the ceiling; each quiet time takes one off.
     OpenBounds,
     /// Never more probes at once than permitted.
     Permits,
@@ -84,7 +89,7 @@ pub(super) enum Property {
 }
 
 impl Property {
-    pub(super) const ALL: [Self; 38] = [
+    pub(super) const ALL: [Self; 40] = [
         Self::OneProcess,
         Self::RunsGrow,
         Self::AdoptionFirst,
@@ -98,6 +103,8 @@ impl Property {
         Self::CommandsAnswered,
         Self::WaitersAnswered,
         Self::HalfOpenEnds,
+        Self::AskedFirst,
+        Self::NoneStuck,
         Self::BreakerRule,
         Self::CellAgrees,
         Self::OpenBounds,
@@ -170,6 +177,10 @@ planted_bugs! {
     stale_verdict: StaleVerdict breaks BreakerRule;
     cell_forgotten: CellForgotten breaks CellAgrees;
     open_too_long: OpenTooLong breaks OpenBounds;
+    steps_forgotten: StepsForgotten breaks OpenBounds;
+    probed_unasked: ProbedUnasked breaks AskedFirst;
+    asked_once: AskedOnce breaks NoneStuck;
+    ready_is_no_answer: ReadyIsNoAnswer breaks NoneStuck;
     extra_permit: ExtraPermit breaks Permits;
     permit_lost: PermitLost breaks PermitsReturn;
     answered_twice: AnsweredTwice breaks QuestionEnds;
@@ -205,9 +216,11 @@ planted_bugs! {
 }
 
 /// What must come up often enough in a whole run for the properties to mean something.
-pub(super) const SITUATIONS: [&str; 36] = [
+pub(super) const SITUATIONS: [&str; 39] = [
     "adopted",
     "adopted with tools missing",
+    "answered by a start",
+    "asked again",
     "backoff",
     "breaker closed by probes",
     "breaker opened",
@@ -223,6 +236,7 @@ pub(super) const SITUATIONS: [&str; 36] = [
     "manual restart",
     "memory kill",
     "memory recycled",
+    "opened again before it was forgotten",
     "process kill",
     "probe",
     "readiness down",

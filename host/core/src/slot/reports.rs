@@ -17,18 +17,21 @@ use crate::{
 };
 
 impl Slot {
-    /// Takes in what is reported about one of its runs.
+    /// Takes in what is reported about one of its runs. True: the present run has answered something that was no caller's request.
     pub(crate) fn report(
         &mut self,
         step: &mut Step<'_>,
         desired: DesiredState<'_>,
         run: Run,
         event: SlotEvent,
-    ) {
+    ) -> bool {
         match event {
+            SlotEvent::Ready { tools } => return self.ready(step, desired, run, tools),
+            SlotEvent::PingAnswered { rtt_ms } => {
+                return self.ping_answered(step.now_ms, run, rtt_ms);
+            }
             SlotEvent::Spawned { pid } => self.spawned(step, run, pid),
             SlotEvent::SpawnFailed { error } => self.spawn_failed(step, desired, run, error),
-            SlotEvent::Ready { tools } => self.ready(step, desired, run, tools),
             SlotEvent::HandshakeFailed { error } => {
                 self.handshake_failed(step, desired, run, error);
             }
@@ -40,9 +43,9 @@ impl Slot {
             SlotEvent::UpstreamLost { error } => self.upstream_lost(step, desired, run, error),
             SlotEvent::Drained => self.drained(step, run),
             SlotEvent::Sampled { sample } => self.sampled(step, desired, run, sample),
-            SlotEvent::PingAnswered { rtt_ms } => self.ping_answered(step.now_ms, run, rtt_ms),
             SlotEvent::PingFailed => self.ping_failed(step.now_ms, run),
         }
+        false
     }
 
     fn spawned(&mut self, step: &mut Step<'_>, run: Run, pid: u32) {
@@ -88,17 +91,18 @@ impl Slot {
         desired: DesiredState<'_>,
         run: Run,
         tools: Vec<String>,
-    ) {
+    ) -> bool {
         let Phase::Starting(process, _) = &self.phase else {
-            return;
+            return false;
         };
         if process.run != run && !step.bugs.has(Planted::StaleReady) {
-            return;
+            return false;
         }
         let process = process.clone();
         self.used(step.now_ms);
         self.become_ready(step, desired, process, tools, 0);
         self.set_reason(String::new(), None);
+        !step.bugs.has(Planted::ReadyIsNoAnswer)
     }
 
     /// The tools are compared with the last good list, which a list that lacks none of them replaces. A survivor of another
@@ -273,12 +277,14 @@ impl Slot {
             || matches!(self.phase, Phase::Released(_))
     }
 
-    fn ping_answered(&mut self, now_ms: u64, run: Run, rtt_ms: f64) {
+    fn ping_answered(&mut self, now_ms: u64, run: Run, rtt_ms: f64) -> bool {
         if let Phase::Ready(process, service) = &mut self.phase
             && process.run == run
         {
             service.ping_answered(now_ms, rtt_ms);
+            return true;
         }
+        false
     }
 
     fn ping_failed(&mut self, now_ms: u64, run: Run) {

@@ -7,6 +7,7 @@ use crate::{
     event::Sample,
     health::{HealthFacts, HealthVerdict, builtin, combine},
     id::{Run, SlotKey},
+    permit::ASKED_EVERY_MS,
     planted::Planted,
     policy::{Answer, Ask, PolicyAnswer, PolicyNames, Question, QuestionId},
     step::Step,
@@ -81,9 +82,9 @@ impl Service {
     }
 
     /// Settings may have been changed to shorter intervals than the ones that the next ping and question wait for.
-    pub(super) fn hasten(&mut self, step: &Step<'_>) {
+    pub(super) fn hasten(&mut self, step: &Step<'_>, asks: bool) {
         let after = |every_ms: u64| step.now_ms.saturating_add(every_ms.max(1));
-        self.next_ping_ms = self.next_ping_ms.min(after(step.settings.ping_every_ms));
+        self.next_ping_ms = self.next_ping_ms.min(after(ping_every_ms(step, asks)));
         self.next_ask_ms = self.next_ask_ms.min(after(step.settings.health_every_ms));
     }
 
@@ -95,6 +96,12 @@ impl Service {
 
     pub(super) fn judge_at(&mut self, now_ms: u64) {
         self.next_ask_ms = self.next_ask_ms.min(now_ms);
+    }
+
+    /// The breaker asks: a ping is due now. One that is under way has not failed.
+    pub(super) fn ask_at(&mut self, now_ms: u64) {
+        self.ping_due_ms = None;
+        self.next_ping_ms = now_ms;
     }
 
     pub(super) fn clear_missing(&mut self, now_ms: u64) {
@@ -127,8 +134,8 @@ impl Service {
         }
     }
 
-    /// Sends a ping when one is due, and gives up one that is overdue.
-    pub(super) fn ping(&mut self, step: &mut Step<'_>, key: &SlotKey, run: Run) {
+    /// Sends a ping when one is due, and gives up one that is overdue. They come more often while the breaker asks.
+    pub(super) fn ping(&mut self, step: &mut Step<'_>, key: &SlotKey, run: Run, asks: bool) {
         let now_ms = step.now_ms;
         if self.ping_due_ms.is_some_and(|due_ms| due_ms <= now_ms) {
             self.ping_failed(now_ms);
@@ -137,10 +144,15 @@ impl Service {
             return;
         }
         self.ping_failed(now_ms);
-        self.next_ping_ms = now_ms.saturating_add(step.settings.ping_every_ms.max(1));
+        self.next_ping_ms = now_ms.saturating_add(ping_every_ms(step, asks).max(1));
         let deadline_ms = now_ms.saturating_add(step.settings.ping_timeout_ms);
         self.ping_due_ms = Some(deadline_ms.saturating_add(ANSWER_SLACK_MS));
-        step.push_for(key, run, SlotAction::Ping { deadline_ms });
+        let for_breaker = asks;
+        let ping = SlotAction::Ping {
+            deadline_ms,
+            for_breaker,
+        };
+        step.push_for(key, run, ping);
     }
 
     /// Asks the policies when that is due and no question is open: they are asked no faster than they answer. Where there are
@@ -241,6 +253,15 @@ impl Service {
             tools_count: u32::try_from(self.tools.len()).unwrap_or(u32::MAX),
             attributes: Vec::new(),
         }
+    }
+}
+
+fn ping_every_ms(step: &Step<'_>, asks: bool) -> u64 {
+    let every_ms = step.settings.ping_every_ms;
+    if asks {
+        every_ms.min(ASKED_EVERY_MS)
+    } else {
+        every_ms
     }
 }
 

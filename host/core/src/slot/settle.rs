@@ -150,8 +150,8 @@ impl Slot {
             };
             let own = desired.spec.health_policies.as_ref();
             let policies = own.unwrap_or(&step.settings.health_policies);
-            service.hasten(step);
-            service.ping(step, &self.key, process.run);
+            service.hasten(step, desired.asks);
+            service.ping(step, &self.key, process.run, desired.asks);
             service.judge(step, &about, policies);
         }
         self.apply_verdict(step, desired);

@@ -122,6 +122,39 @@ async fn any_answer_to_a_ping_counts() {
 }
 
 #[tokio::test]
+async fn for_a_breaker_a_server_without_ping_must_answer_its_list() {
+    let (upstream, _connection, mut peer) = ready(config());
+    let unknown = json!({"error": {"code": -32601, "message": "what?"}});
+    let answers = [
+        (json!({"result": {}}), None),
+        // Any other error is the server's own word.
+        (json!({"error": {"code": -32603, "message": "no"}}), None),
+        (unknown.clone(), Some(json!({"result": {"tools": []}}))),
+        (unknown.clone(), Some(unknown.clone())),
+    ];
+    for (to_ping, to_list) in answers {
+        let asking = upstream.clone();
+        let asked = tokio::spawn(async move { asking.ping_or_list(SECOND).await });
+        for (method, answer) in [("ping", Some(to_ping)), ("tools/list", to_list)] {
+            if let Some(mut message) = answer {
+                message["id"] = peer.expect(method).await["id"].clone();
+                message["jsonrpc"] = json!("2.0");
+                peer.send(message).await;
+            }
+        }
+        asked.await.unwrap().unwrap();
+    }
+    let asking = upstream.clone();
+    let asked = tokio::spawn(async move { asking.ping_or_list(SECOND / 10).await });
+    let mut message = unknown;
+    message["id"] = peer.expect("ping").await["id"].clone();
+    message["jsonrpc"] = json!("2.0");
+    peer.send(message).await;
+    peer.expect("tools/list").await;
+    asked.await.unwrap().unwrap_err();
+}
+
+#[tokio::test]
 async fn draining_waits_for_what_is_in_flight_and_takes_nothing_new() {
     let (upstream, _connection, mut peer) = ready(config());
     let mut client = Client::attach(&upstream);

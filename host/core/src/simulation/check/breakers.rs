@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use crate::{
-    InstanceId, Run,
+    InstanceId, Run, SlotKey,
     event::Event,
     permit::{BreakerSetting, BreakerState, Class, PERMITS_MAX, Report},
     settings::BreakerThresholds,
     simulation::{property::Property, world::World},
-    view::InstanceView,
+    view::{InstanceView, Lifecycle, SlotView},
 };
 
 /// One breaker as the model knows it.
@@ -22,6 +22,8 @@ pub(super) struct BreakerWatch {
     in_a_row: u32,
     good: u32,
     bad: bool,
+    /// In HALF_OPEN: it has answered something free, or become ready.
+    answered: bool,
     died: Option<Run>,
     pub(super) permits: u32,
     pub(super) probe_ms: u64,
@@ -46,6 +48,7 @@ impl BreakerWatch {
             in_a_row: 0,
             good: 0,
             bad: false,
+            answered: false,
             died: None,
             permits: 0,
             probe_ms: 0,
@@ -74,6 +77,11 @@ impl BreakerWatch {
         if self.state != BreakerState::Open || self.until_ms.is_some() {
             self.reset();
         }
+    }
+
+    /// The instance answers something that is no caller's request.
+    fn answer(&mut self) {
+        self.answered |= self.state == BreakerState::HalfOpen;
     }
 
     /// A verdict reaches the core.
@@ -118,9 +126,80 @@ impl World {
         };
         let breaker = &mut held.breaker;
         if setting.generation != breaker.generation {
-            breaker.permits = thresholds.permits.clamp(1, PERMITS_MAX);
+            let permits = thresholds.permits.clamp(1, PERMITS_MAX);
+            breaker.permits = if breaker.answered { permits } else { 0 };
             breaker.probe_ms = thresholds.probe_ms.max(1);
             breaker.generation = setting.generation;
+        }
+        if setting.permits > 0 && !breaker.answered {
+            let how = format!("callers may probe {id}, which has answered nothing: {setting:?}");
+            self.fail(Property::AskedFirst, how);
+        }
+    }
+
+    /// A run answers while its slot is in this lifecycle.
+    pub(super) fn note_answer(&mut self, key: &SlotKey, run: Run, lifecycle: Lifecycle) {
+        let slot = self.slot_before(key);
+        if slot.is_none_or(|slot| slot.run != Some(run) || slot.lifecycle != lifecycle) {
+            return;
+        }
+        let Some(held) = self.watched.instances.get_mut(&key.instance) else {
+            return;
+        };
+        let is_news = held.breaker.state == BreakerState::HalfOpen && !held.breaker.answered;
+        held.breaker.answer();
+        if is_news && lifecycle == Lifecycle::Starting {
+            self.saw("answered by a start");
+        }
+    }
+
+    /// A slot is asked something on the breaker's behalf.
+    pub(super) fn note_asking(&mut self, key: &SlotKey) {
+        let now_ms = self.now_ms;
+        let Some(slot) = self.watched.slots.get_mut(key) else {
+            return;
+        };
+        let is_again = slot.unasked_since_ms.is_some_and(|at_ms| at_ms < now_ms);
+        slot.asked_ms = Some(now_ms);
+        slot.unasked_since_ms = slot.unasked_since_ms.and(Some(now_ms));
+        if is_again {
+            self.saw("asked again");
+        }
+    }
+
+    /// While its breaker waits for an answer, a ready slot is asked for one: at once, and again every 5 s.
+    pub(super) fn check_asking(&mut self, instance: &InstanceView, slot: &SlotView) {
+        let now_ms = self.now_ms;
+        let was_ready = self
+            .slot_before(&slot.key)
+            .is_some_and(|before| before.lifecycle == Lifecycle::Ready && before.run == slot.run);
+        let breaker = self.held(&instance.id).map(|held| &held.breaker);
+        let is_asking = slot.lifecycle == Lifecycle::Ready
+            && instance.breaker.state == BreakerState::HalfOpen
+            && breaker.is_some_and(|breaker| !breaker.answered);
+        let Some(watch) = self.watched.slots.get_mut(&slot.key) else {
+            return;
+        };
+        let begins = is_asking && watch.unasked_since_ms.is_none();
+        watch.unasked_since_ms = is_asking.then(|| watch.unasked_since_ms.unwrap_or(now_ms));
+        if begins && was_ready && watch.asked_ms != Some(now_ms) {
+            let how = format!("{} is not asked although its breaker waits", slot.key);
+            self.fail(Property::NoneStuck, how);
+        }
+    }
+
+    /// Time is about to pass until `next_ms`: no slot that is to be asked may have been left alone for 5 s by then.
+    pub(super) fn check_asked_before(&mut self, next_ms: u64) {
+        let left_alone = self.watched.slots.iter().find(|(_, slot)| {
+            let since_ms = slot.unasked_since_ms;
+            since_ms.is_some_and(|at_ms| at_ms + 5_000 < next_ms)
+        });
+        if let Some((key, slot)) = left_alone {
+            let how = format!(
+                "{key} was asked last at {:?}, and is not again before {next_ms}",
+                slot.asked_ms
+            );
+            self.fail(Property::NoneStuck, how);
         }
     }
 
@@ -138,6 +217,7 @@ impl World {
             breaker.state = view.breaker.state;
             breaker.since_ms = now_ms;
             (breaker.good, breaker.bad, breaker.in_a_row) = (0, false, 0);
+            breaker.answered = false;
             breaker.died = None;
         } else if breaker.until_ms != until_ms && !isolates {
             let how = format!(
@@ -188,6 +268,8 @@ impl World {
         let (before, after) = (breaker.state, view.breaker.state);
         let is_due = breaker.recorded && (enough_good || breaker.bad);
         let is_half_open = before == HalfOpen && after == HalfOpen && is_due && !breaker.resets;
+        let is_shut =
+            before == HalfOpen && after == HalfOpen && breaker.answered && breaker.permits == 0;
         let isolated = breaker.isolates && view.breaker.isolated;
         let is_explained = match (before, after) {
             (Closed, Closed) => !(breaker.recorded && enough_bad) || breaker.resets,
@@ -202,7 +284,10 @@ impl World {
         };
         // Not made before it is needed: it would be a fifth of the whole simulation.
         let how = || format!("the breaker of {id} went from {before:?} to {after:?}: {breaker:?}");
-        if is_half_open {
+        if is_shut {
+            let how = format!("{id} has answered, and its breaker admits nobody: {breaker:?}");
+            self.fail(Property::NoneStuck, how);
+        } else if is_half_open {
             let how = how();
             self.fail(Property::HalfOpenEnds, how);
         } else if !is_explained {
@@ -229,14 +314,17 @@ impl World {
         };
         let breaker = &mut held.breaker;
         let quiet_ms = now_ms - breaker.since_ms;
-        if breaker.state == BreakerState::Closed && quiet_ms >= thresholds.forget_after_ms {
-            breaker.openings = 0;
+        if breaker.state == BreakerState::Closed {
+            let off = quiet_ms / thresholds.forget_after_ms;
+            breaker.openings -= off.min(u64::from(breaker.openings)) as u32;
         }
         breaker.openings += 1;
+        let openings = breaker.openings;
+        let is_again = breaker.state == BreakerState::Closed && openings > 1;
         let max_ms = thresholds.open_max_ms;
-        let nominal_ms = thresholds.open_first_ms << (breaker.openings - 1).min(20);
+        let nominal_ms = thresholds.open_first_ms << (openings - 1).min(20);
         let nominal_ms = nominal_ms.min(max_ms);
-        let most_ms = if breaker.openings == 1 {
+        let most_ms = if openings == 1 {
             // 30 s may become 34 s.
             nominal_ms * 34 / 30
         } else {
@@ -248,8 +336,10 @@ impl World {
             (nominal_ms, most_ms)
         };
         let open_ms = view.breaker.retry_after_ms;
+        if is_again {
+            self.saw("opened again before it was forgotten");
+        }
         if !open_ms.is_some_and(|ms| (least_ms..=most_ms).contains(&ms)) {
-            let openings = breaker.openings;
             self.fail(
                 Property::OpenBounds,
                 format!("OPEN number {openings} of {} lasts {open_ms:?} ms, not {least_ms} to {most_ms}", view.id),

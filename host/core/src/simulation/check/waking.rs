@@ -14,6 +14,7 @@ const STUCK_TICKS: u32 = 8;
 impl World {
     /// Time is about to pass until `next_ms` without a word to the core: nothing that the model knows of may be due before.
     pub(in crate::simulation) fn no_deadline_before(&mut self, next_ms: u64) {
+        self.check_asked_before(next_ms);
         let now_ms = self.now_ms;
         let mut overslept = None;
         let mut due = |at_ms: u64, what: String| {
