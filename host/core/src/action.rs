@@ -1,6 +1,8 @@
 //! Everything the core can decide, grouped by what it is about. The driver executes actions in the order given; none of them
 //! fails inside the core.
 
+use std::sync::Arc;
+
 use crate::{
     event::{Evidence, Exit},
     health::Health,
@@ -93,6 +95,8 @@ pub enum RoutingAction {
         instance: InstanceId,
         /// What it is to hold.
         setting: BreakerSetting,
+        /// Why it does not simply admit; `None`: it does.
+        cause: Option<Arc<BreakerCause>>,
     },
     /// Publish where requests go. `None`: the slot is no more.
     SetRoute {
@@ -103,6 +107,15 @@ pub enum RoutingAction {
     },
     /// The instance is gone for good: drop its cell, metric series and windows.
     RemoveInstance(InstanceId),
+}
+
+/// Why a breaker is not CLOSED, for those whose requests it rejects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BreakerCause {
+    /// What happened, for people and models.
+    pub reason: Box<str>,
+    /// When it was CLOSED last (same clock as [`crate::time::Now`]).
+    pub since_ms: u64,
 }
 
 /// What operators are shown, answered, or have kept for them.

@@ -9,6 +9,7 @@
 mod window;
 
 use crate::{
+    action::BreakerCause,
     backoff::open_ms,
     id::Run,
     jitter::Jitter,
@@ -25,6 +26,8 @@ pub(crate) struct Breaker {
     phase: Phase,
     generation: u32,
     since_ms: u64,
+    /// When it was CLOSED last, while it is not.
+    tripped_ms: Option<u64>,
     /// Steps of the length of OPEN: the next one is one longer. Those that CLOSED took off since are not taken off here yet.
     openings: u32,
     reason: String,
@@ -69,6 +72,7 @@ impl Breaker {
             phase: Phase::Closed { in_a_row: 0 },
             generation: BreakerSetting::default().generation,
             since_ms: now_ms,
+            tripped_ms: None,
             openings: 0,
             reason: String::new(),
             cause: String::new(),
@@ -98,6 +102,14 @@ impl Breaker {
 
     pub(crate) fn reason(&self) -> &str {
         &self.reason
+    }
+
+    /// What those are told whom it rejects.
+    pub(crate) fn cause(&self) -> Option<BreakerCause> {
+        self.tripped_ms.map(|since_ms| BreakerCause {
+            reason: self.reason.as_str().into(),
+            since_ms,
+        })
     }
 
     /// What the cell is to hold.
@@ -359,6 +371,8 @@ impl Breaker {
     /// Another state.
     fn enter(&mut self, now_ms: u64, phase: Phase) {
         self.since_ms = now_ms;
+        let is_closed = matches!(phase, Phase::Closed { .. });
+        self.tripped_ms = self.tripped_ms.or(Some(now_ms)).filter(|_| !is_closed);
         self.begin_phase(phase);
     }
 

@@ -4,7 +4,7 @@ mod commands;
 mod index_entry;
 mod view;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     action::{Change, OperatorAction, RoutingAction, Transition},
@@ -267,7 +267,12 @@ impl Instance {
         if self.published != Some(setting) && !withheld {
             self.published = Some(setting);
             let instance = self.spec.id.clone();
-            step.push(RoutingAction::SetBreaker { instance, setting });
+            let cause = self.breaker.cause().map(Arc::new);
+            step.push(RoutingAction::SetBreaker {
+                instance,
+                setting,
+                cause,
+            });
         }
         let state = (self.breaker.state(), self.breaker.isolated());
         if state != self.announced_breaker {

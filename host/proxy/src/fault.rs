@@ -4,16 +4,18 @@
 //! well put and could not be served gets 200: clients drop the body of anything else, and with it the reason.
 
 pub(crate) mod answer;
+mod rejection;
 
 use std::time::Duration;
 
 use router_core::{
     ErrorKind, InstanceId,
     classify::OutcomeKind,
-    permit::Rejected,
     route::{Unavailable, UnavailableKind},
 };
 use router_upstream::{CallError, Closed, EnvelopeError, NotSent};
+
+pub(crate) use rejection::BreakerRejection;
 
 /// One fault, with the instance it is about.
 #[derive(Debug, Clone)]
@@ -60,7 +62,7 @@ pub(crate) enum FaultKind {
     BadParams {
         reason: String,
     },
-    Breaker(Rejected),
+    Breaker(Box<BreakerRejection>),
     Unavailable {
         unavailable: Unavailable,
         now_ms: u64,

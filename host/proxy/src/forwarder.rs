@@ -9,13 +9,13 @@ mod start;
 use std::sync::Arc;
 
 use axum::response::Response;
-use router_core::{event::TrafficEvent, loss::NEXT_ROUTE_WAIT, route::Route};
+use router_core::{event::TrafficEvent, loss::NEXT_ROUTE_WAIT, permit::Rejected, route::Route};
 use router_upstream::{CallError, Envelope, MessageShape, NotSent, Upstream};
 use tokio::time::Instant;
 
 use crate::{
     driver_link::DriverLink,
-    fault::{FaultKind, RequestFault, answer::json},
+    fault::{BreakerRejection, FaultKind, RequestFault, answer::json},
     report::Reporter,
     sessions::{Session, SessionRegistry, sse},
     table::{RoutingEntry, RoutingTable},
@@ -33,6 +33,7 @@ pub(crate) use {
 
 /// Sends what clients say to their instances.
 pub(crate) struct Forwarder {
+    table: Arc<RoutingTable>,
     sessions: Arc<SessionRegistry>,
     driver: Arc<DriverLink>,
     completion: Arc<Completion>,
@@ -53,7 +54,8 @@ impl Forwarder {
             losses: Losses::new(table.clone(), driver.clone()),
         };
         Self {
-            starts: StartQueue::new(table, driver.clone(), waiting_max),
+            starts: StartQueue::new(table.clone(), driver.clone(), waiting_max),
+            table,
             sessions,
             driver,
             completion: Arc::new(completion),
@@ -88,10 +90,8 @@ impl Forwarder {
             let (entry, upstream) = self.ready(entry, spent.as_ref()).await?;
             self.follow_run(&entry);
             let now_ms = self.driver.now_ms();
-            let permit = entry
-                .breaker
-                .try_acquire(now_ms)
-                .map_err(|rejected| FaultKind::Breaker(rejected).on(instance))?;
+            let permit = entry.breaker.cell().try_acquire(now_ms);
+            let permit = permit.map_err(|rejected| self.rejection(&entry, rejected, now_ms))?;
             if entry.is_use_to_be_reported(now_ms) {
                 self.driver.send(TrafficEvent::Used(entry.key.clone()));
             }
@@ -114,6 +114,17 @@ impl Forwarder {
             }
             spent = Some(upstream);
         }
+    }
+
+    fn rejection(&self, entry: &RoutingEntry, rejected: Rejected, now_ms: u64) -> RequestFault {
+        let instance = &entry.key.instance;
+        let rejection = BreakerRejection {
+            rejected,
+            cause: entry.breaker.cause(),
+            now_ms,
+            answering: self.table.answering(instance, now_ms),
+        };
+        FaultKind::Breaker(Box::new(rejection)).on(instance)
     }
 
     /// The connection to the instance's run, once it is ready. Waits for a start, bounded by the start's own deadline, and

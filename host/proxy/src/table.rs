@@ -4,6 +4,8 @@
 //! instances there are. The map from ids to cells changes only when instances come and go. It is cut into shards, and one that
 //! comes or goes costs a copy of its shard. A reader sees an entry as a whole, or none.
 
+mod answering;
+mod breaker;
 mod entry;
 
 use std::{
@@ -17,6 +19,8 @@ use parking_lot::Mutex;
 use router_core::InstanceId;
 use tokio::sync::{Notify, broadcast, futures::OwnedNotified};
 
+use answering::Answering;
+pub use breaker::InstanceBreaker;
 pub use entry::RoutingEntry;
 
 /// Parts of the map, a power of two. With 100,000 instances, the most that `max_instances` allows, a part holds a hundred.
@@ -32,6 +36,7 @@ pub struct RoutingTable {
     /// Held while something is written. Readers never take it.
     writing: Mutex<()>,
     changes: broadcast::Sender<InstanceId>,
+    answering: Answering,
 }
 
 /// The cells of some ids, in the order of hash and id. Immutable; replaced as a whole.
@@ -53,6 +58,7 @@ impl Default for RoutingTable {
             hasher: RandomState::new(),
             writing: Mutex::new(()),
             changes: broadcast::Sender::new(CHANGES_KEPT),
+            answering: Answering::default(),
         }
     }
 }

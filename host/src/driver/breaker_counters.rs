@@ -28,11 +28,11 @@ impl Driver {
             self.step(event);
         }
         let counted: Vec<TrafficEvent> = self
-            .cells
+            .breakers
             .iter()
-            .map(|(instance, cell)| TrafficEvent::Counted {
+            .map(|(instance, breaker)| TrafficEvent::Counted {
                 instance: instance.clone(),
-                totals: cell.totals(),
+                totals: breaker.cell().totals(),
             })
             .collect();
         for event in counted {

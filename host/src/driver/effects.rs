@@ -8,11 +8,10 @@ use router_core::{
     action::{Action, OperatorAction, RoutingAction, SlotAction},
     classify::ClassTable,
     event::{Event, PolicyEvent, SlotEvent},
-    permit::BreakerCell,
     policy::{Ask, NoAnswer, PolicyAnswer},
     route::Route,
 };
-use router_proxy::RoutingEntry;
+use router_proxy::{InstanceBreaker, RoutingEntry};
 use router_values::whole_ms;
 
 use super::{live::InternalEvent, state::Driver};
@@ -55,12 +54,18 @@ impl Driver {
 
     fn perform_routing(&mut self, action: RoutingAction) {
         match action {
-            RoutingAction::SetBreaker { instance, setting } => {
-                self.cell(instance).apply(&setting);
+            RoutingAction::SetBreaker {
+                instance,
+                setting,
+                cause,
+            } => {
+                let breaker = self.breaker(instance);
+                breaker.explain(cause);
+                breaker.cell().apply(&setting);
             }
             RoutingAction::SetRoute { key, route } => self.route(key, route),
             RoutingAction::RemoveInstance(instance) => {
-                self.cells.remove(&instance);
+                self.breakers.remove(&instance);
                 self.parts.table.remove(&instance);
                 self.parts.ports.instance_removed(&instance);
             }
@@ -174,14 +179,14 @@ impl Driver {
         };
         let slow_ms = self.waits(&key.instance).slow.map(whole_ms);
         let classes = Arc::new(ClassTable::new(Vec::new(), slow_ms));
-        let cell = self.cell(key.instance.clone());
-        let entry = RoutingEntry::new(key, route, upstream, cell);
+        let breaker = self.breaker(key.instance.clone());
+        let entry = RoutingEntry::new(key, route, upstream, breaker);
         self.parts.table.set(entry.with_classes(classes));
     }
 
-    /// The breaker's cell of an instance, which is new where it has none.
-    fn cell(&mut self, instance: InstanceId) -> Arc<BreakerCell> {
-        match self.cells.entry(instance) {
+    /// The breaker of an instance, which is new where it has none.
+    fn breaker(&mut self, instance: InstanceId) -> Arc<InstanceBreaker> {
+        match self.breakers.entry(instance) {
             Entry::Occupied(held) => Arc::clone(held.get()),
             Entry::Vacant(free) => {
                 self.parts.ports.instance_added(free.key());

@@ -5,10 +5,8 @@ use std::{
     sync::{Arc, atomic::AtomicU64},
 };
 
-use router_core::{
-    Fleet, InstanceId, SlotKey, event::Event, permit::BreakerCell, settings::Settings,
-};
-use router_proxy::RoutingTable;
+use router_core::{Fleet, InstanceId, SlotKey, event::Event, settings::Settings};
+use router_proxy::{InstanceBreaker, RoutingTable};
 use router_supervisor::{Supervisor, SupervisorEvent};
 use tokio::{
     runtime::Handle,
@@ -53,7 +51,7 @@ pub(crate) struct DriverParts {
 pub(crate) struct Driver {
     pub(super) parts: DriverParts,
     pub(super) fleet: Fleet,
-    pub(super) cells: HashMap<InstanceId, Arc<BreakerCell>>,
+    pub(super) breakers: HashMap<InstanceId, Arc<InstanceBreaker>>,
     pub(super) live: HashMap<SlotKey, Live>,
     /// Commands that wait for their `CommandDone`.
     pub(super) commands: HashMap<u64, oneshot::Sender<CommandResult>>,
@@ -72,7 +70,7 @@ impl Driver {
         Self {
             fleet: Fleet::new(parts.settings.clone()),
             parts,
-            cells: HashMap::new(),
+            breakers: HashMap::new(),
             live: HashMap::new(),
             commands: HashMap::new(),
             next_command: 1,

@@ -243,7 +243,9 @@ impl World {
                 self.check_facts(key, facts);
             }
             Action::Routing(action) => match action {
-                RoutingAction::SetBreaker { instance, setting } => {
+                RoutingAction::SetBreaker {
+                    instance, setting, ..
+                } => {
                     self.note_setting(instance, setting);
                 }
                 RoutingAction::RemoveInstance(instance) => self.check_gone(instance),

@@ -272,7 +272,9 @@ impl World {
 
     fn execute(&mut self, action: Action) {
         match action {
-            Action::Routing(RoutingAction::SetBreaker { instance, setting }) => {
+            Action::Routing(RoutingAction::SetBreaker {
+                instance, setting, ..
+            }) => {
                 self.cells.entry(instance).or_default().apply(&setting);
             }
             Action::Routing(RoutingAction::SetRoute { key, route }) => {

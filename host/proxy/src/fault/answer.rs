@@ -70,7 +70,7 @@ impl RequestFault {
 
     fn retry_after_ms(&self) -> Option<u64> {
         match &self.kind {
-            FaultKind::Breaker(rejected) => rejected.retry_after_ms,
+            FaultKind::Breaker(rejection) => rejection.rejected.retry_after_ms,
             FaultKind::Unavailable {
                 unavailable,
                 now_ms,
@@ -94,8 +94,12 @@ impl RequestFault {
         if let Some(retry_after_ms) = self.retry_after_ms() {
             data["retryAfterMs"] = retry_after_ms.into();
         }
-        if let FaultKind::Unavailable { unavailable, .. } = &self.kind {
-            data["state"] = unavailable.kind.as_str().into();
+        match &self.kind {
+            FaultKind::Unavailable { unavailable, .. } => {
+                data["state"] = unavailable.kind.as_str().into();
+            }
+            FaultKind::Breaker(rejection) => rejection.add_to(&mut data),
+            _ => {}
         }
         data
     }
@@ -171,7 +175,7 @@ impl fmt::Display for RequestFault {
                 f,
                 "Instance {instance} does not read what it is sent. Try again in a second"
             ),
-            FaultKind::Breaker(rejected) => write!(f, "{rejected}"),
+            FaultKind::Breaker(rejection) => rejection.describe(f, instance),
             FaultKind::Unavailable {
                 unavailable,
                 now_ms,

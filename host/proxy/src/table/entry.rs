@@ -5,8 +5,10 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use router_core::{SlotKey, classify::ClassTable, permit::BreakerCell, route::Route};
+use router_core::{SlotKey, classify::ClassTable, route::Route};
 use router_upstream::Upstream;
+
+use super::InstanceBreaker;
 
 /// The driver is sent the use of a slot at most this often.
 const USE_REPORTED_EVERY_MS: u64 = 1_000;
@@ -20,7 +22,7 @@ pub struct RoutingEntry {
     /// The connection to the run that `route` names; present where it is `Ready`.
     pub upstream: Option<Arc<Upstream>>,
     /// Its breaker.
-    pub breaker: Arc<BreakerCell>,
+    pub breaker: Arc<InstanceBreaker>,
     /// What the end of a request means for the breaker.
     pub classes: Arc<ClassTable>,
     use_reported_ms: AtomicU64,
@@ -34,7 +36,7 @@ impl RoutingEntry {
         key: SlotKey,
         route: Route,
         upstream: Option<Arc<Upstream>>,
-        breaker: Arc<BreakerCell>,
+        breaker: Arc<InstanceBreaker>,
     ) -> Self {
         Self {
             key,

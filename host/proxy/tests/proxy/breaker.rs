@@ -1,10 +1,14 @@
 //! What the end of a request means for the breaker, the driver and the metrics, and what an open breaker does to requests.
 
+use std::sync::Arc;
+
 use router_core::{
     ErrorKind,
+    action::BreakerCause,
     event::{Event, TrafficEvent},
     permit::{BreakerSetting, BreakerState, Class},
 };
+use router_proxy::InstanceBreaker;
 use serde_json::json;
 
 use crate::{client::whole, world::World};
@@ -42,7 +46,7 @@ async fn metrics_and_driver_receive_how_requests_end() {
             (Some(ErrorKind::Upstream), true)
         ]
     );
-    let totals = world.breaker.totals();
+    let totals = world.breaker.cell().totals();
     assert_eq!(
         (totals.calls, totals.failures),
         (3, 0),
@@ -105,7 +109,10 @@ async fn an_open_breaker_rejects_with_the_runbooks_sentence() {
             (answer.status.as_u16(), &answer.body["id"]),
             (200, &json!(9))
         );
-        assert_eq!(answer.message(), text);
+        assert_eq!(
+            answer.message(),
+            format!("{text}. This request was not sent.")
+        );
         assert_eq!(
             answer.body["error"]["data"]["retryAfterMs"],
             json!(retry_after_ms)
@@ -114,6 +121,87 @@ async fn an_open_breaker_rejects_with_the_runbooks_sentence() {
     }
     assert_eq!(instance.count("tools/call"), 0);
     assert_eq!(world.notes.errors(), [ErrorKind::Breaker; 4]);
+}
+
+#[tokio::test]
+async fn a_rejection_says_what_happened_since_when_and_who_answers_instead() {
+    let (world, _instance) = World::ready().await;
+    let client = world.client().await;
+    world.stop_clock();
+    world.pass(60_000);
+    let open = BreakerSetting {
+        state: BreakerState::Open,
+        generation: 2,
+        retry_at_ms: Some(world.now_ms() + 25_000),
+        ..BreakerSetting::default()
+    };
+    world.breaker.explain(Some(Arc::new(BreakerCause {
+        reason: "3 requests in a row failed".into(),
+        since_ms: world.now_ms() - 5_000,
+    })));
+    world.set_breaker(open);
+    let text = "Circuit breaker is OPEN. Retry in 25000ms. Instance demo: 3 requests in a row failed; its breaker has not been CLOSED for \
+                5 s. This request was not sent.";
+    let answer = client.work_json(1, json!({})).await;
+    assert_eq!(answer.message(), text);
+    let data = &answer.body["error"]["data"];
+    assert_eq!(
+        (
+            &data["state"],
+            &data["reason"],
+            &data["sinceMs"],
+            &data["answering"]
+        ),
+        (
+            &json!("OPEN"),
+            &json!("3 requests in a row failed"),
+            &json!(5_000),
+            &json!([])
+        )
+    );
+    // Others that serve, one whose own breaker is OPEN, and one that is gone.
+    let _serve = [
+        world.start_other("one", Arc::default()).await,
+        world.start_other("two", Arc::default()).await,
+    ];
+    let broken = Arc::new(InstanceBreaker::default());
+    broken.cell().apply(&open);
+    let _broken = world.start_other("three", broken).await;
+    let gone = world.start_other("four", Arc::default()).await;
+    gone.die();
+    gone.connection.await.unwrap();
+    assert_eq!(
+        client.work_json(2, json!({})).await.message(),
+        text,
+        "known for a second"
+    );
+    world.pass(1_000);
+    let message = client.work_json(3, json!({})).await.message().to_owned();
+    let others = message.split_once("This request was not sent. ").unwrap().1;
+    assert!(
+        [
+            "Other instances answer: one, two.",
+            "Other instances answer: two, one."
+        ]
+        .contains(&others),
+        "{message}"
+    );
+    // However many there are, a few are named, and never the one that rejects.
+    let mut more = Vec::new();
+    for n in 0..8 {
+        more.push(
+            world
+                .start_other(&format!("more-{n}"), Arc::default())
+                .await,
+        );
+    }
+    world.pass(1_000);
+    let answer = client.work_json(4, json!({})).await;
+    let named = answer.body["error"]["data"]["answering"]
+        .as_array()
+        .unwrap();
+    assert_eq!(named.len(), 3, "{answer:?}");
+    assert!(!named.contains(&json!("demo")), "{answer:?}");
 }
 
 #[tokio::test]
@@ -170,7 +258,7 @@ async fn what_the_router_answers_by_itself_says_nothing_about_the_instance() {
         instance.count("tools/list"),
         instance.count("resources/subscribe"),
     );
-    let before = world.breaker.totals();
+    let before = world.breaker.cell().totals();
     world.set_breaker(BreakerSetting {
         state: BreakerState::HalfOpen,
         generation: 3,
@@ -196,7 +284,7 @@ async fn what_the_router_answers_by_itself_says_nothing_about_the_instance() {
         )
     );
     assert_eq!(instance.count("resources/unsubscribe"), 0);
-    assert_eq!(world.breaker.totals(), before);
+    assert_eq!(world.breaker.cell().totals(), before);
     // Requests they are all the same, and the first verdict is that of one that was sent.
     assert_eq!(world.notes.errors(), []);
     second.work_json(2, json!({"do": "fail"})).await;

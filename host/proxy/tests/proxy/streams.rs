@@ -276,7 +276,7 @@ async fn a_client_that_hangs_up_cancels_nothing() {
     })
     .await;
     assert_eq!(
-        world.breaker.totals().calls,
+        world.breaker.cell().totals().calls,
         2,
         "its end counts all the same"
     );

@@ -20,12 +20,13 @@ use parking_lot::Mutex;
 use router_core::{
     ErrorKind, InstanceId, Now, SlotKey,
     event::Event,
-    permit::{BreakerCell, BreakerSetting},
+    permit::BreakerSetting,
     route::{Route, Unavailable, UnavailableKind},
 };
 use router_proxy::{
-    FinishedRequest, McpPath, Proxy, ProxyCount, ProxyLimits, ProxyObserver, ProxyParts,
-    RevocationStore, RevokedSession, RoutingEntry, RoutingTable, SessionClaims, SessionSeal,
+    FinishedRequest, InstanceBreaker, McpPath, Proxy, ProxyCount, ProxyLimits, ProxyObserver,
+    ProxyParts, RevocationStore, RevokedSession, RoutingEntry, RoutingTable, SessionClaims,
+    SessionSeal,
 };
 use router_upstream::UpstreamConfig;
 use tokio::{
@@ -44,7 +45,7 @@ pub(crate) struct World {
     pub(crate) address: SocketAddr,
     pub(crate) proxy: Arc<Proxy>,
     pub(crate) table: Arc<RoutingTable>,
-    pub(crate) breaker: Arc<BreakerCell>,
+    pub(crate) breaker: Arc<InstanceBreaker>,
     pub(crate) events: mpsc::Receiver<Event>,
     pub(crate) notes: Arc<Notes>,
     clock: Arc<AtomicU64>,
@@ -217,7 +218,19 @@ impl World {
     }
 
     pub(crate) fn route_to(&self, instance: &Instance) {
-        let key = SlotKey::first(self.id.clone());
+        self.set_ready(self.id.clone(), instance, self.breaker.clone());
+    }
+
+    /// Another instance beside the one that the clients of this world use.
+    pub(crate) async fn start_other(&self, id: &str, breaker: Arc<InstanceBreaker>) -> Instance {
+        let id = InstanceId::parse(id).unwrap();
+        let instance = Instance::start(&id, 1, |_| {}).await;
+        self.set_ready(id, &instance, breaker);
+        instance
+    }
+
+    fn set_ready(&self, id: InstanceId, instance: &Instance, breaker: Arc<InstanceBreaker>) {
+        let key = SlotKey::first(id);
         let route = Route::Ready {
             key: key.clone(),
             run: instance.upstream.run(),
@@ -226,7 +239,7 @@ impl World {
             key,
             route,
             Some(instance.upstream.clone()),
-            self.breaker.clone(),
+            breaker,
         ));
     }
 
@@ -260,7 +273,12 @@ impl World {
     }
 
     pub(crate) fn set_breaker(&self, setting: BreakerSetting) {
-        self.breaker.apply(&setting);
+        self.breaker.cell().apply(&setting);
+    }
+
+    /// Lets time pass on the clock of the router.
+    pub(crate) fn pass(&self, ms: u64) {
+        self.clock.fetch_add(ms, Ordering::Relaxed);
     }
 
     pub(crate) async fn next_event(&mut self) -> Event {
