@@ -184,7 +184,7 @@ impl Axis {
 }
 
 /// From which state to which. They are the same where only the reason is news: a slot that can be neither ended nor started for
-/// longer than any start or stop takes.
+/// longer than any start or stop takes, or breakers that opened together while readiness was `degraded` already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Change {
     /// Of a slot.

@@ -104,7 +104,12 @@ impl Breaker {
         &self.reason
     }
 
-    /// What those are told whom it rejects.
+    /// When it was CLOSED last, while it is not.
+    pub(crate) fn tripped_ms(&self) -> Option<u64> {
+        self.tripped_ms
+    }
+
+    /// Why it rejects, and since when.
     pub(crate) fn cause(&self) -> Option<BreakerCause> {
         self.tripped_ms.map(|since_ms| BreakerCause {
             reason: self.reason.as_str().into(),
@@ -278,7 +283,10 @@ impl Breaker {
             return false;
         }
         self.enter(now_ms, Phase::Asking);
-        self.reason = format!("waiting for an answer to a ping after OPEN ({})", self.cause);
+        self.reason = format!(
+            "waiting for an answer to a ping after OPEN ({})",
+            self.cause
+        );
         if bugs.has(Planted::ProbedUnasked) {
             self.answered();
         }

@@ -7,6 +7,7 @@
 mod events;
 mod index;
 mod readiness;
+mod shared_cause;
 mod specs;
 #[cfg(test)]
 mod tests;
@@ -274,6 +275,7 @@ impl Fleet {
             rebuilt.update(instance, self.phase, self.bugs);
         }
         full.index = rebuilt;
+        full.watch_breakers();
         (full != *self).then(|| format!("{self:#?}\nis not\n{full:#?}"))
     }
 

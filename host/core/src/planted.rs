@@ -55,6 +55,10 @@ pub(crate) enum Planted {
     AskedOnce,
     /// That an instance became ready is no answer.
     ReadyIsNoAnswer,
+    /// Breakers that opened together have one cause for ever.
+    SharedCauseStays,
+    /// That they do is said only where it changes the word of readiness.
+    SharedCauseUnsaid,
     /// One permit too many.
     ExtraPermit,
     /// The permit of an overdue probe is lost.

@@ -23,6 +23,10 @@ pub(super) struct Index {
     alive: usize,
     wanted: usize,
     able: usize,
+    enforced: usize,
+    tripped: usize,
+    /// Those of the tripped that were CLOSED not long ago, and when.
+    tripped_lately: BTreeSet<(u64, InstanceId)>,
 }
 
 impl Index {
@@ -77,6 +81,17 @@ impl Index {
         adjust(&mut self.alive, old.alive, new.alive);
         adjust(&mut self.wanted, old.wanted, new.wanted);
         adjust(&mut self.able, old.able, new.able);
+        adjust(&mut self.enforced, old.enforced, new.enforced);
+        let (was_ms, is_ms) = (old.tripped_ms, new.tripped_ms);
+        adjust(&mut self.tripped, was_ms.is_some(), is_ms.is_some());
+        if was_ms != is_ms {
+            if let Some(at_ms) = was_ms {
+                self.tripped_lately.remove(&(at_ms, id.clone()));
+            }
+            if let Some(at_ms) = is_ms {
+                self.tripped_lately.insert((at_ms, id.clone()));
+            }
+        }
     }
 
     /// When the first of the instances is due.
@@ -116,6 +131,30 @@ impl Index {
     /// Those of the wanted that can serve.
     pub(super) fn able(&self) -> usize {
         self.able
+    }
+
+    /// Instances whose breakers are judged together.
+    pub(super) fn enforced(&self) -> usize {
+        self.enforced
+    }
+
+    /// Those of them whose breaker is not CLOSED.
+    pub(super) fn tripped(&self) -> usize {
+        self.tripped
+    }
+
+    /// Those of them whose breaker was CLOSED not long ago.
+    pub(super) fn tripped_lately(&self) -> usize {
+        self.tripped_lately.len()
+    }
+
+    /// What tripped `lately_ms` ago is no longer lately. Each is forgotten once, so that no step pays for the fleet.
+    pub(super) fn forget_trips(&mut self, now_ms: u64, lately_ms: u64) {
+        while let Some((at_ms, _)) = self.tripped_lately.first()
+            && at_ms.saturating_add(lately_ms) <= now_ms
+        {
+            self.tripped_lately.pop_first();
+        }
     }
 
     /// Those of the wanted that are not well, by id.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::Fleet;
+use super::{Fleet, shared_cause::Shift};
 use crate::{
     action::{Action, Change, OperatorAction, Transition},
     id::InstanceId,
@@ -23,6 +23,8 @@ pub(super) struct Watch {
     pub(super) plugins_quarantined: u32,
     /// Since when instances are wanted and none of them can serve.
     unable_since_ms: Option<u64>,
+    /// Most breakers opened together, and most are still not CLOSED.
+    pub(super) one_cause: bool,
     announced: Readiness,
 }
 
@@ -34,6 +36,7 @@ impl Default for Watch {
             disk_share: 0.0,
             plugins_quarantined: 0,
             unable_since_ms: None,
+            one_cause: false,
             announced: Readiness::Healthy,
         }
     }
@@ -57,6 +60,7 @@ impl Fleet {
             || self.watch.plugins_quarantined > 0
             || self.watch.disk_share > self.settings.disk_degraded_share
             || !self.index.troubled().is_empty()
+            || self.watch.one_cause
         {
             Readiness::Degraded
         } else {
@@ -87,6 +91,7 @@ impl Fleet {
                 ms / 1_000
             ));
         }
+        reasons.extend(self.shared_cause());
         if !self.watch.database {
             reasons.push("the database is lost".to_owned());
         }
@@ -116,14 +121,21 @@ impl Fleet {
         }
     }
 
-    /// Notes since when nothing can serve, and announces a change of the word.
+    /// Notes since when nothing can serve and whether breakers opened together, and announces a change of the word; also where
+    /// the word stays and that condition begins or ends.
     pub(super) fn watch_readiness(&mut self, out: &mut Vec<Action>) {
         let unable = self.index.wanted() > 0 && self.index.able() == 0;
         let since_ms = self.watch.unable_since_ms.or(Some(self.now_ms));
         self.watch.unable_since_ms = since_ms.filter(|_| unable);
+        let shift = self.watch_breakers();
+        let is_news = shift.is_some() && !self.bugs.has(Planted::SharedCauseUnsaid);
         let to = self.status(self.now_ms);
-        if to != self.watch.announced {
-            let reason = self.readiness(self.now_ms).reasons.join("; ");
+        if to != self.watch.announced || is_news {
+            let mut reasons = self.readiness(self.now_ms).reasons;
+            if let Some(text) = shift.and_then(Shift::describe) {
+                reasons.insert(0, text.to_owned());
+            }
+            let reason = reasons.join("; ");
             let from = std::mem::replace(&mut self.watch.announced, to);
             out.push(Action::Operator(OperatorAction::Announce(Transition {
                 key: None,

@@ -19,6 +19,10 @@ pub(crate) struct IndexEntry {
     pub(crate) able: bool,
     /// … and is not well.
     pub(crate) troubled: bool,
+    /// It is meant to run, and its breaker decides by itself, …
+    pub(crate) enforced: bool,
+    /// … and has not been CLOSED since then.
+    pub(crate) tripped_ms: Option<u64>,
 }
 
 impl Instance {
@@ -27,6 +31,7 @@ impl Instance {
         let slots = self.slots.iter();
         let questions = slots.filter_map(|(number, slot)| Some((slot.open_question()?, *number)));
         let wanted = self.is_wanted();
+        let enforced = wanted && !self.breaker.isolated();
         IndexEntry {
             wake_ms: self.next_wake(phase, bugs),
             questions: questions.collect(),
@@ -35,6 +40,8 @@ impl Instance {
             wanted,
             able: wanted && self.can_serve(),
             troubled: wanted && self.is_troubled(phase, bugs),
+            enforced,
+            tripped_ms: self.breaker.tripped_ms().filter(|_| enforced),
         }
     }
 

@@ -68,7 +68,8 @@ impl Plan {
         breaker.successes = pick(u64::from(breaker.successes), &[1, 2, 3]) as u32;
         breaker.consecutive_failures =
             pick(u64::from(breaker.consecutive_failures), &[2, 3, 5]) as u32;
-        breaker.forget_after_ms = pick(breaker.forget_after_ms, &[60_000, 600_000]);
+        breaker.open_first_ms = pick(breaker.open_first_ms, &[2_000, 30_000]);
+        breaker.forget_after_ms = pick(breaker.forget_after_ms, &[10_000, 60_000, 600_000]);
         let crash_loop = &mut settings.crash_loop;
         crash_loop.failures = pick(u64::from(crash_loop.failures), &[3, 5, 8]) as u32;
         crash_loop.same_signature = pick(u64::from(crash_loop.same_signature), &[2, 3, 9]) as u32;
@@ -307,8 +308,15 @@ impl World {
                 let nature = self.nature();
                 self.characters.insert(id, nature);
             }
+            90..93 => self.outage(),
             _ => {}
         }
+    }
+
+    /// What all instances need is gone for a while: every request to any of them fails.
+    fn outage(&mut self) {
+        self.outage_until_ms = self.now_ms + self.dice.between(3_000, 40_000);
+        self.burst();
     }
 
     fn some_command(&mut self, instance: &InstanceId) {

@@ -9,6 +9,7 @@ mod intent;
 mod processes;
 mod questions;
 mod readiness;
+mod shared_cause;
 mod tools;
 mod waking;
 mod way_down;
@@ -30,6 +31,7 @@ use failures::{Expected, FailureTally};
 use intent::Order;
 use questions::{Answered, OpenQuestion};
 use readiness::ReadinessModel;
+use shared_cause::OneCauseModel;
 use tools::Tools;
 use way_down::WayDown;
 
@@ -73,6 +75,7 @@ pub(super) struct Watched {
     /// Runs that shutdown must not harm.
     keepers: BTreeSet<(SlotKey, Run)>,
     readiness: ReadinessModel,
+    one_cause: OneCauseModel,
     /// The step in progress may not do anything.
     quiet: bool,
     stuck_ticks: u32,
@@ -146,6 +149,7 @@ impl World {
         }
         (self.watched.adopting, self.watched.answered) = (None, None);
         self.watched.clearing = None;
+        self.watched.one_cause.begin_step();
         match event {
             Event::Tick => {}
             Event::Fleet(event) => self.expect_of_fleet(event),
@@ -252,7 +256,10 @@ impl World {
                 RoutingAction::SetRoute { .. } => {}
             },
             Action::Operator(action) => match action {
-                OperatorAction::Announce(transition) => self.check_transition(transition),
+                OperatorAction::Announce(transition) => {
+                    self.watched.one_cause.note(transition);
+                    self.check_transition(transition);
+                }
                 OperatorAction::CommandDone { id, result } => self.check_done(*id, result),
                 OperatorAction::RecordCrash(record) => self.check_crash(record),
                 OperatorAction::ClearState(id) => self.check_clear(id),
@@ -312,6 +319,7 @@ impl World {
         self.check_orders();
         self.check_waiters();
         self.check_summary(after);
+        self.check_one_cause(after);
         self.check_readiness(after);
     }
 

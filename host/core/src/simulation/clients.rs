@@ -64,6 +64,20 @@ impl World {
         }
     }
 
+    /// Some requests to every slot that is ready.
+    pub(super) fn burst(&mut self) {
+        let ready = self.routes.iter().filter_map(|(key, route)| match route {
+            Route::Ready { run, .. } => Some((key.clone(), *run)),
+            _ => None,
+        });
+        let ready: Vec<_> = ready.collect();
+        for (key, run) in ready {
+            for _ in 0..6 {
+                self.request(&key, run);
+            }
+        }
+    }
+
     fn maybe_another_slot(&mut self, key: SlotKey) -> SlotKey {
         let slots = self
             .specs
@@ -182,6 +196,7 @@ impl World {
             0..5 => return,
             5..8 => Class::Ignore,
             8..10 if !self.calm => Class::Slow,
+            _ if self.now_ms < self.outage_until_ms => Class::Failure,
             _ if self.dice.chance(fails) => Class::Failure,
             _ => Class::Success,
         };

@@ -74,6 +74,8 @@ pub(super) enum Property {
     SummaryPartitions,
     /// The readiness word follows its rule.
     ReadinessRule,
+    /// Breakers that open together are one condition of the fleet: announced once when it begins, and once when it is over.
+    OneCause,
     /// No work is due before the wake time, and no wake time stays in the past.
     WakeHonest,
     /// Whatever was started ends stopped at shutdown, unless it is kept.
@@ -89,7 +91,7 @@ pub(super) enum Property {
 }
 
 impl Property {
-    pub(super) const ALL: [Self; 40] = [
+    pub(super) const ALL: [Self; 41] = [
         Self::OneProcess,
         Self::RunsGrow,
         Self::AdoptionFirst,
@@ -124,6 +126,7 @@ impl Property {
         Self::RouteTruth,
         Self::SummaryPartitions,
         Self::ReadinessRule,
+        Self::OneCause,
         Self::WakeHonest,
         Self::StoppedAtEnd,
         Self::EndsWhenAsked,
@@ -206,6 +209,8 @@ planted_bugs! {
     summary_gap: SummaryGap breaks SummaryPartitions;
     down_at_once: DownAtOnce breaks ReadinessRule;
     database_ignored: DatabaseIgnored breaks ReadinessRule;
+    shared_cause_stays: SharedCauseStays breaks OneCause;
+    shared_cause_unsaid: SharedCauseUnsaid breaks OneCause;
     wake_missed: WakeMissed breaks WakeHonest;
     wake_in_the_past: WakeInThePast breaks WakeHonest;
     shutdown_forgets_starting: ShutdownForgetsStarting breaks StoppedAtEnd;
@@ -216,7 +221,7 @@ planted_bugs! {
 }
 
 /// What must come up often enough in a whole run for the properties to mean something.
-pub(super) const SITUATIONS: [&str; 39] = [
+pub(super) const SITUATIONS: [&str; 41] = [
     "adopted",
     "adopted with tools missing",
     "answered by a start",
@@ -224,6 +229,8 @@ pub(super) const SITUATIONS: [&str; 39] = [
     "backoff",
     "breaker closed by probes",
     "breaker opened",
+    "breakers opened together",
+    "breakers opened together while degraded",
     "crash loop",
     "default answered",
     "demand waited",

@@ -81,6 +81,8 @@ pub(super) struct World {
     pub(super) kept_permits: Vec<(InstanceId, u32, u64)>,
     pub(super) watched: Watched,
     pub(super) calm: bool,
+    /// Until then every request fails.
+    pub(super) outage_until_ms: u64,
     pub(super) seen: BTreeMap<&'static str, u64>,
     /// Runs that the supervisor knows of, and so reports on.
     pub(super) reported: BTreeSet<(SlotKey, Run)>,
@@ -120,6 +122,7 @@ impl World {
             kept_permits: Vec::new(),
             watched: Watched::default(),
             calm: false,
+            outage_until_ms: 0,
             seen: BTreeMap::new(),
             reported: BTreeSet::new(),
             broken: None,

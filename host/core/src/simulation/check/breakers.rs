@@ -17,6 +17,8 @@ pub(super) struct BreakerWatch {
     state: BreakerState,
     generation: u32,
     since_ms: u64,
+    /// When it left CLOSED.
+    pub(super) tripped_ms: u64,
     until_ms: Option<u64>,
     openings: u32,
     in_a_row: u32,
@@ -43,6 +45,7 @@ impl BreakerWatch {
             state: BreakerState::Closed,
             generation: BreakerSetting::default().generation,
             since_ms: now_ms,
+            tripped_ms: 0,
             until_ms: None,
             openings: 0,
             in_a_row: 0,
@@ -214,6 +217,9 @@ impl World {
         let breaker = &mut held.breaker;
         let isolates = std::mem::take(&mut breaker.isolates);
         if breaker.state != view.breaker.state {
+            if breaker.state == BreakerState::Closed {
+                breaker.tripped_ms = now_ms;
+            }
             breaker.state = view.breaker.state;
             breaker.since_ms = now_ms;
             (breaker.good, breaker.bad, breaker.in_a_row) = (0, false, 0);

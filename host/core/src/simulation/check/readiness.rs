@@ -167,7 +167,8 @@ impl World {
         let degraded = readiness.database_lost
             || readiness.quarantined > 0
             || readiness.disk_share > self.settings.disk_degraded_share
-            || wanted.iter().any(troubled);
+            || wanted.iter().any(troubled)
+            || self.watched.one_cause.holds();
         let status = after.readiness.status;
         let is_true = match status {
             Readiness::Down => may,
