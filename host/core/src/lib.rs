@@ -50,6 +50,7 @@
 pub mod action;
 mod backoff;
 mod breaker;
+pub mod capacity;
 pub mod classify;
 mod error_kind;
 pub mod event;

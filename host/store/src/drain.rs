@@ -7,13 +7,14 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    StoreError,
+    StoreError, StoreOptions,
     counted::Counted,
     database::{Database, StatementFailure},
     facts::{Fact, audit_insert},
     link::SqlFault,
+    load,
     spool::{Spool, SpoolBatch},
-    sql::{Call, Sql, args, now_ms},
+    sql::{Call, args, now_ms},
     statements::{AUDIT_PURGE, CRASH_PURGE},
 };
 
@@ -55,7 +56,7 @@ pub(crate) async fn drain(database: Arc<Database>, spool: Spool, stop: Cancellat
 }
 
 /// Waits until there is a connection.
-async fn connected(database: &Database) {
+pub(crate) async fn connected(database: &Database) {
     let mut state = database.state.subscribe();
     // The sender lives in the database that is borrowed here.
     let _ = state.wait_for(|state| state.is_connected()).await;
@@ -126,21 +127,16 @@ async fn persist(database: &Database, calls: Vec<Call>, facts: u64) -> Result<()
     }
 }
 
-/// Deletes audit rows and crash evidence past their time, until it is stopped.
+/// Deletes rows past their time, until it is stopped.
 pub(crate) async fn purge(database: Arc<Database>, stop: CancellationToken) {
-    let days = i64::from(database.options.audit_retention_days);
-    if days == 0 {
-        return;
-    }
     let purged = async {
         let mut rest = PURGE_FIRST;
         loop {
             sleep(rest).await;
             rest = PURGE_EVERY;
             connected(&database).await;
-            let before_ms = now_ms().saturating_sub(days * 86_400_000);
-            for sql in [AUDIT_PURGE, CRASH_PURGE] {
-                if let Err(error) = purge_all(&database, sql, before_ms).await {
+            for call in purges(&database.options) {
+                if let Err(error) = purge_all(&database, &call).await {
                     tracing::warn!(error = %error.error, "rows past their time could not be deleted");
                     rest = PURGE_EVERY / 60;
                 }
@@ -153,22 +149,29 @@ pub(crate) async fn purge(database: Arc<Database>, stop: CancellationToken) {
     }
 }
 
+/// The statements that delete one batch each of what is past its time.
+fn purges(options: &StoreOptions) -> Vec<Call> {
+    let mut calls = load::purges(&options.router_id, PURGE_ROWS).to_vec();
+    let days = i64::from(options.audit_retention_days);
+    if days > 0 {
+        let before_ms = now_ms().saturating_sub(days * 86_400_000);
+        let purge = |sql| Call::new(sql, args![before_ms, PURGE_ROWS]);
+        calls.extend([AUDIT_PURGE, CRASH_PURGE].map(purge));
+    }
+    calls
+}
+
 /// Deletes in batches, so that nobody waits long behind it.
-pub(crate) async fn purge_all(
-    database: &Database,
-    sql: Sql,
-    before_ms: i64,
-) -> Result<u64, StatementFailure> {
+async fn purge_all(database: &Database, batch: &Call) -> Result<(), StatementFailure> {
     let mut purged = 0;
     loop {
-        let call = Call::new(sql, args![before_ms, PURGE_ROWS]);
-        let rows = database.change(call).await?;
+        let rows = database.change(batch.clone()).await?;
         purged += rows;
         if rows == 0 {
             if purged > 0 {
                 tracing::info!(rows = purged, "rows past their time were deleted");
             }
-            return Ok(purged);
+            return Ok(());
         }
         tokio::task::yield_now().await;
     }

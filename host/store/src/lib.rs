@@ -1,5 +1,5 @@
-//! What the router keeps: the audit, instances registered by API, what operators decided, crash evidence and the values
-//! of plugins, in SQLite or Postgres, both through one set of statements.
+//! What the router keeps: the audit, instances registered by API, what operators decided, crash evidence, the history of load
+//! and the values of plugins, in SQLite or Postgres, both through one set of statements.
 //!
 //! The database may be away at any moment. Then reads answer [`StoreError::Disconnected`] at once, facts (audit rows,
 //! crash evidence, decisions of operators) wait in an fsynced spool in the data directory, and nobody waits for longer
@@ -17,6 +17,7 @@ mod inspect;
 mod instances;
 mod keeper;
 mod link;
+mod load;
 mod migrate;
 mod options;
 mod pools;

@@ -28,15 +28,27 @@ struct Migration {
 }
 
 /// Every step, in order.
-const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    compatible_down_to: 0,
-    title: "foundation",
-    text: Sql {
-        postgres: include_str!("../../migrations/postgres/0001_foundation.sql"),
-        sqlite: include_str!("../../migrations/sqlite/0001_foundation.sql"),
+const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        compatible_down_to: 0,
+        title: "foundation",
+        text: Sql {
+            postgres: include_str!("../../migrations/postgres/0001_foundation.sql"),
+            sqlite: include_str!("../../migrations/sqlite/0001_foundation.sql"),
+        },
     },
-}];
+    Migration {
+        version: 2,
+        // It only adds tables.
+        compatible_down_to: 1,
+        title: "history of load",
+        text: Sql {
+            postgres: include_str!("../../migrations/postgres/0002_load.sql"),
+            sqlite: include_str!("../../migrations/sqlite/0002_load.sql"),
+        },
+    },
+];
 
 const GODOT_VERSIONS: Sql = Sql {
     postgres: include_str!("../../migrations/postgres/godot_versions.sql"),
@@ -139,6 +151,7 @@ GRANT SELECT, INSERT, UPDATE ON godot_mcp_router.router TO {role};
 GRANT SELECT, INSERT, DELETE ON godot_mcp_router.audit TO {role};
 GRANT SELECT, INSERT, UPDATE, DELETE ON godot_mcp_router.registered_instance, godot_mcp_router.instance_state, godot_mcp_router.plugin_value TO {role};
 GRANT SELECT, INSERT, DELETE ON godot_mcp_router.crash TO {role};
+GRANT SELECT, INSERT, UPDATE, DELETE ON godot_mcp_router.load_minute, godot_mcp_router.load_hour TO {role};
 "
     )
 }

@@ -157,6 +157,95 @@ pub(crate) const VALUE_KEYS: Sql = sql!(
     " WHERE plugin = $1 AND substr(key, 1, length(CAST($2 AS text))) = CAST($2 AS text) ORDER BY key LIMIT $3"
 );
 
+/// Minutes of load, as one JSON array. What is given takes the place of what is there: the router that writes them has read its
+/// rows before.
+pub(crate) const LOAD_MINUTES_PUT: Sql = Sql {
+    postgres: "INSERT INTO godot_mcp_router.load_minute (router_id, epoch, at_ms, samples, running_sum, in_flight_sum,
+            memory_bytes_sum, running_peak, in_flight_peak, memory_bytes_peak)
+        SELECT CAST($1 AS text), CAST($2 AS bigint), at_ms, samples, running_sum, in_flight_sum,
+            memory_bytes_sum, running_peak, in_flight_peak, memory_bytes_peak
+        FROM json_to_recordset(CAST($3 AS json)) AS given (at_ms bigint, samples bigint, running_sum bigint,
+            in_flight_sum bigint, memory_bytes_sum bigint, running_peak bigint, in_flight_peak bigint,
+            memory_bytes_peak bigint)
+        WHERE true
+        ON CONFLICT (router_id, at_ms) DO UPDATE SET epoch = excluded.epoch, samples = excluded.samples,
+            running_sum = excluded.running_sum, in_flight_sum = excluded.in_flight_sum,
+            memory_bytes_sum = excluded.memory_bytes_sum, running_peak = excluded.running_peak,
+            in_flight_peak = excluded.in_flight_peak, memory_bytes_peak = excluded.memory_bytes_peak",
+    sqlite: "INSERT INTO load_minute (router_id, epoch, at_ms, samples, running_sum, in_flight_sum,
+            memory_bytes_sum, running_peak, in_flight_peak, memory_bytes_peak)
+        SELECT $1, $2, value ->> 'at_ms', value ->> 'samples', value ->> 'running_sum', value ->> 'in_flight_sum',
+            value ->> 'memory_bytes_sum', value ->> 'running_peak', value ->> 'in_flight_peak',
+            value ->> 'memory_bytes_peak'
+        FROM json_each($3)
+        WHERE true
+        ON CONFLICT (router_id, at_ms) DO UPDATE SET epoch = excluded.epoch, samples = excluded.samples,
+            running_sum = excluded.running_sum, in_flight_sum = excluded.in_flight_sum,
+            memory_bytes_sum = excluded.memory_bytes_sum, running_peak = excluded.running_peak,
+            in_flight_peak = excluded.in_flight_peak, memory_bytes_peak = excluded.memory_bytes_peak",
+};
+
+/// Hours of load from the minutes of a time. An hour some of whose minutes are gone is not made less than it was.
+pub(crate) const LOAD_HOURS_PUT: Sql = sql!(
+    "INSERT INTO " load_hour " AS kept (router_id, at_ms, epoch, samples, running_sum, in_flight_sum, memory_bytes_sum,
+            running_peak, in_flight_peak, memory_bytes_peak)
+        SELECT router_id, at_ms / 3600000 * 3600000, max(epoch), CAST(sum(samples) AS bigint),
+            CAST(sum(running_sum) AS bigint), CAST(sum(in_flight_sum) AS bigint),
+            CAST(sum(memory_bytes_sum) AS bigint), max(running_peak), max(in_flight_peak), max(memory_bytes_peak)
+        FROM " load_minute " WHERE router_id = $1 AND at_ms >= $2 AND at_ms < $3 GROUP BY 1, 2
+        ON CONFLICT (router_id, at_ms) DO UPDATE SET epoch = excluded.epoch, samples = excluded.samples,
+            running_sum = excluded.running_sum, in_flight_sum = excluded.in_flight_sum,
+            memory_bytes_sum = excluded.memory_bytes_sum, running_peak = excluded.running_peak,
+            in_flight_peak = excluded.in_flight_peak, memory_bytes_peak = excluded.memory_bytes_peak
+        WHERE excluded.samples >= kept.samples"
+);
+
+/// Deletes minutes past a router's number of rows ($3), those first that are furthest from now ($2): whichever way a clock was
+/// wrong, it is the rows of that time that go. (SQLite has no OFFSET without a LIMIT.)
+pub(crate) const LOAD_MINUTES_TRIM: Sql = sql!(
+    "DELETE FROM " load_minute " WHERE router_id = $1 AND at_ms IN (SELECT at_ms FROM " load_minute
+    " WHERE router_id = $1 ORDER BY abs(at_ms - $2) LIMIT 100000 OFFSET $3)"
+);
+
+/// The same for hours.
+pub(crate) const LOAD_HOURS_TRIM: Sql = sql!(
+    "DELETE FROM " load_hour " WHERE router_id = $1 AND at_ms IN (SELECT at_ms FROM " load_hour
+    " WHERE router_id = $1 ORDER BY abs(at_ms - $2) LIMIT 100000 OFFSET $3)"
+);
+
+/// The minutes of a router that are nearest to now.
+pub(crate) const LOAD_MINUTES: Sql = sql!(
+    "SELECT at_ms, samples, running_sum, in_flight_sum, memory_bytes_sum, running_peak, in_flight_peak, memory_bytes_peak
+        FROM " load_minute " WHERE router_id = $1 ORDER BY abs(at_ms - $2) LIMIT $3"
+);
+
+/// The days of a router that are nearest to now, from its hours.
+pub(crate) const LOAD_DAYS: Sql = sql!(
+    "SELECT at_ms / 86400000 * 86400000, CAST(sum(samples) AS bigint), CAST(sum(running_sum) AS bigint),
+            CAST(sum(in_flight_sum) AS bigint), CAST(sum(memory_bytes_sum) AS bigint), max(running_peak),
+            max(in_flight_peak), max(memory_bytes_peak)
+        FROM " load_hour " WHERE router_id = $1 GROUP BY 1 ORDER BY min(abs(at_ms - $2)) LIMIT $3"
+);
+
+/// One batch of minutes of other routers that are older than $2 milliseconds, by the clock of the database: a router whose own is
+/// wrong deletes nothing of the others.
+pub(crate) const LOAD_MINUTES_PURGE: Sql = Sql {
+    postgres: "DELETE FROM godot_mcp_router.load_minute WHERE (router_id, at_ms) IN (
+        SELECT router_id, at_ms FROM godot_mcp_router.load_minute
+        WHERE router_id <> $1 AND at_ms < CAST(extract(epoch FROM now()) * 1000 AS bigint) - $2 LIMIT $3)",
+    sqlite: "DELETE FROM load_minute WHERE (router_id, at_ms) IN (
+        SELECT router_id, at_ms FROM load_minute WHERE router_id <> $1 AND at_ms < unixepoch() * 1000 - $2 LIMIT $3)",
+};
+
+/// The same for hours.
+pub(crate) const LOAD_HOURS_PURGE: Sql = Sql {
+    postgres: "DELETE FROM godot_mcp_router.load_hour WHERE (router_id, at_ms) IN (
+        SELECT router_id, at_ms FROM godot_mcp_router.load_hour
+        WHERE router_id <> $1 AND at_ms < CAST(extract(epoch FROM now()) * 1000 AS bigint) - $2 LIMIT $3)",
+    sqlite: "DELETE FROM load_hour WHERE (router_id, at_ms) IN (
+        SELECT router_id, at_ms FROM load_hour WHERE router_id <> $1 AND at_ms < unixepoch() * 1000 - $2 LIMIT $3)",
+};
+
 /// All of the above, for the test that prepares them.
 #[cfg(test)]
 pub(crate) const ALL: &[Sql] = &[
@@ -182,4 +271,12 @@ pub(crate) const ALL: &[Sql] = &[
     VALUE_PUT,
     VALUE_DELETE,
     VALUE_KEYS,
+    LOAD_MINUTES_PUT,
+    LOAD_HOURS_PUT,
+    LOAD_MINUTES_TRIM,
+    LOAD_HOURS_TRIM,
+    LOAD_MINUTES,
+    LOAD_DAYS,
+    LOAD_MINUTES_PURGE,
+    LOAD_HOURS_PURGE,
 ];

@@ -2,8 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use router_core::InstanceId;
-use router_values::{AuditQuery, AuditRow};
+use router_core::{
+    InstanceId,
+    capacity::{LoadHistory, Usage},
+};
+use router_values::{AuditQuery, AuditRow, unix_ms_now};
 use serde_json::Value;
 use tokio::{sync::watch, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -16,6 +19,7 @@ use crate::{
     drain,
     facts::{self, Fact, RowOrigin},
     instances, keeper,
+    load::{self, Ledger},
     spool::Spool,
     target::Target,
     values, versions,
@@ -26,6 +30,8 @@ use crate::{
 const SETTLE_MAX: Duration = Duration::from_millis(500);
 /// At the end, facts are given so long to reach the database. The spool keeps the rest.
 const CLOSE_DRAIN_MAX: Duration = Duration::from_secs(5);
+/// At the end, the last minute of load is given so long: it is one statement, and not worth more.
+const CLOSE_LOAD_MAX: Duration = Duration::from_secs(2);
 /// At the end, tasks are given so long to notice.
 const CLOSE_TASKS_MAX: Duration = Duration::from_secs(5);
 
@@ -43,6 +49,7 @@ struct Inner {
     origin: RowOrigin,
     audit_log: bool,
     heartbeats: watch::Sender<Arc<Vec<VersionHeartbeat>>>,
+    load: Arc<watch::Sender<Ledger>>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -79,12 +86,14 @@ impl Store {
         let database = Arc::new(Database::new(options, target, counted));
         keeper::first(&database).await?;
         let (heartbeats, latest) = watch::channel(Arc::default());
+        let load = Arc::new(watch::Sender::new(Ledger::default()));
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let shared = || Arc::clone(&database);
         tasks.spawn(keeper::keep(shared(), stop.clone(), tasks.clone()));
         tasks.spawn(drain::drain(shared(), spool.clone(), stop.clone()));
         tasks.spawn(drain::purge(shared(), stop.clone()));
         tasks.spawn(versions::beat(shared(), latest, stop.clone()));
+        tasks.spawn(load::keep(shared(), Arc::clone(&load), stop.clone()));
         Ok(Self {
             inner: Arc::new(Inner {
                 database,
@@ -92,6 +101,7 @@ impl Store {
                 origin,
                 audit_log,
                 heartbeats,
+                load,
                 stop,
                 tasks,
             }),
@@ -243,6 +253,20 @@ impl Store {
         self.inner.heartbeats.send_replace(Arc::new(versions));
     }
 
+    /// Takes in what the fleet uses at a moment, in milliseconds since 1970. Never blocks: samples are added up in memory, and a
+    /// minute is written when it is over and the database is there. What waits for it is bounded to a day.
+    pub fn record_load(&self, at_ms: u64, usage: Usage) {
+        let load = &self.inner.load;
+        load.send_if_modified(|ledger| ledger.record(at_ms, usage));
+    }
+
+    /// The history of load of this router. From memory, at once, and as it is known: without the rows of earlier lives as long as the
+    /// database has not answered in this one.
+    #[must_use]
+    pub fn load_history(&self) -> LoadHistory {
+        self.inner.load.borrow().history(unix_ms_now())
+    }
+
     /// The connections now.
     #[must_use]
     pub fn pool(&self) -> PoolFigures {
@@ -271,9 +295,12 @@ impl Store {
     pub async fn close(&self) {
         let inner = &self.inner;
         let is_connected = inner.database.state.borrow().is_connected();
-        if is_connected && !self.flush(CLOSE_DRAIN_MAX).await {
-            tracing::warn!("spool not empty: the next start goes on with it");
-        }
+        let close_facts = async {
+            if is_connected && !self.flush(CLOSE_DRAIN_MAX).await {
+                tracing::warn!("spool not empty: the next start goes on with it");
+            }
+        };
+        tokio::join!(close_facts, self.close_load(is_connected));
         inner.stop.cancel();
         inner.tasks.close();
         if timeout(CLOSE_TASKS_MAX, inner.tasks.wait()).await.is_err() {
@@ -283,6 +310,24 @@ impl Store {
         inner.database.state.send_replace(DatabaseState::Closed);
         if let Some(pools) = inner.database.replace(None) {
             pools.retire().await;
+        }
+    }
+
+    /// Writes the last minute of load, where the database is there and takes it.
+    async fn close_load(&self, is_connected: bool) {
+        let load = &self.inner.load;
+        load.send_if_modified(Ledger::close);
+        let mut changes = load.subscribe();
+        let written = changes.wait_for(|ledger| ledger.unwritten_count() == 0);
+        if is_connected {
+            let _ = timeout(CLOSE_LOAD_MAX, written).await;
+        }
+        let minutes = load.borrow().unwritten_count();
+        if minutes > 0 {
+            tracing::warn!(
+                minutes,
+                "load history has a gap: the database did not take its last minutes"
+            );
         }
     }
 

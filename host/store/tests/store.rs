@@ -13,6 +13,8 @@ mod files;
 mod inspect;
 #[path = "store/instances.rs"]
 mod instances;
+#[path = "store/load.rs"]
+mod load;
 #[path = "store/migration.rs"]
 mod migration;
 #[path = "store/outage.rs"]

@@ -1,9 +1,10 @@
 //! The schema: from empty, twice, at once, by whom, too old and too new; and the serving role's grants.
 
+use router_core::capacity::Usage;
 use router_store::{DatabaseState, SCHEMA_VERSION, Store, StoreError};
 use router_test_postgres::Cluster;
 
-use crate::place::{Place, all_rows, connected, flushed, on_both, row, state};
+use crate::place::{Place, all_rows, connected, execute, flushed, numbers, on_both, row, state};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unmigrated_server_says_which_command_to_run() {
@@ -22,7 +23,7 @@ async fn an_unmigrated_server_says_which_command_to_run() {
     );
     assert!(refused.to_string().contains("godot-mcp-router migrate"));
     let report = place.migrate(false).await;
-    assert_eq!(report.applied, [1]);
+    assert_eq!(report.applied, [1, 2]);
     assert_eq!(report.version, SCHEMA_VERSION);
     assert_eq!(report.created_godot_versions, None);
     assert!(report.database.ends_with(&place.database), "{report:?}");
@@ -30,7 +31,7 @@ async fn an_unmigrated_server_says_which_command_to_run() {
     assert!(again.applied.is_empty() && again.version == SCHEMA_VERSION);
     let store = place.connected().await;
     let rows = all_rows(&store, "database.migrate").await;
-    assert_eq!(rows.len(), 1);
+    assert_eq!(rows.len(), 2);
     assert_eq!(
         (rows[0].actor.as_str(), rows[0].result.as_str()),
         ("tester", "ok")
@@ -48,7 +49,7 @@ async fn several_migrations_at_once_are_one() {
     for run in runs {
         applied += run.await.unwrap().unwrap().applied.len();
     }
-    assert_eq!(applied, 1);
+    assert_eq!(applied, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -67,7 +68,7 @@ async fn several_routers_open_one_new_file() {
         store.close().await;
     }
     let store = place.connected().await;
-    assert_eq!(all_rows(&store, "database.migrate").await.len(), 1);
+    assert_eq!(all_rows(&store, "database.migrate").await.len(), 2);
     store.close().await;
 }
 
@@ -104,8 +105,11 @@ async fn a_role_without_ddl_may_serve_with_these_grants_and_nothing_more() {
     store.clear_state(&id);
     flushed(&store).await;
     assert!(store.unregister(&id).await.unwrap());
-    assert_eq!((store.counters().errors, store.counters().rejected), (0, 0));
+    store.record_load(router_values::unix_ms_now(), Usage::default());
     store.close().await;
+    assert_eq!((store.counters().errors, store.counters().rejected), (0, 0));
+    let minutes = "SELECT count(*) FROM godot_mcp_router.load_minute";
+    assert_eq!(place.query(minutes), "1");
     for forbidden in [
         "CREATE TABLE godot_mcp_router.x (y int)",
         "CREATE SCHEMA x",
@@ -174,12 +178,51 @@ async fn a_role_that_may_not_migrate_leaves_nothing_behind() {
         .role_url("nobody", "n", &place.database)
         .parse()
         .unwrap();
-    assert_eq!(router_store::migrate(options).await.unwrap().applied, [1]);
+    assert_eq!(
+        router_store::migrate(options).await.unwrap().applied,
+        [1, 2]
+    );
 }
+
+on_both!(
+    a_schema_of_the_version_before_is_brought_up_and_may_be_used_by_both,
+    |place| {
+        // As version 1 of the schema left it.
+        let (text, schema) = if place.cluster.is_some() {
+            place.query("DROP SCHEMA godot_mcp_router CASCADE; CREATE SCHEMA godot_mcp_router");
+            let text = include_str!("../../../migrations/postgres/0001_foundation.sql");
+            (text, "godot_mcp_router.")
+        } else {
+            std::fs::create_dir(place.dir.path().join("data")).unwrap();
+            (
+                include_str!("../../../migrations/sqlite/0001_foundation.sql"),
+                "",
+            )
+        };
+        let rows = format!(
+        "{text};
+         INSERT INTO {schema}schema_version (version, compatible_down_to, title, at_ms) VALUES (1, 0, 'foundation', 0);
+         INSERT INTO {schema}registered_instance (id, definition, at_ms, router_id, epoch) VALUES ('demo', '{{}}', 1, 'r', 1)"
+    );
+        execute(&place, &rows).await;
+        let report = place.migrate(false).await;
+        assert_eq!(
+            (report.applied.as_slice(), report.version),
+            ([2].as_slice(), 2)
+        );
+        let store = place.connected().await;
+        assert_eq!(store.registered().await.unwrap().len(), 1);
+        store.close().await;
+        // A program that knows only version 1 reads these two numbers, and serves.
+        let compatible = format!(
+            "SELECT version, compatible_down_to FROM {schema}schema_version ORDER BY version DESC LIMIT 1"
+        );
+        assert_eq!(numbers(&place, &compatible).await, [2, 1]);
+    }
+);
 
 /// Puts a version into the schema, as a later program's migration would.
 async fn set_version(place: &Place, version: u32, compatible_down_to: u32) {
-    use sqlx::{Connection as _, Executor as _};
     let schema = if place.cluster.is_some() {
         "godot_mcp_router."
     } else {
@@ -189,14 +232,7 @@ async fn set_version(place: &Place, version: u32, compatible_down_to: u32) {
         "INSERT INTO {schema}schema_version (version, compatible_down_to, title, at_ms)
          VALUES ({version}, {compatible_down_to}, 'later', 0)"
     );
-    let sql = sqlx::AssertSqlSafe(sql);
-    if place.cluster.is_some() {
-        let mut direct = sqlx::PgConnection::connect(&place.url).await.unwrap();
-        direct.execute(sql).await.unwrap();
-    } else {
-        let mut direct = sqlx::SqliteConnection::connect(&place.url).await.unwrap();
-        direct.execute(sql).await.unwrap();
-    }
+    execute(place, &sql).await;
 }
 
 on_both!(

@@ -3,6 +3,7 @@
 use std::{
     future::Future,
     io,
+    str::FromStr as _,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -12,6 +13,10 @@ use parking_lot::Mutex;
 use router_store::{DatabaseState, MigrateOptions, Store, StoreOptions};
 use router_test_postgres::Cluster;
 use router_values::{AuditQuery, AuditRow};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, Row as _, SqliteConnection,
+    sqlite::SqliteConnectOptions,
+};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
@@ -170,6 +175,31 @@ pub(crate) async fn flushed(store: &Store) {
         store.flush(PATIENCE).await,
         "facts were not written in time"
     );
+}
+
+/// Runs statements on either database, beside the store.
+pub(crate) async fn execute(place: &Place, sql: &str) {
+    if place.cluster.is_some() {
+        place.query(sql);
+    } else {
+        let options = SqliteConnectOptions::from_str(&place.url).unwrap();
+        let mut direct = options.create_if_missing(true).connect().await.unwrap();
+        direct.execute(AssertSqlSafe(sql)).await.unwrap();
+    }
+}
+
+/// The first row that a query gives, of numbers.
+pub(crate) async fn numbers(place: &Place, sql: &str) -> Vec<i64> {
+    if place.cluster.is_some() {
+        let row = place.query(sql);
+        return row
+            .split('|')
+            .map(|number| number.parse().unwrap())
+            .collect();
+    }
+    let mut direct = SqliteConnection::connect(&place.url).await.unwrap();
+    let row = direct.fetch_one(AssertSqlSafe(sql)).await.unwrap();
+    (0..row.len()).map(|at| row.get(at)).collect()
 }
 
 /// A row that a test recognises.
