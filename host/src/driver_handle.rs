@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use router_admin::{OperationError, Result};
 use router_core::{
     InstanceId,
+    capacity::Usage,
     event::Verb,
     settings::Settings,
     spec::{InstanceSpec, Source},
@@ -42,6 +43,11 @@ impl DriverHandle {
     pub(crate) async fn instance(&self, instance: InstanceId) -> Result<Option<InstanceView>> {
         let ask = |reply| DriverRequest::Instance { instance, reply };
         self.request(ANSWER_WITHIN, ask).await
+    }
+
+    /// What the fleet uses at this moment.
+    pub(crate) async fn usage(&self) -> Result<Usage> {
+        self.request(ANSWER_WITHIN, DriverRequest::Usage).await
     }
 
     /// Does something to an instance, and waits until it is done.

@@ -21,6 +21,7 @@ mod hostile_guests;
 mod hot_reload;
 mod kills;
 mod lifecycle;
+mod load_history;
 mod messages;
 mod newcomer;
 mod policies;

@@ -243,7 +243,7 @@ const TABLE: [Shows; 25] = [
 ];
 
 /// Blocks on a database stand apart: they need one.
-const DATABASE: [Shows; 6] = [
+const DATABASE: [Shows; 7] = [
     shows(
         "connections",
         State::OnPostgres,
@@ -264,6 +264,13 @@ const DATABASE: [Shows; 6] = [
         WELL,
         &["mean_exec_time", "godot_mcp_router."],
         &["(0 rows)"],
+    ),
+    shows(
+        "load",
+        State::OnPostgres,
+        WELL,
+        &["in_flight", "memory_mb"],
+        &[],
     ),
     shows("backup", State::OnPostgres, WELL, &["VACUUM"], &[]),
     shows(

@@ -141,6 +141,12 @@ impl Fleet {
         self.index.defined()
     }
 
+    /// How many instances run: those with a process, from its start to its end.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.index.alive()
+    }
+
     /// The settings in force.
     #[must_use]
     pub fn settings(&self) -> &Settings {
@@ -177,7 +183,7 @@ impl Fleet {
         let is_ending = self.phase == FleetPhase::ShuttingDown
             || (self.phase == FleetPhase::Running && self.bugs.has(Planted::EndsUnasked));
         // A survivor that is not found yet may be one that was being stopped, and nobody else would end it.
-        let is_over = is_ending && self.adoption_finished && !self.index.is_anything_alive();
+        let is_over = is_ending && self.adoption_finished && self.index.alive() == 0;
         if is_over && !self.all_stopped {
             self.all_stopped = true;
             out.push(Action::AllStopped);

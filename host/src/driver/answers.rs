@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use router_core::{
     InstanceId,
     action::CommandError,
+    capacity::Usage,
     event::{Command, FleetEvent, Verb},
     spec::{InstanceSpec, Source},
     view::FleetView,
@@ -30,6 +31,9 @@ impl Driver {
             DriverRequest::Instance { instance, reply } => {
                 let now = self.parts.clock.now();
                 let _ = reply.send(self.fleet.instance_view(&instance, now));
+            }
+            DriverRequest::Usage(reply) => {
+                let _ = reply.send(self.usage());
             }
             DriverRequest::Command {
                 instance,
@@ -95,6 +99,25 @@ impl Driver {
         let drain_ms = self.fleet.specs().map(|spec| spec.drain_ms).max();
         let term_ms = self.fleet.settings().term_ms;
         Duration::from_millis(drain_ms.unwrap_or(0).saturating_add(term_ms)) + KILL_WITHIN
+    }
+
+    /// Read every few seconds: it costs no more than the living runs, and waits for nobody.
+    fn usage(&self) -> Usage {
+        let mut usage = Usage {
+            running: u32::try_from(self.fleet.running()).unwrap_or(u32::MAX),
+            ..Usage::default()
+        };
+        for live in self.live.values() {
+            let in_flight = live
+                .upstream
+                .as_ref()
+                .map_or(0, |upstream| upstream.in_flight());
+            let in_flight = u32::try_from(in_flight).unwrap_or(u32::MAX);
+            usage.in_flight = usage.in_flight.saturating_add(in_flight);
+            let memory_bytes = live.memory_bytes.unwrap_or(0);
+            usage.memory_bytes = usage.memory_bytes.saturating_add(memory_bytes);
+        }
+        usage
     }
 
     /// One view answers all who wait for one at this moment.

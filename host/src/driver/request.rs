@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use router_core::{
     InstanceId,
     action::{CommandError, Done},
+    capacity::Usage,
     event::Verb,
     settings::Settings,
     spec::{InstanceSpec, Source},
@@ -24,6 +25,8 @@ pub(crate) enum DriverRequest {
         instance: InstanceId,
         reply: oneshot::Sender<Option<InstanceView>>,
     },
+    /// What the fleet uses at this moment.
+    Usage(oneshot::Sender<Usage>),
     /// Do something to an instance.
     Command {
         instance: InstanceId,

@@ -35,7 +35,7 @@ use crate::{
     wiring::{
         access, disks,
         driver::ConnectedRooms,
-        engine,
+        engine, load_samples,
         plugin_events::PluginWatcher,
         proxy::{self, Seal},
         store::{self, DatabaseWatcher},
@@ -272,6 +272,10 @@ impl Base {
         };
         watchers.spawn(plugins.run());
         watchers.spawn(disks::watch(disks::paths(&self.config), shared.events));
+        watchers.spawn(load_samples::run(
+            rooms.store.clone(),
+            shared.driver.clone(),
+        ));
         let heartbeats = VersionHeartbeats {
             store: rooms.store.clone(),
             driver: shared.driver,

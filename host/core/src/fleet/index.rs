@@ -118,9 +118,9 @@ impl Index {
         self.defined
     }
 
-    /// Whether anything may live, for which this router is answerable.
-    pub(super) fn is_anything_alive(&self) -> bool {
-        self.alive > 0
+    /// Instances of which something may live, for which this router is answerable.
+    pub(super) fn alive(&self) -> usize {
+        self.alive
     }
 
     /// Instances that are meant to run.
