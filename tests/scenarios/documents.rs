@@ -116,8 +116,9 @@ fn every_dependency_has_its_line() {
     let root: toml::Table = read("Cargo.toml").parse().unwrap();
     let members = root["workspace"]["members"].as_array().unwrap();
     let mut used = BTreeSet::new();
-    for member in members.iter().filter_map(toml::Value::as_str) {
-        let manifest: toml::Table = read(&format!("{member}/Cargo.toml")).parse().unwrap();
+    let members = members.iter().filter_map(toml::Value::as_str);
+    for folder in members.chain(["tests/model"]) {
+        let manifest: toml::Table = read(&format!("{folder}/Cargo.toml")).parse().unwrap();
         for section in ["dependencies", "dev-dependencies", "build-dependencies"] {
             let section = manifest.get(section).and_then(toml::Value::as_table);
             let others = section.into_iter().flatten().filter(|(name, _)| {

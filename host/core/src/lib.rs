@@ -73,6 +73,7 @@ mod simulation;
 mod slot;
 pub mod spec;
 mod step;
+mod sync;
 pub mod time;
 pub mod view;
 

@@ -3,15 +3,12 @@
 //! One writer (the driver, applying [`BreakerSetting`]s that the core decided) and any number of readers. CLOSED costs a load
 //! and a counter. HALF_OPEN hands out exactly `permits` leases of its generation, however many threads race: each lease is one
 //! word, taken by one compare-and-swap that names the generation, so that a lease of an earlier generation can neither be taken
-//! nor given back any more. A lease whose probe is overdue may be taken over by the next caller.
+//! nor given back any more. A lease whose probe is overdue may be taken over by the next caller. `tests/model` tries every order in
+//! which threads may come to these words.
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{array, fmt, sync::Arc};
+
+use crate::sync::{AtomicU64, Ordering};
 
 /// Most probes at once in HALF_OPEN. More than a handful would no longer be probing.
 pub const PERMITS_MAX: u32 = 8;
@@ -206,7 +203,7 @@ impl BreakerCell {
             word: AtomicU64::new(0),
             retry_at_ms: AtomicU64::new(0),
             probe_ms: AtomicU64::new(0),
-            leases: [const { AtomicU64::new(0) }; PERMITS_MAX as usize],
+            leases: array::from_fn(|_| AtomicU64::new(0)),
             calls: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             slow: AtomicU64::new(0),
@@ -305,20 +302,17 @@ impl BreakerCell {
         let expiry_ms = now_ms.saturating_add(self.probe_ms.load(Ordering::Relaxed));
         let expiry_ms = expiry_ms.clamp(1, EXPIRY_MASK);
         let taken = lease_word(generation, expiry_ms);
-        for (index, lease) in self.leases.iter().enumerate().take(permits) {
-            let found = lease.load(Ordering::Relaxed);
+        // One that is given back meanwhile is looked at again: it may be the only one.
+        let take = |found: u64| {
             let same_generation = found >> EXPIRY_BITS == taken >> EXPIRY_BITS;
-            let expiry = found & EXPIRY_MASK;
-            if same_generation
-                && expiry <= now_ms
-                && lease
-                    .compare_exchange(found, taken, Ordering::AcqRel, Ordering::Relaxed)
-                    .is_ok()
-            {
-                return Some(Lease { index, word: taken });
-            }
-        }
-        None
+            (same_generation && found & EXPIRY_MASK <= now_ms).then_some(taken)
+        };
+        let mut leases = self.leases.iter().take(permits);
+        let index = leases.position(|lease| {
+            let taken = lease.fetch_update(Ordering::AcqRel, Ordering::Relaxed, take);
+            taken.is_ok()
+        })?;
+        Some(Lease { index, word: taken })
     }
 
     /// Notes that a failure was reported: from now on successes are reported too, without waiting for the core.
