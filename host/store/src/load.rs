@@ -81,8 +81,11 @@ async fn read_then_write(database: &Database, ledger: &watch::Sender<Ledger>) {
     let is_due = |ledger: &Ledger| ledger.unwritten_count() > 0;
     while changes.wait_for(is_due).await.is_ok() {
         connected(database).await;
-        let minutes = ledger.borrow().unwritten();
-        if let Err(failed) = write(database, &minutes).await {
+        let (minutes, latest_ms) = {
+            let ledger = ledger.borrow();
+            (ledger.unwritten(), ledger.latest_ms())
+        };
+        if let Err(failed) = write(database, &minutes, latest_ms).await {
             retry.wait(&failed.error).await;
             continue;
         }
@@ -152,7 +155,11 @@ async fn rows(
 }
 
 /// Writes minutes and the hours that they are in, and keeps to the bounds. Harmless to repeat.
-async fn write(database: &Database, minutes: &[Tallied]) -> Result<(), StatementFailure> {
+async fn write(
+    database: &Database,
+    minutes: &[Tallied],
+    latest_ms: u64,
+) -> Result<(), StatementFailure> {
     let (Some((first, _)), Some((last, _))) = (minutes.first(), minutes.last()) else {
         return Ok(());
     };
@@ -161,7 +168,7 @@ async fn write(database: &Database, minutes: &[Tallied]) -> Result<(), Statement
     let rows: Vec<MinuteRow> = minutes.iter().copied().map(MinuteRow::of).collect();
     let rows = serde_json::to_string(&rows).expect("a row holds only numbers");
     let trim = |sql, rows_max: usize| {
-        let args = args![router_id, now_ms(), signed(rows_max as u64)];
+        let args = args![router_id, signed(latest_ms), signed(rows_max as u64)];
         Call::new(sql, args)
     };
     let calls = vec![

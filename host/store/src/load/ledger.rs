@@ -32,11 +32,14 @@ pub(crate) struct Ledger {
     /// Minutes that are over and differ from their rows.
     unwritten: BTreeSet<u64>,
     lost: u64,
+    /// When the last sample was taken.
+    latest_ms: u64,
 }
 
 impl Ledger {
     /// Takes in a sample. Whether a minute is over with it.
     pub(crate) fn record(&mut self, at_ms: u64, usage: Usage) -> bool {
+        self.latest_ms = at_ms;
         let (minute, sample) = (floor(at_ms, MINUTE_MS), UsageTally::of(usage));
         add(&mut self.minutes, (minute, sample));
         add(&mut self.days, (floor(at_ms, DAY_MS), sample));
@@ -63,6 +66,11 @@ impl Ledger {
             add(&mut self.days, row);
         }
         self.trim(now_ms);
+    }
+
+    /// When the last sample was taken: the present, as far as rows are concerned.
+    pub(crate) fn latest_ms(&self) -> u64 {
+        self.latest_ms
     }
 
     /// Minutes that are over and not written.
@@ -254,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_wrong_clock_costs_no_more_than_the_time_that_it_was_wrong() {
-        for wrong_ms in [0, NOON + 3_000 * DAY_MS] {
+        for (wrong_ms, left) in [(0, MINUTES_MAX - 5), (NOON + 3_000 * DAY_MS, MINUTES_MAX)] {
             let mut ledger = Ledger::default();
             for minute in 0..MINUTES_MAX as u64 {
                 ledger.record(NOON + minute * MINUTE_MS, running(1));
@@ -273,7 +281,7 @@ mod tests {
                     .iter()
                     .all(|minute| minute.peak != running(9))
             );
-            assert!(history.minutes.len() >= MINUTES_MAX - 5, "{wrong_ms}");
+            assert_eq!(history.minutes.len(), left, "{wrong_ms}");
             assert_eq!(history.days.len(), 2);
         }
     }

@@ -76,7 +76,7 @@ async fn answers_soon(url: String, schema: &str) {
     for _ in 0..5 {
         let started = Instant::now();
         let tally = UsageTally::of(Usage::default());
-        write(&database, &[(minute, tally)]).await.unwrap();
+        write(&database, &[(minute, tally)], minute).await.unwrap();
         written.push(started.elapsed().as_micros());
     }
     // Shown by a run that captures nothing.

@@ -157,26 +157,39 @@ on_both!(
         fill(&place, "load_hour", "r", 9_600, hour, HOUR_MS).await;
         let store = life(&place, "r", 7).await;
         history(&store, DAYS).await;
-        let counts = "SELECT (SELECT count(*) FROM load_minute), (SELECT count(*) FROM load_hour)";
-        // 1970, and the far future.
-        for wrong_ms in [5 * MINUTE_MS, hour + 3_000 * DAY_MS] {
-            store.record_load(wrong_ms, usage(77));
-            store.record_load(wrong_ms + MINUTE_MS, usage(77));
-        }
-        // Back to the present, a minute of which was counted before.
-        for minute in [0, 1, 2, 1, 3] {
-            store.record_load(
-                hour + minute * MINUTE_MS,
-                usage(10_000 + u32::try_from(minute).unwrap()),
-            );
+        // Two minutes of 1970 and two of the far future, then the present, a minute of which is counted twice. Each is written
+        // before the clock goes on: the rows are as full as they may be all the time.
+        let future = hour + 3_000 * DAY_MS;
+        let wrong = [5 * MINUTE_MS, 6 * MINUTE_MS, future, future + MINUTE_MS];
+        let present = [0, 1, 2, 1, 3, 4, 5, 6].map(|minute| hour + minute * MINUTE_MS);
+        let mut before = None;
+        for at_ms in wrong.into_iter().chain(present) {
+            let is_wrong = at_ms < DAY_MS || at_ms >= future;
+            store.record_load(at_ms, usage(if is_wrong { 77 } else { 10_000 }));
+            if let Some(before) = before
+                .replace(at_ms)
+                .filter(|before| *before != future + MINUTE_MS)
+            {
+                let row = format!("SELECT count(*) FROM load_minute WHERE at_ms = {before}");
+                until(&place, &row, &[1]).await;
+            }
         }
         store.close().await;
+        let counts = "SELECT (SELECT count(*) FROM load_minute), (SELECT count(*) FROM load_hour)";
         assert_eq!(numbers(&place, counts).await, [1_440, 9_600]);
-        let wrong = format!(
-            "SELECT count(*) FROM load_minute WHERE at_ms < {DAY_MS} OR at_ms > {}",
-            hour + DAY_MS
+        for table in ["load_minute", "load_hour"] {
+            let wrong = format!(
+                "SELECT count(*) FROM {table} WHERE at_ms < {DAY_MS} OR at_ms > {}",
+                hour + DAY_MS
+            );
+            assert_eq!(numbers(&place, &wrong).await, [0], "{table}");
+        }
+        let last_day = format!(
+            "SELECT count(*) FROM load_minute WHERE at_ms > {}",
+            hour + 6 * MINUTE_MS - DAY_MS
         );
-        assert_eq!(numbers(&place, &wrong).await, [0]);
+        let minutes = numbers(&place, &last_day).await[0];
+        assert!((1_436..=1_440).contains(&minutes), "{minutes}");
         let again = numbers(
             &place,
             &format!(
@@ -185,7 +198,7 @@ on_both!(
             ),
         )
         .await;
-        assert_eq!(again, [2, 10_001]);
+        assert_eq!(again, [2, 10_000]);
 
         let store = life(&place, "r", 8).await;
         let history = history(&store, DAYS).await;
@@ -206,6 +219,20 @@ on_both!(
         store.close().await;
     }
 );
+
+on_both!(an_hour_whose_minutes_are_gone_is_not_made_less, |place| {
+    let hour = recent_hour();
+    let sums = "SELECT samples, running_sum, running_peak FROM load_hour";
+    for (epoch, minutes, wanted) in [(1, 0..10, [10, 20, 2]), (2, 10..12, [10, 20, 2])] {
+        let store = life(&place, "r", epoch).await;
+        for minute in minutes {
+            store.record_load(hour + minute * MINUTE_MS, usage(2));
+        }
+        store.close().await;
+        assert_eq!(numbers(&place, sums).await, wanted);
+        place::execute(&place, &qualified(&place, "DELETE FROM load_minute")).await;
+    }
+});
 
 on_both!(
     two_routers_share_a_database_and_each_has_its_own_history,
@@ -243,24 +270,42 @@ on_both!(
     }
 );
 
+on_both!(rows_past_their_number_are_deleted, |place| {
+    let now_ms = unix_ms_now() / HOUR_MS * HOUR_MS;
+    place.migrate(false).await;
+    // More than there may be, as a version that kept more would leave them.
+    fill(
+        &place,
+        "load_minute",
+        "r",
+        2_000,
+        now_ms - MINUTE_MS,
+        MINUTE_MS,
+    )
+    .await;
+    fill(&place, "load_hour", "r", 12_000, now_ms - HOUR_MS, HOUR_MS).await;
+    let store = life(&place, "r", 1).await;
+    store.record_load(now_ms, usage(1));
+    store.record_load(now_ms + MINUTE_MS, usage(1));
+    until(&place, "SELECT count(*) FROM load_minute", &[1_440]).await;
+    until(&place, "SELECT count(*) FROM load_hour", &[9_600]).await;
+    let oldest = "SELECT min(at_ms), max(at_ms) FROM load_hour";
+    let newest = i64::try_from(now_ms).unwrap();
+    assert_eq!(
+        numbers(&place, oldest).await,
+        [newest - 9_599 * 3_600_000, newest]
+    );
+    store.close().await;
+});
+
 on_both!(
-    rows_are_bounded_and_those_of_routers_that_are_gone_are_deleted,
+    old_rows_of_routers_that_are_gone_are_deleted_and_no_others,
     |place| {
         let now_ms = unix_ms_now() / HOUR_MS * HOUR_MS;
         place.migrate(false).await;
-        // More than there may be, as a version that kept more would leave them.
-        fill(
-            &place,
-            "load_minute",
-            "r",
-            2_000,
-            now_ms - MINUTE_MS,
-            MINUTE_MS,
-        )
-        .await;
-        fill(&place, "load_hour", "r", 12_000, now_ms - HOUR_MS, HOUR_MS).await;
-        // One that is gone, and one that wrote until a moment ago.
-        for (router_id, newest_ms) in [("gone", now_ms - 500 * DAY_MS), ("there", now_ms)] {
+        let old_ms = now_ms - 500 * DAY_MS;
+        // Its own are not: by the number of its rows, and by no clock.
+        for (router_id, newest_ms) in [("gone", old_ms), ("there", now_ms), ("r", old_ms)] {
             fill(
                 &place,
                 "load_minute",
@@ -273,23 +318,14 @@ on_both!(
             fill(&place, "load_hour", router_id, 1_200, newest_ms, HOUR_MS).await;
         }
         let store = life(&place, "r", 1).await;
-        store.record_load(now_ms, usage(1));
-        store.record_load(now_ms + MINUTE_MS, usage(1));
-        let count = |table: &str| {
-            format!(
-            "SELECT (SELECT count(*) FROM {table} WHERE router_id = 'r'), (SELECT count(*) FROM {table} WHERE router_id = 'gone'),
-                (SELECT count(*) FROM {table} WHERE router_id = 'there')"
-        )
-        };
-        // Others are looked after some seconds after the start.
-        until(&place, &count("load_minute"), &[1_440, 0, 1_200]).await;
-        until(&place, &count("load_hour"), &[9_600, 0, 1_200]).await;
-        let oldest = "SELECT min(at_ms), max(at_ms) FROM load_hour WHERE router_id = 'r'";
-        let newest = i64::try_from(now_ms).unwrap();
-        assert_eq!(
-            numbers(&place, oldest).await,
-            [newest - 9_599 * 3_600_000, newest]
-        );
+        // Some seconds after the start.
+        for table in ["load_minute", "load_hour"] {
+            let rows = |router_id| {
+                format!("(SELECT count(*) FROM {table} WHERE router_id = '{router_id}')")
+            };
+            let rows = format!("SELECT {}, {}, {}", rows("gone"), rows("there"), rows("r"));
+            until(&place, &rows, &[0, 1_200, 1_200]).await;
+        }
         store.close().await;
     }
 );
