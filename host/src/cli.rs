@@ -1,5 +1,6 @@
 //! The command line: what can be asked of the program.
 
+mod capacity;
 mod check;
 mod config_argument;
 mod doctor;
@@ -48,6 +49,8 @@ enum Command {
     Instances(instances::Arguments),
     /// Show the plugins of a running router.
     Plugin(plugin::Arguments),
+    /// Show how much a running router has in use, and how much it needs.
+    Capacity(capacity::Arguments),
     /// Make tokens for those who call from elsewhere.
     Token(token::Arguments),
 }
@@ -63,6 +66,7 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Some(Command::Doctor(doctor)) => doctor::run(&doctor.config),
         Some(Command::Instances(arguments)) => instances::run(&arguments),
         Some(Command::Plugin(arguments)) => plugin::run(&arguments),
+        Some(Command::Capacity(arguments)) => capacity::run(&arguments),
         Some(Command::Token(arguments)) => token::run(&arguments),
     };
     match result {

@@ -10,6 +10,7 @@
 
 mod access;
 mod bad_input;
+mod capacity;
 mod config_faults;
 mod conformity;
 mod crash_loop;

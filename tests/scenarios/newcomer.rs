@@ -5,7 +5,7 @@ use std::{
     fs,
     io::{ErrorKind, Write as _},
     os::unix::fs::symlink,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
 };
@@ -30,11 +30,12 @@ async fn newcomer() -> Router {
     let repository = peers::repository();
     // The same relative paths as in the repository; only the port and the folder of the sockets are the test's own.
     fs::create_dir_all(router.path("plugins/dist")).unwrap();
-    fs::copy(
-        peers::bundled_policy(),
-        router.path("plugins/dist/default-health.wasm"),
-    )
-    .unwrap();
+    for (file, name) in [
+        (peers::bundled_policy(), "default-health.wasm"),
+        (peers::bundled_capacity_policy(), "default-capacity.wasm"),
+    ] {
+        fs::copy(file, router.path("plugins/dist").join(name)).unwrap();
+    }
     peers::copy_project("demo", &router.path("tests/fixtures/godot/demo"));
     fs::copy(repository.join("config/router.toml"), router.config_path()).unwrap();
     router.set_variable("LISTEN", "127.0.0.1:0");
@@ -70,6 +71,18 @@ impl Document {
         let at = self.blocks.iter().position(|block| block.name == name);
         let at = at.unwrap_or_else(|| panic!("{} has no block run={name}", self.name));
         self.blocks.remove(at).text
+    }
+
+    /// One of its blocks of Rust is that file.
+    fn shows(&self, file: &Path) {
+        let text = fs::read_to_string(file).unwrap();
+        let mut shown = self.blocks.iter().filter(|block| block.language == "rust");
+        assert!(
+            shown.any(|block| block.text == text),
+            "{} does not show {} as it is",
+            self.name,
+            file.display()
+        );
     }
 
     /// Nothing is left but Rust, which the SDK's documentation tests compile.
@@ -201,9 +214,8 @@ fn build_folder() -> PathBuf {
     folder
 }
 
-/// The folder that holds the router's own, as the document takes for granted, and in it what an author makes.
+/// In a folder that holds the router's own, as the document takes for granted, what an author makes.
 async fn build_policy(router: &Router, block: &str) {
-    symlink(peers::repository(), router.path("godot-mcp-router")).unwrap();
     let mut command = Command::new("bash");
     command
         .args(["-e", "-c", block])
@@ -239,16 +251,12 @@ async fn build_policy(router: &Router, block: &str) {
 async fn a_first_policy_is_copied_built_and_served() {
     let mut guide = Document::read("docs/plugins.md");
     let file = peers::repository().join("plugins/templates/health-policy/src/lib.rs");
-    let shown = guide.blocks.iter().find(|block| block.language == "rust");
-    assert_eq!(
-        shown.unwrap().text,
-        fs::read_to_string(&file).unwrap(),
-        "docs/plugins.md (left) shows {} (right)",
-        file.display()
-    );
+    guide.shows(&file);
     let router = newcomer().await;
     router.ready("demo").await;
-    build_policy(&router, &guide.take("policy")).await;
+    symlink(peers::repository(), router.path("godot-mcp-router")).unwrap();
+    let building = guide.take("policy");
+    build_policy(&router, &building).await;
 
     let placed = format!("cd strict-health\n{}", guide.take("policy-placed"));
     let replacements = [("../godot-mcp-router/plugins/dist", "../plugins/dist")];
@@ -272,9 +280,11 @@ async fn a_first_policy_is_copied_built_and_served() {
 
     // Its lines take the place of those that the file has.
     let text = fs::read_to_string(router.config_path()).unwrap();
-    let own = text.replace("\n[policy]\nhealth = \"default-health\"\n", "\n");
-    assert_ne!(text, own);
-    fs::write(router.config_path(), own + &guide.take("policy-config")).unwrap();
+    let (before, policies) = text.split_once("\n[policy]\n").unwrap();
+    let (_, after) = policies.split_once("\n[").unwrap();
+    let own = format!("{before}\n[{after}");
+    let with = |lines: &str| fs::write(router.config_path(), format!("{own}{lines}")).unwrap();
+    with(&guide.take("policy-config"));
     router.post("/api/config/reload").await;
     plugin("the policy to judge", &|one| {
         one["calls"].as_u64() > Some(0)
@@ -288,6 +298,29 @@ async fn a_first_policy_is_copied_built_and_served() {
     .unwrap();
     plugin("what it asks for to be shown", &|one| {
         one["requested"]["secrets"] == json!(["SLACK_WEBHOOK_URL"])
+    })
+    .await;
+
+    // A capacity policy is made the same way.
+    guide.shows(&peers::repository().join("plugins/templates/capacity-policy/src/lib.rs"));
+    let building = building.replace("health-policy", "capacity-policy");
+    build_policy(
+        &router,
+        &building.replace("strict-health", "memory-capacity"),
+    )
+    .await;
+    let placed = placed.replace("strict-health", "memory-capacity");
+    let placed = placed.replace("strict_health", "memory_capacity");
+    let _shown = shell::run(&router, &placed, &replacements).await.fine();
+    with(&guide.take("capacity-config"));
+    router.post("/api/config/reload").await;
+    until("the policy to plan", SOON, async || {
+        let shown = router.get("/api/capacity").await;
+        if shown["plan"]["policy"] == "memory-capacity" {
+            Ok(())
+        } else {
+            Err(format!("{shown}\n{}", router.tail()))
+        }
     })
     .await;
     guide.assert_all_taken();

@@ -58,7 +58,7 @@ const fn shows(
 }
 
 /// In the order in which they are run: the breaker stays open for half a minute only.
-const TABLE: [Shows; 25] = [
+const TABLE: [Shows; 26] = [
     shows(
         "readiness",
         State::Well,
@@ -140,6 +140,13 @@ const TABLE: [Shows; 25] = [
         &[],
     ),
     shows("project", State::Well, WELL, &["it can be served"], &[]),
+    shows(
+        "capacity",
+        State::Well,
+        WELL,
+        &["need 1 server", "running instances on average"],
+        &[],
+    ),
     shows("growth", State::Well, WELL, &[], &[]),
     shows(
         "token",

@@ -54,6 +54,15 @@ pub fn bundled_policy() -> PathBuf {
     )
 }
 
+/// The bundled capacity policy.
+#[must_use]
+pub fn bundled_capacity_policy() -> PathBuf {
+    there(
+        repository().join("plugins/dist/default-capacity.wasm"),
+        "make plugins",
+    )
+}
+
 /// A guest that only tests use.
 #[must_use]
 pub fn guest(name: &str) -> PathBuf {

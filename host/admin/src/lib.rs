@@ -1,10 +1,11 @@
-//! What operators reach with `curl`: health, metrics, instances, plugins, audit, events, and the switches of a running router.
+//! What operators reach with `curl`: health, metrics, instances, capacity, plugins, audit, events, and the switches of a running router.
 //!
 //! It renders and it asks; it decides nothing and keeps nothing. Everything it shows or changes goes through [`Operations`],
 //! which the app implements over the driver and the other rooms. Who may call what is decided in front of these routes, which
 //! leaves a [`Caller`] in the request for the audit.
 
 mod audit;
+mod capacity;
 mod control;
 mod events;
 mod health;

@@ -10,7 +10,7 @@ use axum::{
     routing::{delete, get, post},
 };
 
-use crate::{Operations, Problem, audit, control, events, health, instances, plugins};
+use crate::{Operations, Problem, audit, capacity, control, events, health, instances, plugins};
 
 /// Longest body on `/api`: the definition of an instance with a long environment.
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
@@ -45,6 +45,7 @@ pub fn router<O: Operations>(operations: Arc<O>) -> Router {
         .route("/api/plugins", get(plugins::list::<O>))
         .route("/api/plugins/reload", post(plugins::reload::<O>))
         .route("/api/plugins/{name}", get(plugins::show::<O>))
+        .route("/api/capacity", get(capacity::show::<O>))
         .route("/api/audit", get(audit::page::<O>))
         .route("/api/events", get(events::stream::<O>))
         .route("/api/config/reload", post(control::reload::<O>))

@@ -57,6 +57,8 @@ pub struct HealthConfig {
 pub struct Policies {
     /// Who judges health.
     pub health: PolicyList,
+    /// Who plans capacity; of the router only.
+    pub capacity: PolicyName,
 }
 
 impl Default for BreakerConfig {
@@ -182,10 +184,10 @@ impl HealthConfig {
 impl Policies {
     pub(crate) fn read(root: &ConfigSection<'_, '_>) -> Self {
         let section = root.child("policy");
-        let default =
-            PolicyName::parse("default-health").expect("the bundled plugin's name is one");
+        let bundled = |name| PolicyName::parse(name).expect("the bundled plugin's name is one");
         let policies = Self {
-            health: section.key("health").or(default.into()),
+            health: section.key("health").or(bundled("default-health").into()),
+            capacity: section.key("capacity").or(bundled("default-capacity")),
         };
         section.close();
         policies

@@ -127,6 +127,7 @@ impl Config {
             keep_on_exit: launch.on_router_exit == OnRouterExit::Keep,
             breaker: template.breaker.as_ref().map(thresholds),
             health_policies: health_policies.map(crate::PolicyList::names),
+            template: template.name.as_str().into(),
             ..InstanceSpec::new(instance.id.clone(), source, launch.digest)
         };
         let waits = Waits {
@@ -229,6 +230,12 @@ impl Config {
             },
             breaker: thresholds(&self.breaker),
             health_policies: self.policies.health.names(),
+            capacity_policy: self.policies.capacity.plugin().map(Into::into),
+            templates: self
+                .templates
+                .keys()
+                .map(|name| name.as_str().into())
+                .collect(),
             health_every_ms: whole_ms(health.interval),
             question_ms: whole_ms(health.policy_timeout),
             ping_every_ms: whole_ms(health.ping_interval),

@@ -8,7 +8,7 @@ use crate::{
     health::Health,
     id::{InstanceId, Run, SlotKey},
     permit::{BreakerSetting, BreakerState},
-    policy::Ask,
+    policy::{Ask, PolicyKind},
     route::Route,
     spec::Source,
     view::{Lifecycle, Readiness},
@@ -138,6 +138,15 @@ pub enum OperatorAction {
         refused: Source,
         /// Who defines it.
         holder: Source,
+    },
+    /// A plan is not one: the one before stays.
+    PlanRefused {
+        /// The policy that gave it.
+        policy: Arc<str>,
+        /// Which kind of policy that is.
+        kind: PolicyKind,
+        /// What is wrong with it.
+        reason: String,
     },
     /// Keep what a failed run left behind.
     RecordCrash(Box<CrashRecord>),

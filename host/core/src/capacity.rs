@@ -1,4 +1,15 @@
-//! How much of the machine the fleet uses, and has used: what a capacity policy is shown.
+//! How much of the machine the fleet uses, and has used: what a capacity policy is shown; and what it plans by that.
+//!
+//! What a policy answers is checked here before anything applies it. The WIT interface `router:capacity/capacity` mirrors these
+//! types, and the built-in default answers from the same load.
+
+mod builtin;
+mod load;
+mod plan;
+
+pub use builtin::builtin;
+pub use load::{CapacityLoad, LoadMeasure, TemplateLoad};
+pub use plan::{CapacityPlan, FORECASTS_MAX, Forecast, LIMITS_MAX, Limit, Measure};
 
 /// What is in use at one moment, or of a time the mean or the most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -6,6 +6,7 @@
 //! also when that run had never lived.
 
 use crate::{
+    capacity::LoadMeasure,
     id::{InstanceId, Run, SlotKey},
     permit::{BreakerTotals, Report},
     policy::{PolicyAnswer, PolicyKind, QuestionId},
@@ -65,6 +66,8 @@ pub enum FleetEvent {
     Database(bool),
     /// The fullest watched disk: share in use, from 0 to 1.
     Disk(f64),
+    /// What was measured of the machine, and the history of load: a minute apart at most. Capacity is not judged before the first.
+    LoadMeasured(Box<LoadMeasure>),
     /// How many plugins are in quarantine now.
     PluginsQuarantined(u32),
 

@@ -4,6 +4,7 @@
 //! what happened or what is wanted, and what follows from it is decided in one place. An instance that was not touched, and for
 //! which nothing is due, would not change: the cost of a step is that of what it touches, whatever the size of the fleet.
 
+mod capacity;
 mod events;
 mod index;
 mod readiness;
@@ -27,6 +28,7 @@ use crate::{
     time::{Now, earlier},
     view::{FleetView, InstanceView, Summary},
 };
+use capacity::CapacityWatch;
 use index::Index;
 use readiness::Watch;
 
@@ -43,6 +45,7 @@ pub struct Fleet {
     adoption_finished: bool,
     all_stopped: bool,
     watch: Watch,
+    capacity: CapacityWatch,
     now_ms: u64,
     pub(crate) bugs: Bugs,
     /// How many times an instance has settled so far.
@@ -64,6 +67,7 @@ impl Fleet {
             adoption_finished: false,
             all_stopped: false,
             watch: Watch::default(),
+            capacity: CapacityWatch::default(),
             now_ms: 0,
             bugs: Bugs::default(),
             #[cfg(test)]
@@ -81,8 +85,7 @@ impl Fleet {
     /// When `Tick` must come at the latest (same clock as [`Now`]); `None`: only an event changes anything.
     #[must_use]
     pub fn next_wake(&self) -> Option<u64> {
-        let readiness = self.watch.next_wake(&self.settings, self.bugs);
-        earlier(self.index.next_wake(), readiness)
+        earlier(self.index.next_wake(), self.next_own_wake())
     }
 
     /// What people see now.
@@ -108,6 +111,7 @@ impl Fleet {
             readiness: self.readiness(now_ms),
             summary,
             instances,
+            capacity: self.capacity_view(),
             shutting_down: self.phase == FleetPhase::ShuttingDown,
             adoption_finished: self.adoption_finished,
         }
@@ -179,6 +183,7 @@ impl Fleet {
         }
         touched.clear();
         self.touched = touched;
+        self.watch_capacity(out);
         self.watch_readiness(out);
         let is_ending = self.phase == FleetPhase::ShuttingDown
             || (self.phase == FleetPhase::Running && self.bugs.has(Planted::EndsUnasked));

@@ -121,6 +121,14 @@ pub(crate) enum Planted {
     OrderForgottenAtEnd,
     /// `keep` is not honoured at shutdown.
     KeepIgnored,
+    /// The load that a capacity policy is asked about leaves out the memory of instances.
+    LoadForgetsMemory,
+    /// A fleet that changes waits for the next minute to be reckoned anew.
+    ChangeUnasked,
+    /// A question without an answer ends the capacity plan that is in force.
+    PlanForgotten,
+    /// A capacity plan is applied whatever it says.
+    PlanUnchecked,
     /// New settings wait for the next event of each instance.
     SettingsUnnoticed,
 }

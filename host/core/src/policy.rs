@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::{
+    capacity::{CapacityLoad, CapacityPlan},
     health::{HealthFacts, HealthVerdict},
     id::SlotKey,
 };
@@ -21,15 +22,31 @@ pub enum PolicyKind {
     AlertRule,
 }
 
+impl PolicyKind {
+    /// The world that its plugins are built for.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Health => "health-policy",
+            Self::Breaker => "breaker-policy",
+            Self::Capacity => "capacity-policy",
+            Self::AlertRule => "alert-rule",
+        }
+    }
+}
+
 /// Names one question. Strictly increasing over the life of a fleet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QuestionId(pub u64);
+
+/// Time for an answer to come back from the host after its own deadline, before the core stops waiting for it.
+pub(crate) const ANSWER_SLACK_MS: u64 = 250;
 
 /// The names of the policies that are asked together, in the order configured. Empty: none is, and the built-in rule answers.
 pub type PolicyNames = Arc<[Arc<str>]>;
 
 /// A question on its way to its policies. Answered by one [`crate::event::PolicyEvent::Answered`]; past `deadline_ms` the
-/// built-in rule answers. A slot has one question open at a time; after [`crate::event::PolicyEvent::Changed`] the one before
+/// built-in rule answers. A slot has one question open at a time, and so has the fleet; after [`crate::event::PolicyEvent::Changed`] the one before
 /// is void.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ask {
@@ -53,6 +70,11 @@ pub enum Question {
         /// What it is to be judged by.
         facts: Box<HealthFacts>,
     },
+    /// How much is needed, and how much may be used?
+    Capacity {
+        /// What it is to be reckoned from.
+        load: Box<CapacityLoad>,
+    },
 }
 
 impl Question {
@@ -61,6 +83,7 @@ impl Question {
     pub fn kind(&self) -> PolicyKind {
         match self {
             Self::Health { .. } => PolicyKind::Health,
+            Self::Capacity { .. } => PolicyKind::Capacity,
         }
     }
 }
@@ -70,6 +93,8 @@ impl Question {
 pub enum Answer {
     /// To [`Question::Health`].
     Health(HealthVerdict),
+    /// To [`Question::Capacity`].
+    Capacity(Box<CapacityPlan>),
 }
 
 /// What one of the policies asked said, or why it said nothing.

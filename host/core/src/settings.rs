@@ -2,6 +2,8 @@
 //!
 //! They are plain values: the configuration room validates them, the core trusts them but stays safe with any.
 
+use std::sync::Arc;
+
 use crate::policy::PolicyNames;
 
 /// Everything the fleet is configured with. All durations are milliseconds.
@@ -19,6 +21,14 @@ pub struct Settings {
     pub breaker: BreakerThresholds,
     /// The health policies of instances that name none. Without any the built-in rule judges.
     pub health_policies: PolicyNames,
+    /// The capacity policy. Without one the built-in rule answers.
+    pub capacity_policy: Option<Arc<str>>,
+    /// How often the capacity policy is asked where nothing changes.
+    pub capacity_every_ms: u64,
+    /// How long after a question the next one may follow at the soonest, where the fleet changes.
+    pub capacity_pause_ms: u64,
+    /// The templates that are configured, sorted.
+    pub templates: Arc<[Arc<str>]>,
     /// How often each ready slot is judged anew.
     pub health_every_ms: u64,
     /// How long a policy may take before the built-in default answers in its place.
@@ -50,6 +60,12 @@ impl Default for Settings {
             crash_loop: CrashLoopSettings::default(),
             breaker: BreakerThresholds::default(),
             health_policies: PolicyNames::default(),
+            capacity_policy: None,
+            // As often as the history gets a minute more.
+            capacity_every_ms: 60_000,
+            // A fleet that starts changes with every instance: one question for all that change within this time.
+            capacity_pause_ms: 5_000,
+            templates: Arc::default(),
             // The original router checked every 10 s, and its operators' dashboards expect that freshness.
             health_every_ms: 10_000,
             // A policy call is worth microseconds; a second means that the host is in trouble.

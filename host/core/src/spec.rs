@@ -1,6 +1,8 @@
 //! What the core must know about an instance. How it is launched (command, arguments, environment) stays outside:
 //! the core sees that only as a digest, so that it can tell whether it changed.
 
+use std::sync::Arc;
+
 use crate::{id::InstanceId, policy::PolicyNames, settings::BreakerThresholds};
 
 /// Where an instance is defined; it is removed there.
@@ -36,6 +38,8 @@ pub struct InstanceSpec {
     pub id: InstanceId,
     /// Where it is defined.
     pub source: Source,
+    /// The template that it is made from, for counting; empty where none is known.
+    pub template: Arc<str>,
     /// Digest of all that a running process depends on (command, arguments, environment, transport …). Another digest
     /// under the same id drains what runs and starts it anew; the other fields of this struct apply without a restart.
     pub digest: u64,
@@ -72,6 +76,7 @@ impl InstanceSpec {
         Self {
             id,
             source,
+            template: Arc::default(),
             digest,
             autostart: false,
             stopped: false,

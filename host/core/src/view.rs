@@ -1,9 +1,13 @@
 //! What people and metrics see of a fleet: plain values, taken between two steps.
 
+use std::sync::Arc;
+
 use crate::{
+    capacity::{CapacityLoad, CapacityPlan, Measure, TemplateLoad, Usage},
     health::Health,
     id::{InstanceId, Run, SlotKey},
     permit::BreakerState,
+    policy::NoAnswer,
     spec::Source,
 };
 
@@ -101,6 +105,8 @@ pub struct FleetView {
     pub summary: Summary,
     /// Whether the router as a whole can serve.
     pub readiness: ReadinessView,
+    /// How much is in use, needed and allowed.
+    pub capacity: CapacityView,
     /// `Shutdown` was received.
     pub shutting_down: bool,
     /// `AdoptionFinished` was received.
@@ -275,6 +281,75 @@ impl Readiness {
             Self::Down => "down",
         }
     }
+}
+
+/// How much is in use, needed and allowed.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct CapacityView {
+    /// Instances that a source defines.
+    pub instances: u32,
+    /// What is in use now.
+    pub usage: Usage,
+    /// What there is of each template that is configured, by name.
+    pub templates: Vec<TemplateLoad>,
+    /// The plan in force; `None` until the first answer.
+    pub in_force: Option<Arc<PlanInForce>>,
+    /// The last answer, where it was no plan.
+    pub refused: Option<PlanRefused>,
+    /// Where the policy did not answer the last question.
+    pub unanswered: Option<Unanswered>,
+}
+
+impl CapacityView {
+    /// How much of something is in use; `None` for what this version does not know.
+    #[must_use]
+    pub fn used(&self, of: &Measure) -> Option<u64> {
+        match of {
+            Measure::Running => Some(self.usage.running.into()),
+            Measure::MemoryBytes => Some(self.usage.memory_bytes),
+            Measure::InFlight => Some(self.usage.in_flight.into()),
+            Measure::RunningOfTemplate(name) => {
+                let load = self.templates.iter().find(|load| load.name == *name);
+                Some(load.map_or(0, |load| load.running.into()))
+            }
+            Measure::Other(_) => None,
+        }
+    }
+}
+
+/// A plan, and what it was reckoned from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlanInForce {
+    /// The plan.
+    pub plan: CapacityPlan,
+    /// The load that it is the answer to; `now_ms` is when that was asked.
+    pub load: CapacityLoad,
+    /// The policy that gave it; `None`: the built-in rule.
+    pub policy: Option<Arc<str>>,
+}
+
+/// An answer that was no plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlanRefused {
+    /// The policy that gave it.
+    pub policy: Arc<str>,
+    /// What is wrong with it.
+    pub reason: String,
+    /// When that was asked, in milliseconds since 1970.
+    pub unix_ms: u64,
+}
+
+/// A policy that does not answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unanswered {
+    /// Its name.
+    pub policy: Arc<str>,
+    /// Why it did not answer the last question.
+    pub why: NoAnswer,
+    /// When the first question in a row that it did not answer was asked, in milliseconds since 1970.
+    pub since_unix_ms: u64,
+    /// How many it did not answer in a row.
+    pub questions: u64,
 }
 
 /// Readiness and what it was judged by.

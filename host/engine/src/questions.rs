@@ -1,9 +1,16 @@
 //! What the router asks plugins: one method per kind that is served. They are not generic, so that what wasmtime makes of a kind's
 //! types is compiled here, and not once more in each crate that asks.
 
-use router_core::health::{HealthFacts, HealthVerdict};
+use router_core::{
+    capacity::{CapacityLoad, CapacityPlan},
+    health::{HealthFacts, HealthVerdict},
+};
 
-use crate::{engine::Engine, failure::Failure, kinds::Health};
+use crate::{
+    engine::Engine,
+    failure::Failure,
+    kinds::{Capacity, Health},
+};
 
 impl Engine {
     /// Asks a health policy about one slot. `None`: no such policy is loaded, or it is in quarantine.
@@ -16,6 +23,18 @@ impl Engine {
         facts: HealthFacts,
     ) -> Option<Result<HealthVerdict, Failure>> {
         self.ask::<Health>(policy, facts).await
+    }
+
+    /// Asks a capacity policy about the fleet. `None`: no such policy is loaded, or it is in quarantine.
+    ///
+    /// # Errors
+    /// It failed.
+    pub async fn plan_capacity(
+        &self,
+        policy: &str,
+        load: CapacityLoad,
+    ) -> Option<Result<CapacityPlan, Failure>> {
+        self.ask::<Capacity>(policy, load).await
     }
 
     /// How long a judgement takes, recording included, so many times, in microseconds. For measuring tools.

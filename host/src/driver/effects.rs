@@ -86,6 +86,16 @@ impl Driver {
                 reason = holder.as_str(),
                 "instance refused: another source defines its id"
             ),
+            OperatorAction::PlanRefused {
+                policy,
+                kind,
+                reason,
+            } => tracing::warn!(
+                plugin = &*policy,
+                kind = kind.as_str(),
+                reason,
+                "plan refused: the one before stays in force"
+            ),
             OperatorAction::RecordCrash(record) => self.parts.ports.keep_crash(*record),
             OperatorAction::ClearState(instance) => {
                 self.parts.ports.forget_crashes(&instance);

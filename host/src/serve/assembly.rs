@@ -35,7 +35,7 @@ use crate::{
     wiring::{
         access, disks,
         driver::ConnectedRooms,
-        engine, load_samples,
+        engine, load_samples, machine,
         plugin_events::PluginWatcher,
         proxy::{self, Seal},
         store::{self, DatabaseWatcher},
@@ -271,6 +271,7 @@ impl Base {
             events: shared.events.clone(),
         };
         watchers.spawn(plugins.run());
+        watchers.spawn(machine::watch(rooms.store.clone(), shared.events.clone()));
         watchers.spawn(disks::watch(disks::paths(&self.config), shared.events));
         watchers.spawn(load_samples::run(
             rooms.store.clone(),

@@ -60,7 +60,8 @@ pub(crate) fn policies(config: &Config) -> BTreeSet<String> {
     let own = templates.chain(instances);
     let own = own.filter_map(|tuning| tuning.health_policies.as_ref());
     let named = own.chain([&config.policies.health]);
-    plugins(named.flat_map(PolicyList::plugins))
+    let capacity = config.policies.capacity.plugin();
+    plugins(named.flat_map(PolicyList::plugins).chain(capacity))
 }
 
 /// The plugins that a policy of this instance names.
@@ -116,14 +117,23 @@ pub(crate) fn ask(
     policy: Arc<str>,
     question: &Question,
 ) -> Asking {
-    let Question::Health { facts, .. } = question;
-    let facts = facts.clone();
+    let question = question.clone();
     Box::pin(async move {
-        if &*policy == PolicyName::BUILTIN {
-            return Ok(Answer::Health(health::builtin(&facts)));
-        }
-        match engine.judge(&policy, *facts).await {
-            Some(Ok(verdict)) => Ok(Answer::Health(verdict)),
+        let answer = match question {
+            Question::Health { facts, .. } if &*policy == PolicyName::BUILTIN => {
+                return Ok(Answer::Health(health::builtin(&facts)));
+            }
+            Question::Health { facts, .. } => {
+                let verdict = engine.judge(&policy, *facts).await;
+                verdict.map(|verdict| verdict.map(Answer::Health))
+            }
+            Question::Capacity { load } => {
+                let plan = engine.plan_capacity(&policy, *load).await;
+                plan.map(|plan| plan.map(|plan| Answer::Capacity(Box::new(plan))))
+            }
+        };
+        match answer {
+            Some(Ok(answer)) => Ok(answer),
             Some(Err(failure)) => {
                 meters.metrics.count_error(ErrorKind::Plugin);
                 tracing::debug!(plugin = &*policy, reason = %failure, "policy did not answer");

@@ -32,11 +32,13 @@ impl PluginWatcher {
                 event,
                 EngineEvent::Refused { .. } | EngineEvent::Missing { .. }
             );
-            let changed =
-                changes_answers.then_some(PolicyEvent::Changed(PolicyKind::Health).into());
+            // Which kind a plugin is may have changed with its file: all that are asked may have another answer now.
+            let kinds = [PolicyKind::Health, PolicyKind::Capacity];
+            let changed = kinds.map(|kind| PolicyEvent::Changed(kind).into());
+            let changed = changed.into_iter().filter(|_| changes_answers);
             let quarantined = u32::try_from(self.engine.quarantined()).unwrap_or(u32::MAX);
             let quarantined = FleetEvent::PluginsQuarantined(quarantined).into();
-            for event in changed.into_iter().chain([quarantined]) {
+            for event in changed.chain([quarantined]) {
                 if self.events.send(event).await.is_err() {
                     return;
                 }

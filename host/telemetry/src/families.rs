@@ -4,6 +4,8 @@
 //! router, then what grows with instances and plugins. No other name may hold `mcp_request_duration_seconds` or
 //! `mcp_errors_total`: scripts grep for those.
 
+mod capacity;
+
 use std::sync::atomic::Ordering::Relaxed;
 
 use prometheus::{core::Collector, proto::MetricFamily};
@@ -37,6 +39,7 @@ fn all(metrics: &Metrics, now: Now) -> Vec<MetricFamily> {
     let reported = metrics.reported.lock().clone();
     let mut families = Vec::with_capacity(80);
     families.extend(fleet(reported.fleet.as_deref()));
+    families.extend(capacity::families(reported.fleet.as_deref()));
     families.extend(errors(metrics, &reported));
     families.extend(metrics.fleet.duration.collect());
     families.extend(requests(metrics, now));

@@ -137,7 +137,13 @@ fn no_file_at_all_means_the_same_as_the_shipped_one() {
     assert_eq!(empty.health, shipped.health);
     assert_eq!(empty.policies, shipped.policies);
     assert_eq!(empty.plugins.limits, shipped.plugins.limits);
-    assert_eq!(empty.core_settings(7, 9), shipped.core_settings(7, 9));
+    let core = shipped.core_settings(7, 9);
+    assert_eq!(core.templates[..], ["godot".into()]);
+    let without = router_core::settings::Settings {
+        templates: [].into(),
+        ..core
+    };
+    assert_eq!(empty.core_settings(7, 9), without);
     assert!(shipped.notices.is_empty(), "{:?}", shipped.notices);
 }
 
@@ -146,6 +152,7 @@ fn no_file_at_all_means_the_same_as_the_shipped_one() {
 fn the_defaults_are_those_of_the_core() {
     let core = router_core::settings::Settings {
         health_policies: ["default-health".into()].into(),
+        capacity_policy: Some("default-capacity".into()),
         seed: 7,
         first_run: 9,
         ..Default::default()
@@ -160,6 +167,7 @@ fn the_defaults_are_those_of_the_core() {
     let core = router_core::spec::InstanceSpec {
         autostart: true,
         keep_on_exit: true,
+        template: "godot".into(),
         ..router_core::spec::InstanceSpec::new(id, Source::Config, spec.digest)
     };
     assert_eq!(spec, core);

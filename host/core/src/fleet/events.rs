@@ -32,6 +32,8 @@ impl Fleet {
             FleetEvent::SpecAdded(spec) => self.add_spec(*spec, out),
             FleetEvent::SpecRemoved(id) => self.remove_spec(&id),
             FleetEvent::SettingsApplied(settings) => {
+                self.capacity
+                    .apply_settings(self.now_ms, &self.settings, &settings);
                 self.settings = *settings;
                 self.touched.all = !self.bugs.has(Planted::SettingsUnnoticed);
             }
@@ -47,6 +49,7 @@ impl Fleet {
                 self.settle_claims();
             }
             FleetEvent::Disk(share) => self.watch.disk_share = share,
+            FleetEvent::LoadMeasured(measure) => self.capacity.measured(self.now_ms, measure),
             FleetEvent::PluginsQuarantined(count) => self.watch.plugins_quarantined = count,
             FleetEvent::Shutdown => self.enter(FleetPhase::ShuttingDown),
         }
@@ -115,10 +118,9 @@ impl Fleet {
         match event {
             PolicyEvent::Answered { question, answers } => self.answered(question, answers, out),
             PolicyEvent::Changed(PolicyKind::Health) => self.judge_again(),
-            // Thresholds and capacity come to the core as settings; nothing of them is judged here.
-            PolicyEvent::Changed(
-                PolicyKind::Breaker | PolicyKind::Capacity | PolicyKind::AlertRule,
-            ) => {}
+            PolicyEvent::Changed(PolicyKind::Capacity) => self.capacity.ask_anew(self.now_ms),
+            // Thresholds come to the core as settings; nothing of them is judged here.
+            PolicyEvent::Changed(PolicyKind::Breaker | PolicyKind::AlertRule) => {}
         }
     }
 
@@ -181,9 +183,10 @@ impl Fleet {
     fn answered(
         &mut self,
         question: QuestionId,
-        answers: Vec<PolicyAnswer>,
+        mut answers: Vec<PolicyAnswer>,
         out: &mut Vec<Action>,
     ) {
+        self.capacity_answered(question, &mut answers, out);
         if let Some(key) = self.index.asked_about(question).cloned() {
             self.with_slot(&key, out, |slot, step, desired| {
                 slot.answered(step, desired, answers);

@@ -2,9 +2,13 @@
 //! wanted, able to serve, in trouble and alive. A step brings it up to date for the instances that it touched, so that the cost
 //! of an event does not grow with the fleet.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::{
+    capacity::{TemplateLoad, Usage},
     id::{InstanceId, SlotKey},
     instance::{IndexEntry, Instance},
     policy::QuestionId,
@@ -27,6 +31,17 @@ pub(super) struct Index {
     tripped: usize,
     /// Those of the tripped that were CLOSED not long ago, and when.
     tripped_lately: BTreeSet<(u64, InstanceId)>,
+    /// What all instances have in use together; wide enough for any sum.
+    in_flight: u64,
+    memory_bytes: u128,
+    templates: BTreeMap<Arc<str>, TemplateCount>,
+}
+
+/// The instances of one template.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+struct TemplateCount {
+    instances: u32,
+    running: u32,
 }
 
 impl Index {
@@ -92,6 +107,31 @@ impl Index {
                 self.tripped_lately.insert((at_ms, id.clone()));
             }
         }
+        self.count_usage(&old, &instance.indexed);
+    }
+
+    fn count_usage(&mut self, old: &IndexEntry, new: &IndexEntry) {
+        let (was, is) = (old.usage, new.usage);
+        self.in_flight = self.in_flight + u64::from(is.in_flight) - u64::from(was.in_flight);
+        let bytes = |usage: Usage| u128::from(usage.memory_bytes);
+        self.memory_bytes = self.memory_bytes + bytes(is) - bytes(was);
+        if (&old.template, was.running) != (&new.template, is.running) {
+            // The new one first: what stays is not dropped in between.
+            if let Some(template) = &new.template {
+                let count = self.templates.entry(Arc::clone(template)).or_default();
+                count.instances += 1;
+                count.running += is.running;
+            }
+            if let Some(template) = &old.template
+                && let Some(count) = self.templates.get_mut(template)
+            {
+                count.instances -= 1;
+                count.running -= was.running;
+                if count.instances == 0 {
+                    self.templates.remove(template);
+                }
+            }
+        }
     }
 
     /// When the first of the instances is due.
@@ -121,6 +161,28 @@ impl Index {
     /// Instances of which something may live, for which this router is answerable.
     pub(super) fn alive(&self) -> usize {
         self.alive
+    }
+
+    /// What all instances have in use together, at their last samples.
+    pub(super) fn usage(&self) -> Usage {
+        Usage {
+            running: u32::try_from(self.alive).unwrap_or(u32::MAX),
+            in_flight: u32::try_from(self.in_flight).unwrap_or(u32::MAX),
+            memory_bytes: u64::try_from(self.memory_bytes).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// What there is of each of these templates.
+    pub(super) fn templates(&self, names: &[Arc<str>]) -> Vec<TemplateLoad> {
+        let load = |name: &Arc<str>| {
+            let count = self.templates.get(name).copied().unwrap_or_default();
+            TemplateLoad {
+                name: Arc::clone(name),
+                instances: count.instances,
+                running: count.running,
+            }
+        };
+        names.iter().map(load).collect()
     }
 
     /// Instances that are meant to run.

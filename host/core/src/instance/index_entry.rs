@@ -1,7 +1,16 @@
 //! What the fleet's index holds about an instance.
 
+use std::sync::Arc;
+
 use super::Instance;
-use crate::{planted::Bugs, policy::QuestionId, slot::Slot, step::FleetPhase, view::Status};
+use crate::{
+    capacity::Usage,
+    planted::{Bugs, Planted},
+    policy::QuestionId,
+    slot::Slot,
+    step::FleetPhase,
+    view::Status,
+};
 
 /// See the module. It is kept with the instance, so that it can be taken out of the index again.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -23,6 +32,10 @@ pub(crate) struct IndexEntry {
     pub(crate) enforced: bool,
     /// … and has not been CLOSED since then.
     pub(crate) tripped_ms: Option<u64>,
+    /// The template that it is made from, where a source defines it.
+    pub(crate) template: Option<Arc<str>>,
+    /// What it has in use.
+    pub(crate) usage: Usage,
 }
 
 impl Instance {
@@ -32,17 +45,36 @@ impl Instance {
         let questions = slots.filter_map(|(number, slot)| Some((slot.open_question()?, *number)));
         let wanted = self.is_wanted();
         let enforced = wanted && !self.breaker.isolated();
+        let alive = !self.slots.values().all(Slot::is_over);
         IndexEntry {
             wake_ms: self.next_wake(phase, bugs),
             questions: questions.collect(),
             defined: self.is_defined(),
-            alive: !self.slots.values().all(Slot::is_over),
+            alive,
             wanted,
             able: wanted && self.can_serve(),
             troubled: wanted && self.is_troubled(phase, bugs),
             enforced,
             tripped_ms: self.breaker.tripped_ms().filter(|_| enforced),
+            template: self.is_defined().then(|| Arc::clone(&self.spec.template)),
+            usage: self.usage(alive, bugs),
         }
+    }
+
+    fn usage(&self, alive: bool, bugs: Bugs) -> Usage {
+        let mut usage = Usage {
+            running: u32::from(alive),
+            ..Usage::default()
+        };
+        for slot in self.slots.values().filter(|_| alive) {
+            let (memory_bytes, in_flight) = slot.in_use();
+            usage.memory_bytes = usage.memory_bytes.saturating_add(memory_bytes);
+            usage.in_flight = usage.in_flight.saturating_add(in_flight);
+        }
+        if bugs.has(Planted::LoadForgetsMemory) {
+            usage.memory_bytes = 0;
+        }
+        usage
     }
 
     fn is_troubled(&self, phase: FleetPhase, bugs: Bugs) -> bool {

@@ -43,8 +43,15 @@ impl Plan {
         if dice.chance(70) {
             settings.health_policies = Self::policies(dice);
         }
+        settings.capacity_policy = Self::capacity_policy(dice);
         Self::vary_some(&mut settings, dice);
         settings
+    }
+
+    fn capacity_policy(dice: &mut Dice) -> Option<Arc<str>> {
+        let policies: [&str; 3] = ["default-capacity", "default-capacity", "other-capacity"];
+        let name = dice.chance(60).then(|| dice.pick(&policies).copied());
+        name.flatten().map(Arc::from)
     }
 
     /// One health policy, or several.
@@ -82,6 +89,8 @@ impl Plan {
         settings.restart.forget_after_ms =
             pick(settings.restart.forget_after_ms, &[20_000, 60_000, 600_000]);
         settings.health_every_ms = pick(settings.health_every_ms, &[5_000, 10_000, 60_000]);
+        settings.capacity_every_ms = pick(settings.capacity_every_ms, &[10_000, 60_000]);
+        settings.capacity_pause_ms = pick(settings.capacity_pause_ms, &[0, 1_000, 5_000]);
         settings.ping_every_ms = pick(settings.ping_every_ms, &[10_000, 60_000]);
         settings.term_ms = pick(settings.term_ms, &[0, 2_000, 5_000]);
         settings.recycle_every_ms = pick(settings.recycle_every_ms, &[120_000, 600_000]);
@@ -278,7 +287,8 @@ impl World {
             0..35 => self.some_command(&id),
             35..47 => self.accident(),
             47..60 => self.some_reload(&id),
-            60..66 => self.deliver(PolicyEvent::Changed(PolicyKind::Health)),
+            60..64 => self.deliver(PolicyEvent::Changed(PolicyKind::Health)),
+            64..66 => self.deliver(PolicyEvent::Changed(PolicyKind::Capacity)),
             66..71 => {
                 let reached = self.dice.chance(50);
                 self.deliver(FleetEvent::Database(reached));
@@ -300,6 +310,9 @@ impl World {
                     } else {
                         PolicyNames::default()
                     };
+                }
+                if self.dice.chance(20) {
+                    settings.capacity_policy = Plan::capacity_policy(&mut self.dice);
                 }
                 self.saw("settings changed");
                 self.deliver(FleetEvent::SettingsApplied(Box::new(settings)));

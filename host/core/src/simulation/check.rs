@@ -2,6 +2,7 @@
 //! checks one side of it; this one keeps what they share and calls them, before a step, at each action, and after the step.
 
 mod breakers;
+mod capacity;
 mod clearing;
 mod failures;
 mod idle;
@@ -21,12 +22,13 @@ use crate::{
     InstanceId, Run, SlotKey,
     action::{Action, OperatorAction, RoutingAction, SlotAction},
     event::{Event, FleetEvent, PolicyEvent, SlotEvent, TrafficEvent},
-    policy::{Question, QuestionId},
+    policy::{PolicyKind, Question, QuestionId},
     settings::Settings,
     spec::InstanceSpec,
     view::{FleetView, Lifecycle, SlotView},
 };
 use breakers::BreakerWatch;
+use capacity::CapacityModel;
 use failures::{Expected, FailureTally};
 use intent::Order;
 use questions::{Answered, OpenQuestion};
@@ -76,6 +78,7 @@ pub(super) struct Watched {
     keepers: BTreeSet<(SlotKey, Run)>,
     readiness: ReadinessModel,
     one_cause: OneCauseModel,
+    capacity: CapacityModel,
     /// The step in progress may not do anything.
     quiet: bool,
     stuck_ticks: u32,
@@ -157,7 +160,9 @@ impl World {
             Event::Traffic(event) => self.expect_of_traffic(event),
             Event::Policy(PolicyEvent::Answered { question, answers }) => {
                 self.expect_answers(*question, answers);
+                self.expect_plan(*question, answers);
             }
+            Event::Policy(PolicyEvent::Changed(PolicyKind::Capacity)) => self.ask_capacity_anew(),
             Event::Policy(PolicyEvent::Changed(_)) => self.void_questions(),
             Event::Operator(command) => self.expect_command(command),
         }
@@ -179,6 +184,7 @@ impl World {
             }
             FleetEvent::Disk(share) => self.watched.readiness.disk_share = *share,
             FleetEvent::PluginsQuarantined(count) => self.watched.readiness.quarantined = *count,
+            FleetEvent::LoadMeasured(_) => self.watched.capacity.is_measured = true,
             FleetEvent::Shutdown => self.expect_shutdown(),
         }
     }
@@ -241,11 +247,13 @@ impl World {
         }
         match action {
             Action::Slot { key, run, action } => self.check_slot_action(key, *run, action),
-            Action::Ask(ask) => {
-                let Question::Health { key, facts } = &ask.question;
-                self.check_ask(ask, key);
-                self.check_facts(key, facts);
-            }
+            Action::Ask(ask) => match &ask.question {
+                Question::Health { key, facts } => {
+                    self.check_ask(ask, key);
+                    self.check_facts(key, facts);
+                }
+                Question::Capacity { load } => self.check_capacity_ask(ask, load),
+            },
             Action::Routing(action) => match action {
                 RoutingAction::SetBreaker {
                     instance, setting, ..
@@ -263,7 +271,7 @@ impl World {
                 OperatorAction::CommandDone { id, result } => self.check_done(*id, result),
                 OperatorAction::RecordCrash(record) => self.check_crash(record),
                 OperatorAction::ClearState(id) => self.check_clear(id),
-                OperatorAction::SpecRefused { .. } => {}
+                OperatorAction::SpecRefused { .. } | OperatorAction::PlanRefused { .. } => {}
             },
             Action::AllStopped => self.check_all_stopped(),
         }
@@ -320,11 +328,13 @@ impl World {
         self.check_waiters();
         self.check_summary(after);
         self.check_one_cause(after);
+        self.check_capacity(after);
         self.check_readiness(after);
     }
 
     /// New numbers hold from now on, for what is under way too.
     fn expect_settings(&mut self, settings: &Settings) {
+        self.expect_capacity_settings(settings);
         self.settings = settings.clone();
         for slot in self.watched.slots.values_mut() {
             slot.judged_ms = self.now_ms;

@@ -50,6 +50,12 @@ pub(super) enum Property {
     QuestionEnds,
     /// Of several policies the worst verdict counts, and its reason names its policy.
     WorstCounts,
+    /// Capacity is reckoned anew once a minute, and soon after the fleet changed.
+    CapacityAsked,
+    /// The load that it is reckoned from is what people see.
+    LoadTrue,
+    /// What a capacity policy answered last is in force, unless it is no plan; what is none, or late, leaves the plan before.
+    PlanInForce,
     /// A policy recycles a slot only so often.
     RecycleBound,
     /// A slot at its memory limit, or with more processes than it may have, is killed at once.
@@ -91,7 +97,7 @@ pub(super) enum Property {
 }
 
 impl Property {
-    pub(super) const ALL: [Self; 41] = [
+    pub(super) const ALL: [Self; 44] = [
         Self::OneProcess,
         Self::RunsGrow,
         Self::AdoptionFirst,
@@ -114,6 +120,9 @@ impl Property {
         Self::PermitsReturn,
         Self::QuestionEnds,
         Self::WorstCounts,
+        Self::CapacityAsked,
+        Self::LoadTrue,
+        Self::PlanInForce,
         Self::RecycleBound,
         Self::LimitsHold,
         Self::MemoryRecycles,
@@ -190,6 +199,10 @@ planted_bugs! {
     question_never_ends: QuestionNeverEnds breaks QuestionEnds;
     default_forgotten: DefaultForgotten breaks QuestionEnds;
     last_answer_counts: LastAnswerCounts breaks WorstCounts;
+    change_unasked: ChangeUnasked breaks CapacityAsked;
+    load_forgets_memory: LoadForgetsMemory breaks LoadTrue;
+    plan_unchecked: PlanUnchecked breaks PlanInForce;
+    plan_forgotten: PlanForgotten breaks PlanInForce;
     recycle_unbounded: RecycleUnbounded breaks RecycleBound;
     memory_ignored: MemoryIgnored breaks LimitsHold;
     processes_ignored: ProcessesIgnored breaks LimitsHold;
@@ -221,7 +234,7 @@ planted_bugs! {
 }
 
 /// What must come up often enough in a whole run for the properties to mean something.
-pub(super) const SITUATIONS: [&str; 41] = [
+pub(super) const SITUATIONS: [&str; 44] = [
     "adopted",
     "adopted with tools missing",
     "answered by a start",
@@ -231,6 +244,7 @@ pub(super) const SITUATIONS: [&str; 41] = [
     "breaker opened",
     "breakers opened together",
     "breakers opened together while degraded",
+    "capacity planned",
     "crash loop",
     "default answered",
     "demand waited",
@@ -244,6 +258,8 @@ pub(super) const SITUATIONS: [&str; 41] = [
     "memory kill",
     "memory recycled",
     "opened again before it was forgotten",
+    "plan kept",
+    "plan refused",
     "process kill",
     "probe",
     "readiness down",

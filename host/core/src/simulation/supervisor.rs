@@ -9,10 +9,14 @@ use super::{
 use crate::{
     Run, SlotKey,
     action::SlotAction,
-    event::{Event, Evidence, Exit, PolicyEvent, Sample, SlotEvent, TrafficEvent},
+    capacity::{CapacityPlan, Limit, LoadMeasure, Measure},
+    event::{Event, Evidence, Exit, FleetEvent, PolicyEvent, Sample, SlotEvent, TrafficEvent},
     health::{Health, HealthVerdict},
-    policy::{Answer, Ask, NoAnswer, PolicyAnswer, QuestionId},
+    policy::{Answer, Ask, NoAnswer, PolicyAnswer, Question, QuestionId},
 };
+
+/// When the core's clock began, in the simulated world.
+pub(super) const UNIX_MS: u64 = 1_700_000_000_000;
 
 /// A process as it really is, whatever the core believes.
 #[derive(Debug, Clone)]
@@ -249,7 +253,13 @@ impl World {
                     // A second answer to the same question, and another one at that.
                     let answers = ask.policies.iter().map(|policy| {
                         let reason = reason_prefix(ask.id) + "was answered twice";
-                        entry(policy, verdict(Health::Unhealthy, reason, true))
+                        let answer = match &ask.question {
+                            Question::Health { .. } => {
+                                Answer::Health(verdict(Health::Unhealthy, reason, true))
+                            }
+                            Question::Capacity { .. } => plan(reason, Vec::new()),
+                        };
+                        entry(policy, answer)
                     });
                     let event = answered(ask, answers.collect());
                     let in_ms = self.dice.between(0, 5_000);
@@ -274,8 +284,11 @@ impl World {
                 // It is not even mentioned.
                 continue;
             }
-            let verdict = self.verdict(ask.id, policy);
-            let mut entry = entry(policy, verdict);
+            let answer = match &ask.question {
+                Question::Health { .. } => Answer::Health(self.verdict(ask.id, policy)),
+                Question::Capacity { .. } => self.capacity_plan(ask.id),
+            };
+            let mut entry = entry(policy, answer);
             if fails {
                 let why = [NoAnswer::TimedOut, NoAnswer::Trapped, NoAnswer::Absent];
                 let why = self.dice.pick(&why).copied();
@@ -303,6 +316,26 @@ impl World {
         };
         let reason = format!("{}was answered so by {policy}", reason_prefix(question));
         verdict(health, reason, self.dice.chance(30))
+    }
+
+    /// A capacity plan that can be recognised, and now and then is none.
+    fn capacity_plan(&mut self, question: QuestionId) -> Answer {
+        let reason = format!("{}was answered so", reason_prefix(question));
+        let mut limits = Vec::new();
+        if !self.calm && self.dice.chance(20) {
+            let (of, most) = match self.dice.between(0, 2) {
+                0 => (Measure::Running, 0),
+                1 => (Measure::MemoryBytes, u64::MAX),
+                _ => (Measure::RunningOfTemplate("nobody's".into()), 1),
+            };
+            limits.push(Limit {
+                of,
+                most,
+                refusal: String::new(),
+                attributes: Vec::new(),
+            });
+        }
+        plan(reason, limits)
     }
 
     /// What the probe of the driver reads every few seconds.
@@ -353,6 +386,12 @@ impl World {
             };
             self.report(SlotEvent::Sampled { sample }.on(key, run));
         }
+        let measure = LoadMeasure {
+            unix_ms: UNIX_MS + self.now_ms,
+            memory_total_bytes: 1 << 40,
+            ..LoadMeasure::default()
+        };
+        self.deliver(FleetEvent::LoadMeasured(Box::new(measure)));
         let totals: Vec<_> = self
             .cells
             .iter()
@@ -376,10 +415,18 @@ fn verdict(health: Health, reason: String, recycle: bool) -> HealthVerdict {
     }
 }
 
-fn entry(policy: &Arc<str>, verdict: HealthVerdict) -> PolicyAnswer {
+fn plan(reason: String, limits: Vec<Limit>) -> Answer {
+    Answer::Capacity(Box::new(CapacityPlan {
+        reason,
+        limits,
+        ..CapacityPlan::default()
+    }))
+}
+
+fn entry(policy: &Arc<str>, answer: Answer) -> PolicyAnswer {
     PolicyAnswer {
         policy: Arc::clone(policy),
-        answer: Ok(Answer::Health(verdict)),
+        answer: Ok(answer),
     }
 }
 

@@ -9,13 +9,10 @@ use crate::{
     id::{Run, SlotKey},
     permit::ASKED_EVERY_MS,
     planted::Planted,
-    policy::{Answer, Ask, PolicyAnswer, PolicyNames, Question, QuestionId},
+    policy::{ANSWER_SLACK_MS, Answer, Ask, PolicyAnswer, PolicyNames, Question, QuestionId},
     step::Step,
     time::earlier,
 };
-
-/// Time for an answer to come back from the host after its own deadline, before the core stops waiting for it.
-const ANSWER_SLACK_MS: u64 = 250;
 
 /// See the module.
 #[derive(Debug, Clone, PartialEq)]
@@ -274,7 +271,7 @@ fn verdicts(
         let at = answers.iter().position(|entry| entry.policy == *policy)?;
         match answers.swap_remove(at).answer {
             Ok(Answer::Health(verdict)) => Some((Arc::clone(policy), verdict)),
-            Err(_) => None,
+            Ok(_) | Err(_) => None,
         }
     });
     verdicts.collect()

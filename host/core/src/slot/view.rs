@@ -42,6 +42,16 @@ impl Slot {
         }
     }
 
+    /// Memory and requests in flight at the last sample.
+    pub(crate) fn in_use(&self) -> (u64, u32) {
+        let memory_bytes = self.process().and_then(|process| process.memory_bytes);
+        let in_flight = match &self.phase {
+            Phase::Ready(_, service) => service.sample.in_flight,
+            _ => 0,
+        };
+        (memory_bytes.unwrap_or(0), in_flight)
+    }
+
     /// Whether a request would be served, if need be after a wait that nothing speaks against.
     pub(crate) fn can_serve(&self) -> bool {
         match &self.phase {

@@ -34,7 +34,9 @@ pub(crate) fn guest(name: &str) -> Vec<u8> {
         root.join(target)
     };
     let path = match name {
-        "default-health" => root.join("plugins/dist/default-health.wasm"),
+        "default-health" | "default-capacity" => {
+            root.join("plugins/dist").join(format!("{name}.wasm"))
+        }
         _ => target.join("guests").join(format!("{name}.wasm")),
     };
     fs::read(&path).unwrap_or_else(|error| {

@@ -7,10 +7,12 @@ use std::{collections::BTreeSet, sync::Arc, thread, time::Duration};
 
 use router_core::{
     ErrorKind, InstanceId, Now,
+    capacity::{CapacityLoad, CapacityPlan, Forecast, Limit, Measure, TemplateLoad, Usage},
     permit::BreakerState,
     spec::Source,
     view::{
-        BreakerView, FleetView, InstanceView, Lifecycle, Readiness, ReadinessView, Status, Summary,
+        BreakerView, CapacityView, FleetView, InstanceView, Lifecycle, PlanInForce, Readiness,
+        ReadinessView, Status, Summary,
     },
 };
 
@@ -74,6 +76,7 @@ fn fleet(instances: Vec<InstanceView>) -> Arc<FleetView> {
             plugins_quarantined: 0,
             disk_share: 0.0,
         },
+        capacity: CapacityView::default(),
         shutting_down: false,
         adoption_finished: true,
     })
@@ -475,5 +478,75 @@ fn the_process_tells_about_itself() {
     assert!(
         start_s <= now_s + 1.0 && start_s > now_s - 86_400.0,
         "{start_s} at {now_s}"
+    );
+}
+
+#[test]
+fn capacity_is_exposed_as_the_plan_says_and_names_of_a_policys_own_are_not() {
+    let metrics = Metrics::new();
+    let limit = |of, most| Limit {
+        of,
+        most,
+        refusal: String::new(),
+        attributes: Vec::new(),
+    };
+    let forecast = |of, at_ms| Forecast {
+        of,
+        at_ms,
+        summary: String::new(),
+        attributes: Vec::new(),
+    };
+    let plan = CapacityPlan {
+        required: 360,
+        limits: vec![
+            limit(Measure::Running, 400),
+            limit(Measure::RunningOfTemplate("godot".into()), 9),
+            limit(Measure::Other("any thing".into()), 1),
+        ],
+        forecasts: vec![
+            forecast(Measure::Running, 1_800_000_000_000),
+            forecast(Measure::Running, 1_900_000_000_000),
+            forecast(Measure::Other("any thing".into()), 5),
+        ],
+        ..CapacityPlan::default()
+    };
+    let mut view = FleetView::clone(&fleet(Vec::new()));
+    view.capacity = CapacityView {
+        usage: Usage {
+            running: 100,
+            in_flight: 3,
+            memory_bytes: 5_000,
+        },
+        templates: vec![TemplateLoad {
+            name: "godot".into(),
+            instances: 8,
+            running: 4,
+        }],
+        in_force: Some(Arc::new(PlanInForce {
+            plan,
+            load: CapacityLoad::default(),
+            policy: Some("default-capacity".into()),
+        })),
+        ..CapacityView::default()
+    };
+    metrics.set_fleet(Arc::new(view));
+    let text = metrics.encode(Now::at(0));
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| line.starts_with("mcp_capacity_"))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "mcp_capacity_required 360",
+            "mcp_capacity_used{of=\"running\"} 100",
+            "mcp_capacity_used{of=\"memory_bytes\"} 5000",
+            "mcp_capacity_used{of=\"in_flight\"} 3",
+            "mcp_capacity_used{of=\"running_of_template\",template=\"godot\"} 4",
+            "mcp_capacity_limit{of=\"running\"} 400",
+            "mcp_capacity_limit{of=\"running_of_template\",template=\"godot\"} 9",
+            "mcp_capacity_reached_timestamp_seconds{of=\"running\"} 1800000000",
+            "mcp_capacity_plan_by_policy 1",
+        ]
     );
 }

@@ -37,7 +37,7 @@ impl Answered {
     fn new(question: QuestionId, asked: usize, answers: &[PolicyAnswer]) -> Option<Self> {
         let verdicts = answers.iter().filter_map(|entry| match &entry.answer {
             Ok(Answer::Health(verdict)) => Some((&*entry.policy, verdict)),
-            Err(_) => None,
+            Ok(_) | Err(_) => None,
         });
         let verdicts: Vec<(&str, &HealthVerdict)> = verdicts.collect();
         let health = verdicts.iter().map(|(_, verdict)| verdict.health).max()?;

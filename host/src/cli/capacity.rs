@@ -1,0 +1,107 @@
+//! `capacity`: how much a running router has in use, and how much it needs.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use reqwest::Method;
+use serde_json::Value;
+
+use super::remote::{Remote, cell, member, table};
+use crate::terminal::print;
+
+/// See the module.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    remote: Remote,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let capacity = arguments.remote.json(Method::GET, "/api/capacity")?;
+    let summary = cell(member(&capacity, "summary")?);
+    print(&table(&rows(&capacity)));
+    print("");
+    for part in [
+        &capacity["plan"]["reason"],
+        &capacity["refusedPlan"]["reason"],
+    ] {
+        if let Some(reason) = part.as_str() {
+            print(reason);
+        }
+    }
+    print(&summary);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is measured, how much of it is in use, and how much there may be.
+fn rows(capacity: &Value) -> Vec<Vec<String>> {
+    let heading = ["MEASURE", "USED", "LIMIT", "LEFT", "REACHED"];
+    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    let plan = &capacity["plan"];
+    let usage = &capacity["usage"];
+    let mut measures = vec![
+        (("running", Value::Null), usage["running"].clone()),
+        (("memory_bytes", Value::Null), usage["memoryBytes"].clone()),
+        (("in_flight", Value::Null), usage["inFlight"].clone()),
+    ];
+    let limits = plan["limits"].as_array().map_or(&[][..], Vec::as_slice);
+    for limit in limits {
+        let of = (
+            limit["of"].as_str().unwrap_or_default(),
+            limit["template"].clone(),
+        );
+        if !measures.iter().any(|(known, _)| *known == of) {
+            measures.push((of, limit["used"].clone()));
+        }
+    }
+    for ((of, template), used) in measures {
+        let is_it = |row: &&Value| row["of"] == *of && row["template"] == template;
+        let limit = limits.iter().find(is_it).unwrap_or(&Value::Null);
+        let forecasts = plan["forecasts"].as_array().map_or(&[][..], Vec::as_slice);
+        let reached = forecasts.iter().find(is_it).map(|forecast| &forecast["at"]);
+        let reached = reached.and_then(Value::as_str);
+        let name = match template.as_str() {
+            Some(template) => format!("{of} {template}"),
+            None => of.to_owned(),
+        };
+        rows.push(vec![
+            name,
+            cell(&used),
+            cell(&limit["most"]),
+            cell(&limit["headroom"]),
+            reached
+                .and_then(|at| at.get(..10))
+                .unwrap_or("-")
+                .to_owned(),
+        ]);
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    #[test]
+    fn each_measure_has_a_row_with_its_limit_and_when_it_is_reached() {
+        let capacity = json!({
+            "usage": { "running": 3, "memoryBytes": 5000, "inFlight": 1 },
+            "plan": {
+                "limits": [
+                    { "of": "running", "template": null, "most": 10, "used": 3, "headroom": 7 },
+                    { "of": "running_of_template", "template": "godot", "most": 2, "used": 2, "headroom": 0 },
+                ],
+                "forecasts": [{ "of": "running", "template": null, "at": "2027-02-03T00:00:00.000Z" }],
+            },
+        });
+        let rows = super::rows(&capacity);
+        let expected = [
+            ["MEASURE", "USED", "LIMIT", "LEFT", "REACHED"],
+            ["running", "3", "10", "7", "2027-02-03"],
+            ["memory_bytes", "5000", "-", "-", "-"],
+            ["in_flight", "1", "-", "-", "-"],
+            ["running_of_template godot", "2", "2", "0", "-"],
+        ];
+        assert_eq!(rows, expected);
+    }
+}
