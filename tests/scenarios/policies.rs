@@ -1,4 +1,5 @@
-//! What a policy keeps outlives routers and starts without the database; and a policy in quarantine is reported until another one judges.
+//! What a policy keeps outlives routers and starts without the database; a policy in quarantine is reported until another one judges;
+//! and one that condemns the whole fleet recycles it a fifth at a time.
 
 use std::{fs, time::Duration};
 
@@ -199,4 +200,54 @@ async fn of_several_policies_the_worst_verdict_counts_and_one_that_fails_is_left
     judged("the verdict of the other one", "healthy", "").await;
     assert!(plugin(&router).await["failures"].as_u64() > Some(0));
     router.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_policy_that_condemns_the_fleet_recycles_a_fifth_at_a_time() {
+    const INSTANCES: usize = 10;
+    let id = |number: usize| format!("echo-{number}");
+    let fleet = |mode: &str| {
+        let numbers = 1..INSTANCES;
+        let servers = numbers.map(|number| peers::echo().named(&id(number)).autostart());
+        servers.fold(config(mode), Config::server)
+    };
+    let mut router = prepared(&fleet("nothing"));
+    router.start_again().await;
+    router.ready("echo").await;
+    for number in 1..INSTANCES {
+        router.ready(&id(number)).await;
+    }
+    router.write_config(&fleet("condemn"));
+    router.post("/api/config/reload").await;
+    // Once each: an instance is recycled again only after ten minutes.
+    until(
+        "every instance to be recycled",
+        SOON,
+        async || match at_once(&router.log()) {
+            (total, 0, most) if total == INSTANCES => Ok(most),
+            counted => Err(format!("{counted:?}\n{}", router.tail())),
+        },
+    )
+    .await;
+    let (_, _, most) = at_once(&router.log());
+    assert_eq!(most, INSTANCES / 5);
+    router.end().await;
+}
+
+/// Of the instances that were recycled: how many in all, how many are not back, and how many were away at once at most.
+fn at_once(log: &str) -> (usize, usize, usize) {
+    let (mut total, mut away, mut most) = (0, 0, 0);
+    for line in log
+        .lines()
+        .filter(|line| line.contains("instance state changed"))
+    {
+        if line.contains("state=draining") && line.contains("recycled: condemned") {
+            total += 1;
+            away += 1;
+        } else if line.contains("from=starting state=ready") && total > 0 {
+            away -= 1;
+        }
+        most = most.max(away);
+    }
+    (total, away, most)
 }

@@ -53,12 +53,14 @@ pub struct HealthConfig {
 }
 
 /// `[policy]`: who answers which question. A template or an instance may name others.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Policies {
     /// Who judges health.
     pub health: PolicyList,
     /// Who plans capacity; of the router only.
     pub capacity: PolicyName,
+    /// Share of what is meant to run that may be recycled at once on a policy's word, from 0 to 1; one always may.
+    pub max_recycling: f64,
 }
 
 impl Default for BreakerConfig {
@@ -188,6 +190,7 @@ impl Policies {
         let policies = Self {
             health: section.key("health").or(bundled("default-health").into()),
             capacity: section.key("capacity").or(bundled("default-capacity")),
+            max_recycling: section.key("max_recycling").within(0.0, 1.0).or(0.2),
         };
         section.close();
         policies

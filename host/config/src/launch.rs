@@ -242,6 +242,7 @@ impl Config {
             ping_timeout_ms: whole_ms(health.ping_timeout),
             term_ms: whole_ms(instances.stop.term),
             recycle_every_ms: whole_ms(instances.recycle_interval),
+            max_recycling: self.policies.max_recycling,
             memory_recycle_share: instances.memory_recycle_share,
             unable_ms: whole_ms(health.unable_after),
             disk_degraded_share: health.disk_share,

@@ -204,6 +204,7 @@ impl Fleet {
         Step<'a>,
     ) {
         let step = Step {
+            recycles_left: self.index.recycles_left(self.settings.max_recycling),
             now_ms: self.now_ms,
             settings: &self.settings,
             counters: &mut self.counters,

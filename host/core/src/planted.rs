@@ -73,6 +73,8 @@ pub(crate) enum Planted {
     DefaultForgotten,
     /// A policy may recycle as often as it likes.
     RecycleUnbounded,
+    /// A policy may recycle everything at once.
+    AllRecycled,
     /// Memory at the limit is tolerated.
     MemoryIgnored,
     /// So are more processes than allowed.

@@ -43,6 +43,8 @@ pub struct Settings {
     pub kill_retry_ms: u64,
     /// At most one recycle (asked for by a policy, or for memory at 90 %) per slot within this time, so that neither can loop a slot.
     pub recycle_every_ms: u64,
+    /// Share of the slots that are meant to run which may be recycled at once on a policy's word, from 0 to 1; one always may.
+    pub max_recycling: f64,
     /// Share of `max_memory_bytes` at which a slot is drained and recycled. At 1.0 it is killed.
     pub memory_recycle_share: f64,
     /// For how long no wanted instance may be able to serve before readiness says `down`.
@@ -75,6 +77,8 @@ impl Default for Settings {
             term_ms: 5_000,
             kill_retry_ms: 5_000,
             recycle_every_ms: 600_000,
+            // A policy that condemns everything at once must not take the fleet down (design, section 10).
+            max_recycling: 0.2,
             memory_recycle_share: 0.9,
             unable_ms: 10_000,
             disk_degraded_share: 0.8,

@@ -53,6 +53,8 @@ pub(crate) struct Slot {
     /// When it is stopped for lack of use, should it still be ready then.
     idle_at_ms: Option<u64>,
     last_recycle_ms: Option<u64>,
+    /// A policy had it recycled, and it is not ready again yet.
+    recycling: bool,
     /// The last run whose end was reported: what still comes of it or earlier ones is an echo.
     last_ended: Option<Run>,
     strays: Vec<Stray>,
@@ -147,6 +149,7 @@ impl Slot {
             last_used_ms: now_ms,
             idle_at_ms: None,
             last_recycle_ms: None,
+            recycling: false,
             last_ended: None,
             strays: Vec::new(),
             due_ms: None,
@@ -301,6 +304,11 @@ impl Slot {
     /// Whether it has failed and is not back yet, also while another try is under way.
     pub(crate) fn is_retrying(&self) -> bool {
         self.wanted && !self.tally.is_clean() && !matches!(self.phase, Phase::Ready(..))
+    }
+
+    /// Whether a policy had it recycled, and it is wanted and not ready again yet.
+    pub(crate) fn is_recycling(&self) -> bool {
+        self.wanted && self.recycling
     }
 
     fn set_reason(&mut self, reason: String, detail: Option<String>) {

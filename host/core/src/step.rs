@@ -17,6 +17,8 @@ pub(crate) struct Step<'a> {
     pub(crate) counters: &'a mut Counters,
     pub(crate) out: &'a mut Vec<Action>,
     pub(crate) phase: FleetPhase,
+    /// Slots that may yet be recycled on a policy's word.
+    pub(crate) recycles_left: u32,
     pub(crate) bugs: Bugs,
 }
 

@@ -79,6 +79,7 @@ impl HealthPolicy for Hostile {
                 None => "recalls nothing".to_owned(),
             }),
             "fill" => fill(),
+            "condemn" => Verdict::unhealthy("condemned").and_recycle(),
             _ => Verdict::healthy(),
         }
     }

@@ -27,6 +27,8 @@ pub(super) struct Index {
     alive: usize,
     wanted: usize,
     able: usize,
+    slots_wanted: u32,
+    slots_recycling: u32,
     enforced: usize,
     tripped: usize,
     /// Those of the tripped that were CLOSED not long ago, and when.
@@ -96,6 +98,8 @@ impl Index {
         adjust(&mut self.alive, old.alive, new.alive);
         adjust(&mut self.wanted, old.wanted, new.wanted);
         adjust(&mut self.able, old.able, new.able);
+        self.slots_wanted = (self.slots_wanted + new.slots_wanted) - old.slots_wanted;
+        self.slots_recycling = (self.slots_recycling + new.slots_recycling) - old.slots_recycling;
         adjust(&mut self.enforced, old.enforced, new.enforced);
         let (was_ms, is_ms) = (old.tripped_ms, new.tripped_ms);
         adjust(&mut self.tripped, was_ms.is_some(), is_ms.is_some());
@@ -217,6 +221,13 @@ impl Index {
         {
             self.tripped_lately.pop_first();
         }
+    }
+
+    /// Slots that may yet be recycled on a policy's word, where a share of those that are meant to run may be at once, but always
+    /// one.
+    pub(super) fn recycles_left(&self, share_max: f64) -> u32 {
+        let most = (share_max * f64::from(self.slots_wanted)) as u32;
+        most.max(1).saturating_sub(self.slots_recycling)
     }
 
     /// Those of the wanted that are not well, by id.

@@ -28,6 +28,10 @@ pub(crate) struct IndexEntry {
     pub(crate) able: bool,
     /// … and is not well.
     pub(crate) troubled: bool,
+    /// Its slots that are meant to run, …
+    pub(crate) slots_wanted: u32,
+    /// … and those that a policy had recycled and that are not back yet.
+    pub(crate) slots_recycling: u32,
     /// It is meant to run, and its breaker decides by itself, …
     pub(crate) enforced: bool,
     /// … and has not been CLOSED since then.
@@ -54,6 +58,8 @@ impl Instance {
             wanted,
             able: wanted && self.can_serve(),
             troubled: wanted && self.is_troubled(phase, bugs),
+            slots_wanted: self.count(|slot| slot.wanted),
+            slots_recycling: self.count(Slot::is_recycling),
             enforced,
             tripped_ms: self.breaker.tripped_ms().filter(|_| enforced),
             template: self.is_defined().then(|| Arc::clone(&self.spec.template)),
@@ -75,6 +81,12 @@ impl Instance {
             usage.memory_bytes = 0;
         }
         usage
+    }
+
+    fn count(&self, which: impl Fn(&Slot) -> bool) -> u32 {
+        let runs = self.desired().permits_running();
+        let slots = self.slots.values();
+        slots.filter(|slot| runs && which(slot)).count() as u32
     }
 
     fn is_troubled(&self, phase: FleetPhase, bugs: Bugs) -> bool {

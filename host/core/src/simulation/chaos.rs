@@ -93,6 +93,8 @@ impl Plan {
         settings.capacity_pause_ms = pick(settings.capacity_pause_ms, &[0, 1_000, 5_000]);
         settings.ping_every_ms = pick(settings.ping_every_ms, &[10_000, 60_000]);
         settings.term_ms = pick(settings.term_ms, &[0, 2_000, 5_000]);
+        settings.max_recycling =
+            pick((settings.max_recycling * 100.0) as u64, &[20, 60, 100]) as f64 / 100.0;
         settings.recycle_every_ms = pick(settings.recycle_every_ms, &[120_000, 600_000]);
         settings.unable_ms = pick(settings.unable_ms, &[0, 3_000, 10_000]);
     }

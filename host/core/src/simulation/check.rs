@@ -124,6 +124,8 @@ struct SlotWatch {
     /// It is in a crash loop that only an operator ends.
     permanent: bool,
     recycled_ms: Option<u64>,
+    /// A policy had it recycled, and it has not been ready since.
+    recycling: bool,
     /// When it was last asked something on its breaker's behalf, …
     asked_ms: Option<u64>,
     /// … and since when it is due, while the breaker waits for an answer and it is ready.
@@ -386,6 +388,7 @@ impl World {
         if view.lifecycle == Lifecycle::Starting && view.run.is_some() {
             slot.restarting = false;
         }
+        slot.recycling &= view.lifecycle != Lifecycle::Ready;
         if slot.lifecycle != Some(view.lifecycle) {
             slot.lifecycle = Some(view.lifecycle);
             slot.lifecycle_since_ms = now_ms;

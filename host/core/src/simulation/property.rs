@@ -56,7 +56,7 @@ pub(super) enum Property {
     LoadTrue,
     /// What a capacity policy answered last is in force, unless it is no plan; what is none, or late, leaves the plan before.
     PlanInForce,
-    /// A policy recycles a slot only so often.
+    /// A policy recycles a slot only so often, and only so many at once.
     RecycleBound,
     /// A slot at its memory limit, or with more processes than it may have, is killed at once.
     LimitsHold,
@@ -204,6 +204,7 @@ planted_bugs! {
     plan_unchecked: PlanUnchecked breaks PlanInForce;
     plan_forgotten: PlanForgotten breaks PlanInForce;
     recycle_unbounded: RecycleUnbounded breaks RecycleBound;
+    all_recycled: AllRecycled breaks RecycleBound;
     memory_ignored: MemoryIgnored breaks LimitsHold;
     processes_ignored: ProcessesIgnored breaks LimitsHold;
     memory_not_recycled: MemoryNotRecycled breaks MemoryRecycles;
@@ -234,7 +235,7 @@ planted_bugs! {
 }
 
 /// What must come up often enough in a whole run for the properties to mean something.
-pub(super) const SITUATIONS: [&str; 44] = [
+pub(super) const SITUATIONS: [&str; 45] = [
     "adopted",
     "adopted with tools missing",
     "answered by a start",
@@ -264,6 +265,7 @@ pub(super) const SITUATIONS: [&str; 44] = [
     "probe",
     "readiness down",
     "recycled",
+    "recycled as many as may be",
     "rejected",
     "released",
     "reload without a change",

@@ -136,6 +136,7 @@ impl Slot {
             restarts_recent: self.restarts_recent(step.now_ms),
         };
         service.answer_builtin(step.now_ms, &about);
+        self.recycling = false;
         self.phase = Phase::Ready(process, Box::new(service));
     }
 
@@ -315,27 +316,42 @@ impl Slot {
         self.apply_verdict(step, desired);
     }
 
-    /// Recycles where the present verdict asks for it, and then not again for that verdict.
+    /// Recycles where the present verdict asks for it, and then not again for that verdict. Where as many are being recycled as may
+    /// be at once, it serves on; the next verdict may ask again.
     pub(super) fn apply_verdict(&mut self, step: &mut Step<'_>, desired: DesiredState<'_>) {
-        if let Phase::Ready(_, service) = &mut self.phase
-            && std::mem::take(&mut service.verdict.recycle)
-        {
-            let reason = service.verdict.reason.clone();
-            self.recycle(step, desired, &reason);
+        let Phase::Ready(_, service) = &mut self.phase else {
+            return;
+        };
+        if !std::mem::take(&mut service.verdict.recycle) {
+            return;
+        }
+        let reason = &mut service.verdict.reason;
+        if step.recycles_left == 0 && !step.bugs.has(Planted::AllRecycled) {
+            reason.push_str(
+                "; not recycled yet: as many as policy.max_recycling allows are being recycled",
+            );
+            return;
+        }
+        let reason = reason.clone();
+        if self.recycle(step, desired, &reason) {
+            step.recycles_left = step.recycles_left.saturating_sub(1);
+            self.recycling = true;
         }
     }
 
-    /// Drains and starts anew, unless that was done not long ago.
-    fn recycle(&mut self, step: &mut Step<'_>, desired: DesiredState<'_>, reason: &str) {
+    /// Drains and starts anew, unless that was done not long ago. Whether it does.
+    fn recycle(&mut self, step: &mut Step<'_>, desired: DesiredState<'_>, reason: &str) -> bool {
         let every_ms = step.settings.recycle_every_ms;
         let too_soon = self
             .last_recycle_ms
             .is_some_and(|at_ms| at_ms.saturating_add(every_ms) > step.now_ms);
         let obeyed = !too_soon || step.bugs.has(Planted::RecycleUnbounded);
-        if obeyed && !desired.unclaimed && matches!(self.phase, Phase::Ready(..)) {
+        let obeyed = obeyed && !desired.unclaimed && matches!(self.phase, Phase::Ready(..));
+        if obeyed {
             self.last_recycle_ms = Some(step.now_ms);
             self.stop(step, desired, None, format!("recycled: {reason}"));
         }
+        obeyed
     }
 }
 

@@ -131,6 +131,30 @@ impl World {
                     format!("{key} is recycled at {before_ms:?} and again"),
                 );
             }
+            if !transition.reason.ends_with("memory are in use") {
+                self.check_recycled_at_once(key);
+            }
+        }
+    }
+
+    /// A policy has a slot recycled: how many are by now, of those that were meant to run.
+    fn check_recycled_at_once(&mut self, key: &SlotKey) {
+        if let Some(slot) = self.watched.slots.get_mut(key) {
+            slot.recycling = true;
+        }
+        let slots = self.before.instances.iter().flat_map(|view| &view.slots);
+        let (mut wanted, mut recycling) = (0_usize, 0_usize);
+        for slot in slots.filter(|slot| slot.wanted) {
+            let watch = self.watched.slots.get(&slot.key);
+            wanted += 1;
+            recycling += usize::from(watch.is_some_and(|slot| slot.recycling));
+        }
+        let most = (wanted as f64 * self.settings.max_recycling).max(1.0) as usize;
+        if recycling == most {
+            self.saw("recycled as many as may be");
+        } else if recycling > most {
+            let how = format!("{recycling} of {wanted} are recycled at once, with {key}");
+            self.fail(Property::RecycleBound, how);
         }
     }
 
