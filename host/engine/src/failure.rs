@@ -4,7 +4,7 @@ use serde::Serialize;
 use wasmtime::{PoolConcurrencyLimitError, Trap};
 
 use crate::{
-    guest::Bound,
+    guest::{Bound, last_words},
     texts::{REASON_BYTES_MAX, cut},
 };
 
@@ -14,8 +14,10 @@ use crate::{
 pub struct Failure {
     /// What kind of failure.
     pub kind: FailureKind,
-    /// What happened, for people.
+    /// What happened, for people, and the last words of what it printed.
     pub message: String,
+    /// The last that the call printed, where it printed anything.
+    pub printed: Option<String>,
 }
 
 /// The kinds of failure. Closed.
@@ -48,7 +50,23 @@ impl FailureKind {
 impl Failure {
     pub(crate) fn new(kind: FailureKind, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { kind, message }
+        Self {
+            kind,
+            message,
+            printed: None,
+        }
+    }
+
+    /// The same, of a call that printed something.
+    pub(crate) fn with_printed(self, printed: Option<String>) -> Self {
+        let Some(text) = &printed else {
+            return self;
+        };
+        Self {
+            message: format!("{}; it printed: {}", self.message, last_words(text)),
+            printed,
+            ..self
+        }
     }
 
     /// What an error of wasmtime means; one that says nothing by its type is of the kind `otherwise`.

@@ -23,7 +23,7 @@ use crate::{
     },
     contract,
     failure::{Failure, FailureKind},
-    guest::{CallTime, CpuMeter, GuestState, read_clock},
+    guest::{CallTime, CpuMeter, GuestState, LineRate, read_clock},
     kinds::{Contract, Exports, Kind, Load, Served},
     machine::Machine,
     rejection::{FAILED_AT_LOAD, INTERNAL, Rejection},
@@ -72,6 +72,8 @@ pub(crate) struct Generation {
     values: Arc<PluginValues>,
     machine: Arc<Machine>,
     compiled: Compiled,
+    /// Of all its stores.
+    line_rate: Arc<LineRate>,
     ahead: Mutex<Option<Ready>>,
 }
 
@@ -141,6 +143,7 @@ impl Generation {
             values,
             machine,
             compiled,
+            line_rate: Arc::default(),
             ahead: Mutex::new(None),
         };
         generation.description = generation.describe().await?;
@@ -188,7 +191,8 @@ impl Generation {
         let meter = begin(&mut store, LOAD_TIME);
         let asked = ask(&guest, &mut store);
         let answer = bounded(&meter, LOAD_TIME, asked, FailureKind::Trap).await;
-        answer.map_err(|failure| failed(what, failure))
+        let printed = |failure: Failure| failure.with_printed(store.data().printed());
+        answer.map_err(|failure| failed(what, printed(failure)))
     }
 
     /// What it was compiled to.
@@ -230,9 +234,11 @@ impl Generation {
         let meter = begin(store, time);
         let call = K::call(exports, store, question, &self.settings);
         let answer = bounded(&meter, time, call, FailureKind::Trap).await;
+        let took = begun.elapsed();
+        let printed = |failure: Failure| failure.with_printed(store.data().printed());
         Called {
-            answer,
-            took: begun.elapsed(),
+            answer: answer.map_err(printed),
+            took,
             spent: Some(ready),
         }
     }
@@ -261,7 +267,8 @@ impl Generation {
 
     async fn instantiate(&self) -> Result<(Store<GuestState>, Instance), Failure> {
         let plugin = Arc::clone(&self.plugin);
-        let data = GuestState::new(plugin, self.limits.clone(), Arc::clone(&self.values));
+        let (values, line_rate) = (Arc::clone(&self.values), Arc::clone(&self.line_rate));
+        let data = GuestState::new(plugin, self.limits.clone(), values, line_rate);
         let mut store = Store::new(&self.machine.engine, data);
         store.limiter(|state| &mut state.space);
         store.set_hostcall_fuel(CROSSING_BYTES_MAX);
@@ -277,7 +284,10 @@ impl Generation {
         let instance = bounded(&meter, LOAD_TIME, made, FailureKind::Start).await;
         // What this took is no call's.
         read_clock();
-        Ok((store, instance?))
+        match instance {
+            Ok(instance) => Ok((store, instance)),
+            Err(failure) => Err(failure.with_printed(store.data().printed())),
+        }
     }
 }
 

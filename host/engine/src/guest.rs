@@ -1,6 +1,7 @@
 //! What stands behind one store: the guest's bounds for one call, its empty WASI, and the host's functions.
 
 mod cpu_meter;
+mod output;
 mod space;
 
 use std::{
@@ -21,6 +22,8 @@ use crate::{
     values::PluginValues,
 };
 pub(crate) use cpu_meter::{CpuMeter, read_clock};
+pub(crate) use output::{LineRate, last_words};
+use output::{Output, Stream};
 pub(crate) use space::{INSTANCES_MAX, MEMORIES_MAX, Space, TABLE_ELEMENTS_MAX, TABLES_MAX};
 
 /// Most handles that a guest may hold: an empty WASI gives it a handful.
@@ -41,7 +44,7 @@ pub(crate) enum Bound {
     /// It called the host too often.
     #[error("it made more than the {0} calls to the host that a call may make")]
     HostCalls(u32),
-    /// It logged too much.
+    /// It logged and printed too much.
     #[error("it logged more than the {0} bytes that a call may log")]
     Log(u64),
     /// It wanted too much memory.
@@ -70,12 +73,18 @@ pub(crate) struct GuestState {
     wasi: WasiCtx,
     table: ResourceTable,
     host_calls: u32,
-    log_bytes: u64,
+    output: Arc<Output>,
     deadline: Deadline,
 }
 
 impl GuestState {
-    pub(crate) fn new(plugin: Arc<str>, limits: Limits, values: Arc<PluginValues>) -> Self {
+    pub(crate) fn new(
+        plugin: Arc<str>,
+        limits: Limits,
+        values: Arc<PluginValues>,
+        rate: Arc<LineRate>,
+    ) -> Self {
+        let output = Output::new(Arc::clone(&plugin), limits.log_bytes, rate);
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES_MAX);
         Self {
@@ -88,10 +97,12 @@ impl GuestState {
                 .allow_tcp(false)
                 .allow_udp(false)
                 .max_random_size(RANDOM_BYTES_MAX)
+                .stdout(output.stream(Stream::Stdout))
+                .stderr(output.stream(Stream::Stderr))
                 .build(),
             table,
             host_calls: 0,
-            log_bytes: 0,
+            output,
             deadline: Deadline::new(CallTime {
                 running: Duration::ZERO,
                 wall: Duration::ZERO,
@@ -102,6 +113,7 @@ impl GuestState {
     /// A call begins, which may take this long. The meter is to measure it.
     pub(crate) fn begin(&mut self, time: CallTime) -> Arc<CpuMeter> {
         self.deadline = Deadline::new(time);
+        self.output.begin();
         Arc::clone(&self.deadline.meter)
     }
 
@@ -113,6 +125,11 @@ impl GuestState {
             return Err(Bound::Time(running_ms));
         }
         self.count()
+    }
+
+    /// The last that the call in progress printed.
+    pub(crate) fn printed(&self) -> Option<String> {
+        self.output.printed()
     }
 
     /// Counts a call to the host.
@@ -132,6 +149,7 @@ impl GuestState {
 impl Drop for GuestState {
     /// With its store, a guest's last slice is over.
     fn drop(&mut self) {
+        self.output.end();
         read_clock();
     }
 }
@@ -173,10 +191,7 @@ impl types::Host for GuestState {}
 impl Host for GuestState {
     fn log(&mut self, level: LogLevel, message: String) -> wasmtime::Result<()> {
         self.called()?;
-        self.log_bytes += message.len() as u64;
-        if self.log_bytes > self.limits.log_bytes {
-            return Err(Bound::Log(self.limits.log_bytes).into());
-        }
+        self.output.count(message.len())?;
         let plugin = &*self.plugin;
         let message = cut(&message, LINE_BYTES_MAX);
         match level {

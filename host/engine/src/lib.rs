@@ -36,4 +36,4 @@ pub use kinds::DEFAULT_WORLD;
 pub use loader::ReloadReport;
 pub use options::{EngineOptions, Grants, Limits, PluginSettings};
 pub use values::{Kept, LoadFuture, NoValues, SaveFuture, ValueError, ValueKeeper};
-pub use view::{CallFigures, Decision, PluginView, Refusal};
+pub use view::{CallFigures, Decision, LastFailure, LifetimeFigures, PluginView, Refusal};

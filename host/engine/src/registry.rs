@@ -113,6 +113,7 @@ impl Entry {
         self.reloads += 1;
         // What the one before did is not held against this one.
         self.quarantine = Quarantine::default();
+        self.history.begin_generation();
         event
     }
 
@@ -167,9 +168,11 @@ impl Entry {
         record: Arc<dyn Record>,
         (failure, took): (Option<&Failure>, Duration),
     ) -> Option<EngineEvent> {
-        self.history.add(generation.number, record, failure, took);
         let serving = self.serving.as_ref();
-        if !serving.is_some_and(|serving| Arc::ptr_eq(serving, generation)) {
+        let is_serving = serving.is_some_and(|serving| Arc::ptr_eq(serving, generation));
+        let of = (generation.number, is_serving);
+        self.history.add(of, record, failure, took);
+        if !is_serving {
             return None;
         }
         let plugin = || generation.plugin.to_string();

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Serialize, ser::SerializeMap as _};
 
-use crate::{Grants, Limits, kinds::Record};
+use crate::{FailureKind, Grants, Limits, kinds::Record};
 
 /// One plugin, as in `GET /api/plugins`.
 #[derive(Debug, Clone, Serialize)]
@@ -41,16 +41,20 @@ pub struct PluginView {
     pub requested: Grants,
     /// The bounds on each call.
     pub limits: Limits,
-    /// Calls so far.
+    /// Calls of the generation that serves.
     pub calls: u64,
     /// Failed ones among them.
     pub failures: u64,
     /// Those by kind.
     pub failures_by_kind: BTreeMap<&'static str, u64>,
-    /// What the last failure was.
+    /// What the last of them was, with the last words of what it printed.
     pub last_error: Option<String>,
+    /// The same, with everything that is known of it.
+    pub last_failure: Option<LastFailure>,
     /// How long its calls take.
     pub call_micros: CallFigures,
+    /// The same of all generations since the file appeared.
+    pub lifetime: LifetimeFigures,
     /// Generations that were taken into service.
     pub reloads: u64,
     /// Candidates that were refused, by reason.
@@ -66,7 +70,7 @@ pub struct PluginView {
     /// The last decisions, newest first; only when one plugin is shown.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub decisions: Vec<Decision>,
-    /// Time spent in calls, for metrics.
+    /// Time spent in calls of all generations, for metrics.
     #[serde(skip)]
     pub call_time: std::time::Duration,
 }
@@ -87,6 +91,36 @@ pub struct Refusal {
     pub tries: u32,
     /// When it is tried again by itself, where the reason may pass.
     pub next_try_in_ms: Option<u64>,
+}
+
+/// A call without an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LastFailure {
+    /// When, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// Which generation.
+    pub generation: u64,
+    /// What kind of failure.
+    pub kind: FailureKind,
+    /// What happened, for people, and the last words of what it printed.
+    pub reason: String,
+    /// The last 4 KiB that the call printed, lines as it printed them; of a panic or an exception what it says.
+    pub printed: Option<String>,
+}
+
+/// How calls ended, those of all generations together.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LifetimeFigures {
+    /// Calls so far.
+    pub calls: u64,
+    /// Failed ones among them.
+    pub failures: u64,
+    /// Those by kind.
+    pub failures_by_kind: BTreeMap<&'static str, u64>,
+    /// The last of them.
+    pub last_failure: Option<LastFailure>,
 }
 
 /// How long the last calls took, in microseconds.

@@ -47,6 +47,10 @@ impl HealthPolicy for Hostile {
                 host::log(host::LogLevel::Info, &"x".repeat(64 << 20));
                 Verdict::healthy()
             }
+            "stdout" => print_without_end(std::io::stdout()),
+            "stderr" => print_without_end(std::io::stderr()),
+            "print" => print(),
+            "last-words" => last_words(),
             "injection" => {
                 host::log(
                     host::LogLevel::Error,
@@ -83,6 +87,30 @@ impl HealthPolicy for Hostile {
             _ => Verdict::healthy(),
         }
     }
+}
+
+fn print_without_end(mut to: impl std::io::Write) -> ! {
+    let line = "x".repeat(4096);
+    loop {
+        let _ = writeln!(to, "{line}");
+    }
+}
+
+#[allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is what it is for"
+)]
+fn print() -> Verdict {
+    println!("said on standard output");
+    eprint!("said on standard error, without a line's end");
+    Verdict::degraded("printed")
+}
+
+/// Ends with words that would pass for other lines of a log.
+#[allow(clippy::panic, reason = "this is what it is for")]
+fn last_words() -> ! {
+    panic!("one\n2026-01-01T00:00:00Z ERROR forged: AUDIT\r\x1b[2J")
 }
 
 #[allow(clippy::empty_loop, reason = "this is what it is for")]

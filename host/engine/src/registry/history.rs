@@ -1,4 +1,5 @@
-//! The last calls of a plugin, and the figures made of them.
+//! The last calls of a plugin, and the figures made of them: those of the generation that serves, so that a new one shows whether it
+//! does better, and those of the plugin's whole life, which only grow.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -9,7 +10,7 @@ use std::{
 use crate::{
     failure::{Failure, FailureKind},
     kinds::Record,
-    view::{CallFigures, Decision},
+    view::{CallFigures, Decision, LastFailure},
 };
 
 use super::unix_ms;
@@ -23,37 +24,77 @@ const DURATIONS_MAX: usize = 1024;
 /// See the module.
 #[derive(Default)]
 pub(super) struct History {
-    pub(super) calls: u64,
+    /// Of the generation that serves.
+    pub(super) current: Tally,
+    /// Of all generations.
+    pub(super) lifetime: Tally,
     pub(super) call_time: Duration,
-    pub(super) failures: BTreeMap<FailureKind, u64>,
-    pub(super) last_error: Option<String>,
     decisions: VecDeque<Decision>,
     decisions_bytes: usize,
+    /// Of the generation that serves.
     durations: VecDeque<f64>,
 }
 
+/// How calls ended.
+#[derive(Default)]
+pub(super) struct Tally {
+    pub(super) calls: u64,
+    pub(super) failures: BTreeMap<FailureKind, u64>,
+    pub(super) last_failure: Option<LastFailure>,
+}
+
+impl Tally {
+    fn add(&mut self, failure: Option<&LastFailure>) {
+        self.calls += 1;
+        if let Some(failure) = failure {
+            *self.failures.entry(failure.kind).or_default() += 1;
+            self.last_failure = Some(failure.clone());
+        }
+    }
+
+    pub(super) fn failures_by_kind(&self) -> BTreeMap<&'static str, u64> {
+        let failures = self.failures.iter();
+        failures
+            .map(|(kind, count)| (kind.as_str(), *count))
+            .collect()
+    }
+}
+
 impl History {
-    /// Takes in one call.
+    /// A new generation serves.
+    pub(super) fn begin_generation(&mut self) {
+        self.current = Tally::default();
+        self.durations.clear();
+    }
+
+    /// Takes in one call, of the generation that serves or of one before it.
     pub(super) fn add(
         &mut self,
-        generation: u64,
+        (generation, is_serving): (u64, bool),
         record: Arc<dyn Record>,
         failure: Option<&Failure>,
         took: Duration,
     ) {
-        self.calls += 1;
+        let at_ms = unix_ms();
+        let failure = failure.map(|failure| LastFailure {
+            at_ms,
+            generation,
+            kind: failure.kind,
+            reason: failure.message.clone(),
+            printed: failure.printed.clone(),
+        });
+        self.lifetime.add(failure.as_ref());
         self.call_time += took;
         let micros = took.as_secs_f64() * 1e6;
-        if self.durations.len() == DURATIONS_MAX {
-            self.durations.pop_front();
-        }
-        self.durations.push_back(micros);
-        if let Some(failure) = failure {
-            *self.failures.entry(failure.kind).or_default() += 1;
-            self.last_error = Some(failure.to_string());
+        if is_serving {
+            self.current.add(failure.as_ref());
+            if self.durations.len() == DURATIONS_MAX {
+                self.durations.pop_front();
+            }
+            self.durations.push_back(micros);
         }
         self.keep(Decision {
-            at_ms: unix_ms(),
+            at_ms,
             generation,
             micros,
             record,

@@ -7,7 +7,7 @@ use crate::{
     Grants,
     kinds::DEFAULT_WORLD,
     texts::pairs,
-    view::{PluginView, Refusal},
+    view::{LifetimeFigures, PluginView, Refusal},
 };
 
 impl Entry {
@@ -22,6 +22,7 @@ impl Entry {
         let (state, reason) = self.state(candidate.as_ref());
         let text = |text: &String| (!text.is_empty()).then(|| text.clone());
         let history = &self.history;
+        let (current, lifetime) = (&history.current, &history.lifetime);
         PluginView {
             name: name.to_owned(),
             world: serving.map_or(DEFAULT_WORLD, |serving| serving.contract().world),
@@ -41,14 +42,17 @@ impl Entry {
                 secrets: lacking(&self.requested.secrets, &self.grants.secrets),
             },
             limits: self.limits.clone(),
-            calls: history.calls,
-            failures: history.failures.values().sum(),
-            failures_by_kind: history
-                .failures
-                .iter()
-                .map(|(kind, count)| (kind.as_str(), *count))
-                .collect(),
-            last_error: history.last_error.clone(),
+            calls: current.calls,
+            failures: current.failures.values().sum(),
+            failures_by_kind: current.failures_by_kind(),
+            last_error: self.last_error(),
+            last_failure: current.last_failure.clone(),
+            lifetime: LifetimeFigures {
+                calls: lifetime.calls,
+                failures: lifetime.failures.values().sum(),
+                failures_by_kind: lifetime.failures_by_kind(),
+                last_failure: lifetime.last_failure.clone(),
+            },
             call_micros: history.figures(),
             reloads: self.reloads,
             refusals: self.refusals.clone(),
@@ -72,9 +76,7 @@ impl Entry {
     /// Its state in one word, and why it does not serve.
     fn state(&self, candidate: Option<&Refusal>) -> (&'static str, Option<String>) {
         match (&self.serving, candidate) {
-            (Some(_), _) if self.is_quarantined() => {
-                ("quarantined", self.history.last_error.clone())
-            }
+            (Some(_), _) if self.is_quarantined() => ("quarantined", self.last_error()),
             (Some(_), _) => ("serving", None),
             (None, Some(refusal)) => ("refused", Some(refusal.reason.clone())),
             (None, None) => (
@@ -82,6 +84,11 @@ impl Entry {
                 Some("it was found, or named by a policy, and is being loaded".to_owned()),
             ),
         }
+    }
+
+    fn last_error(&self) -> Option<String> {
+        let failure = self.history.current.last_failure.as_ref();
+        failure.map(|failure| failure.reason.clone())
     }
 
     /// What operators see of a plugin that a policy names and that is not there.

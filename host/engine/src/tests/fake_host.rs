@@ -22,7 +22,7 @@ const LIMITS: Limits = Limits {
 
 async fn real() -> GuestState {
     let values = Values::new(Arc::new(NoValues)).of("p").await;
-    GuestState::new("p".into(), LIMITS, values)
+    GuestState::new("p".into(), LIMITS, values, Arc::default())
 }
 
 fn faked() -> FakeHost {

@@ -7,13 +7,16 @@ use crate::{EngineEvent, EngineOptions, FailureKind, Limits};
 use super::world::{World, guest, settings};
 
 /// What each mode of the guest comes to.
-const FAILURES: [(&str, FailureKind, &str); 9] = [
+const FAILURES: [(&str, FailureKind, &str); 12] = [
     ("loop", FailureKind::Timeout, "50 ms"),
     ("overflow", FailureKind::Trap, "overflows"),
     ("memory", FailureKind::Limit, "8388608 bytes of memory"),
-    ("trap", FailureKind::Trap, "panicked"),
+    ("trap", FailureKind::Trap, ": as it was configured"),
+    ("last-words", FailureKind::Trap, "ERROR forged: AUDIT"),
     ("host-calls", FailureKind::Limit, "1000 calls to the host"),
     ("log", FailureKind::Limit, "65536 bytes"),
+    ("stdout", FailureKind::Limit, "65536 bytes"),
+    ("stderr", FailureKind::Limit, "65536 bytes"),
     ("long-log", FailureKind::Limit, ""),
     ("long-answer", FailureKind::Limit, ""),
     (
@@ -96,6 +99,24 @@ async fn a_flood_of_host_calls_is_stopped() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_log_lines_is_stopped() {
     fails("log").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_printed_lines_is_stopped() {
+    fails("stdout").await;
+    fails("stderr").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_words_of_a_panic_are_reported_on_one_line() {
+    fails("last-words").await;
+    let world = World::hostile("last-words").await;
+    let failure = world.judge("hostile-health").await.unwrap().unwrap_err();
+    assert!(failure.message.contains("panicked at "), "{failure}");
+    assert!(failure.message.ends_with("\\u{1b}[2J"), "{failure}");
+    assert!(!failure.message.contains(char::is_control), "{failure}");
+    let printed = failure.printed.unwrap();
+    assert!(printed.contains("\n2026-01-01"), "{printed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -247,6 +247,33 @@ async fn values_survive_calls_and_generations() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_new_generation_begins_with_figures_of_its_own() {
+    let mut world = World::hostile("trap").await;
+    for _ in 0..2 {
+        assert!(world.judge("hostile-health").await.unwrap().is_err());
+    }
+    let view = world.view("hostile-health");
+    assert_eq!((view.calls, view.failures), (2, 2));
+    assert_eq!(view.last_failure, view.lifetime.last_failure);
+    world
+        .engine
+        .reconfigure(settings("hostile-health", "mode = 'nothing'"))
+        .await;
+    assert_eq!(world.swapped("hostile-health").await, 2);
+    assert!(world.judge("hostile-health").await.unwrap().is_ok());
+    let view = world.view("hostile-health");
+    assert_eq!((view.calls, view.failures, view.last_error), (1, 0, None));
+    assert!(view.failures_by_kind.is_empty() && view.last_failure.is_none());
+    assert!(view.call_micros.p99.is_some());
+    let lifetime = view.lifetime;
+    assert_eq!((lifetime.calls, lifetime.failures), (3, 2));
+    assert_eq!(lifetime.failures_by_kind["trap"], 2);
+    let last = lifetime.last_failure.unwrap();
+    assert_eq!((last.generation, last.kind), (1, crate::FailureKind::Trap));
+    assert!(last.printed.unwrap().contains("as it was configured"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_refused_for_a_passing_reason_is_tried_again() {
     let mut world = World::new(settings("hostile-health", "at_load = 'trap'"));
     world.put("hostile-health", &guest("hostile-health"));
