@@ -1,9 +1,10 @@
-//! `plugin list`: the plugins of a running router.
+//! `plugin list`: the plugins of a running router, and why some of them do not serve.
 
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use reqwest::Method;
+use serde_json::Value;
 
 use super::remote::{Remote, cell, member, table};
 use crate::terminal::print;
@@ -58,11 +59,9 @@ fn list(remote: &Remote) -> anyhow::Result<()> {
         .map(str::to_owned)
         .to_vec(),
     ];
-    for one in member(&plugins, "plugins")?
-        .as_array()
-        .into_iter()
-        .flatten()
-    {
+    let plugins = member(&plugins, "plugins")?.as_array();
+    let plugins: Vec<&Value> = plugins.into_iter().flatten().collect();
+    for one in &plugins {
         let names = [
             "name",
             "world",
@@ -75,5 +74,61 @@ fn list(remote: &Remote) -> anyhow::Result<()> {
         rows.push(names.map(|name| cell(&one[name])).to_vec());
     }
     print(&table(&rows));
+    let reasons: Vec<String> = plugins.iter().flat_map(|one| reasons(one)).collect();
+    if !reasons.is_empty() {
+        print(&format!("\n{}", reasons.join("\n")));
+    }
     Ok(())
+}
+
+/// Why a plugin does not serve, and why its newest file or settings were refused. Too long for a table.
+fn reasons(plugin: &Value) -> Vec<String> {
+    let (name, state) = (cell(&plugin["name"]), cell(&plugin["state"]));
+    let candidate = &plugin["candidate"];
+    let refused = candidate["reason"].as_str();
+    let reason = plugin["reason"].as_str();
+    let reason = reason.filter(|reason| refused != Some(reason));
+    let state = reason.map(|reason| format!("{name} is {state}: {reason}"));
+    let refused = refused.map(|reason| {
+        let goes_on = match plugin["generation"].as_u64() {
+            Some(0) | None => "nothing serves".to_owned(),
+            Some(generation) => format!("generation {generation} goes on"),
+        };
+        let code = cell(&candidate["code"]);
+        format!("{name} was refused ({code}), {goes_on}: {reason}")
+    });
+    state.into_iter().chain(refused).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    #[test]
+    fn a_list_says_why_a_plugin_does_not_serve_or_was_refused() {
+        let candidate = json!({"code": "damaged", "reason": "it is cut off"});
+        for (plugin, expected) in [
+            (
+                json!({"name": "p", "state": "serving", "generation": 1, "reason": null, "candidate": null}),
+                &[][..],
+            ),
+            (
+                json!({"name": "p", "state": "missing", "generation": 0, "reason": "no p.wasm"}),
+                &["p is missing: no p.wasm"],
+            ),
+            (
+                json!({"name": "p", "state": "refused", "generation": 0, "reason": "it is cut off", "candidate": candidate}),
+                &["p was refused (damaged), nothing serves: it is cut off"],
+            ),
+            (
+                json!({"name": "p", "state": "quarantined", "generation": 3, "reason": "it trapped", "candidate": candidate}),
+                &[
+                    "p is quarantined: it trapped",
+                    "p was refused (damaged), generation 3 goes on: it is cut off",
+                ],
+            ),
+        ] {
+            assert_eq!(super::reasons(&plugin), expected, "{plugin}");
+        }
+    }
 }
