@@ -8,6 +8,7 @@ pub(crate) mod driver;
 pub(crate) mod engine;
 pub(crate) mod load_samples;
 pub(crate) mod machine;
+pub(crate) mod plugin_check;
 pub(crate) mod plugin_events;
 pub(crate) mod proxy;
 pub(crate) mod store;

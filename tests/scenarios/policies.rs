@@ -251,3 +251,119 @@ fn at_once(log: &str) -> (usize, usize, usize) {
     }
     (total, away, most)
 }
+
+/// What one of the program's commands prints.
+async fn printed(mut command: tokio::process::Command) -> String {
+    let output = command.output().await.unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_policy_that_is_not_there_or_refuses_its_settings_is_named_wherever_an_operator_looks() {
+    let config = |more: &str| {
+        config("nothing")
+            .set("plugins.config.hostile-health", more)
+            .set("plugins.config.hostile-heath", "typo = true")
+    };
+    let mut router = Router::prepared(&config(""), &[]);
+    router.start_again().await;
+    let reasons_until = async |router: &Router, wanted: &[&str]| {
+        until(&format!("readiness for {wanted:?}"), SOON, async || {
+            let readiness = router.readiness().await;
+            let reasons = readiness["reasons"].to_string();
+            let is_degraded = readiness["status"] == "degraded";
+            if is_degraded && wanted.iter().all(|word| reasons.contains(word)) {
+                Ok(())
+            } else {
+                Err(format!("{readiness}\n{}", router.tail()))
+            }
+        })
+        .await;
+    };
+    let commands = async |router: &Router, wanted: &[&str]| {
+        for name in ["check", "doctor"] {
+            let mut command = router.command();
+            command.arg(name).arg("--config").arg(router.config_path());
+            let said = printed(command).await;
+            for word in wanted {
+                assert!(said.contains(word), "{name} does not say {word}:\n{said}");
+            }
+            assert!(
+                said.contains("did you mean \"hostile-health\"?"),
+                "{name}: {said}"
+            );
+        }
+        let mut list = router.command();
+        list.args(["plugin", "--url", &router.url(""), "list"]);
+        let said = printed(list).await;
+        for word in wanted {
+            assert!(said.contains(word), "the list does not say {word}:\n{said}");
+        }
+    };
+    let missing = ["hostile-health", "holds no hostile-health.wasm"];
+    reasons_until(&router, &missing).await;
+    commands(&router, &missing).await;
+    let warned = ["plugin settings without a plugin", "hostile-heath"];
+    router.logged(&warned, SOON).await;
+
+    let guest = peers::guest("hostile-health.wasm");
+    fs::copy(guest, router.path("plugins/hostile-health.wasm")).unwrap();
+    router.write_config(&config("at_load = \"refuse\""));
+    router.post("/api/config/reload").await;
+    let refused = [
+        "hostile-health",
+        "plugins.config.hostile-health.at_load is refused",
+    ];
+    reasons_until(&router, &refused).await;
+    commands(&router, &refused).await;
+
+    router.write_config(&config("at_load = \"accept\""));
+    router.post("/api/config/reload").await;
+    until("a router that is well", SOON, async || {
+        let readiness = router.readiness().await;
+        match readiness["status"].as_str() {
+            Some("healthy") => Ok(()),
+            _ => Err(format!("{readiness}\n{}", router.tail())),
+        }
+    })
+    .await;
+    router.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_policy_prints_and_the_words_of_its_panic_are_shown() {
+    let mut router = prepared(&config("print"));
+    router.start_again().await;
+    for line in [
+        ["plugin stdout", "said on standard output"],
+        ["plugin stderr", "said on standard error"],
+    ] {
+        router.logged(&line, SOON).await;
+    }
+    router.write_config(&config("last-words"));
+    router.post("/api/config/reload").await;
+    let shown = until("a failure", SOON, async || {
+        let shown = plugin(&router).await;
+        if shown["lastFailure"].is_object() {
+            Ok(shown)
+        } else {
+            Err(format!("{shown}\n{}", router.tail()))
+        }
+    })
+    .await;
+    let failure = &shown["lastFailure"];
+    assert_eq!((&failure["kind"], &failure["generation"]), (&"trap".into(), &2.into()));
+    assert!(failure["printed"].as_str().unwrap().contains("panicked at"), "{shown}");
+    let reason = shown["lastError"].as_str().unwrap();
+    assert!(reason.contains("it printed: ") && reason.contains("forged"), "{shown}");
+    assert_eq!(failure["reason"], reason);
+    // What looks like a line of the log is part of one, whatever the guest prints.
+    router.logged(&["plugin stderr", "forged"], SOON).await;
+    let log = router.log();
+    let forged = log.lines().filter(|line| line.contains("forged"));
+    for line in forged {
+        assert!(line.contains("hostile-health"), "{line}");
+    }
+    router.end().await;
+}

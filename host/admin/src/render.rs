@@ -143,8 +143,9 @@ pub(crate) fn checks(view: &ReadinessView, facts: &RouterFacts) -> Value {
             "able": view.able,
         },
         "plugins": {
-            "status": status(view.plugins_quarantined == 0),
+            "status": status(view.plugins_quarantined == 0 && view.policy_faults.is_empty()),
             "quarantined": view.plugins_quarantined,
+            "faults": view.policy_faults,
         },
         "disk": {
             "usedPercent": percent,

@@ -45,4 +45,5 @@ pub use policies::PolicyList;
 pub use server::{Server, TokenConfig};
 pub use setting::{Applies, Setting, SettingOrigin};
 pub use storage::{Audit, Storage, TableName};
+pub use suggest::nearest;
 pub use template::{Era, Sharing, Switchable, Template, Tuning};

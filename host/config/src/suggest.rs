@@ -1,7 +1,8 @@
 //! Did you mean …?
 
 /// The name most like `text`, if one is like enough for a slip of the fingers.
-pub(crate) fn nearest<'w>(text: &str, names: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
+#[must_use]
+pub fn nearest<'w>(text: &str, names: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
     /// Longer texts are no slips, and the distance takes quadratic time.
     const TEXT_BYTES_MAX: usize = 80;
     if text.len() > TEXT_BYTES_MAX {

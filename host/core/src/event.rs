@@ -68,8 +68,13 @@ pub enum FleetEvent {
     Disk(f64),
     /// What was measured of the machine, and the history of load: a minute apart at most. Capacity is not judged before the first.
     LoadMeasured(Box<LoadMeasure>),
-    /// How many plugins are in quarantine now.
-    PluginsQuarantined(u32),
+    /// What is wrong with plugins now.
+    Plugins {
+        /// How many are in quarantine.
+        quarantined: u32,
+        /// Which policies that are named do not judge as they are configured, and why, for people. The sender bounds them.
+        faults: Vec<String>,
+    },
 
     /// The router is to end. Answered by one [`crate::action::Action::AllStopped`].
     Shutdown,

@@ -111,6 +111,8 @@ pub(crate) enum Planted {
     DownAtOnce,
     /// A lost database is no news.
     DatabaseIgnored,
+    /// Nor is a policy that is not there.
+    PolicyFaultIgnored,
     /// The deadline of SIGTERM is in no wake time.
     WakeMissed,
     /// A wake time stays in the past once it has come.

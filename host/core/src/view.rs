@@ -367,6 +367,8 @@ pub struct ReadinessView {
     pub able: u32,
     /// Plugins in quarantine.
     pub plugins_quarantined: u32,
+    /// Policies that do not judge as they are configured, and why, for people.
+    pub policy_faults: Vec<String>,
     /// Share in use of the fullest watched disk.
     pub disk_share: f64,
 }

@@ -42,6 +42,7 @@ impl Shared {
         };
         if let Some(event) = event {
             self.emit(event);
+            self.publish_conditions();
         }
         // An answer that is not waited for any more counts like any other.
         let _ = reply.send(answer);

@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch as conditions};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    EngineOptions, PluginSettings,
+    Conditions, EngineOptions, PluginSettings,
     event::EngineEvent,
     failure::Failure,
     kinds::{Kind, SERVED, Served},
@@ -178,14 +178,10 @@ impl Engine {
         named.map(|name| Entry::loading(name)).collect()
     }
 
-    /// How many plugins are in quarantine.
+    /// What is wrong with plugins: as it is now, and whenever it changes.
     #[must_use]
-    pub fn quarantined(&self) -> usize {
-        let plugins = self.shared.plugins.lock();
-        plugins
-            .values()
-            .filter(|entry| entry.is_quarantined())
-            .count()
+    pub fn conditions(&self) -> conditions::Receiver<Conditions> {
+        self.shared.conditions.subscribe()
     }
 
     /// Sets which plugins are named by a policy: of the router, of a template, or of an instance. One that is not there is reported
@@ -197,6 +193,7 @@ impl Engine {
         if self.shared.missing.lock().is_some() {
             self.shared.note_missing();
         }
+        self.shared.publish_conditions();
     }
 
     /// Scans the directory now: reads every file, and tries every refused candidate again.

@@ -26,7 +26,7 @@ use crate::{
     guest::{CallTime, CpuMeter, GuestState, LineRate, read_clock},
     kinds::{Contract, Exports, Kind, Load, Served},
     machine::Machine,
-    rejection::{FAILED_AT_LOAD, INTERNAL, Rejection},
+    rejection::{FAILED_AT_LOAD, INTERNAL, REFUSED_CONFIG, Rejection},
     texts::{NAME_BYTES_MAX, TEXT_BYTES_MAX, cut, truncate, truncate_attributes},
     values::PluginValues,
 };
@@ -361,7 +361,7 @@ fn refused_config(plugin: &str, faults: &[ConfigFault]) -> Result<(), Rejection>
         format!("plugins.config.{plugin}.{key} {reason}")
     });
     Err(Rejection::new(
-        "refused_config",
+        REFUSED_CONFIG,
         format!(
             "it refuses its configuration: {}",
             faults.collect::<Vec<_>>().join("; ")

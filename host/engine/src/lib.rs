@@ -6,6 +6,7 @@
 
 mod bindings;
 mod calls;
+mod conditions;
 mod contract;
 mod directory;
 mod engine;
@@ -29,6 +30,7 @@ mod values;
 mod view;
 mod watcher;
 
+pub use conditions::Conditions;
 pub use engine::{Engine, EngineError};
 pub use event::EngineEvent;
 pub use failure::{Failure, FailureKind};

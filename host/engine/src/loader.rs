@@ -15,7 +15,7 @@ use crate::{
     directory::{self, Files, Listed, Stamps},
     event::EngineEvent,
     generation::{Candidate, Compiled, Generation},
-    rejection::Rejection,
+    rejection::{REFUSED_CONFIG, Rejection},
     settings,
     shared::Shared,
 };
@@ -104,6 +104,7 @@ impl Shared {
         }
         self.lapse_quarantines();
         report.missing = self.note_missing();
+        self.publish_conditions();
         report
     }
 
@@ -233,7 +234,7 @@ impl Shared {
         let empty = toml::Table::new();
         let config = settings.config.get(name).unwrap_or(&empty);
         let flattened =
-            settings::flatten(config).map_err(|fault| Rejection::new("refused_config", fault))?;
+            settings::flatten(config).map_err(|fault| Rejection::new(REFUSED_CONFIG, fault))?;
         let generation = Generation::load(
             Arc::clone(&self.machine),
             Candidate {

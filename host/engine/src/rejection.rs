@@ -18,6 +18,9 @@ const REASON_BYTES_MAX: usize = 4096;
 /// It did not answer what every plugin is asked before it is taken into service.
 pub(crate) const FAILED_AT_LOAD: &str = "failed_at_load";
 
+/// It refused its settings, or there are too many of them.
+pub(crate) const REFUSED_CONFIG: &str = "refused_config";
+
 /// The fault is the router's.
 pub(crate) const INTERNAL: &str = "internal";
 

@@ -8,10 +8,10 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::{
-    EngineOptions, PluginSettings, event::EngineEvent, machine::Machine, registry::Entry,
+    Conditions, EngineOptions, PluginSettings, event::EngineEvent, machine::Machine, registry::Entry,
     values::Values,
 };
 
@@ -30,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) missing: Mutex<Option<BTreeSet<String>>>,
     /// Why the directory could not be read at the last scan.
     pub(crate) fault: Mutex<Option<String>>,
+    /// What is wrong now.
+    pub(crate) conditions: watch::Sender<Conditions>,
     /// Held by the scan in progress.
     pub(crate) scan: tokio::sync::Mutex<()>,
     events: mpsc::Sender<EngineEvent>,
@@ -52,6 +54,7 @@ impl Shared {
             applied: Mutex::default(),
             missing: Mutex::default(),
             fault: Mutex::default(),
+            conditions: watch::Sender::default(),
             scan: tokio::sync::Mutex::default(),
             events,
         }

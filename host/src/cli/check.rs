@@ -1,10 +1,10 @@
-//! `check`: everything that is wrong with a configuration, without starting anything.
+//! `check`: everything that is wrong with a configuration, and with the plugins that it names, without starting an instance.
 
 use std::{path::Path, process::ExitCode};
 
 use crate::{
     terminal::{print, refuse},
-    wiring::config,
+    wiring::{config, plugin_check},
 };
 
 pub(crate) fn run(path: &Path) -> anyhow::Result<ExitCode> {
@@ -14,6 +14,12 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<ExitCode> {
     };
     for notice in &config.notices {
         print(&format!("note: {}: {}", notice.key, notice.what));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    for fault in runtime.block_on(plugin_check::faults(&config)) {
+        print(&format!("note: {fault}"));
     }
     print(&format!(
         "{} is fine: {} template(s), {} instance(s), listening on {}",

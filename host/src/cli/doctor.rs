@@ -12,7 +12,7 @@ use super::instance;
 use crate::{
     error_chain::chain,
     terminal::{print, refuse},
-    wiring::{config, disks},
+    wiring::{config, disks, plugin_check},
 };
 
 /// How long the database may take to answer.
@@ -51,6 +51,7 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<ExitCode> {
     }
     findings.extend(runtime.block_on(processes(&config)));
     findings.push(("bundled server", bundled_server()));
+    findings.extend(runtime.block_on(plugins(&config)));
     findings.extend(runtime.block_on(database(&config)));
     findings.push(("open files", open_files()));
     findings.extend(disks_in_use(&config));
@@ -125,6 +126,20 @@ fn bundled_server() -> Finding {
         )),
         Err(error) => Finding::Note(format!("{name} cannot be sought: {error}")),
     }
+}
+
+/// The built-in rule judges in the place of a policy that does not.
+async fn plugins(config: &Config) -> Vec<(&'static str, Finding)> {
+    let faults = plugin_check::faults(config).await.into_iter();
+    let mut findings: Vec<Finding> = faults.map(Finding::Note).collect();
+    if findings.is_empty() {
+        let text = "every policy that is named judges".to_owned();
+        findings.push(Finding::Good(text));
+    }
+    findings
+        .into_iter()
+        .map(|finding| ("plugins", finding))
+        .collect()
 }
 
 async fn database(config: &Config) -> Vec<(&'static str, Finding)> {

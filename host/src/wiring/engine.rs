@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -30,7 +31,7 @@ const UNNAMED: &str = "_";
 pub(crate) fn options(config: &Config, store: &Store, data_dir: &DataDir) -> EngineOptions {
     EngineOptions {
         plugins_dir: config.plugins.dir.clone(),
-        cache_dir: Some(data_dir.path().join("plugin-cache")),
+        cache_dir: Some(cache_dir(data_dir.path())),
         settings: settings(config),
         policies: Some(policies(config)),
         name_fault,
@@ -42,8 +43,13 @@ pub(crate) fn options(config: &Config, store: &Store, data_dir: &DataDir) -> Eng
     }
 }
 
+/// Where compiled plugins are kept.
+pub(crate) fn cache_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join("plugin-cache")
+}
+
 /// The rule for a plugin's name is the configuration's, which names plugins so.
-fn name_fault(name: &str) -> Option<String> {
+pub(crate) fn name_fault(name: &str) -> Option<String> {
     match PluginName::parse(name) {
         Err(error) => Some(format!("its file's name cannot be used: {error}")),
         Ok(_) if name == PolicyName::BUILTIN => Some(format!(
@@ -147,6 +153,14 @@ pub(crate) fn ask(
             None => Err(NoAnswer::Absent),
         }
     })
+}
+
+/// What is wrong with settings of a plugin that nobody knows, and which one may be meant.
+pub(crate) fn unknown_settings(plugin: &str, engine: &Engine) -> String {
+    let known: Vec<String> = engine.list().into_iter().map(|view| view.name).collect();
+    let near = router_config::nearest(plugin, known.iter().map(String::as_str));
+    let near = near.map_or_else(String::new, |near| format!("; did you mean \"{near}\"?"));
+    format!("there is no plugin {plugin} for [plugins.config.{plugin}] or [plugins.grants.{plugin}]{near}")
 }
 
 /// Logs what happened to a plugin.

@@ -1,12 +1,12 @@
 //! What happens to plugins: logged, audited, and reported to the driver.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use router_core::{
     event::{Event, FleetEvent, PolicyEvent},
     policy::PolicyKind,
 };
-use router_engine::{Engine, EngineEvent};
+use router_engine::{Conditions, Engine, EngineEvent};
 use router_values::AuditRow;
 use tokio::sync::mpsc;
 
@@ -24,25 +24,53 @@ pub(crate) struct PluginWatcher {
 impl PluginWatcher {
     /// Runs until the engine or the driver has ended.
     pub(crate) async fn run(mut self) {
-        while let Some(event) = self.plugins.recv().await {
-            engine::log(&event);
-            self.audit(&event);
-            // A refused candidate and a missing file change no answer.
-            let changes_answers = !matches!(
-                event,
-                EngineEvent::Refused { .. } | EngineEvent::Missing { .. }
-            );
-            // Which kind a plugin is may have changed with its file: all that are asked may have another answer now.
-            let kinds = [PolicyKind::Health, PolicyKind::Capacity];
-            let changed = kinds.map(|kind| PolicyEvent::Changed(kind).into());
-            let changed = changed.into_iter().filter(|_| changes_answers);
-            let quarantined = u32::try_from(self.engine.quarantined()).unwrap_or(u32::MAX);
-            let quarantined = FleetEvent::PluginsQuarantined(quarantined).into();
-            for event in changed.chain([quarantined]) {
+        let mut conditions = self.engine.conditions();
+        let mut unknown = BTreeSet::new();
+        loop {
+            let events = tokio::select! {
+                event = self.plugins.recv() => match event {
+                    Some(event) => self.note(&event),
+                    None => return,
+                },
+                changed = conditions.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let Conditions { quarantined, faults, unknown: now } =
+                        conditions.borrow_and_update().clone();
+                    self.warn_of(now.difference(&unknown));
+                    unknown = now;
+                    vec![FleetEvent::Plugins { quarantined, faults }.into()]
+                }
+            };
+            for event in events {
                 if self.events.send(event).await.is_err() {
                     return;
                 }
             }
+        }
+    }
+
+    /// Notes what happened to a plugin; what the driver is to know of it.
+    fn note(&self, event: &EngineEvent) -> Vec<Event> {
+        engine::log(event);
+        self.audit(event);
+        // A refused candidate and a missing file change no answer.
+        if let EngineEvent::Refused { .. } | EngineEvent::Missing { .. } = event {
+            return Vec::new();
+        }
+        // Which kind a plugin is may have changed with its file: all that are asked may have another answer now.
+        let kinds = [PolicyKind::Health, PolicyKind::Capacity];
+        kinds
+            .map(|kind| PolicyEvent::Changed(kind).into())
+            .into()
+    }
+
+    /// Settings that are no plugin's.
+    fn warn_of<'a>(&self, unknown: impl Iterator<Item = &'a String>) {
+        for plugin in unknown {
+            let reason = engine::unknown_settings(plugin, &self.engine);
+            tracing::warn!(plugin, reason, "plugin settings without a plugin");
         }
     }
 

@@ -50,7 +50,13 @@ impl Fleet {
             }
             FleetEvent::Disk(share) => self.watch.disk_share = share,
             FleetEvent::LoadMeasured(measure) => self.capacity.measured(self.now_ms, measure),
-            FleetEvent::PluginsQuarantined(count) => self.watch.plugins_quarantined = count,
+            FleetEvent::Plugins {
+                quarantined,
+                faults,
+            } => {
+                self.watch.plugins_quarantined = quarantined;
+                self.watch.policy_faults = faults;
+            }
             FleetEvent::Shutdown => self.enter(FleetPhase::ShuttingDown),
         }
     }

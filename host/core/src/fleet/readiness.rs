@@ -21,6 +21,7 @@ pub(super) struct Watch {
     pub(super) database: bool,
     pub(super) disk_share: f64,
     pub(super) plugins_quarantined: u32,
+    pub(super) policy_faults: Vec<String>,
     /// Since when instances are wanted and none of them can serve.
     unable_since_ms: Option<u64>,
     /// Most breakers opened together, and most are still not CLOSED.
@@ -35,6 +36,7 @@ impl Default for Watch {
             database: true,
             disk_share: 0.0,
             plugins_quarantined: 0,
+            policy_faults: Vec::new(),
             unable_since_ms: None,
             one_cause: false,
             announced: Readiness::Healthy,
@@ -58,6 +60,7 @@ impl Fleet {
             Readiness::Down
         } else if (!self.watch.database && !self.bugs.has(Planted::DatabaseIgnored))
             || self.watch.plugins_quarantined > 0
+            || (!self.watch.policy_faults.is_empty() && !self.bugs.has(Planted::PolicyFaultIgnored))
             || self.watch.disk_share > self.settings.disk_degraded_share
             || !self.index.troubled().is_empty()
             || self.watch.one_cause
@@ -104,6 +107,7 @@ impl Fleet {
                 self.watch.plugins_quarantined
             ));
         }
+        reasons.extend(self.watch.policy_faults.iter().cloned());
         if self.watch.disk_share > self.settings.disk_degraded_share {
             reasons.push(format!(
                 "a disk is {:.0} % full",
@@ -117,6 +121,7 @@ impl Fleet {
             wanted: u32::try_from(wanted).unwrap_or(u32::MAX),
             able: u32::try_from(self.index.able()).unwrap_or(u32::MAX),
             plugins_quarantined: self.watch.plugins_quarantined,
+            policy_faults: self.watch.policy_faults.clone(),
             disk_share: self.watch.disk_share,
         }
     }

@@ -300,8 +300,13 @@ impl World {
                 self.deliver(FleetEvent::Disk(share));
             }
             75..79 => {
-                let count = self.dice.between(0, 2) as u32;
-                self.deliver(FleetEvent::PluginsQuarantined(count));
+                let quarantined = self.dice.between(0, 2) as u32;
+                let faults = self.dice.between(0, 2);
+                let faults = (0..faults).map(|n| format!("policy p{n}: it is not there"));
+                self.deliver(FleetEvent::Plugins {
+                    quarantined,
+                    faults: faults.collect(),
+                });
             }
             79..84 => {
                 let mut settings = self.settings.clone();

@@ -185,8 +185,14 @@ impl World {
                 }
             }
             FleetEvent::Disk(share) => self.watched.readiness.disk_share = *share,
-            FleetEvent::PluginsQuarantined(count) => self.watched.readiness.quarantined = *count,
             FleetEvent::LoadMeasured(_) => self.watched.capacity.is_measured = true,
+            FleetEvent::Plugins {
+                quarantined,
+                faults,
+            } => {
+                self.watched.readiness.quarantined = *quarantined;
+                self.watched.readiness.policy_faults.clone_from(faults);
+            }
             FleetEvent::Shutdown => self.expect_shutdown(),
         }
     }

@@ -225,6 +225,7 @@ planted_bugs! {
     database_ignored: DatabaseIgnored breaks ReadinessRule;
     shared_cause_stays: SharedCauseStays breaks OneCause;
     shared_cause_unsaid: SharedCauseUnsaid breaks OneCause;
+    policy_fault_ignored: PolicyFaultIgnored breaks ReadinessRule;
     wake_missed: WakeMissed breaks WakeHonest;
     wake_in_the_past: WakeInThePast breaks WakeHonest;
     shutdown_forgets_starting: ShutdownForgetsStarting breaks StoppedAtEnd;

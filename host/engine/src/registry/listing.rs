@@ -6,6 +6,7 @@ use super::Entry;
 use crate::{
     Grants,
     kinds::DEFAULT_WORLD,
+    rejection::REFUSED_CONFIG,
     texts::pairs,
     view::{LifetimeFigures, PluginView, Refusal},
 };
@@ -95,11 +96,31 @@ impl Entry {
     pub(crate) fn missing(name: &str, directory: &Path) -> PluginView {
         PluginView {
             state: "missing",
-            reason: Some(format!(
-                "a policy names it, and {} holds no {name}.wasm: put it there, or correct the policy's name",
-                directory.display()
-            )),
+            reason: Some(Self::missing_reason(name, directory)),
             ..Self::default().view(name, true, false)
+        }
+    }
+
+    /// Why it is not there.
+    pub(crate) fn missing_reason(name: &str, directory: &Path) -> String {
+        format!(
+            "a policy names it, and {} holds no {name}.wasm: put it there, or correct the policy's name",
+            directory.display()
+        )
+    }
+
+    /// Why it does not judge as it is configured, where a policy names it. That a new file is refused is none while the generation
+    /// before goes on: it may be a copy that is under way.
+    pub(crate) fn fault(&self) -> Option<String> {
+        let refusal = self.refusal.as_ref()?;
+        match &self.serving {
+            None => Some(refusal.reason.clone()),
+            Some(serving) if refusal.code == REFUSED_CONFIG => {
+                let number = serving.number;
+                let reason = &refusal.reason;
+                Some(format!("generation {number} goes on, for {reason}"))
+            }
+            Some(_) => None,
         }
     }
 

@@ -196,12 +196,12 @@ async fn three_failures_in_a_row_are_a_quarantine() {
     assert_eq!((view.state, view.calls), ("quarantined", 3));
     assert!(view.quarantined_for_ms.unwrap() > 0);
     assert!(view.reason.unwrap().contains("panicked"));
-    assert_eq!(world.engine.quarantined(), 1);
+    assert_eq!(world.engine.conditions().borrow().quarantined, 1);
     // A new generation starts with a clean slate.
     let calm = settings("hostile-health", "mode = 'nothing'");
     world.engine.reconfigure(calm).await;
     assert!(world.judge("hostile-health").await.unwrap().is_ok());
-    assert_eq!(world.engine.quarantined(), 0);
+    assert_eq!(world.engine.conditions().borrow().quarantined, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -216,9 +216,9 @@ async fn a_quarantined_plugin_that_no_policy_names_is_held_against_nobody() {
         "{event:?}"
     );
     world.engine.reload_now().await;
-    assert_eq!(world.engine.quarantined(), 1, "it is still named");
+    assert_eq!(world.engine.conditions().borrow().quarantined, 1, "it is still named");
     world.engine.use_policies(used(&[]));
-    assert_eq!(world.engine.quarantined(), 0);
+    assert_eq!(world.engine.conditions().borrow().quarantined, 0);
     let plugin = "hostile-health".to_owned();
     assert_eq!(world.event().await, EngineEvent::Lapsed { plugin });
     let view = world.view("hostile-health");

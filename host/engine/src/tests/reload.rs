@@ -2,7 +2,7 @@
 
 use std::{fs, io::Write as _, time::Duration};
 
-use crate::{Engine, EngineEvent, EngineOptions, PluginSettings};
+use crate::{Conditions, Engine, EngineEvent, EngineOptions, PluginSettings};
 
 use super::world::{NAME, World, facts, guest, loaded, settings, variant};
 
@@ -344,6 +344,42 @@ async fn a_policy_without_a_plugin_is_reported_once_and_shown() {
     assert!(matches!(event, EngineEvent::Swapped { .. }), "{event:?}");
     assert_eq!(world.view("another").state, "serving");
     assert!(world.engine.reload_now().await.missing.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn policies_that_do_not_judge_as_configured_and_settings_of_nobody_are_conditions() {
+    let world = loaded().await;
+    let mut conditions = world.engine.conditions();
+    let mut now = || conditions.borrow_and_update().clone();
+    assert_eq!(now(), Conditions::default());
+    let used = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+    world.engine.use_policies(used(&[NAME, "another"]));
+    let fault = now().faults.remove(0);
+    assert!(fault.starts_with("policy another: "), "{fault}");
+    assert!(fault.contains("no another.wasm"), "{fault}");
+
+    // Refused settings of one that is used, and settings of one that is not there.
+    let mut faulty = settings(NAME, "memory_mb = 5");
+    faulty.config.insert("default-heath".to_owned(), toml::Table::new());
+    world.engine.reconfigure(faulty).await;
+    let Conditions { faults, unknown, .. } = now();
+    assert_eq!(unknown, used(&["default-heath"]));
+    let [_, refused] = &faults[..] else { panic!("{faults:?}") };
+    assert!(refused.starts_with("policy default-health: generation 1 goes on"), "{refused}");
+    assert!(refused.contains("memory_mb"), "{refused}");
+
+    // A file that is damaged, or being copied, while the one before goes on is none; nor is what no policy names.
+    fs::write(world.path(NAME), b"").unwrap();
+    world.engine.reconfigure(PluginSettings::default()).await;
+    assert_eq!(world.view(NAME).candidate.unwrap().code, "damaged");
+    assert_eq!(now().faults.len(), 1, "only the one that is missing");
+    world.engine.use_policies(used(&[]));
+    assert_eq!(now(), Conditions::default());
+
+    let many: Vec<String> = (0..20).map(|n| format!("p{n:02}")).collect();
+    world.engine.use_policies(many.into_iter().collect());
+    let faults = now().faults;
+    assert_eq!((faults.len(), faults[5].as_str()), (6, "and 15 more policies"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

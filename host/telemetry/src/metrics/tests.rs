@@ -74,6 +74,7 @@ fn fleet(instances: Vec<InstanceView>) -> Arc<FleetView> {
             wanted: 0,
             able: 0,
             plugins_quarantined: 0,
+            policy_faults: Vec::new(),
             disk_share: 0.0,
         },
         capacity: CapacityView::default(),

@@ -13,6 +13,7 @@ pub(super) struct ReadinessModel {
     pub(super) database_lost: bool,
     pub(super) disk_share: f64,
     pub(super) quarantined: u32,
+    pub(super) policy_faults: Vec<String>,
     /// Since when instances are wanted and all of them have plainly failed.
     failed_since_ms: Option<u64>,
     /// Since when instances are wanted and none of them plainly serves.
@@ -166,6 +167,7 @@ impl World {
         let readiness = &self.watched.readiness;
         let degraded = readiness.database_lost
             || readiness.quarantined > 0
+            || !readiness.policy_faults.is_empty()
             || readiness.disk_share > self.settings.disk_degraded_share
             || wanted.iter().any(troubled)
             || self.watched.one_cause.holds();
@@ -186,6 +188,15 @@ impl World {
                 "readiness is {:?} (must be down: {must}, may be: {may}, degraded: {degraded})",
                 after.readiness
             );
+            self.fail(Property::ReadinessRule, how);
+        }
+        let faults = &self.watched.readiness.policy_faults;
+        let unsaid: Vec<&String> = faults
+            .iter()
+            .filter(|fault| !after.readiness.reasons.contains(fault))
+            .collect();
+        if !unsaid.is_empty() {
+            let how = format!("readiness does not say {unsaid:?}");
             self.fail(Property::ReadinessRule, how);
         }
         if (status == Readiness::Healthy) != after.readiness.reasons.is_empty() {

@@ -1,0 +1,77 @@
+//! What is wrong with plugins as a whole: which of those that policies name do not judge as they are configured, and which settings
+//! are no plugin's. It is judged by what is there, not by what happened, so that a lost event leaves nothing stale.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    registry::Entry,
+    shared::Shared,
+    texts::{TEXT_BYTES_MAX, cut},
+};
+
+/// Faults that are named; how many more there are is counted.
+const NAMED_MAX: usize = 5;
+
+/// What is wrong with plugins now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Conditions {
+    /// How many are in quarantine.
+    pub quarantined: u32,
+    /// The plugins that a policy names and that are not there, are refused, or refuse their settings: by name and with the reason,
+    /// for people. At most six lines of some hundred bytes.
+    pub faults: Vec<String>,
+    /// Plugins that are configured or granted something, and that are neither there nor named by a policy.
+    pub unknown: BTreeSet<String>,
+}
+
+impl Shared {
+    /// Publishes what is wrong now, where it is something else than before.
+    pub(crate) fn publish_conditions(&self) {
+        let conditions = self.conditions_now();
+        self.conditions.send_if_modified(|before| {
+            let is_other = *before != conditions;
+            *before = conditions;
+            is_other
+        });
+    }
+
+    fn conditions_now(&self) -> Conditions {
+        let policies = self.policies.lock().clone().unwrap_or_default();
+        let configured: BTreeSet<String> = {
+            let settings = self.settings.lock();
+            let names = settings.config.keys().chain(settings.grants.keys());
+            names.cloned().collect()
+        };
+        // Before the first scan it is not known what is there.
+        let is_scanned = self.missing.lock().is_some();
+        let plugins = self.plugins.lock();
+        let quarantined = plugins.values().filter(|entry| entry.is_quarantined());
+        let quarantined = u32::try_from(quarantined.count()).unwrap_or(u32::MAX);
+        if !is_scanned {
+            return Conditions {
+                quarantined,
+                ..Conditions::default()
+            };
+        }
+        let fault_of = |name: &String| {
+            let fault = match plugins.get(name) {
+                Some(entry) => entry.fault()?,
+                None => Entry::missing_reason(name, &self.plugins_dir),
+            };
+            Some(format!("policy {name}: {}", cut(&fault, TEXT_BYTES_MAX)))
+        };
+        let mut faults: Vec<String> = policies.iter().filter_map(fault_of).collect();
+        let more = faults.len().saturating_sub(NAMED_MAX);
+        if more > 0 {
+            faults.truncate(NAMED_MAX);
+            faults.push(format!("and {more} more policies"));
+        }
+        let is_unknown =
+            |name: &String| !plugins.contains_key(name) && !policies.contains(name);
+        Conditions {
+            quarantined,
+            faults,
+            unknown: configured.into_iter().filter(is_unknown).collect(),
+        }
+    }
+}
