@@ -260,7 +260,7 @@ async fn printed(mut command: tokio::process::Command) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_policy_that_is_not_there_or_refuses_its_settings_is_named_wherever_an_operator_looks() {
+async fn a_policy_that_is_not_there_or_refuses_its_settings_is_named_to_operators() {
     let config = |more: &str| {
         config("nothing")
             .set("plugins.config.hostile-health", more)
@@ -332,7 +332,7 @@ async fn a_policy_that_is_not_there_or_refuses_its_settings_is_named_wherever_an
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_policy_prints_and_the_words_of_its_panic_are_shown() {
+async fn what_a_policy_prints_and_the_message_of_its_panic_are_shown() {
     let mut router = prepared(&config("print"));
     router.start_again().await;
     for line in [
@@ -341,7 +341,7 @@ async fn what_a_policy_prints_and_the_words_of_its_panic_are_shown() {
     ] {
         router.logged(&line, SOON).await;
     }
-    router.write_config(&config("last-words"));
+    router.write_config(&config("forged-panic"));
     router.post("/api/config/reload").await;
     let shown = until("a failure", SOON, async || {
         let shown = plugin(&router).await;
@@ -353,10 +353,19 @@ async fn what_a_policy_prints_and_the_words_of_its_panic_are_shown() {
     })
     .await;
     let failure = &shown["lastFailure"];
-    assert_eq!((&failure["kind"], &failure["generation"]), (&"trap".into(), &2.into()));
-    assert!(failure["printed"].as_str().unwrap().contains("panicked at"), "{shown}");
+    assert_eq!(
+        (&failure["kind"], &failure["generation"]),
+        (&"trap".into(), &2.into())
+    );
+    assert!(
+        failure["printed"].as_str().unwrap().contains("panicked at"),
+        "{shown}"
+    );
     let reason = shown["lastError"].as_str().unwrap();
-    assert!(reason.contains("it printed: ") && reason.contains("forged"), "{shown}");
+    assert!(
+        reason.contains("it printed: ") && reason.contains("forged"),
+        "{shown}"
+    );
     assert_eq!(failure["reason"], reason);
     // What looks like a line of the log is part of one, whatever the guest prints.
     router.logged(&["plugin stderr", "forged"], SOON).await;

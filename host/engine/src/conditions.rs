@@ -66,8 +66,7 @@ impl Shared {
             faults.truncate(NAMED_MAX);
             faults.push(format!("and {more} more policies"));
         }
-        let is_unknown =
-            |name: &String| !plugins.contains_key(name) && !policies.contains(name);
+        let is_unknown = |name: &String| !plugins.contains_key(name) && !policies.contains(name);
         Conditions {
             quarantined,
             faults,

@@ -4,7 +4,7 @@ use serde::Serialize;
 use wasmtime::{PoolConcurrencyLimitError, Trap};
 
 use crate::{
-    guest::{Bound, last_words},
+    guest::{Bound, excerpt},
     texts::{REASON_BYTES_MAX, cut},
 };
 
@@ -63,7 +63,7 @@ impl Failure {
             return self;
         };
         Self {
-            message: format!("{}; it printed: {}", self.message, last_words(text)),
+            message: format!("{}; it printed: {}", self.message, excerpt(text)),
             printed,
             ..self
         }

@@ -3,6 +3,7 @@
 mod cpu_meter;
 mod output;
 mod space;
+mod wasi;
 
 use std::{
     sync::Arc,
@@ -22,15 +23,12 @@ use crate::{
     values::PluginValues,
 };
 pub(crate) use cpu_meter::{CpuMeter, read_clock};
-pub(crate) use output::{LineRate, last_words};
-use output::{Output, Stream};
+use output::Output;
+pub(crate) use output::{LineRate, excerpt};
 pub(crate) use space::{INSTANCES_MAX, MEMORIES_MAX, Space, TABLE_ELEMENTS_MAX, TABLES_MAX};
 
 /// Most handles that a guest may hold: an empty WASI gives it a handful.
 const HANDLES_MAX: usize = 64;
-
-/// Most random bytes of one call to WASI: a seed takes 32.
-const RANDOM_BYTES_MAX: u64 = 4096;
 
 /// Longest line of a log, as `host.log` of `wit/` states it.
 const LINE_BYTES_MAX: usize = 4096;
@@ -92,14 +90,7 @@ impl GuestState {
             space: Space::new(limits.memory_bytes),
             limits,
             values,
-            // Nothing: no files, no network, no environment, no arguments.
-            wasi: WasiCtx::builder()
-                .allow_tcp(false)
-                .allow_udp(false)
-                .max_random_size(RANDOM_BYTES_MAX)
-                .stdout(output.stream(Stream::Stdout))
-                .stderr(output.stream(Stream::Stderr))
-                .build(),
+            wasi: wasi::context(&output),
             table,
             host_calls: 0,
             output,

@@ -11,8 +11,8 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
 use crate::{
-    Conditions, EngineOptions, PluginSettings, event::EngineEvent, machine::Machine, registry::Entry,
-    values::Values,
+    Conditions, EngineOptions, PluginSettings, event::EngineEvent, machine::Machine,
+    registry::Entry, values::Values,
 };
 
 /// See the module.

@@ -160,7 +160,9 @@ pub(crate) fn unknown_settings(plugin: &str, engine: &Engine) -> String {
     let known: Vec<String> = engine.list().into_iter().map(|view| view.name).collect();
     let near = router_config::nearest(plugin, known.iter().map(String::as_str));
     let near = near.map_or_else(String::new, |near| format!("; did you mean \"{near}\"?"));
-    format!("there is no plugin {plugin} for [plugins.config.{plugin}] or [plugins.grants.{plugin}]{near}")
+    format!(
+        "there is no plugin {plugin} for [plugins.config.{plugin}] or [plugins.grants.{plugin}]{near}"
+    )
 }
 
 /// Logs what happened to a plugin.

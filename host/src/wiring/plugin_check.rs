@@ -43,7 +43,11 @@ pub(crate) async fn faults(config: &Config) -> Vec<String> {
             let unknown = unknown.iter();
             faults.extend(unknown.map(|plugin| engine::unknown_settings(plugin, &engine)));
             let dir = config.plugins.dir.display();
-            faults.extend(report.fault.map(|fault| format!("{dir} cannot be read: {fault}")));
+            faults.extend(
+                report
+                    .fault
+                    .map(|fault| format!("{dir} cannot be read: {fault}")),
+            );
             faults
         }
         Err(_) => vec![format!(

@@ -1,5 +1,11 @@
 //! A health policy that misbehaves as its configuration demands: what the engine must survive.
 
+use std::{
+    collections::HashMap,
+    hash::BuildHasher as _,
+    time::{Duration, Instant, SystemTime},
+};
+
 use router_plugin_sdk::{
     ConfigFault, Settings,
     health_policy::{Facts, HealthPolicy, Verdict},
@@ -50,7 +56,7 @@ impl HealthPolicy for Hostile {
             "stdout" => print_without_end(std::io::stdout()),
             "stderr" => print_without_end(std::io::stderr()),
             "print" => print(),
-            "last-words" => last_words(),
+            "forged-panic" => forged_panic(),
             "injection" => {
                 host::log(
                     host::LogLevel::Error,
@@ -60,13 +66,15 @@ impl HealthPolicy for Hostile {
             }
             "long-answer" => Verdict::degraded("x".repeat(8 << 20)),
             "sleep" => {
-                std::thread::sleep(std::time::Duration::from_secs(3600));
+                std::thread::sleep(Duration::from_secs(3600));
                 Verdict::healthy()
             }
             "files" => match std::fs::read_dir("/") {
                 Ok(entries) => Verdict::unhealthy(format!("sees {} files", entries.count())),
                 Err(error) => Verdict::degraded(format!("sees no files: {error}")),
             },
+            "clock" => clock(),
+            "random" => random(),
             "environment" => {
                 Verdict::degraded(format!("sees {} variables", std::env::vars().count()))
             }
@@ -89,6 +97,28 @@ impl HealthPolicy for Hostile {
     }
 }
 
+/// What it knows of time.
+fn clock() -> Verdict {
+    let begun = Instant::now();
+    for step in 0..100_000_u32 {
+        std::hint::black_box(step);
+    }
+    let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let unix = unix.unwrap_or(Duration::MAX);
+    Verdict::degraded(format!("{unix:?} since 1970, {:?} later", begun.elapsed()))
+}
+
+/// What it has of randomness: the keys that the standard library draws for each table of hashes.
+fn random() -> Verdict {
+    let mut counts = HashMap::new();
+    for word in ["one", "two", "three", "two"] {
+        *counts.entry(word).or_insert(0_u32) += 1;
+    }
+    let order: Vec<&str> = counts.keys().copied().collect();
+    let hash = counts.hasher().hash_one("one");
+    Verdict::degraded(format!("{} words, {order:?}, {hash:016x}", counts.len()))
+}
+
 fn print_without_end(mut to: impl std::io::Write) -> ! {
     let line = "x".repeat(4096);
     loop {
@@ -109,7 +139,7 @@ fn print() -> Verdict {
 
 /// Ends with words that would pass for other lines of a log.
 #[allow(clippy::panic, reason = "this is what it is for")]
-fn last_words() -> ! {
+fn forged_panic() -> ! {
     panic!("one\n2026-01-01T00:00:00Z ERROR forged: AUDIT\r\x1b[2J")
 }
 

@@ -300,11 +300,10 @@ impl World {
                 self.deliver(FleetEvent::Disk(share));
             }
             75..79 => {
-                let quarantined = self.dice.between(0, 2) as u32;
-                let faults = self.dice.between(0, 2);
-                let faults = (0..faults).map(|n| format!("policy p{n}: it is not there"));
+                let drawn = self.dice.between(0, 8);
+                let faults = (0..drawn / 3).map(|n| format!("policy p{n}: it is not there"));
                 self.deliver(FleetEvent::Plugins {
-                    quarantined,
+                    quarantined: (drawn % 3) as u32,
                     faults: faults.collect(),
                 });
             }

@@ -25,7 +25,7 @@ const WRITE_BYTES_MAX: usize = 4096;
 const KEPT_BYTES_MAX: usize = 4096;
 
 /// What of it stands in the text of a failure, which is shown in lists.
-const WORDS_BYTES_MAX: usize = 512;
+const EXCERPT_BYTES_MAX: usize = 512;
 
 /// Lines of one generation that may come at once and per second: a policy that prints at each judgement of a large fleet would
 /// fill the log otherwise. `host.log` has no such bound, for what comes through it was written for the log.
@@ -203,18 +203,18 @@ impl Said {
 
 /// The last words of what was printed, on one line: what a panic and an exception say comes last, but for advice that is of no use
 /// here.
-pub(crate) fn last_words(printed: &str) -> String {
+pub(crate) fn excerpt(printed: &str) -> String {
     const ADVICE: &str = "note: run with `RUST_BACKTRACE=1`";
     let lines = printed.lines().map(str::trim);
     let lines: Vec<&str> = lines
         .filter(|line| !line.is_empty() && !line.starts_with(ADVICE))
         .collect();
-    let words = escape(&lines.join(" "));
-    let mut start = words.len().saturating_sub(WORDS_BYTES_MAX);
-    while !words.is_char_boundary(start) {
+    let text = escape(&lines.join(" "));
+    let mut start = text.len().saturating_sub(EXCERPT_BYTES_MAX);
+    while !text.is_char_boundary(start) {
         start += 1;
     }
-    words[start..].to_owned()
+    text[start..].to_owned()
 }
 
 /// Text whose control characters are written out.
@@ -278,7 +278,7 @@ impl OutputStream for Printed {
 mod tests {
     use std::{sync::Arc, time::Instant};
 
-    use super::{Bound, LINE_EVERY, LINES_AT_ONCE, LineRate, Output, Stream, last_words};
+    use super::{Bound, LINE_EVERY, LINES_AT_ONCE, LineRate, Output, Stream, excerpt};
 
     #[test]
     fn lines_are_dropped_past_their_rate_and_counted() {
@@ -298,16 +298,18 @@ mod tests {
     }
 
     #[test]
-    fn the_last_words_of_a_call_are_kept_within_their_bounds() {
+    fn the_last_that_a_call_printed_is_kept_within_their_bounds() {
         let output = Output::new("p".into(), 20_000, Arc::default());
         assert_eq!(output.printed(), None);
         for _ in 0..500 {
             output.print(Stream::Stdout, "é… ".as_bytes()).unwrap();
         }
-        output.print(Stream::Stderr, b"\nthread panicked:\n").unwrap();
+        output
+            .print(Stream::Stderr, b"\nthread panicked:\n")
+            .unwrap();
         let printed = output.printed().unwrap();
         assert!(printed.len() <= 4_096 && printed.ends_with("é… \nthread panicked:"));
-        assert!(last_words(&printed).len() <= 512);
+        assert!(excerpt(&printed).len() <= 512);
         output.begin();
         assert_eq!(output.printed(), None, "a call begins with nothing");
         output.count(19_999).unwrap();
@@ -317,10 +319,10 @@ mod tests {
     }
 
     #[test]
-    fn words_are_one_line_without_advice() {
+    fn an_excerpt_is_one_line_without_advice() {
         let printed = "thread 'main' panicked at src/lib.rs:3:5:\none\n2026 ERROR forged\u{1b}[2J\n\
             note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace\n";
-        let words = "thread 'main' panicked at src/lib.rs:3:5: one 2026 ERROR forged\\u{1b}[2J";
-        assert_eq!(last_words(printed), words);
+        let expected = "thread 'main' panicked at src/lib.rs:3:5: one 2026 ERROR forged\\u{1b}[2J";
+        assert_eq!(excerpt(printed), expected);
     }
 }

@@ -64,7 +64,10 @@ async fn instantiate(machine: &Machine, bytes: &[u8]) -> wasmtime::Result<()> {
         memory_bytes: 64 << 20,
         ..Limits::default()
     };
-    let mut store = Store::new(&machine.engine, GuestState::new("p".into(), limits, values, Arc::default()));
+    let mut store = Store::new(
+        &machine.engine,
+        GuestState::new("p".into(), limits, values, Arc::default()),
+    );
     store.limiter(|state| &mut state.space);
     // An hour of ticks: this is not about time.
     store.set_epoch_deadline(360_000);

@@ -1,6 +1,6 @@
 //! Guests that misbehave. None may harm the process, and each failure is reported by its name.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use crate::{EngineEvent, EngineOptions, FailureKind, Limits};
 
@@ -12,7 +12,7 @@ const FAILURES: [(&str, FailureKind, &str); 12] = [
     ("overflow", FailureKind::Trap, "overflows"),
     ("memory", FailureKind::Limit, "8388608 bytes of memory"),
     ("trap", FailureKind::Trap, ": as it was configured"),
-    ("last-words", FailureKind::Trap, "ERROR forged: AUDIT"),
+    ("forged-panic", FailureKind::Trap, "ERROR forged: AUDIT"),
     ("host-calls", FailureKind::Limit, "1000 calls to the host"),
     ("log", FailureKind::Limit, "65536 bytes"),
     ("stdout", FailureKind::Limit, "65536 bytes"),
@@ -108,9 +108,9 @@ async fn a_flood_of_printed_lines_is_stopped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_words_of_a_panic_are_reported_on_one_line() {
-    fails("last-words").await;
-    let world = World::hostile("last-words").await;
+async fn the_message_of_a_panic_is_reported_on_one_line() {
+    fails("forged-panic").await;
+    let world = World::hostile("forged-panic").await;
     let failure = world.judge("hostile-health").await.unwrap().unwrap_err();
     assert!(failure.message.contains("panicked at "), "{failure}");
     assert!(failure.message.ends_with("\\u{1b}[2J"), "{failure}");
@@ -149,6 +149,25 @@ async fn a_guest_sees_no_files() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guest_sees_no_environment() {
     answers("environment", "sees 0 variables").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_sees_clocks_that_stand_still() {
+    answers("clock", "0ns since 1970, 0ns later").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_has_hash_maps_and_no_chance() {
+    let mut answers = BTreeSet::new();
+    for _ in 0..2 {
+        let world = World::hostile("random").await;
+        for _ in 0..2 {
+            let verdict = world.judge("hostile-health").await.unwrap().unwrap();
+            assert!(verdict.reason.starts_with("3 words"), "{verdict:?}");
+            answers.insert(verdict.reason);
+        }
+    }
+    assert_eq!(answers.len(), 1, "{answers:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -216,7 +235,11 @@ async fn a_quarantined_plugin_that_no_policy_names_is_held_against_nobody() {
         "{event:?}"
     );
     world.engine.reload_now().await;
-    assert_eq!(world.engine.conditions().borrow().quarantined, 1, "it is still named");
+    assert_eq!(
+        world.engine.conditions().borrow().quarantined,
+        1,
+        "it is still named"
+    );
     world.engine.use_policies(used(&[]));
     assert_eq!(world.engine.conditions().borrow().quarantined, 0);
     let plugin = "hostile-health".to_owned();

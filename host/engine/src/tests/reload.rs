@@ -350,6 +350,8 @@ async fn a_policy_without_a_plugin_is_reported_once_and_shown() {
 async fn policies_that_do_not_judge_as_configured_and_settings_of_nobody_are_conditions() {
     let world = loaded().await;
     let mut conditions = world.engine.conditions();
+    // What is not there is known after the first scan.
+    world.engine.reload_now().await;
     let mut now = || conditions.borrow_and_update().clone();
     assert_eq!(now(), Conditions::default());
     let used = |names: &[&str]| names.iter().map(ToString::to_string).collect();
@@ -360,12 +362,21 @@ async fn policies_that_do_not_judge_as_configured_and_settings_of_nobody_are_con
 
     // Refused settings of one that is used, and settings of one that is not there.
     let mut faulty = settings(NAME, "memory_mb = 5");
-    faulty.config.insert("default-heath".to_owned(), toml::Table::new());
+    faulty
+        .config
+        .insert("default-heath".to_owned(), toml::Table::new());
     world.engine.reconfigure(faulty).await;
-    let Conditions { faults, unknown, .. } = now();
+    let Conditions {
+        faults, unknown, ..
+    } = now();
     assert_eq!(unknown, used(&["default-heath"]));
-    let [_, refused] = &faults[..] else { panic!("{faults:?}") };
-    assert!(refused.starts_with("policy default-health: generation 1 goes on"), "{refused}");
+    let [_, refused] = &faults[..] else {
+        panic!("{faults:?}")
+    };
+    assert!(
+        refused.starts_with("policy default-health: generation 1 goes on"),
+        "{refused}"
+    );
     assert!(refused.contains("memory_mb"), "{refused}");
 
     // A file that is damaged, or being copied, while the one before goes on is none; nor is what no policy names.
@@ -379,7 +390,10 @@ async fn policies_that_do_not_judge_as_configured_and_settings_of_nobody_are_con
     let many: Vec<String> = (0..20).map(|n| format!("p{n:02}")).collect();
     world.engine.use_policies(many.into_iter().collect());
     let faults = now().faults;
-    assert_eq!((faults.len(), faults[5].as_str()), (6, "and 15 more policies"));
+    assert_eq!(
+        (faults.len(), faults[5].as_str()),
+        (6, "and 15 more policies")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

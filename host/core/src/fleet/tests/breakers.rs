@@ -204,7 +204,10 @@ fn breakers_that_open_together_are_one_condition_of_the_fleet() {
         "{reasons:?}"
     );
     // That the word is no news is no reason not to say that it is over.
-    bench.feed(FleetEvent::PluginsQuarantined(1));
+    bench.feed(FleetEvent::Plugins {
+        quarantined: 1,
+        faults: Vec::new(),
+    });
     let mut reset = |id: &str| {
         let (id, instance) = (7, super::key(id).instance);
         let verb = Verb::BreakerReset;
