@@ -164,14 +164,14 @@ impl Slot {
         let (Some(idle_ms), Some(at_ms)) = (desired.spec.idle_stop_ms, self.idle_at_ms) else {
             return;
         };
-        if at_ms > step.now_ms || step.bugs.has(Planted::IdleForgotten) {
+        if at_ms > step.now_ms {
             return;
         }
         if service.sample.in_flight > 0 {
             // A client that waits for an answer uses it.
             self.last_used_ms = step.now_ms;
             self.idle_at_ms = Some(step.now_ms.saturating_add(idle_ms.max(1)));
-        } else {
+        } else if !step.bugs.has(Planted::IdleForgotten) {
             self.wanted = false;
             self.stop(
                 step,
