@@ -61,9 +61,7 @@ impl PluginWatcher {
         }
         // Which kind a plugin is may have changed with its file: all that are asked may have another answer now.
         let kinds = [PolicyKind::Health, PolicyKind::Capacity];
-        kinds
-            .map(|kind| PolicyEvent::Changed(kind).into())
-            .into()
+        kinds.map(|kind| PolicyEvent::Changed(kind).into()).into()
     }
 
     /// Settings that are no plugin's.
