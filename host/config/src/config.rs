@@ -15,6 +15,7 @@ use crate::{
     Instances, Logging, Place, Plugins, Policies, Server, Setting, Storage, Template, TemplateName,
     TokenConfig,
     node::{self, Lines, Raw},
+    policies::check_kinds,
     reader::{ConfigReader, ConfigSection},
     template::Faulty,
 };
@@ -208,12 +209,14 @@ impl Config {
             notices: Vec::new(),
             settings: Vec::new(),
         };
-        let mut ids = BTreeSet::new();
+        let (mut ids, mut places) = (BTreeSet::new(), Vec::new());
         for section in root.items("instance") {
             let instance = InstanceConfig::read(&section, &config, (&faulty, &mut ids));
+            places.extend(instance.as_ref().map(|_| section.path().to_owned()));
             config.instance.extend(instance);
             section.close();
         }
+        check_kinds(&config, &places, root.reader);
         config
     }
 

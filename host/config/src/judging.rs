@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use router_core::permit::PERMITS_MAX;
 
-use crate::{PolicyList, PolicyName, Switchable, reader::ConfigSection};
+use crate::{PolicyList, PolicyName, Switchable, instances::LONG, reader::ConfigSection};
 
 /// `[breaker]`: when a breaker trips and how it recovers. `[template.NAME.breaker]` replaces single keys of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,6 +57,8 @@ pub struct HealthConfig {
 pub struct Policies {
     /// Who judges health.
     pub health: PolicyList,
+    /// Who plans breakers.
+    pub breaker: PolicyName,
     /// Who plans capacity; of the router only.
     pub capacity: PolicyName,
     /// Share of what is meant to run that may be recycled at once on a policy's word, from 0 to 1; one always may.
@@ -107,7 +109,11 @@ impl BreakerConfig {
                 .key("failure_share")
                 .within(0.01, SHARE_MAX)
                 .or(base.failure_share),
-            slow: section.key("slow").or(Switchable(base.slow)).0,
+            slow: section
+                .key("slow")
+                .within_or_off(ms(1), LONG)
+                .or(Switchable(base.slow))
+                .0,
             slow_share: section
                 .key("slow_share")
                 .within(0.01, SHARE_MAX)
@@ -189,6 +195,7 @@ impl Policies {
         let bundled = |name| PolicyName::parse(name).expect("the bundled plugin's name is one");
         let policies = Self {
             health: section.key("health").or(bundled("default-health").into()),
+            breaker: section.key("breaker").or(bundled(PolicyName::BUILTIN)),
             capacity: section.key("capacity").or(bundled("default-capacity")),
             max_recycling: section.key("max_recycling").within(0.0, 1.0).or(0.2),
         };

@@ -72,7 +72,7 @@ pub struct Waits {
     pub request: Duration,
     /// How long lists may be served from memory; zero: never.
     pub cache_ttl: Duration,
-    /// A call that is answered after so long counts as slow for its breaker; `None`: none does.
+    /// A call that is answered after so long counts as slow for its breaker, unless its policy says otherwise; `None`: none does.
     pub slow: Option<Duration>,
 }
 
@@ -106,6 +106,8 @@ impl Config {
         let all = &self.instances;
         let health_policies = own.health_policies.as_ref();
         let health_policies = health_policies.or(kind.health_policies.as_ref());
+        let breaker_policy = own.breaker_policy.as_ref();
+        let breaker_policy = breaker_policy.or(kind.breaker_policy.as_ref());
         let spec = InstanceSpec {
             autostart: own.autostart.or(kind.autostart).unwrap_or(false),
             idle_stop_ms: switched(own.idle_timeout, kind.idle_timeout, all.idle_timeout)
@@ -127,7 +129,9 @@ impl Config {
             keep_on_exit: launch.on_router_exit == OnRouterExit::Keep,
             breaker: template.breaker.as_ref().map(thresholds),
             health_policies: health_policies.map(crate::PolicyList::names),
+            breaker_policy: breaker_policy.map(crate::PolicyName::names),
             template: template.name.as_str().into(),
+            transport: launch.transport.as_str(),
             ..InstanceSpec::new(instance.id.clone(), source, launch.digest)
         };
         let waits = Waits {
@@ -209,6 +213,30 @@ impl Config {
         plan
     }
 
+    /// Where each threshold of a template's breaker comes from, by its name in JSON: the section whose value it is, or `default`.
+    #[must_use]
+    pub fn breaker_origins(&self, template: &str) -> Vec<(&'static str, String)> {
+        let template = self
+            .templates
+            .iter()
+            .find(|(name, _)| name.as_str() == template);
+        let own = template.and_then(|(_, template)| template.breaker.as_ref());
+        let (default, all) = (BreakerConfig::default(), &self.breaker);
+        let levels = [&default, all, own.unwrap_or(all)].map(|level| thresholds(level).named());
+        let [default, all, own] = levels;
+        let levels = default.into_iter().zip(all).zip(own);
+        levels
+            .map(|(((key, default), (_, all)), (_, own))| {
+                let origin = match template {
+                    Some((name, _)) if own != all => format!("template.{name}.breaker"),
+                    _ if all != default => "breaker".to_owned(),
+                    _ => "default".to_owned(),
+                };
+                (key, origin)
+            })
+            .collect()
+    }
+
     /// The numbers that the core decides by. `seed` and `first_run` are the caller's.
     #[must_use]
     pub fn core_settings(&self, seed: u64, first_run: u64) -> Settings {
@@ -230,6 +258,7 @@ impl Config {
             },
             breaker: thresholds(&self.breaker),
             health_policies: self.policies.health.names(),
+            breaker_policy: self.policies.breaker.names(),
             capacity_policy: self.policies.capacity.plugin().map(Into::into),
             templates: self
                 .templates
@@ -258,6 +287,7 @@ fn thresholds(breaker: &BreakerConfig) -> BreakerThresholds {
         min_samples: breaker.min_samples,
         failure_share: breaker.failure_share,
         slow_share: breaker.slow_share,
+        slow_ms: breaker.slow.map(whole_ms),
         open_first_ms: whole_ms(breaker.open),
         open_max_ms: whole_ms(breaker.open_max),
         successes: breaker.successes,

@@ -1,6 +1,8 @@
 //! Names that an operator chooses: of templates, plugins and policies.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
+
+use router_core::policy::PolicyNames;
 
 /// Longest name, in bytes. They become file names and metric labels.
 pub(crate) const NAME_BYTES_MAX: usize = 64;
@@ -93,5 +95,11 @@ impl PolicyName {
     #[must_use]
     pub fn plugin(&self) -> Option<&str> {
         (self.0 != Self::BUILTIN).then_some(self.0.as_str())
+    }
+
+    /// Whom the core asks: nobody where the host's own rule answers.
+    #[must_use]
+    pub fn names(&self) -> PolicyNames {
+        self.plugin().map(Arc::from).into_iter().collect()
     }
 }

@@ -1,10 +1,13 @@
-//! The policies that judge together: `health = "a"`, or `health = ["a", "b"]`.
+//! The policies that judge together: `health = "a"`, or `health = ["a", "b"]`; and that no plugin is named for questions of two kinds.
+
+use std::collections::BTreeMap;
 
 use router_core::policy::PolicyNames;
 
 use crate::{
-    PolicyName,
+    Config, PolicyName,
     node::Raw,
+    reader::ConfigReader,
     value::{InvalidValue, Shape, Value},
 };
 
@@ -29,6 +32,45 @@ impl PolicyList {
         }
         self.0.iter().map(|name| name.as_str().into()).collect()
     }
+}
+
+/// A plugin is of one kind: one that is named for questions of two cannot answer both.
+/// `places` are the sections of the instances.
+pub(crate) fn check_kinds(config: &Config, places: &[String], reader: &ConfigReader<'_>) {
+    let mut kinds = BTreeMap::new();
+    for (section, health, breaker) in sections(config, places) {
+        let health = health.into_iter().flat_map(PolicyList::plugins);
+        let health = health.map(|plugin| ("health", plugin));
+        let breaker = breaker.and_then(PolicyName::plugin);
+        let breaker = breaker.map(|plugin| ("breaker", plugin));
+        for (kind, plugin) in health.chain(breaker) {
+            let key = format!("{section}policy.{kind}");
+            let (first_kind, first_key) = kinds.entry(plugin).or_insert((kind, key.clone()));
+            if *first_kind != kind {
+                let what = format!("names {plugin}, which {first_key} names too");
+                let remedy = "a plugin is of one kind: name one that is a breaker policy here, and one that is a health policy there";
+                reader.fault_at(&key, what, remedy);
+            }
+        }
+    }
+}
+
+/// What each section names, with what its keys begin with.
+fn sections<'c>(
+    config: &'c Config,
+    places: &[String],
+) -> Vec<(String, Option<&'c PolicyList>, Option<&'c PolicyName>)> {
+    let templates = config.templates.iter();
+    let templates = templates.map(|(name, one)| (format!("template.{name}."), &one.tuning));
+    let instances = places.iter().zip(&config.instance);
+    let instances = instances.map(|(place, one)| (format!("{place}."), &one.tuning));
+    let own = templates.chain(instances).map(|(section, tuning)| {
+        let (health, breaker) = (&tuning.health_policies, &tuning.breaker_policy);
+        (section, health.as_ref(), breaker.as_ref())
+    });
+    let all = &config.policies;
+    let all = (String::new(), Some(&all.health), Some(&all.breaker));
+    std::iter::once(all).chain(own).collect()
 }
 
 impl From<PolicyName> for PolicyList {

@@ -8,7 +8,7 @@ use std::{
 use router_values::{OnRouterExit, Secret, Transport};
 
 use crate::{
-    BreakerConfig, PolicyList, TemplateName,
+    BreakerConfig, PolicyList, PolicyName, TemplateName,
     instances::{IDLE_MIN, LONG},
     names::is_variable,
     reader::ConfigSection,
@@ -71,6 +71,8 @@ pub struct Tuning {
     pub permanent_exit_codes: Option<Vec<i32>>,
     /// `policy.health`: who judges health.
     pub health_policies: Option<PolicyList>,
+    /// `policy.breaker`: who plans its breaker.
+    pub breaker_policy: Option<PolicyName>,
 }
 
 /// A value, or `off`.
@@ -189,6 +191,7 @@ impl Tuning {
         let (ms, seconds) = (Duration::from_millis, Duration::from_secs);
         let policy = section.child("policy");
         let health_policies = policy.key("health").optional();
+        let breaker_policy = policy.key("breaker").optional();
         policy.close();
         Self {
             autostart: section.key("autostart").optional(),
@@ -224,6 +227,7 @@ impl Tuning {
             on_router_exit: section.key("on_router_exit").optional(),
             permanent_exit_codes: section.key("permanent_exit_codes").optional(),
             health_policies,
+            breaker_policy,
         }
     }
 }

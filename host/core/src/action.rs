@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::{
+    classify::ClassTable,
     event::{Evidence, Exit},
     health::Health,
     id::{InstanceId, Run, SlotKey},
@@ -98,6 +99,13 @@ pub enum RoutingAction {
         /// Why it does not simply admit; `None`: it does.
         cause: Option<Arc<BreakerCause>>,
     },
+    /// From now on the ends of requests mean this to the instance's breaker. Without one the built-in table holds.
+    SetClasses {
+        /// Whose breaker.
+        instance: InstanceId,
+        /// The table.
+        classes: Arc<ClassTable>,
+    },
     /// Publish where requests go. `None`: the slot is no more.
     SetRoute {
         /// Which slot.
@@ -139,12 +147,14 @@ pub enum OperatorAction {
         /// Who defines it.
         holder: Source,
     },
-    /// A plan is not one: the one before stays.
+    /// A plan is not one: the one before stays. For a breaker's, not for the same reason as the last one that was refused.
     PlanRefused {
         /// The policy that gave it.
         policy: Arc<str>,
         /// Which kind of policy that is.
         kind: PolicyKind,
+        /// Whose breaker it is for, where it is for one.
+        instance: Option<InstanceId>,
         /// What is wrong with it.
         reason: String,
     },

@@ -6,6 +6,7 @@
 //! probes, and ends with enough successful ones or one failed one, and with nothing else. Every change of state, and the first
 //! permit of HALF_OPEN, starts a new generation, and verdicts on permits of an earlier one are void.
 
+pub mod plan;
 mod window;
 
 use crate::{

@@ -30,9 +30,6 @@ pub enum OutcomeKind {
 /// method not found and invalid params, and MCP's resource not found.
 pub const CALLER_FAULT_CODES: [i64; 5] = [-32700, -32600, -32601, -32602, -32002];
 
-/// Most rules of a table: a policy that needs more is confused.
-pub const RULES_MAX: usize = 256;
-
 /// The kinds as a rule names them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum KindPattern {
@@ -55,6 +52,30 @@ pub enum KindPattern {
 }
 
 impl KindPattern {
+    /// The name shown in JSON, as `wit/` has it. A code stands beside it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::ToolError => "tool-error",
+            Self::RpcError(_) => "error-code",
+            Self::Timeout => "timed-out",
+            Self::Socket => "disconnected",
+            Self::UpstreamDied => "died",
+            Self::BadAnswer => "bad-answer",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// The code that an error must have.
+    #[must_use]
+    pub fn code(self) -> Option<i64> {
+        match self {
+            Self::RpcError(code) => code,
+            _ => None,
+        }
+    }
+
     fn matches(self, kind: OutcomeKind) -> bool {
         match (self, kind) {
             (Self::RpcError(wanted), OutcomeKind::RpcError(code)) => {
@@ -80,12 +101,23 @@ pub struct ClassTable {
 }
 
 impl ClassTable {
-    /// A table with rules in front of the defaults, cut at [`RULES_MAX`]. An answer that took longer than `slow_ms` is
-    /// [`Class::Slow`]; `None`: none is, since a tool call may rightly take minutes.
+    /// A table with rules in front of the defaults. An answer that took longer than `slow_ms` is [`Class::Slow`]; `None`: none
+    /// is, since a tool call may rightly take minutes.
     #[must_use]
-    pub fn new(mut rules: Vec<(KindPattern, Class)>, slow_ms: Option<u64>) -> Self {
-        rules.truncate(RULES_MAX);
+    pub fn new(rules: Vec<(KindPattern, Class)>, slow_ms: Option<u64>) -> Self {
         Self { rules, slow_ms }
+    }
+
+    /// The rules in front of the defaults, in their order.
+    #[must_use]
+    pub fn rules(&self) -> &[(KindPattern, Class)] {
+        &self.rules
+    }
+
+    /// From which duration an answer is slow.
+    #[must_use]
+    pub fn slow_ms(&self) -> Option<u64> {
+        self.slow_ms
     }
 
     /// What the end of a request means.

@@ -6,6 +6,7 @@
 //! also when that run had never lived.
 
 use crate::{
+    breaker::plan::CallFigures,
     capacity::LoadMeasure,
     id::{InstanceId, Run, SlotKey},
     permit::{BreakerTotals, Report},
@@ -317,6 +318,30 @@ pub struct Sample {
     pub window_requests: u64,
     /// Errors among them.
     pub window_errors: u64,
+    /// Half of them took at most this; absent under 20 requests.
+    pub window_p50_ms: Option<f64>,
     /// 95th percentile over the last 5 minutes, absent under 20 requests.
     pub window_p95_ms: Option<f64>,
+    /// 99th percentile, absent under 20 requests.
+    pub window_p99_ms: Option<f64>,
 }
+
+impl Sample {
+    /// What a breaker policy learns of it.
+    pub(crate) fn call_figures(&self) -> CallFigures {
+        let requests = self.window_requests as f64;
+        let is_enough = self.window_requests >= REQUESTS_MIN;
+        CallFigures {
+            calls_per_minute: requests / WINDOW_MINUTES,
+            p50_ms: self.window_p50_ms,
+            p99_ms: self.window_p99_ms,
+            error_share: is_enough.then(|| self.window_errors as f64 / requests),
+        }
+    }
+}
+
+/// What the window of a sample is over.
+const WINDOW_MINUTES: f64 = 5.0;
+
+/// Shares say nothing about fewer requests.
+const REQUESTS_MIN: u64 = 20;

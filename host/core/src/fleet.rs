@@ -117,12 +117,12 @@ impl Fleet {
         }
     }
 
-    /// What people see now of one instance.
+    /// What people see now of one instance, with the plan of its breaker.
     #[must_use]
     pub fn instance_view(&self, id: &InstanceId, now: Now) -> Option<InstanceView> {
         let now_ms = self.now_ms.max(now.mono_ms);
         let instance = self.instances.get(id)?;
-        Some(instance.view(self.phase, &self.settings, now_ms))
+        Some(instance.full_view(self.phase, &self.settings, now_ms))
     }
 
     /// The definition of an instance that is not being removed.
@@ -183,6 +183,7 @@ impl Fleet {
         }
         touched.clear();
         self.touched = touched;
+        self.ask_for_plans(out);
         self.watch_capacity(out);
         self.watch_readiness(out);
         let is_ending = self.phase == FleetPhase::ShuttingDown
@@ -192,6 +193,22 @@ impl Fleet {
         if is_over && !self.all_stopped {
             self.all_stopped = true;
             out.push(Action::AllStopped);
+        }
+    }
+
+    /// Asks for plans of breakers, as many at once as may be.
+    fn ask_for_plans(&mut self, out: &mut Vec<Action>) {
+        let (instances, index, mut step) = self.parts(out);
+        let mut most = step.settings.plan_questions_max.max(1);
+        if step.bugs.has(Planted::PlanQuestionsUnbounded) {
+            most = usize::MAX;
+        }
+        while index.plan_questions() < most
+            && let Some(id) = index.first_plan_waiting()
+            && let Some(instance) = instances.get_mut(id)
+        {
+            instance.ask_for_plan(&mut step);
+            index.update(instance, step.phase, step.bugs);
         }
     }
 
@@ -294,5 +311,25 @@ impl Fleet {
     pub(crate) fn open_question(&self, key: &SlotKey) -> Option<crate::policy::QuestionId> {
         let instance = self.instances.get(&key.instance)?;
         instance.slots.get(&key.slot)?.open_question()
+    }
+
+    /// Who gave the plan in force and what its thresholds are, and whether another one is observed, or refused.
+    pub(crate) fn plan_in_force(
+        &self,
+        id: &InstanceId,
+    ) -> Option<(
+        Option<&str>,
+        &crate::settings::BreakerThresholds,
+        bool,
+        bool,
+    )> {
+        let instance = self.instances.get(id)?;
+        let (policy, observed, refused) = instance.planning.shown();
+        let thresholds = instance.thresholds(&self.settings);
+        Some((policy, thresholds, observed, refused))
+    }
+
+    pub(crate) fn open_plan_question(&self, id: &InstanceId) -> Option<crate::policy::QuestionId> {
+        self.instances.get(id)?.planning.open_question()
     }
 }

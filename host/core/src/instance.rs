@@ -2,17 +2,20 @@
 
 mod commands;
 mod index_entry;
+mod planning;
 mod view;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    action::{Change, OperatorAction, RoutingAction, Transition},
-    breaker::Breaker,
+    action::{Action, Change, OperatorAction, RoutingAction, Transition},
+    breaker::{Breaker, plan::BreakerProfile},
+    classify::ClassTable,
     event::SlotEvent,
     id::{InstanceId, Run, SlotKey},
     permit::{BreakerSetting, BreakerState},
     planted::{Bugs, Planted},
+    policy::{Ask, PolicyAnswer, Question},
     settings::{BreakerThresholds, Settings},
     slot::Slot,
     spec::{InstanceSpec, Source},
@@ -21,6 +24,7 @@ use crate::{
 };
 use commands::Waiter;
 pub(crate) use index_entry::IndexEntry;
+use planning::{PlanBasis, Planning};
 
 /// See the module.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,9 +36,11 @@ pub(crate) struct Instance {
     pub(crate) unclaimed: bool,
     pub(crate) slots: BTreeMap<u32, Slot>,
     pub(crate) breaker: Breaker,
+    pub(crate) planning: Planning,
     waiters: Vec<Waiter>,
     announced_breaker: (BreakerState, bool),
     published: Option<BreakerSetting>,
+    published_classes: Arc<ClassTable>,
     /// What the fleet's index holds about it.
     pub(crate) indexed: IndexEntry,
 }
@@ -47,9 +53,11 @@ impl Instance {
             unclaimed: false,
             slots: BTreeMap::new(),
             breaker: Breaker::new(now_ms),
+            planning: Planning::new(now_ms),
             waiters: Vec::new(),
             announced_breaker: (BreakerState::Closed, false),
             published: None,
+            published_classes: Arc::default(),
             indexed: IndexEntry::default(),
             spec,
         };
@@ -158,8 +166,86 @@ impl Instance {
         }
     }
 
+    /// The thresholds in force.
     pub(crate) fn thresholds<'a>(&'a self, settings: &'a Settings) -> &'a BreakerThresholds {
+        let planned = self.planning.thresholds();
+        planned.unwrap_or_else(|| self.configured(settings))
+    }
+
+    /// The thresholds of the configuration.
+    fn configured<'a>(&'a self, settings: &'a Settings) -> &'a BreakerThresholds {
         self.spec.breaker.as_ref().unwrap_or(&settings.breaker)
+    }
+
+    /// Does something with the planning, given what else is known.
+    fn plan<T>(
+        &mut self,
+        step: &mut Step<'_>,
+        act: impl FnOnce(&mut Planning, &PlanBasis<'_>) -> T,
+    ) -> T {
+        let (spec, settings) = (&self.spec, step.settings);
+        let basis = PlanBasis {
+            now_ms: step.now_ms,
+            policies: spec
+                .breaker_policy
+                .as_ref()
+                .unwrap_or(&settings.breaker_policy),
+            configured: spec.breaker.as_ref().unwrap_or(&settings.breaker),
+            may_ask: !self.removed && !self.unclaimed && step.phase != FleetPhase::ShuttingDown,
+            bugs: step.bugs,
+        };
+        act(&mut self.planning, &basis)
+    }
+
+    /// The turn of its question for a plan has come.
+    pub(crate) fn ask_for_plan(&mut self, step: &mut Step<'_>) {
+        let (id, deadline_ms) = (
+            step.counters.question(),
+            step.now_ms.saturating_add(step.settings.question_ms),
+        );
+        let ask = |planning: &mut Planning, basis: &PlanBasis<'_>| {
+            let figures = planning.ask(basis, id, deadline_ms);
+            (
+                Arc::clone(basis.policies),
+                basis.configured.clone(),
+                figures,
+            )
+        };
+        let (policies, configured, figures) = self.plan(step, ask);
+        let profile = BreakerProfile {
+            instance: self.id().as_str().to_owned(),
+            template: Some(&*self.spec.template)
+                .filter(|template| !template.is_empty())
+                .map(str::to_owned),
+            transport: self.spec.transport.to_owned(),
+            configured,
+            figures,
+            tools: Vec::new(),
+            attributes: Vec::new(),
+        };
+        let question = Question::Breaker {
+            instance: self.id().clone(),
+            profile: Box::new(profile),
+        };
+        step.push(Action::Ask(Ask {
+            id,
+            policies,
+            question,
+            deadline_ms,
+        }));
+    }
+
+    /// What its policy answered to the open question for a plan. Returns why that is refused, where that is news.
+    pub(crate) fn plan_answered(
+        &mut self,
+        step: &mut Step<'_>,
+        answers: Vec<PolicyAnswer>,
+    ) -> Option<(Arc<str>, String)> {
+        let refused = self.plan(step, |planning, basis| planning.answered(basis, answers));
+        if step.bugs.has(Planted::PlanResetsBreaker) {
+            self.breaker.reset(step.now_ms);
+        }
+        refused
     }
 
     /// Whether the router means any slot of it to run.
@@ -188,6 +274,9 @@ impl Instance {
 
     /// Takes in what is reported about a run of one of its slots.
     pub(crate) fn report(&mut self, step: &mut Step<'_>, number: u32, run: Run, event: SlotEvent) {
+        if let SlotEvent::Sampled { sample } = &event {
+            self.planning.sampled(step.now_ms, sample);
+        }
         if let Some((slot, desired)) = self.slot_and_desired(number)
             && slot.report(step, desired, run, event)
         {
@@ -202,8 +291,10 @@ impl Instance {
                 slot.ask_at(step.now_ms);
             }
         }
+        self.plan(step, |planning, basis| planning.settle(basis));
         // Before the routes: a request that waits for a start must find the permit that the readiness brought.
         self.publish_breaker(step);
+        self.publish_classes(step);
         if self.unclaimed && step.phase != FleetPhase::ShuttingDown {
             self.leave_survivors_alone();
         }
@@ -247,11 +338,25 @@ impl Instance {
 
     pub(crate) fn next_wake(&self, phase: FleetPhase, bugs: Bugs) -> Option<u64> {
         let slots = self.slots.values().map(|slot| slot.next_wake(phase, bugs));
-        slots.fold(self.breaker.next_wake(), earlier)
+        let own = earlier(self.breaker.next_wake(), self.planning.next_wake());
+        slots.fold(own, earlier)
+    }
+
+    fn publish_classes(&mut self, step: &mut Step<'_>) {
+        let configured = self.configured(step.settings);
+        if self.planning.is_table(&self.published_classes, configured)
+            || step.bugs.has(Planted::ClassesForgotten)
+        {
+            return;
+        }
+        let classes = Arc::new(self.planning.table(configured));
+        self.published_classes = Arc::clone(&classes);
+        let instance = self.spec.id.clone();
+        step.push(RoutingAction::SetClasses { instance, classes });
     }
 
     fn publish_breaker(&mut self, step: &mut Step<'_>) {
-        let thresholds = self.spec.breaker.as_ref().unwrap_or(&step.settings.breaker);
+        let thresholds = self.thresholds(step.settings);
         let mut setting = self.breaker.setting(thresholds, step.bugs);
         if let Some(published) = &self.published
             && published.generation == setting.generation

@@ -50,7 +50,7 @@
 
 pub mod action;
 mod backoff;
-mod breaker;
+pub mod breaker;
 pub mod capacity;
 pub mod classify;
 mod error_kind;

@@ -87,6 +87,19 @@ pub enum Class {
     Ignore,
 }
 
+impl Class {
+    /// The name shown in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Failure => "failure",
+            Self::Success => "success",
+            Self::Slow => "slow",
+            Self::Ignore => "ignore",
+        }
+    }
+}
+
 /// A verdict that the core must know, in [`crate::event::TrafficEvent::Outcome`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Report {

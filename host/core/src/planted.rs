@@ -71,6 +71,28 @@ pub(crate) enum Planted {
     QuestionNeverEnds,
     /// Where a policy gives no answer, its verdict before stands.
     DefaultForgotten,
+    /// A question for a breaker's plan stays open without an answer.
+    PlanQuestionNeverEnds,
+    /// The answer to a question for a plan counts although the policy was swapped meanwhile.
+    VoidPlanTaken,
+    /// A policy is not asked again however its instance's calls change.
+    ProfileChangeIgnored,
+    /// It is asked again whenever they are measured.
+    AskedAtEachSample,
+    /// A swapped breaker policy is not asked.
+    PlansNotAskedAnew,
+    /// Every instance is asked about at once.
+    PlanQuestionsUnbounded,
+    /// A breaker's plan that is out of bounds is applied.
+    BreakerPlanUnchecked,
+    /// A plan that is to be observed is applied.
+    ObservedPlanEnforced,
+    /// Where a policy gives no answer, its plan before is given up.
+    PlanLostUnanswered,
+    /// A plan closes the breaker that it is for.
+    PlanResetsBreaker,
+    /// What a plan says of the ends of requests never reaches the hot path.
+    ClassesForgotten,
     /// A policy may recycle as often as it likes.
     RecycleUnbounded,
     /// A policy may recycle everything at once.

@@ -4,13 +4,14 @@
 use std::sync::Arc;
 
 use crate::{
+    breaker::plan::{BreakerPlan, BreakerProfile},
     capacity::{CapacityLoad, CapacityPlan},
     health::{HealthFacts, HealthVerdict},
-    id::SlotKey,
+    id::{InstanceId, SlotKey},
 };
 
 /// The kinds of policy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PolicyKind {
     /// Judges slots.
     Health,
@@ -46,8 +47,8 @@ pub(crate) const ANSWER_SLACK_MS: u64 = 250;
 pub type PolicyNames = Arc<[Arc<str>]>;
 
 /// A question on its way to its policies. Answered by one [`crate::event::PolicyEvent::Answered`]; past `deadline_ms` the
-/// built-in rule answers. A slot has one question open at a time, and so has the fleet; after [`crate::event::PolicyEvent::Changed`] the one before
-/// is void.
+/// built-in rule answers. A slot, an instance and the fleet have one question open at a time each; after
+/// [`crate::event::PolicyEvent::Changed`] the one before is void.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ask {
     /// Names the question.
@@ -70,6 +71,13 @@ pub enum Question {
         /// What it is to be judged by.
         facts: Box<HealthFacts>,
     },
+    /// When is this instance's breaker to trip?
+    Breaker {
+        /// Whose breaker.
+        instance: InstanceId,
+        /// What is known of it.
+        profile: Box<BreakerProfile>,
+    },
     /// How much is needed, and how much may be used?
     Capacity {
         /// What it is to be reckoned from.
@@ -83,6 +91,7 @@ impl Question {
     pub fn kind(&self) -> PolicyKind {
         match self {
             Self::Health { .. } => PolicyKind::Health,
+            Self::Breaker { .. } => PolicyKind::Breaker,
             Self::Capacity { .. } => PolicyKind::Capacity,
         }
     }
@@ -93,6 +102,8 @@ impl Question {
 pub enum Answer {
     /// To [`Question::Health`].
     Health(HealthVerdict),
+    /// To [`Question::Breaker`]. Checked by the core: what is out of bounds is refused, and the plan before stays.
+    Breaker(Box<BreakerPlan>),
     /// To [`Question::Capacity`].
     Capacity(Box<CapacityPlan>),
 }

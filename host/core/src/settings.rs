@@ -21,6 +21,11 @@ pub struct Settings {
     pub breaker: BreakerThresholds,
     /// The health policies of instances that name none. Without any the built-in rule judges.
     pub health_policies: PolicyNames,
+    /// The breaker policy of instances that name none. Without one the built-in default answers.
+    pub breaker_policy: PolicyNames,
+    /// Questions for plans of breakers that may be open at once; the others wait for their turn. Guests share one thread: more at
+    /// once would only wait there, past their deadline, whenever the policy of thousands of instances is swapped.
+    pub plan_questions_max: usize,
     /// The capacity policy. Without one the built-in rule answers.
     pub capacity_policy: Option<Arc<str>>,
     /// How often the capacity policy is asked where nothing changes.
@@ -62,6 +67,8 @@ impl Default for Settings {
             crash_loop: CrashLoopSettings::default(),
             breaker: BreakerThresholds::default(),
             health_policies: PolicyNames::default(),
+            breaker_policy: PolicyNames::default(),
+            plan_questions_max: 64,
             capacity_policy: None,
             // As often as the history gets a minute more.
             capacity_every_ms: 60_000,
@@ -147,6 +154,8 @@ pub struct BreakerThresholds {
     pub failure_share: f64,
     /// Share of slow calls in the window that opens it, from 0 to 1; above 1 switches this off.
     pub slow_share: f64,
+    /// From which duration an answered call is slow; `None`: none is, since a tool call may rightly take minutes.
+    pub slow_ms: Option<u64>,
     /// How long the first OPEN lasts, before jitter.
     pub open_first_ms: u64,
     /// How long an OPEN lasts at most; each further one doubles up to it.
@@ -161,6 +170,42 @@ pub struct BreakerThresholds {
     pub forget_after_ms: u64,
 }
 
+/// One of [`BreakerThresholds`], to be shown.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Threshold {
+    /// A count, or milliseconds.
+    Whole(u64),
+    /// From 0 to 1, or above.
+    Share(f64),
+    /// Switched off.
+    Off,
+}
+
+impl BreakerThresholds {
+    /// Each by the name that it has in JSON.
+    #[must_use]
+    pub fn named(&self) -> [(&'static str, Threshold); 12] {
+        use Threshold::{Off, Share, Whole};
+        [
+            (
+                "consecutiveFailures",
+                Whole(self.consecutive_failures.into()),
+            ),
+            ("windowMs", Whole(self.window_ms)),
+            ("minSamples", Whole(self.min_samples)),
+            ("failureShare", Share(self.failure_share)),
+            ("slowShare", Share(self.slow_share)),
+            ("slowMs", self.slow_ms.map_or(Off, Whole)),
+            ("openFirstMs", Whole(self.open_first_ms)),
+            ("openMaxMs", Whole(self.open_max_ms)),
+            ("successes", Whole(self.successes.into())),
+            ("permits", Whole(self.permits.into())),
+            ("probeTimeoutMs", Whole(self.probe_ms)),
+            ("resetAfterMs", Whole(self.forget_after_ms)),
+        ]
+    }
+}
+
 impl Default for BreakerThresholds {
     fn default() -> Self {
         Self {
@@ -169,6 +214,7 @@ impl Default for BreakerThresholds {
             min_samples: 20,
             failure_share: 0.5,
             slow_share: 0.8,
+            slow_ms: None,
             open_first_ms: 30_000,
             open_max_ms: 300_000,
             successes: 2,

@@ -40,6 +40,8 @@ pub struct InstanceSpec {
     pub source: Source,
     /// The template that it is made from, for counting; empty where none is known.
     pub template: Arc<str>,
+    /// How the router speaks to it, as the configuration writes it. For policies.
+    pub transport: &'static str,
     /// Digest of all that a running process depends on (command, arguments, environment, transport …). Another digest
     /// under the same id drains what runs and starts it anew; the other fields of this struct apply without a restart.
     pub digest: u64,
@@ -67,6 +69,8 @@ pub struct InstanceSpec {
     pub breaker: Option<BreakerThresholds>,
     /// Health policies of its own in place of [`crate::settings::Settings::health_policies`].
     pub health_policies: Option<PolicyNames>,
+    /// A breaker policy of its own in place of [`crate::settings::Settings::breaker_policy`].
+    pub breaker_policy: Option<PolicyNames>,
 }
 
 impl InstanceSpec {
@@ -77,6 +81,7 @@ impl InstanceSpec {
             id,
             source,
             template: Arc::default(),
+            transport: "stdio",
             digest,
             autostart: false,
             stopped: false,
@@ -90,6 +95,7 @@ impl InstanceSpec {
             keep_on_exit: false,
             breaker: None,
             health_policies: None,
+            breaker_policy: None,
         }
     }
 }

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use crate::{
+    breaker::plan::BreakerPlan,
     capacity::{CapacityLoad, CapacityPlan, Measure, TemplateLoad, Usage},
     health::Health,
     id::{InstanceId, Run, SlotKey},
     permit::BreakerState,
     policy::NoAnswer,
+    settings::BreakerThresholds,
     spec::Source,
 };
 
@@ -148,6 +150,8 @@ pub struct InstanceView {
     pub uptime_ms: Option<u64>,
     /// The breaker.
     pub breaker: BreakerView,
+    /// By which plan it goes; only where one instance is shown.
+    pub plan: Option<Box<PlanView>>,
     /// Milliseconds until the router tries again by itself: the next start in back-off and crash loop, else the end of OPEN.
     pub retry_after_ms: Option<u64>,
     /// `crashLoopDetected`: no slot serves or is about to, and one is in crash loop.
@@ -218,6 +222,45 @@ pub struct BreakerView {
     pub isolated: bool,
     /// How often it opened, less one for each long time CLOSED since: the next OPEN is that many doublings longer than the first.
     pub openings: u32,
+}
+
+/// The plan of one breaker.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlanView {
+    /// The policy that gave it; `None`: the built-in default.
+    pub policy: Option<Arc<str>>,
+    /// The plan in force.
+    pub plan: Arc<BreakerPlan>,
+    /// What the configuration says.
+    pub configured: BreakerThresholds,
+    /// For how long it has been in force.
+    pub since_ms: u64,
+    /// What the policy last answered, where that is only observed.
+    pub observed: Option<ObservedPlanView>,
+    /// The same, where it was refused.
+    pub refused: Option<RefusedPlanView>,
+}
+
+/// A plan that is observed and not applied.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ObservedPlanView {
+    /// The policy that gave it.
+    pub policy: Arc<str>,
+    /// The plan.
+    pub plan: Arc<BreakerPlan>,
+    /// For how long it has been observed.
+    pub since_ms: u64,
+}
+
+/// A plan that is out of bounds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedPlanView {
+    /// The policy that gave it.
+    pub policy: Arc<str>,
+    /// Which of its numbers is out of which bounds.
+    pub reason: String,
+    /// How long ago it was given.
+    pub ago_ms: u64,
 }
 
 /// Counts over the fleet: `total` is the sum of the seven statuses.

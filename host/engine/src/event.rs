@@ -53,3 +53,19 @@ pub enum EngineEvent {
         plugin: String,
     },
 }
+
+impl EngineEvent {
+    /// Which plugin it happened to.
+    #[must_use]
+    pub fn plugin(&self) -> &str {
+        match self {
+            Self::Swapped { plugin, .. }
+            | Self::Refused { plugin, .. }
+            | Self::Quarantined { plugin, .. }
+            | Self::Released { plugin }
+            | Self::Lapsed { plugin }
+            | Self::Missing { plugin }
+            | Self::Removed { plugin } => plugin,
+        }
+    }
+}

@@ -4,6 +4,7 @@
 //! [`SERVED`], and its question is a method of the engine (`questions.rs`). Loading, limits, swap, quarantine, history and
 //! values are the same for all.
 
+pub(crate) mod breaker;
 pub(crate) mod capacity;
 pub(crate) mod health;
 
@@ -16,11 +17,16 @@ use wasmtime::{
 };
 
 use crate::{bindings::types::Setting, failure::Failure, guest::GuestState};
+pub(crate) use breaker::Breaker;
 pub(crate) use capacity::Capacity;
 pub(crate) use health::Health;
 
 /// The kinds of this version.
-pub(crate) const SERVED: &[Served] = &[Served::of::<Health>(), Served::of::<Capacity>()];
+pub(crate) const SERVED: &[Served] = &[
+    Served::of::<Health>(),
+    Served::of::<Breaker>(),
+    Served::of::<Capacity>(),
+];
 
 /// What a plugin counts as whose kind is not known, because nothing of it was ever loaded.
 pub const DEFAULT_WORLD: &str = Health::CONTRACT.world;

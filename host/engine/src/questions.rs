@@ -2,6 +2,7 @@
 //! types is compiled here, and not once more in each crate that asks.
 
 use router_core::{
+    breaker::plan::{BreakerPlan, BreakerProfile},
     capacity::{CapacityLoad, CapacityPlan},
     health::{HealthFacts, HealthVerdict},
 };
@@ -9,7 +10,7 @@ use router_core::{
 use crate::{
     engine::Engine,
     failure::Failure,
-    kinds::{Capacity, Health},
+    kinds::{Breaker, Capacity, Health},
 };
 
 impl Engine {
@@ -23,6 +24,18 @@ impl Engine {
         facts: HealthFacts,
     ) -> Option<Result<HealthVerdict, Failure>> {
         self.ask::<Health>(policy, facts).await
+    }
+
+    /// Asks a breaker policy for the plan of one instance. `None`: no such policy is loaded, or it is in quarantine.
+    ///
+    /// # Errors
+    /// It failed. A plan that is out of bounds is an answer: [`BreakerPlan::check`] says so.
+    pub async fn plan_breaker(
+        &self,
+        policy: &str,
+        profile: BreakerProfile,
+    ) -> Option<Result<BreakerPlan, Failure>> {
+        self.ask::<Breaker>(policy, profile).await
     }
 
     /// Asks a capacity policy about the fleet. `None`: no such policy is loaded, or it is in quarantine.

@@ -43,13 +43,10 @@ impl Driver {
             let Some(live) = self.live.get_mut(&key) else {
                 continue;
             };
-            let is_slowness_new = std::mem::replace(&mut live.wait, wait).slow != wait.slow;
+            live.wait = wait;
             if let Some(upstream) = &live.upstream {
                 upstream.set_request_timeout(wait.request);
                 upstream.set_cache_ttl(wait.cache_ttl);
-            }
-            if is_slowness_new && let Some(entry) = self.parts.table.get(key.instance.as_str()) {
-                self.route(key, Some(entry.route.clone()));
             }
         }
     }

@@ -8,13 +8,16 @@ use router_core::{
     action::{Action, OperatorAction, RoutingAction, SlotAction},
     classify::ClassTable,
     event::{Event, PolicyEvent, SlotEvent},
-    policy::{Ask, NoAnswer, PolicyAnswer},
+    policy::{Ask, NoAnswer, PolicyAnswer, PolicyKind},
     route::Route,
 };
 use router_proxy::{InstanceBreaker, RoutingEntry};
-use router_values::whole_ms;
+use tokio::time::Instant;
 
 use super::{live::InternalEvent, state::Driver};
+
+/// How often a refused plan is logged.
+const REFUSALS_LOGGED_EVERY: Duration = Duration::from_secs(1);
 
 impl Driver {
     pub(super) fn perform(&mut self, action: Action) {
@@ -63,9 +66,11 @@ impl Driver {
                 breaker.explain(cause);
                 breaker.cell().apply(&setting);
             }
+            RoutingAction::SetClasses { instance, classes } => self.set_classes(instance, classes),
             RoutingAction::SetRoute { key, route } => self.route(key, route),
             RoutingAction::RemoveInstance(instance) => {
                 self.breakers.remove(&instance);
+                self.classes.remove(&instance);
                 self.parts.table.remove(&instance);
                 self.parts.ports.instance_removed(&instance);
             }
@@ -89,13 +94,9 @@ impl Driver {
             OperatorAction::PlanRefused {
                 policy,
                 kind,
+                instance,
                 reason,
-            } => tracing::warn!(
-                plugin = &*policy,
-                kind = kind.as_str(),
-                reason,
-                "plan refused: the one before stays in force"
-            ),
+            } => self.plan_refused(&policy, kind, instance.as_ref(), &reason),
             OperatorAction::RecordCrash(record) => self.parts.ports.keep_crash(*record),
             OperatorAction::ClearState(instance) => {
                 self.parts.ports.forget_crashes(&instance);
@@ -187,11 +188,46 @@ impl Driver {
             Route::Ready { key, run } => self.upstream(key, *run),
             _ => None,
         };
-        let slow_ms = self.waits(&key.instance).slow.map(whole_ms);
-        let classes = Arc::new(ClassTable::new(Vec::new(), slow_ms));
+        let classes = self.classes.get(&key.instance).cloned();
         let breaker = self.breaker(key.instance.clone());
         let entry = RoutingEntry::new(key, route, upstream, breaker);
-        self.parts.table.set(entry.with_classes(classes));
+        self.parts.table.set(match classes {
+            Some(classes) => entry.with_classes(classes),
+            None => entry,
+        });
+    }
+
+    /// What the ends of requests mean that begin from now on.
+    fn set_classes(&mut self, instance: InstanceId, classes: Arc<ClassTable>) {
+        let entry = self.parts.table.get(instance.as_str());
+        self.classes.insert(instance, classes);
+        if let Some(entry) = entry {
+            self.route(entry.key.clone(), Some(entry.route.clone()));
+        }
+    }
+
+    /// A breaker policy whose plans are out of bounds gives one to each instance: the log has one line in a while, the API has all.
+    fn plan_refused(
+        &mut self,
+        policy: &str,
+        kind: PolicyKind,
+        instance: Option<&InstanceId>,
+        reason: &str,
+    ) {
+        let is_quiet = |at: &Instant| at.elapsed() < REFUSALS_LOGGED_EVERY;
+        if instance.is_some() && self.refusal_logged.as_ref().is_some_and(is_quiet) {
+            return;
+        }
+        if instance.is_some() {
+            self.refusal_logged = Some(Instant::now());
+        }
+        tracing::warn!(
+            plugin = policy,
+            kind = kind.as_str(),
+            instance = instance.map(tracing::field::display),
+            reason,
+            "plan refused: the one before stays in force"
+        );
     }
 
     /// The breaker of an instance, which is new where it has none.

@@ -116,7 +116,9 @@ impl Driver {
             answered_ago_ms: upstream.map(|upstream| whole_ms(upstream.silent_for())),
             window_requests: figures.requests,
             window_errors: figures.errors,
+            window_p50_ms: figures.p50_ms,
             window_p95_ms: figures.p95_ms,
+            window_p99_ms: figures.p99_ms,
         };
         self.step(SlotEvent::Sampled { sample }.on(key, run));
     }

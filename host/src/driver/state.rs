@@ -5,12 +5,15 @@ use std::{
     sync::{Arc, atomic::AtomicU64},
 };
 
-use router_core::{Fleet, InstanceId, SlotKey, event::Event, settings::Settings};
+use router_core::{
+    Fleet, InstanceId, SlotKey, classify::ClassTable, event::Event, settings::Settings,
+};
 use router_proxy::{InstanceBreaker, RoutingTable};
 use router_supervisor::{Supervisor, SupervisorEvent};
 use tokio::{
     runtime::Handle,
     sync::{mpsc, oneshot},
+    time::Instant,
 };
 use tokio_util::task::TaskTracker;
 
@@ -52,6 +55,10 @@ pub(crate) struct Driver {
     pub(super) parts: DriverParts,
     pub(super) fleet: Fleet,
     pub(super) breakers: HashMap<InstanceId, Arc<InstanceBreaker>>,
+    /// What the ends of requests mean to breakers, where that is not the built-in table.
+    pub(super) classes: HashMap<InstanceId, Arc<ClassTable>>,
+    /// When a refused plan was last logged.
+    pub(super) refusal_logged: Option<Instant>,
     pub(super) live: HashMap<SlotKey, Live>,
     /// Commands that wait for their `CommandDone`.
     pub(super) commands: HashMap<u64, oneshot::Sender<CommandResult>>,
@@ -71,6 +78,8 @@ impl Driver {
             fleet: Fleet::new(parts.settings.clone()),
             parts,
             breakers: HashMap::new(),
+            classes: HashMap::new(),
+            refusal_logged: None,
             live: HashMap::new(),
             commands: HashMap::new(),
             next_command: 1,

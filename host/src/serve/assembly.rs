@@ -1,6 +1,7 @@
 //! How the rooms are made and joined: each step gets what the steps before it made.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     path::PathBuf,
     sync::{Arc, atomic::AtomicU64},
@@ -269,6 +270,7 @@ impl Base {
             plugins,
             recorder: Arc::clone(&rooms.recorder),
             events: shared.events.clone(),
+            kinds: BTreeMap::new(),
         };
         watchers.spawn(plugins.run());
         watchers.spawn(machine::watch(rooms.store.clone(), shared.events.clone()));

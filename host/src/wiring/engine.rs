@@ -9,7 +9,9 @@ use std::{
 
 use router_config::{Config, PluginName, PolicyList, PolicyName};
 use router_core::{
-    ErrorKind, health,
+    ErrorKind,
+    breaker::plan,
+    health,
     policy::{Answer, NoAnswer, Question},
     spec::InstanceSpec,
 };
@@ -64,15 +66,23 @@ pub(crate) fn policies(config: &Config) -> BTreeSet<String> {
     let templates = config.templates.values().map(|template| &template.tuning);
     let instances = config.instance.iter().map(|instance| &instance.tuning);
     let own = templates.chain(instances);
-    let own = own.filter_map(|tuning| tuning.health_policies.as_ref());
-    let named = own.chain([&config.policies.health]);
-    let capacity = config.policies.capacity.plugin();
-    plugins(named.flat_map(PolicyList::plugins).chain(capacity))
+    let own = own.flat_map(|tuning| {
+        let health = tuning.health_policies.iter().flat_map(PolicyList::plugins);
+        health.chain(tuning.breaker_policy.as_ref().and_then(PolicyName::plugin))
+    });
+    let all = &config.policies;
+    let single = [&all.breaker, &all.capacity];
+    let single = single.into_iter().filter_map(PolicyName::plugin);
+    plugins(own.chain(all.health.plugins()).chain(single))
 }
 
 /// The plugins that a policy of this instance names.
 pub(crate) fn policies_of(spec: &InstanceSpec) -> BTreeSet<String> {
-    let policies = spec.health_policies.as_deref().into_iter().flatten();
+    let policies = [&spec.health_policies, &spec.breaker_policy];
+    let policies = policies
+        .into_iter()
+        .flatten()
+        .flat_map(|names| names.iter());
     plugins(policies.map(|policy| &**policy))
 }
 
@@ -125,13 +135,22 @@ pub(crate) fn ask(
 ) -> Asking {
     let question = question.clone();
     Box::pin(async move {
+        let is_builtin = &*policy == PolicyName::BUILTIN;
         let answer = match question {
-            Question::Health { facts, .. } if &*policy == PolicyName::BUILTIN => {
-                return Ok(Answer::Health(health::builtin(&facts)));
+            Question::Health { facts, .. } if is_builtin => {
+                Some(Ok(Answer::Health(health::builtin(&facts))))
             }
             Question::Health { facts, .. } => {
                 let verdict = engine.judge(&policy, *facts).await;
                 verdict.map(|verdict| verdict.map(Answer::Health))
+            }
+            Question::Breaker { profile, .. } if is_builtin => {
+                let plan = plan::builtin(&profile.configured);
+                Some(Ok(Answer::Breaker(Box::new(plan))))
+            }
+            Question::Breaker { profile, .. } => {
+                let plan = engine.plan_breaker(&policy, *profile).await;
+                plan.map(|plan| plan.map(|plan| Answer::Breaker(Box::new(plan))))
             }
             Question::Capacity { load } => {
                 let plan = engine.plan_capacity(&policy, *load).await;

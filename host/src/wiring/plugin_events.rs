@@ -1,6 +1,9 @@
 //! What happens to plugins: logged, audited, and reported to the driver.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use router_core::{
     event::{Event, FleetEvent, PolicyEvent},
@@ -19,6 +22,18 @@ pub(crate) struct PluginWatcher {
     pub(crate) plugins: mpsc::Receiver<EngineEvent>,
     pub(crate) recorder: Arc<EvidenceRecorder>,
     pub(crate) events: mpsc::Sender<Event>,
+    /// Of which kind each plugin was when something last happened to it.
+    pub(crate) kinds: BTreeMap<String, PolicyKind>,
+}
+
+/// The questions that plugins of a world answer.
+fn kind_of(world: &str) -> Option<PolicyKind> {
+    match world {
+        "health-policy" => Some(PolicyKind::Health),
+        "breaker-policy" => Some(PolicyKind::Breaker),
+        "capacity-policy" => Some(PolicyKind::Capacity),
+        _ => None,
+    }
 }
 
 impl PluginWatcher {
@@ -52,16 +67,17 @@ impl PluginWatcher {
     }
 
     /// Notes what happened to a plugin; what the driver is to know of it.
-    fn note(&self, event: &EngineEvent) -> Vec<Event> {
+    fn note(&mut self, event: &EngineEvent) -> Vec<Event> {
         engine::log(event);
         self.audit(event);
         // A refused candidate and a missing file change no answer.
         if let EngineEvent::Refused { .. } | EngineEvent::Missing { .. } = event {
             return Vec::new();
         }
-        // Which kind a plugin is may have changed with its file: all that are asked may have another answer now.
-        let kinds = [PolicyKind::Health, PolicyKind::Capacity];
-        kinds.map(|kind| PolicyEvent::Changed(kind).into()).into()
+        let kinds = self.kinds(event.plugin()).into_iter();
+        kinds
+            .map(|kind| PolicyEvent::Changed(kind).into())
+            .collect()
     }
 
     /// Settings that are no plugin's.
@@ -70,6 +86,18 @@ impl PluginWatcher {
             let reason = engine::unknown_settings(plugin, &self.engine);
             tracing::warn!(plugin, reason, "plugin settings without a plugin");
         }
+    }
+
+    /// Which questions a plugin answers, and answered until now: under its name another kind may have come.
+    fn kinds(&mut self, plugin: &str) -> BTreeSet<PolicyKind> {
+        let view = self.engine.show(plugin);
+        let serving = view.filter(|view| view.generation > 0);
+        let now = serving.and_then(|view| kind_of(view.world));
+        let before = match now {
+            Some(kind) => self.kinds.insert(plugin.to_owned(), kind),
+            None => self.kinds.remove(plugin),
+        };
+        now.into_iter().chain(before).collect()
     }
 
     /// A change of what judges the fleet.

@@ -46,10 +46,10 @@ pub(crate) fn middle_ms(bucket: usize) -> f64 {
     (start as f64 + width as f64 / 2.0) / 1000.0
 }
 
-/// The 95th percentile by nearest rank, in milliseconds: the middle of the bucket that holds the ⌈0.95 n⌉-th duration. `None` of none.
-pub(crate) fn p95_ms(buckets: &[u64; BUCKETS]) -> Option<f64> {
+/// A percentile by nearest rank, in milliseconds: for 95 the middle of the bucket that holds the ⌈0.95 n⌉-th duration. `None` of none.
+pub(crate) fn percentile_ms(buckets: &[u64; BUCKETS], percent: u64) -> Option<f64> {
     let total: u64 = buckets.iter().sum();
-    let rank = (total * 95).div_ceil(100);
+    let rank = (total * percent).div_ceil(100);
     let mut seen = 0;
     let bucket = buckets.iter().position(|count| {
         seen += count;

@@ -15,7 +15,7 @@ use std::{
 use parking_lot::Mutex;
 use router_core::Now;
 
-use crate::histogram::{BUCKETS, bucket_of, p95_ms};
+use crate::histogram::{BUCKETS, bucket_of, percentile_ms};
 
 /// What figures are over, in milliseconds.
 pub const WINDOW_MS: u64 = 300_000;
@@ -48,6 +48,10 @@ pub struct Figures {
     pub error_rate: Option<f64>,
     /// `p95Ms`: 95 % of the requests took at most this many milliseconds, give or take 3.2 %. `None` under [`REQUESTS_MIN`] requests.
     pub p95_ms: Option<f64>,
+    /// The same for half of the requests.
+    pub p50_ms: Option<f64>,
+    /// The same for 99 %.
+    pub p99_ms: Option<f64>,
 }
 
 /// How one request counts.
@@ -140,7 +144,9 @@ impl RequestWindow {
         figures.errors = figures.errors.min(figures.requests);
         if figures.requests >= REQUESTS_MIN {
             figures.error_rate = Some(figures.errors as f64 / figures.requests as f64);
-            figures.p95_ms = p95_ms(&buckets);
+            figures.p50_ms = percentile_ms(&buckets, 50);
+            figures.p95_ms = percentile_ms(&buckets, 95);
+            figures.p99_ms = percentile_ms(&buckets, 99);
         }
         figures
     }

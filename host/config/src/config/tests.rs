@@ -607,9 +607,21 @@ template = "off"
 "#,
     );
     let defined = |at: usize| config.define(&config.instance[at], Source::Config).unwrap();
-    assert_eq!(defined(0).waits.slow, Some(Duration::from_secs(20)));
-    assert_eq!(defined(1).waits.slow, Some(Duration::from_secs(60)));
-    assert_eq!(defined(2).waits.slow, None);
+    let all = config.core_settings(0, 1).breaker;
+    let slow_ms = |at: usize| defined(at).spec.breaker.as_ref().unwrap_or(&all).slow_ms;
+    assert_eq!(slow_ms(0), Some(20_000));
+    assert_eq!(slow_ms(1), Some(60_000));
+    assert_eq!(slow_ms(2), None);
+    let origin = |template: &str, key: &str| {
+        let origins = config.breaker_origins(template);
+        let origin = origins.into_iter().find(|(name, _)| *name == key);
+        origin.unwrap().1
+    };
+    assert_eq!(origin("plain", "slowMs"), "breaker");
+    assert_eq!(origin("own", "slowMs"), "template.own.breaker");
+    assert_eq!(origin("own", "slowShare"), "breaker");
+    assert_eq!(origin("own", "windowMs"), "default");
+    assert_eq!(origin("gone", "slowShare"), "breaker");
     assert_eq!(defined(0).launch.max_processes, None);
     assert_eq!(defined(1).launch.max_processes, Some(8));
     assert_eq!(defined(1).spec.max_processes, Some(8));

@@ -236,6 +236,7 @@ impl Fleet {
                     out.push(Action::Operator(OperatorAction::PlanRefused {
                         policy: refused.policy,
                         kind: PolicyKind::Capacity,
+                        instance: None,
                         reason: refused.reason,
                     }));
                 }

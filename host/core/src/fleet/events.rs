@@ -1,6 +1,6 @@
 //! What each event changes: it is noted here, and what follows from it is decided when the instances settle.
 
-use super::Fleet;
+use super::{Fleet, index::Subject};
 use crate::{
     action::{Action, CommandError, OperatorAction, SlotAction},
     breaker::Verdict,
@@ -124,9 +124,10 @@ impl Fleet {
         match event {
             PolicyEvent::Answered { question, answers } => self.answered(question, answers, out),
             PolicyEvent::Changed(PolicyKind::Health) => self.judge_again(),
+            PolicyEvent::Changed(PolicyKind::Breaker) => self.plan_again(),
             PolicyEvent::Changed(PolicyKind::Capacity) => self.capacity.ask_anew(self.now_ms),
-            // Thresholds come to the core as settings; nothing of them is judged here.
-            PolicyEvent::Changed(PolicyKind::Breaker | PolicyKind::AlertRule) => {}
+            // The core asks nothing of them.
+            PolicyEvent::Changed(PolicyKind::AlertRule) => {}
         }
     }
 
@@ -135,6 +136,17 @@ impl Fleet {
         let instances = self.instances.values_mut();
         for slot in instances.flat_map(|instance| instance.slots.values_mut()) {
             slot.judge_again(self.now_ms);
+        }
+    }
+
+    fn plan_again(&mut self) {
+        self.touched.all = true;
+        for instance in self.instances.values_mut() {
+            let is_kept = instance.planning.open_question().is_some()
+                && self.bugs.has(Planted::VoidPlanTaken);
+            if !is_kept {
+                instance.planning.plan_anew(self.bugs);
+            }
         }
     }
 
@@ -193,10 +205,21 @@ impl Fleet {
         out: &mut Vec<Action>,
     ) {
         self.capacity_answered(question, &mut answers, out);
-        if let Some(key) = self.index.asked_about(question).cloned() {
-            self.with_slot(&key, out, |slot, step, desired| {
+        match self.index.asked_about(question).cloned() {
+            Some(Subject::Slot(key)) => self.with_slot(&key, out, |slot, step, desired| {
                 slot.answered(step, desired, answers);
-            });
+            }),
+            Some(Subject::Instance(id)) => self.with_instance(&id, out, |instance, step| {
+                if let Some((policy, reason)) = instance.plan_answered(step, answers) {
+                    step.push(OperatorAction::PlanRefused {
+                        policy,
+                        kind: PolicyKind::Breaker,
+                        instance: Some(instance.id().clone()),
+                        reason,
+                    });
+                }
+            }),
+            None => {}
         }
     }
 

@@ -11,17 +11,20 @@ use crate::{
     capacity::{TemplateLoad, Usage},
     id::{InstanceId, SlotKey},
     instance::{IndexEntry, Instance},
+    planted::Bugs,
     policy::QuestionId,
-    step::Step,
+    step::{FleetPhase, Step},
 };
-#[cfg(test)]
-use crate::{planted::Bugs, step::FleetPhase};
 
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Index {
     wakes: BTreeSet<(u64, InstanceId)>,
-    questions: BTreeMap<QuestionId, SlotKey>,
+    questions: BTreeMap<QuestionId, Subject>,
+    /// How many of them are for plans of breakers.
+    plan_questions: usize,
+    /// The instances whose question for a plan waits for its turn, the longest waiting first.
+    plan_waits: BTreeSet<(u64, InstanceId)>,
     troubled: BTreeSet<InstanceId>,
     defined: usize,
     alive: usize,
@@ -46,6 +49,13 @@ struct TemplateCount {
     running: u32,
 }
 
+/// What a question is about.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Subject {
+    Slot(SlotKey),
+    Instance(InstanceId),
+}
+
 impl Index {
     /// Lets an instance settle, and takes over what is then known of it. False: it is gone for good.
     pub(super) fn settle(&mut self, instance: &mut Instance, step: &mut Step<'_>) -> bool {
@@ -60,7 +70,6 @@ impl Index {
     }
 
     /// Takes over what is known of an instance.
-    #[cfg(test)]
     pub(super) fn update(&mut self, instance: &mut Instance, phase: FleetPhase, bugs: Bugs) {
         let entry = instance.index_entry(phase, bugs);
         self.replace(instance, entry);
@@ -83,7 +92,27 @@ impl Index {
             }
             for (question, slot) in &new.questions {
                 let (instance, slot) = (id.clone(), *slot);
-                self.questions.insert(*question, SlotKey { instance, slot });
+                let subject = Subject::Slot(SlotKey { instance, slot });
+                self.questions.insert(*question, subject);
+            }
+        }
+        if old.plan_question != new.plan_question {
+            if let Some(question) = old.plan_question {
+                self.questions.remove(&question);
+                self.plan_questions -= 1;
+            }
+            if let Some(question) = new.plan_question {
+                let subject = Subject::Instance(id.clone());
+                self.questions.insert(question, subject);
+                self.plan_questions += 1;
+            }
+        }
+        if old.plan_waits_since_ms != new.plan_waits_since_ms {
+            if let Some(since_ms) = old.plan_waits_since_ms {
+                self.plan_waits.remove(&(since_ms, id.clone()));
+            }
+            if let Some(since_ms) = new.plan_waits_since_ms {
+                self.plan_waits.insert((since_ms, id.clone()));
             }
         }
         if old.troubled && !new.troubled {
@@ -152,9 +181,19 @@ impl Index {
         due.map(|(_, id)| id)
     }
 
-    /// The slot that an open question is about.
-    pub(super) fn asked_about(&self, question: QuestionId) -> Option<&SlotKey> {
+    /// What an open question is about.
+    pub(super) fn asked_about(&self, question: QuestionId) -> Option<&Subject> {
         self.questions.get(&question)
+    }
+
+    /// Open questions for plans of breakers.
+    pub(super) fn plan_questions(&self) -> usize {
+        self.plan_questions
+    }
+
+    /// Whose question for a plan waits longest for its turn.
+    pub(super) fn first_plan_waiting(&self) -> Option<&InstanceId> {
+        self.plan_waits.first().map(|(_, id)| id)
     }
 
     /// Instances that a source defines.

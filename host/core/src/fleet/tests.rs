@@ -2,6 +2,7 @@
 
 mod breakers;
 mod cost;
+mod plans;
 mod tools;
 mod way_down;
 

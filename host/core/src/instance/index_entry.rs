@@ -18,6 +18,10 @@ pub(crate) struct IndexEntry {
     pub(crate) wake_ms: Option<u64>,
     /// Open questions, and the slots that they are about.
     pub(crate) questions: Vec<(QuestionId, u32)>,
+    /// The open question for a plan of its breaker, …
+    pub(crate) plan_question: Option<QuestionId>,
+    /// … or since when one waits for its turn.
+    pub(crate) plan_waits_since_ms: Option<u64>,
     /// A source defines it.
     pub(crate) defined: bool,
     /// Something of it may live, for which this router is answerable.
@@ -53,6 +57,8 @@ impl Instance {
         IndexEntry {
             wake_ms: self.next_wake(phase, bugs),
             questions: questions.collect(),
+            plan_question: self.planning.open_question(),
+            plan_waits_since_ms: self.planning.waits_since_ms(),
             defined: self.is_defined(),
             alive,
             wanted,

@@ -6,7 +6,7 @@ use crate::{
     settings::Settings,
     slot::Slot,
     step::FleetPhase,
-    view::{InstanceView, Lifecycle, SlotView, Status},
+    view::{InstanceView, Lifecycle, PlanView, SlotView, Status},
 };
 
 impl Instance {
@@ -42,6 +42,7 @@ impl Instance {
                 .and_then(|slot| slot.retry_after_ms)
                 .or(breaker.retry_after_ms),
             breaker,
+            plan: None,
             crash_loop: lifecycle == Lifecycle::CrashLoop,
             restarts: slots.iter().map(|slot| slot.restarts).sum(),
             last_error: shown.and_then(|slot| slot.last_error.clone()),
@@ -53,6 +54,25 @@ impl Instance {
             wanted: self.is_wanted(),
             slots,
         }
+    }
+}
+
+impl Instance {
+    /// The same with the plan that its breaker goes by.
+    pub(crate) fn full_view(
+        &self,
+        phase: FleetPhase,
+        settings: &Settings,
+        now_ms: u64,
+    ) -> InstanceView {
+        InstanceView {
+            plan: Some(Box::new(self.plan_view(now_ms, settings))),
+            ..self.view(phase, settings, now_ms)
+        }
+    }
+
+    pub(crate) fn plan_view(&self, now_ms: u64, settings: &Settings) -> PlanView {
+        self.planning.view(now_ms, self.configured(settings))
     }
 }
 

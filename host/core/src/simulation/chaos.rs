@@ -43,6 +43,10 @@ impl Plan {
         if dice.chance(70) {
             settings.health_policies = Self::policies(dice);
         }
+        if dice.chance(60) {
+            settings.breaker_policy = Self::breaker_policy(dice);
+        }
+        settings.plan_questions_max = *dice.pick(&[1, 2, 64]).unwrap_or(&64);
         settings.capacity_policy = Self::capacity_policy(dice);
         Self::vary_some(&mut settings, dice);
         settings
@@ -59,6 +63,12 @@ impl Plan {
         let all: [Arc<str>; 3] = ["default-health".into(), "another".into(), "third".into()];
         let count = *dice.pick(&[1, 1, 2, 3]).unwrap_or(&1);
         all[..count].into()
+    }
+
+    fn breaker_policy(dice: &mut Dice) -> PolicyNames {
+        let all: [Arc<str>; 2] = ["default-breaker".into(), "own-breaker".into()];
+        let at = usize::from(dice.chance(30));
+        all[at..=at].into()
     }
 
     /// Every number that an operator may change, now and then.
@@ -178,6 +188,13 @@ impl World {
                 ..BreakerThresholds::default()
             });
         }
+        if self.dice.chance(15) {
+            spec.breaker_policy = Some(if self.dice.chance(50) {
+                Plan::breaker_policy(&mut self.dice)
+            } else {
+                PolicyNames::default()
+            });
+        }
         self.specs.insert(id.clone(), spec);
         let nature = self.nature();
         self.characters.insert(id.clone(), nature);
@@ -289,7 +306,8 @@ impl World {
             0..35 => self.some_command(&id),
             35..47 => self.accident(),
             47..60 => self.some_reload(&id),
-            60..64 => self.deliver(PolicyEvent::Changed(PolicyKind::Health)),
+            60..62 => self.deliver(PolicyEvent::Changed(PolicyKind::Health)),
+            62..64 => self.deliver(PolicyEvent::Changed(PolicyKind::Breaker)),
             64..66 => self.deliver(PolicyEvent::Changed(PolicyKind::Capacity)),
             66..71 => {
                 let reached = self.dice.chance(50);
@@ -313,6 +331,13 @@ impl World {
                 if self.dice.chance(20) {
                     settings.health_policies = if self.dice.chance(70) {
                         Plan::policies(&mut self.dice)
+                    } else {
+                        PolicyNames::default()
+                    };
+                }
+                if self.dice.chance(20) {
+                    settings.breaker_policy = if self.dice.chance(70) {
+                        Plan::breaker_policy(&mut self.dice)
                     } else {
                         PolicyNames::default()
                     };

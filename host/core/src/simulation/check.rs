@@ -7,6 +7,7 @@ mod clearing;
 mod failures;
 mod idle;
 mod intent;
+mod plans;
 mod processes;
 mod questions;
 mod readiness;
@@ -31,12 +32,14 @@ use breakers::BreakerWatch;
 use capacity::CapacityModel;
 use failures::{Expected, FailureTally};
 use intent::Order;
+use plans::PlanWatch;
 use questions::{Answered, OpenQuestion};
 use readiness::ReadinessModel;
 use shared_cause::OneCauseModel;
 use tools::Tools;
 use way_down::WayDown;
 
+pub(super) use plans::OUT_OF_BOUNDS;
 pub(super) use questions::reason_prefix;
 
 /// Everything the model remembers.
@@ -92,6 +95,7 @@ struct InstanceWatch {
     /// Only a source that cannot be read may define it.
     unclaimed: bool,
     breaker: BreakerWatch,
+    plan: PlanWatch,
 }
 
 impl InstanceWatch {
@@ -151,6 +155,7 @@ impl World {
         }
         for instance in self.watched.instances.values_mut() {
             instance.breaker.begin_step();
+            instance.plan.begin_step();
         }
         (self.watched.adopting, self.watched.answered) = (None, None);
         self.watched.clearing = None;
@@ -163,7 +168,9 @@ impl World {
             Event::Policy(PolicyEvent::Answered { question, answers }) => {
                 self.expect_answers(*question, answers);
                 self.expect_plan(*question, answers);
+                self.expect_breaker_plan(*question, answers);
             }
+            Event::Policy(PolicyEvent::Changed(PolicyKind::Breaker)) => self.void_plans(),
             Event::Policy(PolicyEvent::Changed(PolicyKind::Capacity)) => self.ask_capacity_anew(),
             Event::Policy(PolicyEvent::Changed(_)) => self.void_questions(),
             Event::Operator(command) => self.expect_command(command),
@@ -212,6 +219,7 @@ impl World {
             }
             SlotEvent::Sampled { sample } => {
                 self.note_sample(key, run, sample);
+                self.note_calls(key, sample);
                 if self.is_past_a_limit(key, sample) {
                     self.may_be_killed(key, run);
                 }
@@ -260,6 +268,9 @@ impl World {
                     self.check_ask(ask, key);
                     self.check_facts(key, facts);
                 }
+                Question::Breaker { instance, profile } => {
+                    self.check_plan_ask(ask, instance, profile);
+                }
                 Question::Capacity { load } => self.check_capacity_ask(ask, load),
             },
             Action::Routing(action) => match action {
@@ -269,7 +280,7 @@ impl World {
                     self.note_setting(instance, setting);
                 }
                 RoutingAction::RemoveInstance(instance) => self.check_gone(instance),
-                RoutingAction::SetRoute { .. } => {}
+                RoutingAction::SetRoute { .. } | RoutingAction::SetClasses { .. } => {}
             },
             Action::Operator(action) => match action {
                 OperatorAction::Announce(transition) => {
@@ -319,6 +330,7 @@ impl World {
                 return;
             }
             self.check_breaker(event, instance);
+            self.check_plan(instance);
             for slot in &instance.slots {
                 self.check_intent(instance, slot);
                 self.check_failures(slot);
@@ -329,6 +341,7 @@ impl World {
                 self.note_slot(slot);
             }
         }
+        self.check_plan_questions();
         self.check_cleared(after);
         self.check_tools(after);
         self.check_limits(event, after);

@@ -50,6 +50,15 @@ pub(super) enum Property {
     QuestionEnds,
     /// Of several policies the worst verdict counts, and its reason names its policy.
     WorstCounts,
+    /// A breaker policy is asked when its instance appears, when what it is asked by is other, when its calls have changed much
+    /// (once a minute at most) and after a swap; and only then.
+    PlanAsked,
+    /// A question for a plan ends once: answered, timed out or void.
+    PlanQuestionEnds,
+    /// So many questions for plans are open at once, and no more.
+    PlanQuestionsBounded,
+    /// The plan in force is the last one that the policy gave in bounds and to be applied; until there is one, the configuration.
+    BreakerPlanInForce,
     /// Capacity is reckoned anew once a minute, and soon after the fleet changed.
     CapacityAsked,
     /// The load that it is reckoned from is what people see.
@@ -97,7 +106,7 @@ pub(super) enum Property {
 }
 
 impl Property {
-    pub(super) const ALL: [Self; 44] = [
+    pub(super) const ALL: [Self; 48] = [
         Self::OneProcess,
         Self::RunsGrow,
         Self::AdoptionFirst,
@@ -120,6 +129,10 @@ impl Property {
         Self::PermitsReturn,
         Self::QuestionEnds,
         Self::WorstCounts,
+        Self::PlanAsked,
+        Self::PlanQuestionEnds,
+        Self::PlanQuestionsBounded,
+        Self::BreakerPlanInForce,
         Self::CapacityAsked,
         Self::LoadTrue,
         Self::PlanInForce,
@@ -199,6 +212,17 @@ planted_bugs! {
     question_never_ends: QuestionNeverEnds breaks QuestionEnds;
     default_forgotten: DefaultForgotten breaks QuestionEnds;
     last_answer_counts: LastAnswerCounts breaks WorstCounts;
+    plan_question_never_ends: PlanQuestionNeverEnds breaks PlanQuestionEnds;
+    void_plan_taken: VoidPlanTaken breaks PlanQuestionEnds;
+    profile_change_ignored: ProfileChangeIgnored breaks PlanAsked;
+    asked_at_each_sample: AskedAtEachSample breaks PlanAsked;
+    plans_not_asked_anew: PlansNotAskedAnew breaks PlanAsked;
+    plan_questions_unbounded: PlanQuestionsUnbounded breaks PlanQuestionsBounded;
+    breaker_plan_unchecked: BreakerPlanUnchecked breaks BreakerPlanInForce;
+    observed_plan_enforced: ObservedPlanEnforced breaks BreakerPlanInForce;
+    plan_lost_unanswered: PlanLostUnanswered breaks BreakerPlanInForce;
+    plan_resets_breaker: PlanResetsBreaker breaks BreakerRule;
+    classes_forgotten: ClassesForgotten breaks CellAgrees;
     change_unasked: ChangeUnasked breaks CapacityAsked;
     load_forgets_memory: LoadForgetsMemory breaks LoadTrue;
     plan_unchecked: PlanUnchecked breaks PlanInForce;
@@ -236,7 +260,7 @@ planted_bugs! {
 }
 
 /// What must come up often enough in a whole run for the properties to mean something.
-pub(super) const SITUATIONS: [&str; 45] = [
+pub(super) const SITUATIONS: [&str; 51] = [
     "adopted",
     "adopted with tools missing",
     "answered by a start",
@@ -244,6 +268,12 @@ pub(super) const SITUATIONS: [&str; 45] = [
     "backoff",
     "breaker closed by probes",
     "breaker opened",
+    "breaker plan asked for again",
+    "breaker plan observed",
+    "breaker plan refused",
+    "breaker plan taken",
+    "breaker plan unanswered",
+    "breaker plan waited",
     "breakers opened together",
     "breakers opened together while degraded",
     "capacity planned",

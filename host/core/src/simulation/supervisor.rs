@@ -254,7 +254,7 @@ impl World {
                     let answers = ask.policies.iter().map(|policy| {
                         let reason = reason_prefix(ask.id) + "was answered twice";
                         let answer = match &ask.question {
-                            Question::Health { .. } => {
+                            Question::Health { .. } | Question::Breaker { .. } => {
                                 Answer::Health(verdict(Health::Unhealthy, reason, true))
                             }
                             Question::Capacity { .. } => plan(reason, Vec::new()),
@@ -286,6 +286,13 @@ impl World {
             }
             let answer = match &ask.question {
                 Question::Health { .. } => Answer::Health(self.verdict(ask.id, policy)),
+                // A policy of another kind than its name is expected to be of.
+                Question::Breaker { .. } if !self.calm && self.dice.chance(3) => {
+                    Answer::Health(HealthVerdict::healthy())
+                }
+                Question::Breaker { profile, .. } => {
+                    Answer::Breaker(Box::new(self.plan_for(profile)))
+                }
                 Question::Capacity { .. } => self.capacity_plan(ask.id),
             };
             let mut entry = entry(policy, answer);
@@ -380,9 +387,11 @@ impl World {
                 window_errors: if self.calm {
                     0
                 } else {
-                    self.dice.between(0, 60)
+                    4 * self.dice.between(0, 15)
                 },
+                window_p50_ms: Some(if self.dice.chance(10) { 300.0 } else { 8.0 }),
                 window_p95_ms: Some(12.0),
+                window_p99_ms: Some(400.0),
             };
             self.report(SlotEvent::Sampled { sample }.on(key, run));
         }

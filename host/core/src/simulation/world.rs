@@ -18,6 +18,7 @@ use super::{
 use crate::{
     Fleet, InstanceId, Now, Run, SlotKey,
     action::{Action, RoutingAction},
+    classify::ClassTable,
     event::{Event, Exit, FleetEvent},
     permit::BreakerCell,
     planted::Planted,
@@ -75,6 +76,7 @@ pub(super) struct World {
     pub(super) specs: BTreeMap<InstanceId, InstanceSpec>,
     pub(super) settings: Settings,
     pub(super) cells: BTreeMap<InstanceId, Arc<BreakerCell>>,
+    pub(super) classes: BTreeMap<InstanceId, Arc<ClassTable>>,
     pub(super) routes: BTreeMap<SlotKey, Route>,
     pub(super) requests: BTreeMap<u64, Request>,
     /// Permits of probes that ended badly: whose, of which generation, and when they were taken.
@@ -117,6 +119,7 @@ impl World {
             specs: BTreeMap::new(),
             settings,
             cells: BTreeMap::new(),
+            classes: BTreeMap::new(),
             routes: BTreeMap::new(),
             requests: BTreeMap::new(),
             kept_permits: Vec::new(),
@@ -126,7 +129,9 @@ impl World {
             seen: BTreeMap::new(),
             reported: BTreeSet::new(),
             broken: None,
-            compares_whole_steps: planted.is_some() || seed.is_multiple_of(WHOLE_STEPS_EVERY),
+            // A wake that is missed leaves work undone too, and is to be noticed as what it is.
+            compares_whole_steps: planted != Some(Planted::WakeMissed)
+                && (planted.is_some() || seed.is_multiple_of(WHOLE_STEPS_EVERY)),
             recorded,
             log: VecDeque::new(),
             steps: 0,
@@ -280,6 +285,9 @@ impl World {
             }) => {
                 self.cells.entry(instance).or_default().apply(&setting);
             }
+            Action::Routing(RoutingAction::SetClasses { instance, classes }) => {
+                self.classes.insert(instance, classes);
+            }
             Action::Routing(RoutingAction::SetRoute { key, route }) => {
                 match route {
                     Some(route) => self.routes.insert(key, route),
@@ -288,6 +296,7 @@ impl World {
             }
             Action::Routing(RoutingAction::RemoveInstance(instance)) => {
                 self.cells.remove(&instance);
+                self.classes.remove(&instance);
             }
             Action::Slot { key, run, action } => self.supervise(key, run, &action),
             Action::Ask(ask) => self.ask(&ask),

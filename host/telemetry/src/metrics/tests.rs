@@ -48,6 +48,7 @@ fn instance(text: &str, status: Status, breaker: BreakerState) -> InstanceView {
             isolated: false,
             openings: 0,
         },
+        plan: None,
         retry_after_ms: None,
         crash_loop,
         restarts: 3,

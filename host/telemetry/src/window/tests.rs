@@ -36,14 +36,18 @@ fn exact(requests: &VecDeque<(u64, Option<(u64, bool)>)>, now_ms: u64) -> Figure
     let errors = recent()
         .filter(|(_, mark)| mark.is_some_and(|(_, is_error)| is_error))
         .count() as u64;
-    let is_given = count >= REQUESTS_MIN;
+    let percentile = |percent: u64| {
+        let rank = (count * percent).div_ceil(100) as usize;
+        (count >= REQUESTS_MIN).then(|| durations[rank - 1] as f64 / 1000.0)
+    };
     Figures {
         requests: count,
         errors,
         rejected: recent().filter(|(_, mark)| mark.is_none()).count() as u64,
-        error_rate: is_given.then(|| errors as f64 / count as f64),
-        p95_ms: is_given
-            .then(|| durations[(count * 95).div_ceil(100) as usize - 1] as f64 / 1000.0),
+        error_rate: (count >= REQUESTS_MIN).then(|| errors as f64 / count as f64),
+        p95_ms: percentile(95),
+        p50_ms: percentile(50),
+        p99_ms: percentile(99),
     }
 }
 
@@ -77,14 +81,20 @@ proptest! {
             prop_assert_eq!(found.errors, expected.errors);
             prop_assert_eq!(found.rejected, expected.rejected);
             prop_assert_eq!(found.error_rate, expected.error_rate);
-            match (found.p95_ms, expected.p95_ms) {
-                (None, None) => {}
-                (Some(found), Some(expected)) => {
-                    // 3.2 % as stated, or half of the finest bucket.
-                    let allowed = (expected / 31.0).max(0.0041);
-                    prop_assert!((found - expected).abs() <= allowed, "{} for {}", found, expected);
+            for pair in [
+                (found.p50_ms, expected.p50_ms),
+                (found.p95_ms, expected.p95_ms),
+                (found.p99_ms, expected.p99_ms),
+            ] {
+                match pair {
+                    (None, None) => {}
+                    (Some(found), Some(expected)) => {
+                        // 3.2 % as stated, or half of the finest bucket.
+                        let allowed = (expected / 31.0).max(0.0041);
+                        prop_assert!((found - expected).abs() <= allowed, "{} for {}", found, expected);
+                    }
+                    other => prop_assert!(false, "{:?}", other),
                 }
-                other => prop_assert!(false, "{:?}", other),
             }
         }
     }
@@ -101,6 +111,7 @@ fn nothing_is_stated_under_twenty_requests_and_rejections_are_apart() {
     let few = window.figures(Now::at(0));
     assert_eq!((few.requests, few.errors, few.rejected), (19, 19, 100));
     assert_eq!((few.error_rate, few.p95_ms), (None, None));
+    assert_eq!((few.p50_ms, few.p99_ms), (None, None));
     record_ms(&window, 0, 10, false, 1);
     let enough = window.figures(Now::at(0));
     assert_eq!(enough.error_rate, Some(0.95));

@@ -113,7 +113,19 @@ impl BreakerWatch {
 }
 
 impl World {
+    /// The thresholds in force.
     fn thresholds(&self, id: &InstanceId) -> BreakerThresholds {
+        let planned = self.held(id).and_then(|held| held.plan.thresholds());
+        planned.map_or_else(|| self.configured(id), Clone::clone)
+    }
+
+    /// Those that were in force before the step in progress.
+    fn thresholds_before(&self, id: &InstanceId) -> BreakerThresholds {
+        let planned = self.held(id).and_then(|held| held.plan.thresholds_before());
+        planned.map_or_else(|| self.configured(id), Clone::clone)
+    }
+
+    fn configured(&self, id: &InstanceId) -> BreakerThresholds {
         let own = self.held(id).and_then(|held| held.spec.breaker.clone());
         own.unwrap_or_else(|| self.settings.breaker.clone())
     }
@@ -123,6 +135,7 @@ impl World {
     }
 
     pub(super) fn note_setting(&mut self, id: &InstanceId, setting: &BreakerSetting) {
+        self.settle_plan(id);
         let thresholds = self.thresholds(id);
         let Some(held) = self.watched.instances.get_mut(id) else {
             return;
@@ -264,7 +277,7 @@ impl World {
     fn check_change(&mut self, view: &InstanceView) {
         use BreakerState::{Closed, HalfOpen, Open};
         let (now_ms, id) = (self.now_ms, &view.id);
-        let thresholds = self.thresholds(id);
+        let thresholds = self.thresholds_before(id);
         let Some(breaker) = self.watched.instances.get(id).map(|held| &held.breaker) else {
             return;
         };

@@ -1,6 +1,6 @@
 //! What people and sources want: definitions, commands, demand. The core's idea of it must be the same.
 
-use super::{InstanceWatch, SlotWatch, Waiter, slot_in};
+use super::{InstanceWatch, PlanWatch, SlotWatch, Waiter, slot_in};
 use crate::{
     InstanceId, Run, SlotKey,
     action::{CommandError, Done},
@@ -61,6 +61,7 @@ impl World {
                     removed: false,
                     unclaimed: false,
                     breaker: BreakerWatch::new(now_ms),
+                    plan: PlanWatch::default(),
                     spec: spec.clone(),
                 },
             );
@@ -347,6 +348,7 @@ impl World {
                 removed: !unclaimed,
                 unclaimed,
                 breaker: BreakerWatch::new(now_ms),
+                plan: PlanWatch::default(),
             });
         self.watched.slots.entry(key.clone()).or_default();
     }

@@ -1,0 +1,358 @@
+//! By which plan an instance's breaker goes, and when its policy is asked for another one.
+//!
+//! It is asked when the instance appears, when its policy or its configured thresholds are others, when its calls have changed much
+//! (at most once in [`ASK_EVERY_MS`]), and after a swap. What it answered stays until it answers something else; until then, and
+//! where no policy is named, the built-in default answers: the thresholds of the configuration. A plan changes numbers, never
+//! states.
+//!
+//! Settling only says that a question is due: the fleet asks, so many at once and the longest waiting first.
+
+use std::sync::Arc;
+
+use crate::{
+    breaker::plan::{BreakerPlan, CallFigures, PlanMode, builtin},
+    classify::ClassTable,
+    event::Sample,
+    planted::{Bugs, Planted},
+    policy::{ANSWER_SLACK_MS, Answer, PolicyAnswer, PolicyNames, QuestionId},
+    settings::BreakerThresholds,
+    view::{ObservedPlanView, PlanView, RefusedPlanView},
+};
+
+/// How long a policy is not asked again about an instance whose calls have changed, or after it did not answer: five windows of it
+/// pass in which it may change.
+pub(crate) const ASK_EVERY_MS: u64 = 60_000;
+
+/// How long figures are true that nobody has brought again: they are over five minutes.
+const FIGURES_FOR_MS: u64 = 300_000;
+
+/// See the module.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Planning {
+    /// `None`: the built-in default.
+    in_force: Option<GivenPlan>,
+    /// Since when the built-in default is in force, or was.
+    builtin_ms: u64,
+    /// What the policy last answered, where that is not applied: it is observed.
+    observed: Option<GivenPlan>,
+    /// The same, where it was refused.
+    refused: Option<RefusedPlan>,
+    figures: CallFigures,
+    figures_ms: u64,
+    asking: Asking,
+    asked: Option<Asked>,
+}
+
+/// A plan, and who gave it.
+#[derive(Debug, Clone, PartialEq)]
+struct GivenPlan {
+    policy: Arc<str>,
+    plan: Arc<BreakerPlan>,
+    at_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct RefusedPlan {
+    policy: Arc<str>,
+    reason: String,
+    at_ms: u64,
+}
+
+/// The question that is due, or open.
+#[derive(Debug, Clone, PartialEq, Default)]
+enum Asking {
+    /// There is nothing to ask.
+    #[default]
+    Idle,
+    /// There will be then.
+    At(u64),
+    /// It waits for its turn since then.
+    Waiting(u64),
+    /// It was asked.
+    Open { question: QuestionId, until_ms: u64 },
+}
+
+/// What was asked last.
+#[derive(Debug, Clone, PartialEq)]
+struct Asked {
+    at_ms: u64,
+    policies: PolicyNames,
+    configured: BreakerThresholds,
+    figures: CallFigures,
+    /// Nobody answered.
+    is_unanswered: bool,
+}
+
+/// What an instance knows that its planning does not.
+pub(crate) struct PlanBasis<'a> {
+    pub(crate) now_ms: u64,
+    /// Who is asked; empty: nobody.
+    pub(crate) policies: &'a PolicyNames,
+    pub(crate) configured: &'a BreakerThresholds,
+    /// Whether it may be asked about at all: a source defines it, and the router is not ending.
+    pub(crate) may_ask: bool,
+    pub(crate) bugs: Bugs,
+}
+
+impl Planning {
+    /// That of an instance which appeared just now.
+    pub(super) fn new(now_ms: u64) -> Self {
+        Self {
+            builtin_ms: now_ms,
+            ..Self::default()
+        }
+    }
+
+    /// The thresholds in force, unless they are those of the configuration.
+    pub(crate) fn thresholds(&self) -> Option<&BreakerThresholds> {
+        self.in_force.as_ref().map(|given| &given.plan.thresholds)
+    }
+
+    /// Whether `table` is the classification in force.
+    pub(super) fn is_table(&self, table: &ClassTable, configured: &BreakerThresholds) -> bool {
+        match &self.in_force {
+            Some(given) => *table == given.plan.table,
+            None => table.rules().is_empty() && table.slow_ms() == configured.slow_ms,
+        }
+    }
+
+    /// The classification in force.
+    pub(super) fn table(&self, configured: &BreakerThresholds) -> ClassTable {
+        match &self.in_force {
+            Some(given) => given.plan.table.clone(),
+            None => ClassTable::new(Vec::new(), configured.slow_ms),
+        }
+    }
+
+    /// Takes in what was measured.
+    pub(crate) fn sampled(&mut self, now_ms: u64, sample: &Sample) {
+        self.figures = sample.call_figures();
+        self.figures_ms = now_ms;
+    }
+
+    /// The policy is another one under the same name: what the one before still has to say is of no interest.
+    pub(crate) fn plan_anew(&mut self, bugs: Bugs) {
+        if !bugs.has(Planted::PlansNotAskedAnew) {
+            self.asked = None;
+        }
+        self.asking = Asking::Idle;
+    }
+
+    /// Gives up a question whose time is up, and says whether another one is due.
+    pub(super) fn settle(&mut self, basis: &PlanBasis<'_>) {
+        if basis.policies.is_empty() {
+            return self.use_builtin(basis.now_ms);
+        }
+        if !basis.may_ask {
+            // Should it be defined again, it appears anew.
+            return self.plan_anew(basis.bugs);
+        }
+        let is_other = |asked: &Asked| asked.policies != *basis.policies;
+        match self.asking {
+            Asking::Open { until_ms, .. }
+                if until_ms <= basis.now_ms && !basis.bugs.has(Planted::PlanQuestionNeverEnds) =>
+            {
+                self.unanswered(basis);
+            }
+            Asking::Open { .. } if self.asked.as_ref().is_some_and(is_other) => {
+                self.asking = Asking::Idle;
+            }
+            _ => {}
+        }
+        if matches!(self.asking, Asking::Open { .. }) {
+            return;
+        }
+        self.asking = match (self.due_ms(basis), &self.asking) {
+            (None, _) => Asking::Idle,
+            (Some(due_ms), _) if due_ms > basis.now_ms => Asking::At(due_ms),
+            (Some(_), Asking::Waiting(since_ms)) => Asking::Waiting(*since_ms),
+            (Some(_), _) => Asking::Waiting(basis.now_ms),
+        };
+    }
+
+    /// No policy is named: what one had answered is of the past.
+    fn use_builtin(&mut self, now_ms: u64) {
+        if self.in_force.take().is_some() {
+            self.builtin_ms = now_ms;
+        }
+        self.asking = Asking::Idle;
+        (self.asked, self.refused, self.observed) = (None, None, None);
+    }
+
+    /// When the policy is to be asked again, whatever is under way.
+    fn due_ms(&self, basis: &PlanBasis<'_>) -> Option<u64> {
+        let Some(asked) = &self.asked else {
+            return Some(basis.now_ms);
+        };
+        if asked.policies != *basis.policies || asked.configured != *basis.configured {
+            return Some(basis.now_ms);
+        }
+        let has_changed = asked.figures.differs_much(&self.figures)
+            && !basis.bugs.has(Planted::ProfileChangeIgnored);
+        let every_ms = if basis.bugs.has(Planted::AskedAtEachSample) {
+            0
+        } else {
+            ASK_EVERY_MS
+        };
+        (asked.is_unanswered || has_changed).then_some(asked.at_ms.saturating_add(every_ms))
+    }
+
+    /// Since when a question waits to be asked.
+    pub(super) fn waits_since_ms(&self) -> Option<u64> {
+        match self.asking {
+            Asking::Waiting(since_ms) => Some(since_ms),
+            Asking::Idle | Asking::At(_) | Asking::Open { .. } => None,
+        }
+    }
+
+    pub(crate) fn open_question(&self) -> Option<QuestionId> {
+        match self.asking {
+            Asking::Open { question, .. } => Some(question),
+            Asking::Idle | Asking::At(_) | Asking::Waiting(_) => None,
+        }
+    }
+
+    pub(super) fn next_wake(&self) -> Option<u64> {
+        match self.asking {
+            Asking::At(at_ms) => Some(at_ms),
+            Asking::Open { until_ms, .. } => Some(until_ms),
+            // Its turn comes with the end of another question.
+            Asking::Idle | Asking::Waiting(_) => None,
+        }
+    }
+
+    /// The question's turn has come. Returns what the policy is to learn of its calls.
+    pub(super) fn ask(
+        &mut self,
+        basis: &PlanBasis<'_>,
+        question: QuestionId,
+        deadline_ms: u64,
+    ) -> CallFigures {
+        if self.figures_ms.saturating_add(FIGURES_FOR_MS) <= basis.now_ms {
+            self.figures = CallFigures::default();
+        }
+        self.asking = Asking::Open {
+            question,
+            until_ms: deadline_ms.saturating_add(ANSWER_SLACK_MS),
+        };
+        self.asked = Some(Asked {
+            at_ms: basis.now_ms,
+            policies: Arc::clone(basis.policies),
+            configured: basis.configured.clone(),
+            figures: self.figures,
+            is_unanswered: false,
+        });
+        self.figures
+    }
+
+    /// Takes in what the policy answered to the open question. Returns why its plan is refused, where that is news.
+    pub(super) fn answered(
+        &mut self,
+        basis: &PlanBasis<'_>,
+        answers: Vec<PolicyAnswer>,
+    ) -> Option<(Arc<str>, String)> {
+        let given = answers.into_iter().find_map(|entry| {
+            let is_asked = basis.policies.contains(&entry.policy);
+            match entry.answer {
+                Ok(Answer::Breaker(plan)) if is_asked => Some((entry.policy, plan)),
+                _ => None,
+            }
+        });
+        let Some((policy, plan)) = given else {
+            self.unanswered(basis);
+            return None;
+        };
+        self.asking = Asking::Idle;
+        let checked = plan.check();
+        if let Err(fault) = &checked
+            && !basis.bugs.has(Planted::BreakerPlanUnchecked)
+        {
+            return self.refuse(basis.now_ms, policy, fault.to_string());
+        }
+        self.refused = None;
+        self.take(basis, policy, *plan);
+        None
+    }
+
+    fn take(&mut self, basis: &PlanBasis<'_>, policy: Arc<str>, plan: BreakerPlan) {
+        let given = GivenPlan {
+            policy,
+            plan: Arc::new(plan),
+            at_ms: basis.now_ms,
+        };
+        let is_observed = given.plan.mode == PlanMode::Observe;
+        let place = if is_observed && !basis.bugs.has(Planted::ObservedPlanEnforced) {
+            &mut self.observed
+        } else {
+            self.observed = None;
+            &mut self.in_force
+        };
+        let is_same = |held: &GivenPlan| held.policy == given.policy && held.plan == given.plan;
+        if !place.as_ref().is_some_and(is_same) {
+            *place = Some(given);
+        }
+    }
+
+    fn refuse(
+        &mut self,
+        now_ms: u64,
+        policy: Arc<str>,
+        reason: String,
+    ) -> Option<(Arc<str>, String)> {
+        let held = self.refused.as_ref();
+        let is_news = !held.is_some_and(|held| held.policy == policy && held.reason == reason);
+        self.refused = Some(RefusedPlan {
+            policy: Arc::clone(&policy),
+            reason: reason.clone(),
+            at_ms: now_ms,
+        });
+        is_news.then_some((policy, reason))
+    }
+
+    /// The policy gave no answer: the plan before stays, unless it came from one that is no longer asked.
+    fn unanswered(&mut self, basis: &PlanBasis<'_>) {
+        self.asking = Asking::Idle;
+        if let Some(asked) = &mut self.asked {
+            asked.is_unanswered = true;
+        }
+        let is_past = |given: &mut GivenPlan| {
+            !basis.policies.contains(&given.policy) || basis.bugs.has(Planted::PlanLostUnanswered)
+        };
+        if self.in_force.take_if(is_past).is_some() {
+            self.builtin_ms = basis.now_ms;
+        }
+        self.observed.take_if(is_past);
+    }
+
+    /// What of it people see, without making a view: whose plan is in force, and whether another one is observed, or refused.
+    #[cfg(test)]
+    pub(crate) fn shown(&self) -> (Option<&str>, bool, bool) {
+        let policy = self.in_force.as_ref().map(|given| &*given.policy);
+        (policy, self.observed.is_some(), self.refused.is_some())
+    }
+
+    /// What people see.
+    pub(super) fn view(&self, now_ms: u64, configured: &BreakerThresholds) -> PlanView {
+        let ago = |at_ms: u64| now_ms.saturating_sub(at_ms);
+        let in_force = self.in_force.as_ref();
+        PlanView {
+            policy: in_force.map(|given| Arc::clone(&given.policy)),
+            plan: in_force.map_or_else(
+                || Arc::new(builtin(configured)),
+                |given| Arc::clone(&given.plan),
+            ),
+            configured: configured.clone(),
+            since_ms: ago(in_force.map_or(self.builtin_ms, |given| given.at_ms)),
+            observed: self.observed.as_ref().map(|given| ObservedPlanView {
+                policy: Arc::clone(&given.policy),
+                plan: Arc::clone(&given.plan),
+                since_ms: ago(given.at_ms),
+            }),
+            refused: self.refused.as_ref().map(|refused| RefusedPlanView {
+                policy: Arc::clone(&refused.policy),
+                reason: refused.reason.clone(),
+                ago_ms: ago(refused.at_ms),
+            }),
+        }
+    }
+}

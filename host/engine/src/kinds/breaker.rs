@@ -1,0 +1,87 @@
+//! Breaker policies: the profile of an instance in, a plan for its breaker out. What a plan says is checked by the core; here it is
+//! only brought over, and rows are left out that `wit/` says fit nothing.
+
+mod crossing;
+mod shown;
+
+use router_core::breaker::plan::{BreakerPlan, BreakerProfile};
+use serde_json::{Map, Value};
+use wasmtime::{Store, component::InstancePre};
+
+use super::{Budget, Contract, Kind, Load};
+use crate::{bindings::types::Setting, guest::GuestState, texts::attributes_bytes};
+
+mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        interfaces: "export router:breaker/breaker@0.2.0;",
+        exports: { default: async },
+        with: { "router:common/types@0.2.0": crate::bindings::router::common::types },
+        additional_derives: [PartialEq],
+    });
+}
+
+use bindings::exports::router::breaker::breaker as wit;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Breaker;
+
+impl Kind for Breaker {
+    const CONTRACT: &'static Contract = &Contract {
+        world: "breaker-policy",
+        question: "router:breaker/breaker@0.2.0",
+        imports: &[],
+        budget: Budget {
+            // Guests share one thread: two calls at once would only take the memory of two.
+            calls_max: 1,
+            wall: |running| running * 10,
+        },
+    };
+
+    type Question = BreakerProfile;
+    type Answer = BreakerPlan;
+    type Exports = wit::Guest;
+
+    fn find(component: &InstancePre<GuestState>) -> wasmtime::Result<Load<wit::Guest>> {
+        let indices = wit::GuestIndices::new(component)?;
+        Ok(Box::new(move |store, instance| {
+            indices.load(store, instance)
+        }))
+    }
+
+    async fn call(
+        exports: &wit::Guest,
+        store: &mut Store<GuestState>,
+        profile: &BreakerProfile,
+        settings: &[Setting],
+    ) -> wasmtime::Result<BreakerPlan> {
+        let profile = crossing::to_wit(profile);
+        let plan = exports.call_plan_for(store, &profile, settings).await?;
+        Ok(crossing::from_wit(plan))
+    }
+
+    fn show(profile: &BreakerProfile, plan: Option<&BreakerPlan>) -> Map<String, Value> {
+        shown::show(profile, plan)
+    }
+
+    fn bytes(profile: &BreakerProfile, plan: Option<&BreakerPlan>) -> usize {
+        let texts = profile.instance.len()
+            + profile.template.as_ref().map_or(0, String::len)
+            + profile.transport.len();
+        let tools = profile.tools.iter();
+        let tools = tools
+            .map(|tool| size_of_val(tool) + tool.name.len() + attributes_bytes(&tool.attributes));
+        let planned = plan.map_or(0, |plan| {
+            let rows = |count: usize| count * ROW_BYTES;
+            let tools = plan.tools.iter();
+            let tools =
+                tools.map(|row| size_of_val(row) + row.tool.len() + rows(row.table.rules().len()));
+            plan.reason.len() + rows(plan.table.rules().len()) + tools.sum::<usize>()
+        });
+        texts + tools.sum::<usize>() + attributes_bytes(&profile.attributes) + planned
+    }
+}
+
+/// What a row of a table takes.
+const ROW_BYTES: usize = 24;
