@@ -178,10 +178,13 @@ impl Engine {
         named.map(|name| Entry::loading(name)).collect()
     }
 
-    /// What is wrong with plugins: as it is now, and whenever it changes.
+    /// What is wrong with plugins: as it is now, which counts as a change that was not seen yet, and whenever it changes.
     #[must_use]
     pub fn conditions(&self) -> conditions::Receiver<Conditions> {
-        self.shared.conditions.subscribe()
+        let mut conditions = self.shared.conditions.subscribe();
+        // The first scan may be over before anybody asks.
+        conditions.mark_changed();
+        conditions
     }
 
     /// Sets which plugins are named by a policy: of the router, of a template, or of an instance. One that is not there is reported

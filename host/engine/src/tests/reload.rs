@@ -357,6 +357,8 @@ async fn policies_that_do_not_judge_as_configured_and_settings_of_nobody_are_con
     let used = |names: &[&str]| names.iter().map(ToString::to_string).collect();
     world.engine.use_policies(used(&[NAME, "another"]));
     let fault = now().faults.remove(0);
+    let late = world.engine.conditions().has_changed();
+    assert!(late.unwrap(), "one who asks later hears of it too");
     assert!(fault.starts_with("policy another: "), "{fault}");
     assert!(fault.contains("no another.wasm"), "{fault}");
 
