@@ -108,14 +108,32 @@ fn log(transition: &Transition) {
                 tracing::warn!(from, state, reason, "readiness changed");
             }
         },
-        Change::Breaker { to, .. } => match to {
-            BreakerState::Closed => {
-                tracing::info!(instance, from, state, reason, "circuit breaker changed");
+        Change::Breaker { to, .. } => {
+            // Left out where it is the breaker of the instance.
+            let tool = transition.tool.as_deref();
+            match to {
+                BreakerState::Closed => {
+                    tracing::info!(
+                        instance,
+                        tool,
+                        from,
+                        state,
+                        reason,
+                        "circuit breaker changed"
+                    );
+                }
+                BreakerState::Open | BreakerState::HalfOpen => {
+                    tracing::warn!(
+                        instance,
+                        tool,
+                        from,
+                        state,
+                        reason,
+                        "circuit breaker changed"
+                    );
+                }
             }
-            BreakerState::Open | BreakerState::HalfOpen => {
-                tracing::warn!(instance, from, state, reason, "circuit breaker changed");
-            }
-        },
+        }
         Change::Lifecycle { to, .. } => match to {
             Lifecycle::CrashLoop => tracing::error!(
                 instance,

@@ -6,7 +6,7 @@ use std::{env, error::Error, fs, path::Path};
 const SOURCE: &str = "../../host/core/src/permit.rs";
 
 /// Name, what it replaces, and by what.
-const BUGS: [(&str, &str, &str); 6] = [
+const BUGS: [(&str, &str, &str); 7] = [
     (
         "lease_of_any_generation",
         "let same_generation = found >> EXPIRY_BITS == taken >> EXPIRY_BITS;",
@@ -33,6 +33,11 @@ const BUGS: [(&str, &str, &str); 6] = [
             });",
         "let word = self.word.load(Ordering::Acquire);
         if generation_of(word) == generation { self.word.store(word | STREAK, Ordering::Release); }",
+    ),
+    (
+        "leases_never_come_back",
+        "let free = word & !EXPIRY_MASK;",
+        "let free = word;",
     ),
     (
         "word_before_leases",

@@ -58,6 +58,7 @@ fn to_json(change: &StateChange) -> Value {
         "at": change.at,
         "versionId": key.map(|key| key.instance.as_str()),
         "slot": key.map(|key| key.slot),
+        "tool": transition.tool.as_deref(),
         "run": transition.run.map(|run| run.0),
         "axis": transition.change.axis().as_str(),
         "from": from,

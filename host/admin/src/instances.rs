@@ -275,6 +275,7 @@ fn action(verb: Verb) -> &'static str {
 async fn full<O: Operations>(operations: &O, id: InstanceId) -> Result<Value, Problem> {
     let one = operations.instance(id).await?;
     let mut body = render::instance(&one, operations.figures(Some(&one.id)));
+    body["toolBreakers"] = render::tool_breakers(&one);
     body["slots"] = one.slots.iter().map(render::slot).collect();
     body["definition"] = json!(operations.definition(&one.id, one.source));
     Ok(body)

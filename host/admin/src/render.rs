@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use router_core::view::{FleetView, InstanceView, ReadinessView, SlotView, Summary};
+use router_core::view::{BreakerView, FleetView, InstanceView, ReadinessView, SlotView, Summary};
 use router_telemetry::Figures;
 use router_values::AuditRow;
 use serde_json::{Value, json};
@@ -51,14 +51,7 @@ pub(crate) fn instance(view: &InstanceView, figures: Figures) -> Value {
         "pid": view.pid,
         "uptimeSeconds": view.uptime_ms.map(|ms| ms / 1000),
         "circuitBreakerState": view.breaker.state.as_str(),
-        "circuitBreaker": {
-            "state": view.breaker.state.as_str(),
-            "reason": view.breaker.reason,
-            "sinceMs": view.breaker.since_ms,
-            "retryAfterMs": view.breaker.retry_after_ms,
-            "isolated": view.breaker.isolated,
-            "openings": view.breaker.openings,
-        },
+        "circuitBreaker": breaker(&view.breaker),
         "retryAfterMs": view.retry_after_ms,
         "crashLoopDetected": view.crash_loop,
         "restarts": view.restarts,
@@ -71,6 +64,27 @@ pub(crate) fn instance(view: &InstanceView, figures: Figures) -> Value {
         "rejected": figures.rejected,
         "wanted": view.wanted,
         "source": view.source.as_str(),
+    })
+}
+
+/// The breakers of an instance's tools that are not CLOSED, as in `/api/instances/{versionId}`.
+pub(crate) fn tool_breakers(view: &InstanceView) -> Value {
+    let tools = view.tool_breakers.iter().map(|tool| {
+        let mut body = breaker(&tool.breaker);
+        body["tool"] = json!(&*tool.tool);
+        body
+    });
+    json!({ "guarded": view.tools_guarded, "tripped": tools.collect::<Vec<_>>() })
+}
+
+fn breaker(view: &BreakerView) -> Value {
+    json!({
+        "state": view.state.as_str(),
+        "reason": view.reason,
+        "sinceMs": view.since_ms,
+        "retryAfterMs": view.retry_after_ms,
+        "isolated": view.isolated,
+        "openings": view.openings,
     })
 }
 

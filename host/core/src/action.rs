@@ -106,6 +106,20 @@ pub enum RoutingAction {
         /// The table.
         classes: Arc<ClassTable>,
     },
+    /// The tools of the instance that have breakers of their own from now on; none of them: no request is looked into.
+    SetTools {
+        /// Whose.
+        instance: InstanceId,
+        /// All of them.
+        tools: Vec<GuardedTool>,
+    },
+    /// One of them changed.
+    SetTool {
+        /// Whose.
+        instance: InstanceId,
+        /// Which, and how.
+        tool: GuardedTool,
+    },
     /// Publish where requests go. `None`: the slot is no more.
     SetRoute {
         /// Which slot.
@@ -115,6 +129,19 @@ pub enum RoutingAction {
     },
     /// The instance is gone for good: drop its cell, metric series and windows.
     RemoveInstance(InstanceId),
+}
+
+/// One tool that has a breaker of its own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GuardedTool {
+    /// Its name.
+    pub tool: Arc<str>,
+    /// What the end of a call of it means for that breaker.
+    pub classes: Arc<ClassTable>,
+    /// What its cell is to hold.
+    pub setting: BreakerSetting,
+    /// Why it does not simply admit; `None`: it does.
+    pub cause: Option<Arc<BreakerCause>>,
 }
 
 /// Why a breaker is not CLOSED, for those whose requests it rejects.
@@ -265,6 +292,8 @@ impl Change {
 pub struct Transition {
     /// Which slot; `None` for readiness. The breaker's transitions name slot 0.
     pub key: Option<SlotKey>,
+    /// Which tool, where its own breaker changed.
+    pub tool: Option<Arc<str>>,
     /// The run concerned, where there is one.
     pub run: Option<Run>,
     /// What changed.

@@ -101,6 +101,11 @@ impl Breaker {
         self.phase == Phase::Asking
     }
 
+    /// What verdicts must name to count.
+    pub(crate) fn generation(&self) -> u32 {
+        self.generation
+    }
+
     pub(crate) fn reason(&self) -> &str {
         &self.reason
     }

@@ -120,6 +120,13 @@ impl ClassTable {
         self.slow_ms
     }
 
+    /// This one's rules before those of `other`, and its slowness where it says any.
+    #[must_use]
+    pub fn before(&self, other: &Self) -> Self {
+        let rules = self.rules.iter().chain(&other.rules).copied().collect();
+        Self::new(rules, self.slow_ms.or(other.slow_ms))
+    }
+
     /// What the end of a request means.
     #[must_use]
     pub fn classify(&self, kind: OutcomeKind, elapsed_ms: u64) -> Class {
@@ -131,6 +138,17 @@ impl ClassTable {
         } else {
             class
         }
+    }
+}
+
+/// What the end of a call means for its instance, where the tool has a breaker of its own: that it answered, whatever it said, or
+/// that it died. All else is the tool's affair.
+#[must_use]
+pub fn beside_tool(kind: OutcomeKind) -> Class {
+    match kind {
+        OutcomeKind::Answered | OutcomeKind::ToolError | OutcomeKind::RpcError(_) => Class::Success,
+        OutcomeKind::Socket | OutcomeKind::UpstreamDied => Class::Failure,
+        OutcomeKind::Timeout | OutcomeKind::BadAnswer | OutcomeKind::Cancelled => Class::Ignore,
     }
 }
 

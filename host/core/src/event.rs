@@ -5,6 +5,8 @@
 //! supervisor does keep: after `Exited` nothing of that run lives any more, and every `Kill` is finally answered by `Exited`,
 //! also when that run had never lived.
 
+use std::sync::Arc;
+
 use crate::{
     breaker::plan::CallFigures,
     capacity::LoadMeasure,
@@ -158,6 +160,29 @@ pub enum TrafficEvent {
     Demand(SlotKey),
     /// The slot was used (coalesced by the sender: once a second is plenty).
     Used(SlotKey),
+    /// A call of a tool that has a breaker of its own ended in a way that one of the two must know.
+    ToolOutcome {
+        /// Of which instance.
+        instance: InstanceId,
+        /// Whose breaker.
+        tool: Arc<str>,
+        /// The run that served it.
+        run: Run,
+        /// What the permit of the tool said; `None`: nothing.
+        report: Option<Report>,
+        /// See `Outcome`.
+        upstream_died: bool,
+        /// It was not answered in time; the generation of the instance's permit. Where pings of the run fail too, that is a failure
+        /// of the instance.
+        timed_out: Option<u32>,
+    },
+    /// The counters of tools' cells; see `Counted`.
+    ToolsCounted {
+        /// Of which instance.
+        instance: InstanceId,
+        /// By tool.
+        totals: Vec<(Arc<str>, BreakerTotals)>,
+    },
     /// A request ended in a way that the breaker must know (see [`crate::permit::Permit::finish`]).
     Outcome {
         /// Whose breaker.

@@ -3,6 +3,7 @@
 mod commands;
 mod index_entry;
 mod planning;
+mod tools;
 mod view;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -25,6 +26,7 @@ use crate::{
 use commands::Waiter;
 pub(crate) use index_entry::IndexEntry;
 use planning::{PlanBasis, Planning};
+use tools::ToolBreakers;
 
 /// See the module.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +39,7 @@ pub(crate) struct Instance {
     pub(crate) slots: BTreeMap<u32, Slot>,
     pub(crate) breaker: Breaker,
     pub(crate) planning: Planning,
+    pub(crate) tools: ToolBreakers,
     waiters: Vec<Waiter>,
     announced_breaker: (BreakerState, bool),
     published: Option<BreakerSetting>,
@@ -54,6 +57,7 @@ impl Instance {
             slots: BTreeMap::new(),
             breaker: Breaker::new(now_ms),
             planning: Planning::new(now_ms),
+            tools: ToolBreakers::default(),
             waiters: Vec::new(),
             announced_breaker: (BreakerState::Closed, false),
             published: None,
@@ -295,6 +299,7 @@ impl Instance {
         // Before the routes: a request that waits for a start must find the permit that the readiness brought.
         self.publish_breaker(step);
         self.publish_classes(step);
+        self.settle_tools(step);
         if self.unclaimed && step.phase != FleetPhase::ShuttingDown {
             self.leave_survivors_alone();
         }
@@ -326,6 +331,21 @@ impl Instance {
         is_gone
     }
 
+    /// The tools of the first ready slot are the list that rows are for.
+    fn settle_tools(&mut self, step: &mut Step<'_>) {
+        let listed = self.slots.values().find_map(Slot::tools);
+        self.tools.sync(step.now_ms, self.planning.plan(), listed);
+        if !self.tools.is_settled() {
+            let thresholds = self.thresholds(step.settings).clone();
+            self.tools.settle(step, &self.spec.id, &thresholds);
+        }
+    }
+
+    /// Whether the run of one of its slots leaves pings unanswered.
+    pub(crate) fn is_silent(&self, run: Run) -> bool {
+        self.slots.values().any(|slot| slot.is_silent(run))
+    }
+
     /// What is unclaimed may run on, but nobody knows how to start it again.
     fn leave_survivors_alone(&mut self) {
         for slot in self.slots.values_mut() {
@@ -339,6 +359,7 @@ impl Instance {
     pub(crate) fn next_wake(&self, phase: FleetPhase, bugs: Bugs) -> Option<u64> {
         let slots = self.slots.values().map(|slot| slot.next_wake(phase, bugs));
         let own = earlier(self.breaker.next_wake(), self.planning.next_wake());
+        let own = earlier(own, self.tools.next_wake());
         slots.fold(own, earlier)
     }
 
@@ -357,16 +378,8 @@ impl Instance {
 
     fn publish_breaker(&mut self, step: &mut Step<'_>) {
         let thresholds = self.thresholds(step.settings);
-        let mut setting = self.breaker.setting(thresholds, step.bugs);
-        if let Some(published) = &self.published
-            && published.generation == setting.generation
-        {
-            // Within a generation only the row of failures may change; new thresholds come with the next one.
-            setting = BreakerSetting {
-                streak: setting.streak,
-                ..*published
-            };
-        }
+        let setting = self.breaker.setting(thresholds, step.bugs);
+        let setting = setting.within(self.published.as_ref());
         let withheld =
             step.bugs.has(Planted::CellForgotten) && setting.state == BreakerState::HalfOpen;
         if self.published != Some(setting) && !withheld {
@@ -384,6 +397,7 @@ impl Instance {
             let (from, _) = std::mem::replace(&mut self.announced_breaker, state);
             step.push(OperatorAction::Announce(Transition {
                 key: Some(SlotKey::first(self.spec.id.clone())),
+                tool: None,
                 run: None,
                 change: Change::Breaker { from, to: state.0 },
                 reason: self.breaker.reason().to_owned(),

@@ -61,6 +61,20 @@ pub struct BreakerSetting {
     pub streak: bool,
 }
 
+impl BreakerSetting {
+    /// What is published of it after `published`: within a generation only the row of failures may change, and new thresholds come
+    /// with the next one.
+    pub(crate) fn within(self, published: Option<&Self>) -> Self {
+        match published {
+            Some(published) if published.generation == self.generation => Self {
+                streak: self.streak,
+                ..*published
+            },
+            _ => self,
+        }
+    }
+}
+
 impl Default for BreakerSetting {
     fn default() -> Self {
         Self {
@@ -370,6 +384,12 @@ impl Permit {
     #[must_use]
     pub fn is_probe(&self) -> bool {
         self.lease.is_some()
+    }
+
+    /// The generation of the breaker in which it was given.
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        self.generation
     }
 
     /// Ends the request with a verdict. What is returned must reach the core as an `Outcome`; `None` needs not.

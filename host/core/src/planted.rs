@@ -55,6 +55,10 @@ pub(crate) enum Planted {
     AskedOnce,
     /// That an instance became ready is no answer.
     ReadyIsNoAnswer,
+    /// A verdict on one tool is one on all tools of its instance.
+    ToolTripsAll,
+    /// A failed call of a tool that has a breaker of its own counts against the instance too.
+    ToolBlamesInstance,
     /// Breakers that opened together have one cause for ever.
     SharedCauseStays,
     /// That they do is said only where it changes the word of readiness.

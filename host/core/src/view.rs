@@ -152,6 +152,10 @@ pub struct InstanceView {
     pub breaker: BreakerView,
     /// By which plan it goes; only where one instance is shown.
     pub plan: Option<Box<PlanView>>,
+    /// Tools that have breakers of their own.
+    pub tools_guarded: u32,
+    /// Those of them that are not CLOSED, by name.
+    pub tool_breakers: Vec<ToolBreakerView>,
     /// Milliseconds until the router tries again by itself: the next start in back-off and crash loop, else the end of OPEN.
     pub retry_after_ms: Option<u64>,
     /// `crashLoopDetected`: no slot serves or is about to, and one is in crash loop.
@@ -261,6 +265,15 @@ pub struct RefusedPlanView {
     pub reason: String,
     /// How long ago it was given.
     pub ago_ms: u64,
+}
+
+/// The breaker of one tool.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToolBreakerView {
+    /// The tool.
+    pub tool: Arc<str>,
+    /// Its breaker.
+    pub breaker: BreakerView,
 }
 
 /// Counts over the fleet: `total` is the sum of the seven statuses.

@@ -15,7 +15,7 @@ use router_core::{
 };
 use router_upstream::{CallError, Closed, EnvelopeError, NotSent};
 
-pub(crate) use rejection::BreakerRejection;
+pub(crate) use rejection::{BreakerRejection, Rejecting};
 
 /// One fault, with the instance it is about.
 #[derive(Debug, Clone)]

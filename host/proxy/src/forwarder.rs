@@ -4,26 +4,28 @@ mod answer_stream;
 mod completion;
 mod exchange;
 mod loss;
+mod permits;
 mod start;
 
 use std::sync::Arc;
 
 use axum::response::Response;
-use router_core::{event::TrafficEvent, loss::NEXT_ROUTE_WAIT, permit::Rejected, route::Route};
+use router_core::{event::TrafficEvent, loss::NEXT_ROUTE_WAIT, route::Route};
 use router_upstream::{CallError, Envelope, MessageShape, NotSent, Upstream};
 use tokio::time::Instant;
 
 use crate::{
     driver_link::DriverLink,
-    fault::{BreakerRejection, FaultKind, RequestFault, answer::json},
+    fault::{BreakerRejection, FaultKind, Rejecting, RequestFault, answer::json},
     report::Reporter,
     sessions::{Session, SessionRegistry, sse},
-    table::{RoutingEntry, RoutingTable},
+    table::{RoutingEntry, RoutingTable, SharedBreaker},
 };
 
 use completion::Completion;
 use exchange::ClientOutcome;
 use loss::Losses;
+use permits::Permits;
 use start::StartQueue;
 
 pub(crate) use {
@@ -90,13 +92,12 @@ impl Forwarder {
             let (entry, upstream) = self.ready(entry, spent.as_ref()).await?;
             self.follow_run(&entry);
             let now_ms = self.driver.now_ms();
-            let permit = entry.breaker.cell().try_acquire(now_ms);
-            let permit = permit.map_err(|rejected| self.rejection(&entry, rejected, now_ms))?;
+            let permits = self.admit(&entry, incoming, now_ms)?;
             if entry.is_use_to_be_reported(now_ms) {
                 self.driver.send(TrafficEvent::Used(entry.key.clone()));
             }
             let run = upstream.run();
-            let exchange = Exchange::new(&self.completion, session, &entry, run, incoming, permit);
+            let exchange = Exchange::new(&self.completion, session, &entry, run, incoming, permits);
             let sent = session.attach(&upstream).and_then(|key| {
                 let sink = exchange.clone();
                 let called = upstream.call(key, incoming.source, incoming.envelope, sink);
@@ -116,15 +117,45 @@ impl Forwarder {
         }
     }
 
-    fn rejection(&self, entry: &RoutingEntry, rejected: Rejected, now_ms: u64) -> RequestFault {
+    /// The permit of the instance, then that of the tool where it has one: a refused second gives the first back.
+    fn admit(
+        &self,
+        entry: &RoutingEntry,
+        incoming: &IncomingRequest<'_>,
+        now_ms: u64,
+    ) -> Result<Permits, RequestFault> {
         let instance = &entry.key.instance;
-        let rejection = BreakerRejection {
-            rejected,
-            cause: entry.breaker.cause(),
-            now_ms,
-            answering: self.table.answering(instance, now_ms),
+        let permit = entry.breaker.cell().try_acquire(now_ms);
+        let reject = |rejected, breaker: &SharedBreaker, rejecting| {
+            let rejection = BreakerRejection {
+                rejected,
+                cause: breaker.cause(),
+                now_ms,
+                rejecting,
+            };
+            FaultKind::Breaker(Box::new(rejection)).on(instance)
         };
-        FaultKind::Breaker(Box::new(rejection)).on(instance)
+        let permit = permit.map_err(|rejected| {
+            let answering = self.table.answering(instance, now_ms);
+            reject(rejected, &entry.breaker, Rejecting::Instance { answering })
+        })?;
+        let tools = entry.tools.as_ref();
+        let tool = tools.and_then(|tools| tools.get(&incoming.envelope.tool()?));
+        let tool = match tool {
+            Some(tool) => {
+                let second = tool.breaker.cell().try_acquire(now_ms);
+                let second = second.map_err(|rejected| {
+                    let name = Arc::clone(&tool.name);
+                    reject(rejected, &tool.breaker, Rejecting::Tool(name))
+                })?;
+                Some((Arc::clone(tool), second))
+            }
+            None => None,
+        };
+        Ok(Permits {
+            instance: permit,
+            tool,
+        })
     }
 
     /// The connection to the instance's run, once it is ready. Waits for a start, bounded by the start's own deadline, and

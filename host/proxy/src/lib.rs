@@ -13,7 +13,7 @@
 //! 1. **The table.** One [`RoutingTable`] behind an `Arc`, written by the driver alone: [`RoutingTable::set`] a
 //!    [`RoutingEntry`] (slot key, route, the upstream where the route is `Ready`, the breaker's cell, optionally the
 //!    classification by [`RoutingEntry::with_classes`]) whenever a route, a connection or a classification changes, and
-//!    [`RoutingTable::remove`] it with its instance, which also ends that instance's sessions. Keep one [`InstanceBreaker`]
+//!    [`RoutingTable::remove`] it with its instance, which also ends that instance's sessions. Keep one [`SharedBreaker`]
 //!    per instance over all its entries. The change wakes the requests that wait for that instance.
 //! 2. **The driver's queue.** A bounded channel of [`router_core::event::Event`], of which the proxy sends `Demand` (a request
 //!    waits for an idle slot; repeated while it finds no room), `Used` (at most once a second and slot) and `Outcome` (where it
@@ -60,4 +60,4 @@ pub use observe::{FinishedRequest, ProxyCount, ProxyObserver, RequestClass};
 pub use path::McpPath;
 pub use proxy::{OpenCounts, Proxy, ProxyParts};
 pub use sessions::{RevocationStore, RevokedSession, SessionClaims, SessionSeal};
-pub use table::{InstanceBreaker, RoutingEntry, RoutingTable};
+pub use table::{GuardedTools, RoutingEntry, RoutingTable, SharedBreaker, ToolBreaker};

@@ -7,6 +7,7 @@
 mod answering;
 mod breaker;
 mod entry;
+mod tools;
 
 use std::{
     cmp::Ordering,
@@ -20,8 +21,9 @@ use router_core::InstanceId;
 use tokio::sync::{Notify, broadcast, futures::OwnedNotified};
 
 use answering::Answering;
-pub use breaker::InstanceBreaker;
+pub use breaker::SharedBreaker;
 pub use entry::RoutingEntry;
+pub use tools::{GuardedTools, ToolBreaker};
 
 /// Parts of the map, a power of two. With 100,000 instances, the most that `max_instances` allows, a part holds a hundred.
 const SHARDS: usize = 1024;

@@ -27,7 +27,7 @@ impl Driver {
             };
             self.step(event);
         }
-        let counted: Vec<TrafficEvent> = self
+        let mut counted: Vec<TrafficEvent> = self
             .breakers
             .iter()
             .map(|(instance, breaker)| TrafficEvent::Counted {
@@ -35,6 +35,14 @@ impl Driver {
                 totals: breaker.cell().totals(),
             })
             .collect();
+        counted.extend(self.tools.iter().map(|(instance, tools)| {
+            let totals = tools.iter();
+            let totals = totals.map(|tool| (tool.name.clone(), tool.breaker.cell().totals()));
+            TrafficEvent::ToolsCounted {
+                instance: instance.clone(),
+                totals: totals.collect(),
+            }
+        }));
         for event in counted {
             self.step(event);
         }

@@ -5,13 +5,13 @@ use std::{collections::hash_map::Entry, sync::Arc, time::Duration};
 use futures_util::future::join_all;
 use router_core::{
     InstanceId, Run, SlotKey,
-    action::{Action, OperatorAction, RoutingAction, SlotAction},
+    action::{Action, GuardedTool, OperatorAction, RoutingAction, SlotAction},
     classify::ClassTable,
     event::{Event, PolicyEvent, SlotEvent},
     policy::{Ask, NoAnswer, PolicyAnswer, PolicyKind},
     route::Route,
 };
-use router_proxy::{InstanceBreaker, RoutingEntry};
+use router_proxy::{GuardedTools, RoutingEntry, SharedBreaker};
 use tokio::time::Instant;
 
 use super::{live::InternalEvent, state::Driver};
@@ -62,14 +62,20 @@ impl Driver {
                 setting,
                 cause,
             } => {
-                let breaker = self.breaker(instance);
-                breaker.explain(cause);
-                breaker.cell().apply(&setting);
+                self.breaker(instance).set(cause, &setting);
+            }
+            RoutingAction::SetTools { instance, tools } => self.set_tools(instance, tools),
+            RoutingAction::SetTool { instance, tool } => {
+                let tools = self.tools.get(&instance);
+                if let Some(held) = tools.and_then(|tools| tools.get(&tool.tool)) {
+                    held.breaker.set(tool.cause, &tool.setting);
+                }
             }
             RoutingAction::SetClasses { instance, classes } => self.set_classes(instance, classes),
             RoutingAction::SetRoute { key, route } => self.route(key, route),
             RoutingAction::RemoveInstance(instance) => {
                 self.breakers.remove(&instance);
+                self.tools.remove(&instance);
                 self.classes.remove(&instance);
                 self.parts.table.remove(&instance);
                 self.parts.ports.instance_removed(&instance);
@@ -190,7 +196,8 @@ impl Driver {
         };
         let classes = self.classes.get(&key.instance).cloned();
         let breaker = self.breaker(key.instance.clone());
-        let entry = RoutingEntry::new(key, route, upstream, breaker);
+        let tools = self.tools.get(&key.instance).cloned();
+        let entry = RoutingEntry::new(key, route, upstream, breaker).with_tools(tools);
         self.parts.table.set(match classes {
             Some(classes) => entry.with_classes(classes),
             None => entry,
@@ -201,6 +208,24 @@ impl Driver {
     fn set_classes(&mut self, instance: InstanceId, classes: Arc<ClassTable>) {
         let entry = self.parts.table.get(instance.as_str());
         self.classes.insert(instance, classes);
+        self.renew(entry);
+    }
+
+    /// The tools that have breakers of their own.
+    fn set_tools(&mut self, instance: InstanceId, tools: Vec<GuardedTool>) {
+        let entry = self.parts.table.get(instance.as_str());
+        if tools.is_empty() {
+            self.tools.remove(&instance);
+        } else {
+            let before = self.tools.get(&instance);
+            let tools = GuardedTools::new(tools, before.map(|before| &**before));
+            self.tools.insert(instance, Arc::new(tools));
+        }
+        self.renew(entry);
+    }
+
+    /// Puts an entry in the place of one, with what is known beside its route now.
+    fn renew(&mut self, entry: Option<Arc<RoutingEntry>>) {
         if let Some(entry) = entry {
             self.route(entry.key.clone(), Some(entry.route.clone()));
         }
@@ -231,7 +256,7 @@ impl Driver {
     }
 
     /// The breaker of an instance, which is new where it has none.
-    fn breaker(&mut self, instance: InstanceId) -> Arc<InstanceBreaker> {
+    fn breaker(&mut self, instance: InstanceId) -> Arc<SharedBreaker> {
         match self.breakers.entry(instance) {
             Entry::Occupied(held) => Arc::clone(held.get()),
             Entry::Vacant(free) => {

@@ -8,7 +8,7 @@ use std::{
 use router_core::{
     Fleet, InstanceId, SlotKey, classify::ClassTable, event::Event, settings::Settings,
 };
-use router_proxy::{InstanceBreaker, RoutingTable};
+use router_proxy::{GuardedTools, RoutingTable, SharedBreaker};
 use router_supervisor::{Supervisor, SupervisorEvent};
 use tokio::{
     runtime::Handle,
@@ -54,7 +54,9 @@ pub(crate) struct DriverParts {
 pub(crate) struct Driver {
     pub(super) parts: DriverParts,
     pub(super) fleet: Fleet,
-    pub(super) breakers: HashMap<InstanceId, Arc<InstanceBreaker>>,
+    pub(super) breakers: HashMap<InstanceId, Arc<SharedBreaker>>,
+    /// The tools that have breakers of their own, where there are any.
+    pub(super) tools: HashMap<InstanceId, Arc<GuardedTools>>,
     /// What the ends of requests mean to breakers, where that is not the built-in table.
     pub(super) classes: HashMap<InstanceId, Arc<ClassTable>>,
     /// When a refused plan was last logged.
@@ -78,6 +80,7 @@ impl Driver {
             fleet: Fleet::new(parts.settings.clone()),
             parts,
             breakers: HashMap::new(),
+            tools: HashMap::new(),
             classes: HashMap::new(),
             refusal_logged: None,
             live: HashMap::new(),

@@ -236,13 +236,7 @@ const INSTANCE_GAUGES: [InstanceGauge; 6] = [
     (
         "mcp_circuit_breaker_state",
         "The circuit breaker of an instance: 0 CLOSED, 1 HALF_OPEN, 2 OPEN.",
-        |view| {
-            Some(match view.breaker.state {
-                BreakerState::Closed => 0.0,
-                BreakerState::HalfOpen => 1.0,
-                BreakerState::Open => 2.0,
-            })
-        },
+        |view| Some(breaker_value(view.breaker.state)),
     ),
     (
         "mcp_instance_crash_loop",
@@ -292,6 +286,31 @@ const INSTANCE_COUNTERS: [InstanceCounter; 3] = [
     ),
 ];
 
+fn breaker_value(state: BreakerState) -> f64 {
+    match state {
+        BreakerState::Closed => 0.0,
+        BreakerState::HalfOpen => 1.0,
+        BreakerState::Open => 2.0,
+    }
+}
+
+/// Those that are CLOSED have no series: the others are few, and at most 256 of an instance.
+fn tool_breakers(views: &[InstanceView]) -> Family {
+    let mut family = Family::gauge(
+        "mcp_tool_circuit_breaker_state",
+        "The circuit breaker of a tool, while it is not CLOSED: 1 HALF_OPEN, 2 OPEN.",
+    );
+    for view in views {
+        for tool in &view.tool_breakers {
+            let is_odd = |c: char| c.is_whitespace() || c.is_control();
+            let name = tool.tool.replace(is_odd, "_");
+            let labels = [("instance", view.id.as_str()), ("tool", &name)];
+            family.add(&labels, breaker_value(tool.breaker.state));
+        }
+    }
+    family
+}
+
 fn instances(metrics: &Metrics, view: Option<&FleetView>, now: Now) -> Vec<MetricFamily> {
     let views = view.map_or(&[][..], |view| &view.instances);
     let meters = &metrics.meters;
@@ -318,7 +337,7 @@ fn instances(metrics: &Metrics, view: Option<&FleetView>, now: Now) -> Vec<Metri
         status.add(&[("instance", id), ("status", view.status.as_str())], 1.0);
         restarts.add(&[("instance", id)], view.restarts as f64);
     }
-    families.extend([status, restarts]);
+    families.extend([status, restarts, tool_breakers(views)]);
     for (name, help, value) in INSTANCE_COUNTERS {
         let mut family = Family::counter(name, help);
         for view in views {

@@ -107,6 +107,15 @@ impl<'a> Envelope<'a> {
         }
     }
 
+    /// The tool that a `tools/call` names; `None` where the request is another one, or its parameters are none of a call.
+    #[must_use]
+    pub fn tool(&self) -> Option<Cow<'a, str>> {
+        let params = self
+            .params
+            .filter(|_| self.method.as_deref() == Some("tools/call"))?;
+        string_of(member(params, "name").ok()??)
+    }
+
     /// The code of the error object, where there is one.
     #[must_use]
     pub fn error_code(&self) -> Option<i64> {

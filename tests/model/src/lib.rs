@@ -26,6 +26,7 @@ planted! {
     lease_without_exchange
     gives_back_what_is_not_its_own
     late_mark_undoes_a_change
+    leases_never_come_back
     word_before_leases
     word_not_released
 }

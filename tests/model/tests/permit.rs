@@ -114,6 +114,27 @@ macro_rules! models {
                 assert!(cell.try_acquire(0).is_err(), "it waits for an answer");
             }
 
+            /// A call takes the permit of the instance, then that of its tool: a refused second gives the first back, also when another
+            /// call comes meanwhile.
+            pub(super) fn a_refused_second_gives_the_first_back() {
+                let (instance, tool) = (cell(&half_open(1, 1)), cell(&half_open(1, 1)));
+                let call = |instance: &Arc<BreakerCell>, tool: &Arc<BreakerCell>| {
+                    let first = instance.try_acquire(0).ok()?;
+                    Some((first, tool.try_acquire(0).ok()?))
+                };
+                let busy = tool.try_acquire(0).unwrap();
+                let other = {
+                    let (instance, tool) = (instance.clone(), tool.clone());
+                    thread::spawn(move || call(&instance, &tool))
+                };
+                drop(busy);
+                let mine = call(&instance, &tool);
+                let theirs = other.join().unwrap();
+                assert!(mine.is_none() || theirs.is_none(), "two probes at once");
+                drop((mine, theirs));
+                assert!(call(&instance, &tool).is_some(), "a lost permit");
+            }
+
             /// Who sees the new generation finds its leases.
             pub(super) fn a_new_generation_is_whole() {
                 let cell = cell(&open(1));
@@ -159,6 +180,11 @@ fn a_late_failure_changes_no_state() {
 }
 
 #[test]
+fn a_refused_second_gives_the_first_back() {
+    check(cell::a_refused_second_gives_the_first_back);
+}
+
+#[test]
 fn a_new_generation_is_whole() {
     check(cell::a_new_generation_is_whole);
 }
@@ -181,6 +207,7 @@ mod planted {
     }
 
     found! {
+        leases_never_come_back breaks a_refused_second_gives_the_first_back() with "a lost permit";
         lease_of_any_generation breaks a_straggler_neither_holds_up_nor_decides() with "held up by another generation";
         lease_without_exchange breaks exactly_the_permitted(2, 1) with "callers got a permit";
         gives_back_what_is_not_its_own breaks an_overdue_probe_gives_nothing_away() with "two probes at once";

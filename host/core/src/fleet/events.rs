@@ -7,6 +7,7 @@ use crate::{
     event::{Adopted, Command, Event, FleetEvent, PolicyEvent, SlotEvent, TrafficEvent, Verb},
     id::{Run, SlotKey},
     instance::Instance,
+    permit::{Class, Report},
     planted::Planted,
     policy::{PolicyAnswer, PolicyKind, QuestionId},
     settings::BreakerThresholds,
@@ -106,6 +107,45 @@ impl Fleet {
                     instance
                         .breaker
                         .verdict(step.now_ms, verdict, &thresholds, jitter, step.bugs);
+                });
+            }
+            TrafficEvent::ToolOutcome {
+                instance,
+                tool,
+                run,
+                report,
+                upstream_died,
+                timed_out,
+            } => self.with_instance(&instance, out, |instance, step| {
+                let verdict = |report| Verdict {
+                    report,
+                    run,
+                    upstream_died,
+                };
+                let thresholds = thresholds(instance, step);
+                let blamed = timed_out.filter(|_| instance.is_silent(run));
+                let blamed = blamed.or_else(|| {
+                    let is_blamed = step.bugs.has(Planted::ToolBlamesInstance);
+                    is_blamed.then(|| instance.breaker.generation())
+                });
+                if let Some(generation) = blamed {
+                    let class = Class::Failure;
+                    let verdict = verdict(Report { generation, class });
+                    let jitter = &mut step.counters.jitter;
+                    let breaker = &mut instance.breaker;
+                    breaker.verdict(step.now_ms, verdict, &thresholds, jitter, step.bugs);
+                }
+                if let Some(report) = report {
+                    let tools = &mut instance.tools;
+                    tools.verdict(step, &tool, verdict(report), &thresholds);
+                }
+            }),
+            TrafficEvent::ToolsCounted { instance, totals } => {
+                self.with_instance(&instance, out, |instance, step| {
+                    let thresholds = thresholds(instance, step);
+                    for (tool, totals) in totals {
+                        instance.tools.traffic(step, &tool, totals, &thresholds);
+                    }
                 });
             }
             TrafficEvent::Counted { instance, totals } => {

@@ -144,6 +144,7 @@ impl Fleet {
             let from = std::mem::replace(&mut self.watch.announced, to);
             out.push(Action::Operator(OperatorAction::Announce(Transition {
                 key: None,
+                tool: None,
                 run: None,
                 change: Change::Readiness { from, to },
                 reason,

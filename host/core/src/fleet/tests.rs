@@ -3,6 +3,7 @@
 mod breakers;
 mod cost;
 mod plans;
+mod tool_breakers;
 mod tools;
 mod way_down;
 

@@ -67,6 +67,7 @@ impl Instance {
                 if !(is_open && step.bugs.has(Planted::ClearKeepsOpen)) {
                     self.breaker.reset(now_ms);
                 }
+                self.tools.reset(now_ms);
                 if !step.bugs.has(Planted::ClearKeepsEvidence) {
                     step.push(OperatorAction::ClearState(self.id().clone()));
                 }
@@ -78,6 +79,7 @@ impl Instance {
             }
             Verb::BreakerReset => {
                 self.breaker.reset(now_ms);
+                self.tools.reset(now_ms);
                 None
             }
         };
@@ -93,6 +95,7 @@ impl Instance {
     /// An operator runs it: the breaker's past is forgotten with the failures, unless an operator isolated it.
     fn allow_running(&mut self, now_ms: u64) {
         self.stopped = false;
+        self.tools.reset(now_ms);
         if !self.breaker.isolated() {
             self.breaker.reset(now_ms);
         }

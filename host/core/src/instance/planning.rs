@@ -108,6 +108,11 @@ impl Planning {
         self.in_force.as_ref().map(|given| &given.plan.thresholds)
     }
 
+    /// The plan in force, unless it is the built-in default.
+    pub(super) fn plan(&self) -> Option<&Arc<BreakerPlan>> {
+        self.in_force.as_ref().map(|given| &given.plan)
+    }
+
     /// Whether `table` is the classification in force.
     pub(super) fn is_table(&self, table: &ClassTable, configured: &BreakerThresholds) -> bool {
         match &self.in_force {

@@ -42,6 +42,8 @@ impl Instance {
                 .and_then(|slot| slot.retry_after_ms)
                 .or(breaker.retry_after_ms),
             breaker,
+            tools_guarded: u32::try_from(self.tools.count()).unwrap_or(u32::MAX),
+            tool_breakers: self.tools.view(now_ms, self.thresholds(settings)),
             plan: None,
             crash_loop: lifecycle == Lifecycle::CrashLoop,
             restarts: slots.iter().map(|slot| slot.restarts).sum(),

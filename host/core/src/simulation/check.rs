@@ -12,11 +12,15 @@ mod processes;
 mod questions;
 mod readiness;
 mod shared_cause;
+mod tool_breakers;
 mod tools;
 mod waking;
 mod way_down;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{property::Property, world::World};
 use crate::{
@@ -36,6 +40,7 @@ use plans::PlanWatch;
 use questions::{Answered, OpenQuestion};
 use readiness::ReadinessModel;
 use shared_cause::OneCauseModel;
+use tool_breakers::ToolWatch;
 use tools::Tools;
 use way_down::WayDown;
 
@@ -69,6 +74,8 @@ pub(super) struct Watched {
     must_record: Option<(SlotKey, Run)>,
     /// Digest and deadline of each start.
     launched: BTreeMap<(SlotKey, Run), (u64, Option<u64>)>,
+    /// The run that the step in progress reports as ready.
+    reported_ready: Option<(SlotKey, Run)>,
     /// The survivor that the step in progress is about.
     adopting: Option<(SlotKey, Run)>,
     /// The instance whose state the step in progress clears, and whether its evidence went too.
@@ -82,6 +89,8 @@ pub(super) struct Watched {
     readiness: ReadinessModel,
     one_cause: OneCauseModel,
     capacity: CapacityModel,
+    /// The tools that have breakers of their own.
+    tools: BTreeMap<(InstanceId, Arc<str>), ToolWatch>,
     /// The step in progress may not do anything.
     quiet: bool,
     stuck_ticks: u32,
@@ -158,8 +167,10 @@ impl World {
             instance.plan.begin_step();
         }
         (self.watched.adopting, self.watched.answered) = (None, None);
+        self.watched.reported_ready = None;
         self.watched.clearing = None;
         self.watched.one_cause.begin_step();
+        self.begin_step_of_tools();
         match event {
             Event::Tick => {}
             Event::Fleet(event) => self.expect_of_fleet(event),
@@ -245,6 +256,19 @@ impl World {
                     held.breaker.record(*run, *report, *upstream_died);
                 }
             }
+            TrafficEvent::ToolOutcome {
+                instance,
+                tool,
+                run,
+                report,
+                upstream_died,
+                ..
+            } => {
+                if let Some(report) = report {
+                    self.record_tool((instance, tool), *run, *report, *upstream_died);
+                }
+            }
+            TrafficEvent::ToolsCounted { instance, .. } => self.count_tools(instance),
             TrafficEvent::Counted { instance, .. } => {
                 if let Some(held) = self.watched.instances.get_mut(instance) {
                     held.breaker.counted = true;
@@ -280,6 +304,8 @@ impl World {
                     self.note_setting(instance, setting);
                 }
                 RoutingAction::RemoveInstance(instance) => self.check_gone(instance),
+                RoutingAction::SetTools { instance, tools } => self.note_tools(instance, tools),
+                RoutingAction::SetTool { instance, tool } => self.note_tool(instance, tool),
                 RoutingAction::SetRoute { .. } | RoutingAction::SetClasses { .. } => {}
             },
             Action::Operator(action) => match action {
@@ -342,6 +368,7 @@ impl World {
             }
         }
         self.check_plan_questions();
+        self.check_tool_breakers();
         self.check_cleared(after);
         self.check_tools(after);
         self.check_limits(event, after);

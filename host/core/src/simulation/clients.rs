@@ -17,6 +17,8 @@ pub(super) struct Request {
     pub(super) instance: InstanceId,
     pub(super) run: Run,
     permit: Option<Permit>,
+    /// The tool that it calls, where that has a breaker of its own.
+    tool: Option<(Arc<str>, Permit)>,
     generation: u32,
     begun_ms: u64,
     is_probe: bool,
@@ -96,12 +98,17 @@ impl World {
         };
         match cell.try_acquire(self.now_ms) {
             Ok(permit) => {
+                let Some(tool) = self.tool_permit(key) else {
+                    // A refused second gives the first back.
+                    return self.saw("tool rejected");
+                };
                 let is_probe = permit.is_probe();
                 let generation = self.generation(&key.instance);
                 self.sequence_request(Request {
                     instance: key.instance.clone(),
                     run,
                     permit: Some(permit),
+                    tool,
                     generation,
                     begun_ms: self.now_ms,
                     is_probe,
@@ -133,6 +140,27 @@ impl World {
                 }
             }
         }
+    }
+
+    /// The permit of the tool that a request calls, if any has a breaker of its own; `None`: it is refused.
+    fn tool_permit(&mut self, key: &SlotKey) -> Option<Option<(Arc<str>, Permit)>> {
+        let guarded = self.tool_cells.iter();
+        let guarded = guarded.filter(|((at, _), _)| *at == key.instance);
+        let guarded: Vec<_> = guarded
+            .map(|((_, tool), cell)| (Arc::clone(tool), Arc::clone(cell)))
+            .collect();
+        if guarded.is_empty() || self.dice.chance(40) {
+            return Some(None);
+        }
+        // One of them is called most, so that it fails in a row.
+        let at = if self.dice.chance(70) {
+            0
+        } else {
+            self.dice.between(0, guarded.len() as u64 - 1) as usize
+        };
+        let (tool, cell) = guarded.get(at)?;
+        let permit = cell.try_acquire(self.now_ms).ok()?;
+        Some(Some((Arc::clone(tool), permit)))
     }
 
     fn sequence_request(&mut self, request: Request) {
@@ -217,7 +245,16 @@ impl World {
         }
     }
 
-    fn end(&mut self, mut request: Request, class: Class, upstream_died: bool) {
+    fn end(&mut self, mut request: Request, mut class: Class, upstream_died: bool) {
+        if let Some((tool, permit)) = request.tool.take() {
+            self.end_tool(&request, (tool, permit), class, upstream_died);
+            // Of such a call only answers, and the death of the process, say something about the instance.
+            class = match class {
+                Class::Success | Class::Slow => Class::Success,
+                Class::Failure if upstream_died => Class::Failure,
+                Class::Failure | Class::Ignore => Class::Ignore,
+            };
+        }
         if request.is_probe && matches!(class, Class::Failure | Class::Slow) {
             // A bad verdict keeps its permit: no further probe is needed to open the breaker again.
             let kept = (
@@ -241,14 +278,38 @@ impl World {
                 report,
                 upstream_died,
             });
-            // Verdicts come from a bounded channel: late perhaps, but never twice.
-            let is_prompt = self.calm || self.dice.chance(90);
-            let in_ms = if is_prompt {
-                0
-            } else {
-                self.dice.between(0, 40_000)
-            };
-            self.later(in_ms, Item::Deliver(event));
+            self.deliver_verdict(event);
         }
+    }
+
+    fn end_tool(
+        &mut self,
+        request: &Request,
+        (tool, permit): (Arc<str>, Permit),
+        class: Class,
+        upstream_died: bool,
+    ) {
+        let report = permit.finish(class);
+        if report.is_some() && !self.is_lost() {
+            self.deliver_verdict(Event::Traffic(TrafficEvent::ToolOutcome {
+                instance: request.instance.clone(),
+                tool,
+                run: request.run,
+                report,
+                upstream_died,
+                timed_out: None,
+            }));
+        }
+    }
+
+    fn deliver_verdict(&mut self, event: Event) {
+        // Verdicts come from a bounded channel: late perhaps, but never twice.
+        let is_prompt = self.calm || self.dice.chance(90);
+        let in_ms = if is_prompt {
+            0
+        } else {
+            self.dice.between(0, 40_000)
+        };
+        self.later(in_ms, Item::Deliver(event));
     }
 }

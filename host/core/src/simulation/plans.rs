@@ -26,6 +26,16 @@ impl World {
         };
         plan.table = ClassTable::new(rows, thresholds.slow_ms);
         plan.reason = "as good as any".to_owned();
+        if self.dice.chance(50) {
+            let rows = [&["tool_1"][..], &["tool_*"], &["tool_2", "t*", "no_such"]];
+            let rows = self.dice.pick(&rows).into_iter().copied().flatten();
+            plan.tools = rows
+                .map(|tool| ToolRow {
+                    tool: (*tool).to_owned(),
+                    table: ClassTable::default(),
+                })
+                .collect();
+        }
         match self.dice.between(0, 99) {
             0..20 => self.spoil(&mut plan),
             20..40 => plan.mode = PlanMode::Observe,

@@ -38,6 +38,8 @@ pub(super) enum Property {
     NoneStuck,
     /// The breaker changes its state for its reasons only, and OPEN ends by the clock.
     BreakerRule,
+    /// A tool's breaker changes its state for its own reasons only.
+    ToolsApart,
     /// What the hot path reads is what the core decided.
     CellAgrees,
     /// The first OPEN lasts 30 to 34 s (as configured), later ones double up to the ceiling; each quiet time takes one off.
@@ -106,7 +108,7 @@ pub(super) enum Property {
 }
 
 impl Property {
-    pub(super) const ALL: [Self; 48] = [
+    pub(super) const ALL: [Self; 49] = [
         Self::OneProcess,
         Self::RunsGrow,
         Self::AdoptionFirst,
@@ -123,6 +125,7 @@ impl Property {
         Self::AskedFirst,
         Self::NoneStuck,
         Self::BreakerRule,
+        Self::ToolsApart,
         Self::CellAgrees,
         Self::OpenBounds,
         Self::Permits,
@@ -247,6 +250,8 @@ planted_bugs! {
     summary_gap: SummaryGap breaks SummaryPartitions;
     down_at_once: DownAtOnce breaks ReadinessRule;
     database_ignored: DatabaseIgnored breaks ReadinessRule;
+    tool_trips_all: ToolTripsAll breaks ToolsApart;
+    tool_blames_instance: ToolBlamesInstance breaks BreakerRule;
     shared_cause_stays: SharedCauseStays breaks OneCause;
     shared_cause_unsaid: SharedCauseUnsaid breaks OneCause;
     policy_fault_ignored: PolicyFaultIgnored breaks ReadinessRule;
@@ -260,7 +265,7 @@ planted_bugs! {
 }
 
 /// What must come up often enough in a whole run for the properties to mean something.
-pub(super) const SITUATIONS: [&str; 51] = [
+pub(super) const SITUATIONS: [&str; 54] = [
     "adopted",
     "adopted with tools missing",
     "answered by a start",
@@ -309,6 +314,9 @@ pub(super) const SITUATIONS: [&str; 51] = [
     "state cleared",
     "stray",
     "stuck",
+    "tool breaker closed by probes",
+    "tool breaker opened",
+    "tool rejected",
     "tools missing",
     "unclaimed",
     "unkillable",

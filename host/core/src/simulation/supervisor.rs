@@ -1,6 +1,6 @@
 //! The supervisor and the plugin host of the simulated world: processes with tempers, and answers that may not come.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     check::reason_prefix,
@@ -406,6 +406,15 @@ impl World {
             .iter()
             .map(|(id, cell)| (id.clone(), cell.totals()))
             .collect();
+        let mut of_tools = BTreeMap::<_, Vec<_>>::new();
+        for ((instance, tool), cell) in &self.tool_cells {
+            let totals = of_tools.entry(instance.clone()).or_default();
+            totals.push((Arc::clone(tool), cell.totals()));
+        }
+        for (instance, totals) in of_tools {
+            let event = TrafficEvent::ToolsCounted { instance, totals };
+            self.later(0, Item::Deliver(Event::Traffic(event)));
+        }
         for (instance, totals) in totals {
             self.later(
                 0,

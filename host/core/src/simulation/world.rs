@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     Fleet, InstanceId, Now, Run, SlotKey,
-    action::{Action, RoutingAction},
+    action::{Action, GuardedTool, RoutingAction},
     classify::ClassTable,
     event::{Event, Exit, FleetEvent},
     permit::BreakerCell,
@@ -76,6 +76,7 @@ pub(super) struct World {
     pub(super) specs: BTreeMap<InstanceId, InstanceSpec>,
     pub(super) settings: Settings,
     pub(super) cells: BTreeMap<InstanceId, Arc<BreakerCell>>,
+    pub(super) tool_cells: BTreeMap<(InstanceId, Arc<str>), Arc<BreakerCell>>,
     pub(super) classes: BTreeMap<InstanceId, Arc<ClassTable>>,
     pub(super) routes: BTreeMap<SlotKey, Route>,
     pub(super) requests: BTreeMap<u64, Request>,
@@ -119,6 +120,7 @@ impl World {
             specs: BTreeMap::new(),
             settings,
             cells: BTreeMap::new(),
+            tool_cells: BTreeMap::new(),
             classes: BTreeMap::new(),
             routes: BTreeMap::new(),
             requests: BTreeMap::new(),
@@ -294,8 +296,24 @@ impl World {
                     None => self.routes.remove(&key),
                 };
             }
+            Action::Routing(RoutingAction::SetTools { instance, tools }) => {
+                let is_kept = |tool: &Arc<str>| tools.iter().any(|kept| kept.tool == *tool);
+                self.tool_cells
+                    .retain(|(at, tool), _| *at != instance || is_kept(tool));
+                for GuardedTool { tool, setting, .. } in tools {
+                    let key = (instance.clone(), tool);
+                    self.tool_cells.entry(key).or_default().apply(&setting);
+                }
+            }
+            Action::Routing(RoutingAction::SetTool { instance, tool }) => {
+                if let Some(cell) = self.tool_cells.get(&(instance, tool.tool)) {
+                    cell.apply(&tool.setting);
+                }
+            }
             Action::Routing(RoutingAction::RemoveInstance(instance)) => {
                 self.cells.remove(&instance);
+                self.tool_cells.retain(|(at, _), _| *at != instance);
+                self.watched.forget_tools(&instance);
                 self.classes.remove(&instance);
             }
             Action::Slot { key, run, action } => self.supervise(key, run, &action),

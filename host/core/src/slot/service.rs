@@ -26,7 +26,7 @@ pub(super) struct Service {
     last_answer_ms: u64,
     next_ping_ms: u64,
     ping_due_ms: Option<u64>,
-    pings_failed: u32,
+    pub(super) pings_failed: u32,
     ping_ms: Option<f64>,
     next_ask_ms: u64,
     pending: Option<Pending>,

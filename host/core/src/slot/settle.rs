@@ -285,6 +285,7 @@ impl Slot {
         if lifecycle != self.announced || is_news {
             step.push(OperatorAction::Announce(Transition {
                 key: Some(self.key.clone()),
+                tool: None,
                 run,
                 change: Change::Lifecycle {
                     from: self.announced,
@@ -302,6 +303,7 @@ impl Slot {
         {
             step.push(OperatorAction::Announce(Transition {
                 key: Some(self.key.clone()),
+                tool: None,
                 run,
                 change: Change::Health {
                     from: self.announced_health,

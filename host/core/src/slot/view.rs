@@ -35,6 +35,22 @@ impl Slot {
         }
     }
 
+    /// Its present list of tools, when ready.
+    pub(crate) fn tools(&self) -> Option<&[String]> {
+        match &self.phase {
+            Phase::Ready(_, service) => Some(&service.tools),
+            _ => None,
+        }
+    }
+
+    /// Whether this run of it is ready and leaves pings unanswered.
+    pub(crate) fn is_silent(&self, run: Run) -> bool {
+        match &self.phase {
+            Phase::Ready(process, service) => process.run == run && service.pings_failed > 0,
+            _ => false,
+        }
+    }
+
     pub(super) fn health_reason(&self) -> &str {
         match &self.phase {
             Phase::Ready(_, service) => &service.verdict.reason,

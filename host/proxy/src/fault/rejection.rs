@@ -12,8 +12,18 @@ pub(crate) struct BreakerRejection {
     /// Why, where that is known.
     pub(crate) cause: Option<Arc<BreakerCause>>,
     pub(crate) now_ms: u64,
-    /// Others that answer; not necessarily all of them.
-    pub(crate) answering: Vec<InstanceId>,
+    pub(crate) rejecting: Rejecting,
+}
+
+/// Whose breaker it was.
+#[derive(Debug, Clone)]
+pub(crate) enum Rejecting {
+    Instance {
+        /// Others that answer; not necessarily all of them.
+        answering: Vec<InstanceId>,
+    },
+    /// Of this tool alone.
+    Tool(Arc<str>),
 }
 
 impl BreakerRejection {
@@ -26,17 +36,24 @@ impl BreakerRejection {
         write!(f, "{}.", self.rejected)?;
         if let Some(cause) = &self.cause {
             let (seconds, reason) = (self.since_ms(cause) / 1_000, &cause.reason);
+            match &self.rejecting {
+                Rejecting::Instance { .. } => write!(f, " Instance {instance}")?,
+                Rejecting::Tool(tool) => write!(f, " Tool {tool} of instance {instance}")?,
+            }
             write!(
                 f,
-                " Instance {instance}: {reason}; its breaker has not been CLOSED for {seconds} s."
+                ": {reason}; its breaker has not been CLOSED for {seconds} s."
             )?;
         }
         f.write_str(" This request was not sent.")?;
-        if !self.answering.is_empty() {
-            let names: Vec<&str> = self.answering.iter().map(InstanceId::as_str).collect();
-            write!(f, " Other instances answer: {}.", names.join(", "))?;
+        match &self.rejecting {
+            Rejecting::Tool(_) => f.write_str(" The other tools of the instance are admitted."),
+            Rejecting::Instance { answering } if answering.is_empty() => Ok(()),
+            Rejecting::Instance { answering } => {
+                let names: Vec<&str> = answering.iter().map(InstanceId::as_str).collect();
+                write!(f, " Other instances answer: {}.", names.join(", "))
+            }
         }
-        Ok(())
     }
 
     /// Adds the same to the error's data.
@@ -46,7 +63,11 @@ impl BreakerRejection {
             data["reason"] = (*cause.reason).into();
             data["sinceMs"] = self.since_ms(cause).into();
         }
-        let names = self.answering.iter().map(InstanceId::as_str);
-        data["answering"] = names.collect();
+        match &self.rejecting {
+            Rejecting::Tool(tool) => data["tool"] = (**tool).into(),
+            Rejecting::Instance { answering } => {
+                data["answering"] = answering.iter().map(InstanceId::as_str).collect();
+            }
+        }
     }
 }

@@ -6,12 +6,14 @@ use std::{sync::Arc, time::Instant};
 use router_core::{
     ErrorKind, Run,
     classify::{CALLER_FAULT_CODES, OutcomeKind},
-    event::TrafficEvent,
-    permit::{Class, Permit},
+    permit::Class,
 };
 use router_values::whole_ms;
 
-use super::loss::Losses;
+use super::{
+    loss::Losses,
+    permits::{Permits, RequestEnd},
+};
 use crate::{
     driver_link::DriverLink,
     fault::RequestFault,
@@ -33,7 +35,7 @@ pub(crate) struct EndedRequest<'a> {
     pub(crate) run: Run,
     pub(crate) class: RequestClass,
     pub(crate) begun: Instant,
-    pub(crate) permit: Option<Permit>,
+    pub(crate) permits: Option<Permits>,
 }
 
 impl Completion {
@@ -50,22 +52,20 @@ impl Completion {
             run,
             class,
             begun,
-            permit,
+            permits,
         } = ended;
         let elapsed = begun.elapsed();
-        let outcome = kind.map_or(Class::Ignore, |kind| {
-            entry.classes.classify(kind, whole_ms(elapsed))
-        });
-        if let Some(report) = permit.and_then(|permit| permit.finish(outcome)) {
-            self.driver.send(TrafficEvent::Outcome {
-                instance: entry.key.instance.clone(),
-                run,
-                report,
-                upstream_died: matches!(
-                    kind,
-                    Some(OutcomeKind::UpstreamDied | OutcomeKind::Socket)
-                ),
+        let elapsed_ms = whole_ms(elapsed);
+        if let Some(permits) = permits {
+            let class = kind.map_or(Class::Ignore, |kind| {
+                entry.classes.classify(kind, elapsed_ms)
             });
+            let end = RequestEnd {
+                kind,
+                class,
+                elapsed_ms,
+            };
+            permits.finish(&self.driver, &entry.key.instance, run, end);
         }
         if let Some(fault) = fault.filter(|fault| fault.is_error()) {
             self.reporter.record(fault, class, elapsed);

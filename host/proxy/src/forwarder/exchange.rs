@@ -10,12 +10,13 @@ use std::{
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use router_core::{Run, classify::OutcomeKind, permit::Permit};
+use router_core::{Run, classify::OutcomeKind};
 use router_upstream::{CallError, Envelope, Reply, ReplySink};
 
 use super::{
     answer_stream::{AnswerBatch, StreamEnd},
     completion::{Completion, EndedRequest},
+    permits::Permits,
 };
 use crate::{
     fault::RequestFault,
@@ -49,7 +50,7 @@ pub(crate) struct Exchange {
     begun: Instant,
     /// The batch that it came in.
     batch: Option<Arc<AnswerBatch>>,
-    permit: Mutex<Option<Permit>>,
+    permits: Mutex<Option<Permits>>,
     phase: Mutex<ExchangePhase>,
 }
 
@@ -81,7 +82,7 @@ impl Exchange {
         entry: &Arc<RoutingEntry>,
         run: Run,
         incoming: &IncomingRequest<'_>,
-        permit: Permit,
+        permits: Permits,
     ) -> Arc<Self> {
         session.in_flight.fetch_add(1, Ordering::Relaxed);
         let phase = match incoming.batch {
@@ -97,7 +98,7 @@ impl Exchange {
             class: incoming.class,
             begun: incoming.begun,
             batch: incoming.batch.cloned(),
-            permit: Mutex::new(Some(permit)),
+            permits: Mutex::new(Some(permits)),
             phase: Mutex::new(phase),
         })
     }
@@ -108,10 +109,10 @@ impl Exchange {
         PendingOutcome(self.clone())
     }
 
-    /// The request never left: its permit goes back without an outcome.
+    /// The request never left: its permits go back without an outcome.
     pub(crate) fn was_not_sent(&self) {
         self.session.in_flight.fetch_sub(1, Ordering::Relaxed);
-        drop(self.permit.lock().take());
+        drop(self.permits.lock().take());
     }
 
     /// See [`Completion::account`].
@@ -121,7 +122,7 @@ impl Exchange {
             run: self.run,
             class: self.class,
             begun: self.begun,
-            permit: self.permit.lock().take(),
+            permits: self.permits.lock().take(),
         };
         self.completion.account(ended, kind, fault);
     }

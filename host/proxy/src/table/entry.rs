@@ -8,7 +8,7 @@ use std::sync::{
 use router_core::{SlotKey, classify::ClassTable, route::Route};
 use router_upstream::Upstream;
 
-use super::InstanceBreaker;
+use super::{GuardedTools, SharedBreaker};
 
 /// The driver is sent the use of a slot at most this often.
 const USE_REPORTED_EVERY_MS: u64 = 1_000;
@@ -22,9 +22,11 @@ pub struct RoutingEntry {
     /// The connection to the run that `route` names; present where it is `Ready`.
     pub upstream: Option<Arc<Upstream>>,
     /// Its breaker.
-    pub breaker: Arc<InstanceBreaker>,
+    pub breaker: Arc<SharedBreaker>,
     /// What the end of a request means for the breaker.
     pub classes: Arc<ClassTable>,
+    /// The tools that have breakers of their own. Without any a request is not looked into.
+    pub tools: Option<Arc<GuardedTools>>,
     use_reported_ms: AtomicU64,
     is_followed: AtomicBool,
 }
@@ -36,7 +38,7 @@ impl RoutingEntry {
         key: SlotKey,
         route: Route,
         upstream: Option<Arc<Upstream>>,
-        breaker: Arc<InstanceBreaker>,
+        breaker: Arc<SharedBreaker>,
     ) -> Self {
         Self {
             key,
@@ -44,6 +46,7 @@ impl RoutingEntry {
             upstream,
             breaker,
             classes: Arc::default(),
+            tools: None,
             use_reported_ms: AtomicU64::new(0),
             is_followed: AtomicBool::new(false),
         }
@@ -53,6 +56,13 @@ impl RoutingEntry {
     #[must_use]
     pub fn with_classes(mut self, classes: Arc<ClassTable>) -> Self {
         self.classes = classes;
+        self
+    }
+
+    /// The entry with tools that have breakers of their own.
+    #[must_use]
+    pub fn with_tools(mut self, tools: Option<Arc<GuardedTools>>) -> Self {
+        self.tools = tools;
         self
     }
 

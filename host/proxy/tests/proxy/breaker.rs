@@ -8,7 +8,7 @@ use router_core::{
     event::{Event, TrafficEvent},
     permit::{BreakerSetting, BreakerState, Class},
 };
-use router_proxy::InstanceBreaker;
+use router_proxy::SharedBreaker;
 use serde_json::json;
 
 use crate::{client::whole, world::World};
@@ -135,11 +135,11 @@ async fn a_rejection_says_what_happened_since_when_and_who_answers_instead() {
         retry_at_ms: Some(world.now_ms() + 25_000),
         ..BreakerSetting::default()
     };
-    world.breaker.explain(Some(Arc::new(BreakerCause {
+    let cause = BreakerCause {
         reason: "3 requests in a row failed".into(),
         since_ms: world.now_ms() - 5_000,
-    })));
-    world.set_breaker(open);
+    };
+    world.breaker.set(Some(Arc::new(cause)), &open);
     let text = "Circuit breaker is OPEN. Retry in 25000ms. Instance demo: 3 requests in a row failed; its breaker has not been CLOSED for \
                 5 s. This request was not sent.";
     let answer = client.work_json(1, json!({})).await;
@@ -164,7 +164,7 @@ async fn a_rejection_says_what_happened_since_when_and_who_answers_instead() {
         world.start_other("one", Arc::default()).await,
         world.start_other("two", Arc::default()).await,
     ];
-    let broken = Arc::new(InstanceBreaker::default());
+    let broken = Arc::new(SharedBreaker::default());
     broken.cell().apply(&open);
     let _broken = world.start_other("three", broken).await;
     let gone = world.start_other("four", Arc::default()).await;

@@ -18,5 +18,6 @@ mod refusals;
 mod requests;
 mod sessions;
 mod streams;
+mod tool_breakers;
 mod versions;
 mod world;

@@ -19,14 +19,15 @@ use axum::{
 use parking_lot::Mutex;
 use router_core::{
     ErrorKind, InstanceId, Now, SlotKey,
+    action::GuardedTool,
     event::Event,
     permit::BreakerSetting,
     route::{Route, Unavailable, UnavailableKind},
 };
 use router_proxy::{
-    FinishedRequest, InstanceBreaker, McpPath, Proxy, ProxyCount, ProxyLimits, ProxyObserver,
+    FinishedRequest, GuardedTools, McpPath, Proxy, ProxyCount, ProxyLimits, ProxyObserver,
     ProxyParts, RevocationStore, RevokedSession, RoutingEntry, RoutingTable, SessionClaims,
-    SessionSeal,
+    SessionSeal, SharedBreaker,
 };
 use router_upstream::UpstreamConfig;
 use tokio::{
@@ -45,7 +46,7 @@ pub(crate) struct World {
     pub(crate) address: SocketAddr,
     pub(crate) proxy: Arc<Proxy>,
     pub(crate) table: Arc<RoutingTable>,
-    pub(crate) breaker: Arc<InstanceBreaker>,
+    pub(crate) breaker: Arc<SharedBreaker>,
     pub(crate) events: mpsc::Receiver<Event>,
     pub(crate) notes: Arc<Notes>,
     clock: Arc<AtomicU64>,
@@ -222,14 +223,14 @@ impl World {
     }
 
     /// Another instance beside the one that the clients of this world use.
-    pub(crate) async fn start_other(&self, id: &str, breaker: Arc<InstanceBreaker>) -> Instance {
+    pub(crate) async fn start_other(&self, id: &str, breaker: Arc<SharedBreaker>) -> Instance {
         let id = InstanceId::parse(id).unwrap();
         let instance = Instance::start(&id, 1, |_| {}).await;
         self.set_ready(id, &instance, breaker);
         instance
     }
 
-    fn set_ready(&self, id: InstanceId, instance: &Instance, breaker: Arc<InstanceBreaker>) {
+    fn set_ready(&self, id: InstanceId, instance: &Instance, breaker: Arc<SharedBreaker>) {
         let key = SlotKey::first(id);
         let route = Route::Ready {
             key: key.clone(),
@@ -241,6 +242,20 @@ impl World {
             Some(instance.upstream.clone()),
             breaker,
         ));
+    }
+
+    /// From now on these tools of the instance have breakers of their own.
+    pub(crate) fn guard(&self, instance: &Instance, tools: Vec<GuardedTool>) -> Arc<GuardedTools> {
+        let tools = Arc::new(GuardedTools::new(tools, None));
+        let key = SlotKey::first(self.id.clone());
+        let route = Route::Ready {
+            key: key.clone(),
+            run: instance.upstream.run(),
+        };
+        let upstream = Some(instance.upstream.clone());
+        let entry = RoutingEntry::new(key, route, upstream, self.breaker.clone());
+        self.table.set(entry.with_tools(Some(tools.clone())));
+        tools
     }
 
     pub(crate) fn route(&self, route: Route) {

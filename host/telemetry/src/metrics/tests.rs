@@ -12,7 +12,7 @@ use router_core::{
     spec::Source,
     view::{
         BreakerView, CapacityView, FleetView, InstanceView, Lifecycle, PlanInForce, Readiness,
-        ReadinessView, Status, Summary,
+        ReadinessView, Status, Summary, ToolBreakerView,
     },
 };
 
@@ -22,6 +22,17 @@ use crate::{Count, DatabaseFigures, Figures, Outcome, PluginFigures, SpoolFigure
 
 fn id(text: &str) -> InstanceId {
     InstanceId::parse(text).unwrap()
+}
+
+fn breaker_view(state: BreakerState) -> BreakerView {
+    BreakerView {
+        state,
+        reason: String::new(),
+        since_ms: 0,
+        retry_after_ms: None,
+        isolated: false,
+        openings: 0,
+    }
 }
 
 fn instance(text: &str, status: Status, breaker: BreakerState) -> InstanceView {
@@ -40,13 +51,14 @@ fn instance(text: &str, status: Status, breaker: BreakerState) -> InstanceView {
         pid: None,
         run: None,
         uptime_ms: (status != Status::Idle).then_some(1_500),
-        breaker: BreakerView {
-            state: breaker,
-            reason: String::new(),
-            since_ms: 0,
-            retry_after_ms: None,
-            isolated: false,
-            openings: 0,
+        breaker: breaker_view(breaker),
+        tools_guarded: 2,
+        tool_breakers: match breaker {
+            BreakerState::Closed => vec![ToolBreakerView {
+                tool: "render all".into(),
+                breaker: breaker_view(BreakerState::Open),
+            }],
+            _ => Vec::new(),
         },
         plan: None,
         retry_after_ms: None,
@@ -274,6 +286,9 @@ fn the_fleet_is_exposed_as_the_view_says() {
             Some(state)
         );
     }
+    let tool = [("instance", "42"), ("tool", "render_all")];
+    let state = exposition.value("mcp_tool_circuit_breaker_state", &tool);
+    assert_eq!(state, Some(2.0), "a label holds no blanks");
     let demo = [("instance", "demo")];
     for (family, value) in [
         ("mcp_instance_requests_total", 40.0),

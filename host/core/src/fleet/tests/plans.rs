@@ -15,7 +15,7 @@ use crate::{
     spec::{InstanceSpec, Source},
 };
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     Settings {
         breaker_policy: ["p".into()].into(),
         ..Settings::default()
@@ -48,7 +48,7 @@ fn tripping_at(consecutive_failures: u32) -> BreakerPlan {
 
 impl Bench {
     /// The policy answers the only question that was asked just now.
-    fn plan(&mut self, actions: &[Action], plan: BreakerPlan) -> Vec<Action> {
+    pub(super) fn plan(&mut self, actions: &[Action], plan: BreakerPlan) -> Vec<Action> {
         let [ask] = asked(actions)[..] else {
             panic!("one question was to be asked: {actions:?}");
         };
@@ -56,7 +56,7 @@ impl Bench {
         self.feed(answer(ask.id, Ok(plan)))
     }
 
-    fn plan_again(&mut self) -> Vec<Action> {
+    pub(super) fn plan_again(&mut self) -> Vec<Action> {
         self.feed(PolicyEvent::Changed(PolicyKind::Breaker))
     }
 

@@ -62,6 +62,10 @@ impl BreakerWatch {
         }
     }
 
+    pub(super) fn state(&self) -> BreakerState {
+        self.state
+    }
+
     pub(super) fn until_ms(&self) -> Option<u64> {
         self.until_ms
     }
@@ -85,6 +89,51 @@ impl BreakerWatch {
     /// The instance answers something that is no caller's request.
     fn answer(&mut self) {
         self.answered |= self.state == BreakerState::HalfOpen;
+    }
+
+    /// Whether the step gave a reason for this state after it.
+    pub(super) fn explains(
+        &self,
+        now_ms: u64,
+        thresholds: &BreakerThresholds,
+        after: BreakerState,
+        isolated: bool,
+    ) -> bool {
+        use BreakerState::{Closed, HalfOpen, Open};
+        let enough_bad = self.in_a_row >= thresholds.consecutive_failures.max(1);
+        let enough_good = self.good >= thresholds.successes.max(1);
+        let is_over = self.until_ms.is_some_and(|at_ms| at_ms <= now_ms);
+        match (self.state, after) {
+            (Closed, Closed) => !(self.recorded && enough_bad) || self.resets,
+            (Closed, Open) => (self.recorded && enough_bad) || self.counted || isolated,
+            (Open, HalfOpen) => is_over,
+            (Open, Open) => !is_over || isolated,
+            (Open, Closed) => self.resets,
+            (HalfOpen, Closed) => (self.recorded && enough_good) || self.resets,
+            (HalfOpen, Open) => (self.recorded && self.bad) || isolated,
+            (HalfOpen, HalfOpen) => true,
+            (Closed, HalfOpen) => false,
+        }
+    }
+
+    /// The step led to this state. True: another one than before.
+    pub(super) fn enter(&mut self, now_ms: u64, state: BreakerState) -> bool {
+        if self.state == state {
+            return false;
+        }
+        if self.state == BreakerState::Closed {
+            self.tripped_ms = now_ms;
+        }
+        (self.state, self.since_ms) = (state, now_ms);
+        (self.good, self.bad, self.in_a_row) = (0, false, 0);
+        (self.answered, self.died) = (false, None);
+        true
+    }
+
+    /// What its cell is given.
+    pub(super) fn note(&mut self, setting: &BreakerSetting) {
+        self.generation = setting.generation;
+        self.until_ms = setting.retry_at_ms;
     }
 
     /// A verdict reaches the core.
@@ -120,7 +169,7 @@ impl World {
     }
 
     /// Those that were in force before the step in progress.
-    fn thresholds_before(&self, id: &InstanceId) -> BreakerThresholds {
+    pub(super) fn thresholds_before(&self, id: &InstanceId) -> BreakerThresholds {
         let planned = self.held(id).and_then(|held| held.plan.thresholds_before());
         planned.map_or_else(|| self.configured(id), Clone::clone)
     }
@@ -229,16 +278,8 @@ impl World {
         };
         let breaker = &mut held.breaker;
         let isolates = std::mem::take(&mut breaker.isolates);
-        if breaker.state != view.breaker.state {
-            if breaker.state == BreakerState::Closed {
-                breaker.tripped_ms = now_ms;
-            }
-            breaker.state = view.breaker.state;
-            breaker.since_ms = now_ms;
-            (breaker.good, breaker.bad, breaker.in_a_row) = (0, false, 0);
-            breaker.answered = false;
-            breaker.died = None;
-        } else if breaker.until_ms != until_ms && !isolates {
+        let is_new = breaker.enter(now_ms, view.breaker.state);
+        if !is_new && breaker.until_ms != until_ms && !isolates {
             let how = format!(
                 "OPEN of {id} was to end at {:?}, now at {until_ms:?}: {event:?}",
                 breaker.until_ms
@@ -281,26 +322,14 @@ impl World {
         let Some(breaker) = self.watched.instances.get(id).map(|held| &held.breaker) else {
             return;
         };
-        let enough_bad = breaker.in_a_row >= thresholds.consecutive_failures.max(1);
         let enough_good = breaker.good >= thresholds.successes.max(1);
-        let is_over = breaker.until_ms.is_some_and(|at_ms| at_ms <= now_ms);
         let (before, after) = (breaker.state, view.breaker.state);
         let is_due = breaker.recorded && (enough_good || breaker.bad);
         let is_half_open = before == HalfOpen && after == HalfOpen && is_due && !breaker.resets;
         let is_shut =
             before == HalfOpen && after == HalfOpen && breaker.answered && breaker.permits == 0;
         let isolated = breaker.isolates && view.breaker.isolated;
-        let is_explained = match (before, after) {
-            (Closed, Closed) => !(breaker.recorded && enough_bad) || breaker.resets,
-            (Closed, Open) => (breaker.recorded && enough_bad) || breaker.counted || isolated,
-            (Open, HalfOpen) => is_over,
-            (Open, Open) => !is_over || isolated,
-            (Open, Closed) => breaker.resets,
-            (HalfOpen, Closed) => (breaker.recorded && enough_good) || breaker.resets,
-            (HalfOpen, Open) => (breaker.recorded && breaker.bad) || isolated,
-            (HalfOpen, HalfOpen) => true,
-            (Closed, HalfOpen) => false,
-        };
+        let is_explained = breaker.explains(now_ms, &thresholds, after, isolated);
         // Not made before it is needed: it would be a fifth of the whole simulation.
         let how = || format!("the breaker of {id} went from {before:?} to {after:?}: {breaker:?}");
         if is_shut {

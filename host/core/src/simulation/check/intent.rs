@@ -171,6 +171,9 @@ impl World {
             Verb::BreakerReset => held.breaker.reset(),
             Verb::BreakerIsolate => held.breaker.isolates = true,
         }
+        if !matches!(verb, Verb::Stop | Verb::BreakerIsolate) {
+            self.reset_tools(id);
+        }
         for (key, slot) in self.slots_of(id) {
             let meant = key.slot == 0 || (verb == Verb::Restart && slot.wanted);
             match verb {
