@@ -44,8 +44,9 @@ define place
 endef
 
 plugins: toolchain ## the bundled plugins into plugins/dist
-	cargo build --profile plugin --target wasm32-wasip2 -p default-health -p default-capacity
+	cargo build --profile plugin --target wasm32-wasip2 -p default-health -p default-breaker -p default-capacity
 	$(call place,$(GUESTS)/default_health.wasm,plugins/dist/default-health.wasm)
+	$(call place,$(GUESTS)/default_breaker.wasm,plugins/dist/default-breaker.wasm)
 	$(call place,$(GUESTS)/default_capacity.wasm,plugins/dist/default-capacity.wasm)
 
 guests: plugins # the guests of the tests into target/guests

@@ -82,6 +82,10 @@ impl Operations for OperatorApi {
         Some(self.plans.get(instance, source)?.definition.clone())
     }
 
+    fn breaker_origins(&self, template: &str) -> Vec<(&'static str, String)> {
+        self.applier.config().breaker_origins(template)
+    }
+
     async fn command(&self, instance: InstanceId, verb: Verb) -> Result<Done> {
         let id = instance.clone();
         let Some(intention) = intention(verb) else {

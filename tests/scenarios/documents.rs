@@ -5,10 +5,11 @@ use std::{collections::BTreeSet, fs};
 
 use router_tests::peers;
 
-const DOCUMENTS: [&str; 5] = [
+const DOCUMENTS: [&str; 6] = [
     "README.md",
     "docs/plugins.md",
     "docs/runbook.md",
+    "plugins/templates/breaker-policy/README.md",
     "plugins/templates/capacity-policy/README.md",
     "plugins/templates/health-policy/README.md",
 ];

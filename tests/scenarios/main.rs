@@ -10,6 +10,7 @@
 
 mod access;
 mod bad_input;
+mod breaker_policy;
 mod capacity;
 mod config_faults;
 mod conformity;

@@ -32,6 +32,7 @@ async fn newcomer() -> Router {
     fs::create_dir_all(router.path("plugins/dist")).unwrap();
     for (file, name) in [
         (peers::bundled_policy(), "default-health.wasm"),
+        (peers::bundled_breaker_policy(), "default-breaker.wasm"),
         (peers::bundled_capacity_policy(), "default-capacity.wasm"),
     ] {
         fs::copy(file, router.path("plugins/dist").join(name)).unwrap();
@@ -301,28 +302,43 @@ async fn a_first_policy_is_copied_built_and_served() {
     })
     .await;
 
-    // A capacity policy is made the same way.
-    guide.shows(&peers::repository().join("plugins/templates/capacity-policy/src/lib.rs"));
-    let building = building.replace("health-policy", "capacity-policy");
-    build_policy(
-        &router,
-        &building.replace("strict-health", "memory-capacity"),
-    )
-    .await;
-    let placed = placed.replace("strict-health", "memory-capacity");
-    let placed = placed.replace("strict_health", "memory_capacity");
-    let _shown = shell::run(&router, &placed, &replacements).await.fine();
-    with(&guide.take("capacity-config"));
-    router.post("/api/config/reload").await;
-    until("the policy to plan", SOON, async || {
-        let shown = router.get("/api/capacity").await;
-        if shown["plan"]["policy"] == "memory-capacity" {
-            Ok(())
-        } else {
-            Err(format!("{shown}\n{}", router.tail()))
-        }
-    })
-    .await;
+    // Policies of other kinds are made the same way.
+    let others = [
+        (
+            "breaker-policy",
+            "learning-breaker",
+            "breaker-config",
+            "/api/instances/demo",
+            "breakerPlan",
+        ),
+        (
+            "capacity-policy",
+            "memory-capacity",
+            "capacity-config",
+            "/api/capacity",
+            "plan",
+        ),
+    ];
+    for (template, name, lines, path, plan) in others {
+        let folder = peers::repository().join("plugins/templates").join(template);
+        guide.shows(&folder.join("src/lib.rs"));
+        let building = building.replace("health-policy", template);
+        build_policy(&router, &building.replace("strict-health", name)).await;
+        let placed = placed.replace("strict-health", name);
+        let placed = placed.replace("strict_health", &name.replace('-', "_"));
+        let _shown = shell::run(&router, &placed, &replacements).await.fine();
+        with(&guide.take(lines));
+        router.post("/api/config/reload").await;
+        until(&format!("{name} to plan"), SOON, async || {
+            let shown = router.get(path).await;
+            if shown[plan]["policy"] == name {
+                Ok(())
+            } else {
+                Err(format!("{shown}\n{}", router.tail()))
+            }
+        })
+        .await;
+    }
     guide.assert_all_taken();
     router.end().await;
 }

@@ -149,6 +149,7 @@ impl Config {
         if !self.bundled_policy {
             merged = merged.set("policy", "health = \"builtin\"");
         }
+        merged = merged.set("policy", "breaker = \"builtin\"");
         merged = merged.set("policy", "capacity = \"builtin\"");
         for (section, lines) in &self.sections {
             for line in lines {

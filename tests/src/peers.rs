@@ -54,6 +54,15 @@ pub fn bundled_policy() -> PathBuf {
     )
 }
 
+/// The bundled breaker policy.
+#[must_use]
+pub fn bundled_breaker_policy() -> PathBuf {
+    there(
+        repository().join("plugins/dist/default-breaker.wasm"),
+        "make plugins",
+    )
+}
+
 /// The bundled capacity policy.
 #[must_use]
 pub fn bundled_capacity_policy() -> PathBuf {

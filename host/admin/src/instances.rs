@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use crate::{
     Caller, OperationError, Operations, Problem,
     audit::{Calling, Mutation},
+    plan,
     problem::Path,
     render,
 };
@@ -277,7 +278,12 @@ async fn full<O: Operations>(operations: &O, id: InstanceId) -> Result<Value, Pr
     let mut body = render::instance(&one, operations.figures(Some(&one.id)));
     body["toolBreakers"] = render::tool_breakers(&one);
     body["slots"] = one.slots.iter().map(render::slot).collect();
-    body["definition"] = json!(operations.definition(&one.id, one.source));
+    let definition = operations.definition(&one.id, one.source);
+    if let Some(plan) = &one.plan {
+        let template = definition.as_ref().map_or("", |one| &one.template);
+        body["breakerPlan"] = plan::render(plan, &operations.breaker_origins(template));
+    }
+    body["definition"] = json!(definition);
     Ok(body)
 }
 

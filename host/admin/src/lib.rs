@@ -11,6 +11,7 @@ mod events;
 mod health;
 mod instances;
 mod operations;
+mod plan;
 mod plugins;
 mod problem;
 mod render;

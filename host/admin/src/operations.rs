@@ -38,6 +38,9 @@ pub trait Operations: Send + Sync + 'static {
     /// How an instance is launched by the definition of that source, and where its files are.
     fn definition(&self, instance: &InstanceId, source: Source) -> Option<Definition>;
 
+    /// Where each threshold of a template's breaker comes from by the configuration, by its name in JSON.
+    fn breaker_origins(&self, template: &str) -> Vec<(&'static str, String)>;
+
     /// Does something to an instance. Answers when it is done.
     fn command(
         &self,

@@ -132,6 +132,10 @@ impl Operations for World {
         None
     }
 
+    fn breaker_origins(&self, _: &str) -> Vec<(&'static str, String)> {
+        vec![("successes", "breaker".to_owned())]
+    }
+
     async fn command(&self, instance: InstanceId, verb: Verb) -> Result<Done> {
         let command = Command {
             id: 1,

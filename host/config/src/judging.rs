@@ -195,7 +195,7 @@ impl Policies {
         let bundled = |name| PolicyName::parse(name).expect("the bundled plugin's name is one");
         let policies = Self {
             health: section.key("health").or(bundled("default-health").into()),
-            breaker: section.key("breaker").or(bundled(PolicyName::BUILTIN)),
+            breaker: section.key("breaker").or(bundled("default-breaker")),
             capacity: section.key("capacity").or(bundled("default-capacity")),
             max_recycling: section.key("max_recycling").within(0.0, 1.0).or(0.2),
         };

@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use serde::{Serialize, Serializer};
+
 use crate::policy::PolicyNames;
 
 /// Everything the fleet is configured with. All durations are milliseconds.
@@ -179,6 +181,18 @@ pub enum Threshold {
     Share(f64),
     /// Switched off.
     Off,
+}
+
+impl Serialize for Threshold {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Whole(number) => to.serialize_u64(*number),
+            Self::Share(share) if share.is_finite() => to.serialize_f64(*share),
+            // JSON has no numbers for NaN and infinity, which are why a plan is refused.
+            Self::Share(share) => to.collect_str(share),
+            Self::Off => to.serialize_none(),
+        }
+    }
 }
 
 impl BreakerThresholds {

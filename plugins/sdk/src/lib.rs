@@ -35,6 +35,7 @@
 )]
 #[doc(hidden)]
 pub mod bindings;
+pub mod breaker_policy;
 pub mod capacity_policy;
 pub mod health_policy;
 pub mod host;

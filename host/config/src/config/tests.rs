@@ -152,6 +152,7 @@ fn no_file_at_all_means_the_same_as_the_shipped_one() {
 fn the_defaults_are_those_of_the_core() {
     let core = router_core::settings::Settings {
         health_policies: ["default-health".into()].into(),
+        breaker_policy: ["default-breaker".into()].into(),
         capacity_policy: Some("default-capacity".into()),
         seed: 7,
         first_run: 9,

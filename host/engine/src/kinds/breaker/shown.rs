@@ -3,7 +3,7 @@
 use router_core::{
     breaker::plan::{BreakerPlan, BreakerProfile, ToolProfile, ToolRow},
     classify::ClassTable,
-    settings::{BreakerThresholds, Threshold},
+    settings::BreakerThresholds,
 };
 use serde_json::{Map, Value, json};
 
@@ -68,17 +68,11 @@ fn show_tool_row(row: &ToolRow) -> Value {
 
 fn show_thresholds(thresholds: &BreakerThresholds) -> Value {
     let named = thresholds.named().into_iter();
-    let named = named.map(|(name, threshold)| {
-        let value = match threshold {
-            Threshold::Whole(number) => json!(number),
-            // NaN and infinity, which JSON has no numbers for, are why a plan is refused.
-            Threshold::Share(share) if share.is_finite() => json!(share),
-            Threshold::Share(share) => json!(share.to_string()),
-            Threshold::Off => Value::Null,
-        };
-        (name.to_owned(), value)
-    });
-    Value::Object(named.collect())
+    Value::Object(
+        named
+            .map(|(name, value)| (name.to_owned(), json!(value)))
+            .collect(),
+    )
 }
 
 fn show_table(table: &ClassTable) -> Value {
