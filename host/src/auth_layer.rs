@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use router_access::{Access, AccessRefusal, AccessRequest, Needed, RefusalKind};
 use router_admin::{Caller, Problem};
 use router_core::Role;
-use router_proxy::McpPath;
+use router_proxy::{ClientOf, McpPath};
 use router_telemetry::Count;
 use router_values::{AuditRow, RateBudget};
 use serde_json::json;
@@ -97,6 +97,9 @@ impl AuthLayer {
                     from: peer,
                 };
                 request.extensions_mut().insert(caller);
+                if let Some(instances) = principal.instances {
+                    request.extensions_mut().insert(ClientOf(instances));
+                }
                 Ok(origin)
             }
             Err(refusal) => {

@@ -218,6 +218,51 @@ async fn each_role_may_do_its_own_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limited_client_hears_of_no_other_instance() {
+    let (limited, lines) = new_token("ide", "client", &["--instance", "echo"]);
+    let config = Config::new()
+        .server(peers::echo().autostart())
+        .server(peers::echo().named("secret-project").autostart())
+        .tail(&lines);
+    let router = Router::start(&config).await;
+    router.ready("echo").await;
+    router.ready("secret-project").await;
+    let bearer = format!("Bearer {limited}");
+    let limited = ask(
+        &router,
+        Method::POST,
+        "/mcp/echo",
+        &[("authorization", &bearer)],
+    )
+    .await;
+    let anyone = ask(&router, Method::POST, "/mcp/echo", &[]).await;
+    router.post("/api/instances/echo/breaker/isolate").await;
+    let rejected = async |begun: &Asked, headers: &[(&str, &str)]| {
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let mut request = client
+            .post(router.url("/mcp/echo"))
+            .header("accept", "application/json, text/event-stream")
+            .header("mcp-session-id", &begun.headers["mcp-session-id"])
+            .json(&json!({"jsonrpc": "2.0", "id": 2, "method": "tools/list"}));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let body: Value = request.send().await.unwrap().json().await.unwrap();
+        let text = body["error"].to_string();
+        assert!(text.contains("Circuit breaker is OPEN"), "{body}");
+        text
+    };
+    let text = rejected(&anyone, &[]).await;
+    assert!(
+        text.contains("Other instances answer: secret-project."),
+        "{text}"
+    );
+    let text = rejected(&limited, &[("authorization", &bearer)]).await;
+    assert!(!text.contains("secret-project"), "{text}");
+    router.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pages_of_strangers_are_refused_and_their_names_too() {
     let config = Config::new()
         .set("server", "allowed_hosts = [\"router.internal\"]")

@@ -4,10 +4,10 @@
 //! the caller is, then what that caller may do. A presented token always counts, also from this machine: a wrong one is an
 //! error, never a reason to fall back to what loopback may do.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use arc_swap::ArcSwap;
-use router_core::Role;
+use router_core::{InstanceId, Role};
 use router_values::{Authority, Origin, TokenHash};
 use subtle::ConditionallySelectable;
 
@@ -36,6 +36,8 @@ pub struct Principal {
     pub roles: Roles,
     /// How that is known.
     pub via: IdentifiedBy,
+    /// The only instances that the caller is a client of; `None`: of all.
+    pub instances: Option<Arc<HashSet<InstanceId>>>,
 }
 
 /// How it is known who calls. Closed.
@@ -102,6 +104,7 @@ impl Access {
             name: Arc::clone(&self.anonymous),
             roles: Roles::NONE,
             via: IdentifiedBy::Open,
+            instances: None,
         }
     }
 
@@ -121,6 +124,7 @@ impl Access {
                 name: Arc::clone(&token.name),
                 roles: token.roles,
                 via: IdentifiedBy::Token,
+                instances: token.instances.clone(),
             });
         }
         let local = request.is_loopback();
@@ -129,6 +133,7 @@ impl Access {
                 name: Arc::clone(&self.loopback),
                 roles: rules.loopback_roles,
                 via: IdentifiedBy::Loopback,
+                instances: None,
             });
         }
         Err(token_missing(role, local))

@@ -73,7 +73,7 @@ pub(crate) struct TokenRule {
     pub(crate) name: Arc<str>,
     pub(crate) roles: Roles,
     pub(crate) hash: TokenHash,
-    pub(crate) instances: Option<HashSet<InstanceId>>,
+    pub(crate) instances: Option<Arc<HashSet<InstanceId>>>,
 }
 
 /// The rules in force.
@@ -157,7 +157,7 @@ impl TokenRule {
             instances: settings
                 .instances
                 .as_ref()
-                .map(|instances| instances.iter().cloned().collect()),
+                .map(|instances| Arc::new(instances.iter().cloned().collect())),
         }
     }
 }

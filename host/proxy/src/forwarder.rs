@@ -15,6 +15,7 @@ use router_upstream::{CallError, Envelope, MessageShape, NotSent, Upstream};
 use tokio::time::Instant;
 
 use crate::{
+    client_of::ClientOf,
     driver_link::DriverLink,
     fault::{BreakerRejection, FaultKind, Rejecting, RequestFault, answer::json},
     report::Reporter,
@@ -136,7 +137,9 @@ impl Forwarder {
             FaultKind::Breaker(Box::new(rejection)).on(instance)
         };
         let permit = permit.map_err(|rejected| {
-            let answering = self.table.answering(instance, now_ms);
+            let mut answering = self.table.answering(instance, now_ms);
+            let known = incoming.client_of;
+            answering.retain(|other| known.is_none_or(|ClientOf(known)| known.contains(other)));
             reject(rejected, &entry.breaker, Rejecting::Instance { answering })
         })?;
         let tools = entry.tools.as_ref();

@@ -81,6 +81,7 @@ impl Ingress {
             forwarder: &self.forwarder,
             target: &target,
             headers: &parts.headers,
+            client_of: parts.extensions.get(),
             begun,
         };
         match received {

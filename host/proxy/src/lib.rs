@@ -42,6 +42,7 @@
 //! - A client that hangs up cancels nothing; what it left is bounded by the request's own timeout.
 //! - Every bound stands in [`ProxyLimits`].
 
+mod client_of;
 mod config;
 mod driver_link;
 mod fault;
@@ -54,6 +55,7 @@ mod report;
 mod sessions;
 mod table;
 
+pub use client_of::ClientOf;
 pub use config::ProxyLimits;
 pub use driver_link::Clock;
 pub use observe::{FinishedRequest, ProxyCount, ProxyObserver, RequestClass};

@@ -19,6 +19,7 @@ use super::{
     permits::Permits,
 };
 use crate::{
+    client_of::ClientOf,
     fault::RequestFault,
     observe::RequestClass,
     sessions::{Session, StreamId},
@@ -33,6 +34,8 @@ pub(crate) struct IncomingRequest<'a> {
     /// The client's id, raw JSON.
     pub(crate) id: &'a str,
     pub(crate) class: RequestClass,
+    /// The only instances that its caller may know of.
+    pub(crate) client_of: Option<&'a ClientOf>,
     pub(crate) begun: Instant,
     /// The batch that it came in.
     pub(crate) batch: Option<&'a Arc<AnswerBatch>>,

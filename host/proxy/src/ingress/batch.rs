@@ -89,6 +89,7 @@ async fn send_all(
             envelope,
             id: envelope.id.unwrap_or("null"),
             class: class_of(envelope),
+            client_of: post.client_of,
             begun: post.begun,
             batch: Some(&batch),
         };

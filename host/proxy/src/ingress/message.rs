@@ -61,6 +61,7 @@ async fn take(post: &Post<'_>, received: &Received<'_>) -> Taken {
         envelope: &envelope,
         id,
         class: RequestClass::of(envelope.method.as_deref().unwrap_or_default()),
+        client_of: post.client_of,
         begun: post.begun,
         batch: None,
     };

@@ -7,6 +7,7 @@ use http::{HeaderMap, StatusCode, header};
 
 use super::{headers, target::RequestTarget};
 use crate::{
+    client_of::ClientOf,
     fault::RequestFault,
     forwarder::Forwarder,
     observe::RequestClass,
@@ -19,6 +20,7 @@ pub(super) struct Post<'a> {
     pub(super) forwarder: &'a Forwarder,
     pub(super) target: &'a RequestTarget,
     pub(super) headers: &'a HeaderMap,
+    pub(super) client_of: Option<&'a ClientOf>,
     pub(super) begun: Instant,
 }
 
