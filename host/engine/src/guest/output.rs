@@ -137,11 +137,14 @@ impl Output {
             Stream::Stdout => &mut said.stdout,
             Stream::Stderr => &mut said.stderr,
         };
-        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+        let lines = bytes.split_inclusive(|byte| *byte == b'\n');
+        for piece in lines.flat_map(|line| line.chunks(LINE_BYTES_MAX)) {
+            if begun.len() + piece.len() > LINE_BYTES_MAX {
+                self.log(stream, &std::mem::take(begun));
+            }
             begun.extend_from_slice(piece);
-            if piece.ends_with(b"\n") || begun.len() >= LINE_BYTES_MAX {
-                self.log(stream, begun);
-                begun.clear();
+            if piece.ends_with(b"\n") {
+                self.log(stream, &std::mem::take(begun));
             }
         }
         Ok(())
@@ -278,7 +281,9 @@ impl OutputStream for Printed {
 mod tests {
     use std::{sync::Arc, time::Instant};
 
-    use super::{Bound, LINE_EVERY, LINES_AT_ONCE, LineRate, Output, Stream, excerpt};
+    use super::{
+        Bound, LINE_BYTES_MAX, LINE_EVERY, LINES_AT_ONCE, LineRate, Output, Stream, excerpt,
+    };
 
     #[test]
     fn lines_are_dropped_past_their_rate_and_counted() {
@@ -316,6 +321,17 @@ mod tests {
         output.print(Stream::Stdout, b"x").unwrap();
         let past = output.print(Stream::Stderr, b"x");
         assert_eq!(past, Err(Bound::Log(20_000)), "log and streams together");
+    }
+
+    #[test]
+    fn a_line_without_end_takes_no_more_than_a_line_may() {
+        let output = Output::new("p".into(), 1 << 20, Arc::default());
+        for length in [1, 4_095, 4_096, 10_000, 3, 100_000] {
+            output.print(Stream::Stdout, &vec![b'x'; length]).unwrap();
+            assert!(output.said.lock().stdout.len() <= LINE_BYTES_MAX);
+        }
+        output.print(Stream::Stdout, b"\n").unwrap();
+        assert!(output.said.lock().stdout.is_empty());
     }
 
     #[test]
