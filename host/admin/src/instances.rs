@@ -281,6 +281,8 @@ async fn full<O: Operations>(operations: &O, id: InstanceId) -> Result<Value, Pr
     let definition = operations.definition(&one.id, one.source);
     if let Some(plan) = &one.plan {
         let template = definition.as_ref().map_or("", |one| &one.template);
+        let observed = plan.observed.as_ref();
+        body["circuitBreaker"]["wouldBe"] = json!(observed.map(|one| one.would_be.as_str()));
         body["breakerPlan"] = plan::render(plan, &operations.breaker_origins(template));
     }
     body["definition"] = json!(definition);

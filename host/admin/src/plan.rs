@@ -25,6 +25,8 @@ pub(crate) fn render(view: &PlanView, origins: &[(&'static str, String)]) -> Val
         plan.insert("policy".to_owned(), (*observed.policy).into());
         plan.insert("sinceMs".to_owned(), observed.since_ms.into());
         plan.insert("thresholds".to_owned(), Value::Object(named.collect()));
+        plan.insert("wouldBe".to_owned(), observed.would_be.as_str().into());
+        plan.insert("wouldReject".to_owned(), observed.would_reject.into());
         plan
     });
     plan.insert("observed".to_owned(), json!(observed));
@@ -83,8 +85,9 @@ mod tests {
 
     use router_core::{
         breaker::plan::builtin,
+        permit::BreakerState,
         settings::BreakerThresholds,
-        view::{PlanView, RefusedPlanView},
+        view::{ObservedPlanView, PlanView, RefusedPlanView},
     };
     use serde_json::json;
 
@@ -103,7 +106,13 @@ mod tests {
             plan: Arc::new(plan),
             configured: configured.clone(),
             since_ms: 40,
-            observed: None,
+            observed: Some(ObservedPlanView {
+                policy: "strict".into(),
+                plan: Arc::new(builtin(&configured)),
+                since_ms: 9,
+                would_be: BreakerState::Open,
+                would_reject: 12,
+            }),
             refused: Some(RefusedPlanView {
                 policy: "strict".into(),
                 reason: "thresholds.permits is 9; expected 1 to 8".to_owned(),
@@ -126,10 +135,16 @@ mod tests {
             json!({"value": null, "from": "default"})
         );
         assert_eq!(shown["refused"]["agoMs"], 7);
-        assert_eq!(shown["observed"], json!(null));
+        let observed = &shown["observed"];
+        assert_eq!(
+            (&observed["wouldBe"], &observed["wouldReject"]),
+            (&json!("OPEN"), &json!(12))
+        );
+        assert_eq!(observed["thresholds"]["successes"], 1);
         let builtin = PlanView {
             policy: None,
             plan: Arc::new(builtin(&configured)),
+            observed: None,
             refused: None,
             ..view
         };

@@ -6,6 +6,7 @@
 //! probes, and ends with enough successful ones or one failed one, and with nothing else. Every change of state, and the first
 //! permit of HALF_OPEN, starts a new generation, and verdicts on permits of an earlier one are void.
 
+mod observed;
 pub mod plan;
 mod window;
 
@@ -19,6 +20,7 @@ use crate::{
     settings::BreakerThresholds,
     view::BreakerView,
 };
+pub(crate) use observed::ObservedBreaker;
 use window::Window;
 
 /// See the module.
@@ -104,6 +106,11 @@ impl Breaker {
     /// What verdicts must name to count.
     pub(crate) fn generation(&self) -> u32 {
         self.generation
+    }
+
+    /// The cell's counters as they were read last.
+    pub(crate) fn totals(&self) -> BreakerTotals {
+        self.totals
     }
 
     pub(crate) fn reason(&self) -> &str {

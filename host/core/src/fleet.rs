@@ -329,6 +329,10 @@ impl Fleet {
         Some((policy, thresholds, observed, refused))
     }
 
+    pub(crate) fn would_be(&self, id: &InstanceId) -> Option<crate::permit::BreakerState> {
+        self.instances.get(id)?.planning.would_be()
+    }
+
     pub(crate) fn open_plan_question(&self, id: &InstanceId) -> Option<crate::policy::QuestionId> {
         self.instances.get(id)?.planning.open_question()
     }

@@ -196,6 +196,7 @@ impl Instance {
                 .unwrap_or(&settings.breaker_policy),
             configured: spec.breaker.as_ref().unwrap_or(&settings.breaker),
             may_ask: !self.removed && !self.unclaimed && step.phase != FleetPhase::ShuttingDown,
+            totals: self.breaker.totals(),
             bugs: step.bugs,
         };
         act(&mut self.planning, &basis)

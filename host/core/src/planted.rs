@@ -89,6 +89,8 @@ pub(crate) enum Planted {
     PlanQuestionsUnbounded,
     /// A breaker's plan that is out of bounds is applied.
     BreakerPlanUnchecked,
+    /// What a plan would do that is only observed is not seen.
+    ObservedBlind,
     /// A plan that is to be observed is applied.
     ObservedPlanEnforced,
     /// Where a policy gives no answer, its plan before is given up.

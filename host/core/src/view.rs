@@ -254,6 +254,10 @@ pub struct ObservedPlanView {
     pub plan: Arc<BreakerPlan>,
     /// For how long it has been observed.
     pub since_ms: u64,
+    /// The state that the breaker would be in.
+    pub would_be: BreakerState,
+    /// Requests that it would have rejected.
+    pub would_reject: u64,
 }
 
 /// A plan that is out of bounds.

@@ -107,6 +107,9 @@ impl Fleet {
                     instance
                         .breaker
                         .verdict(step.now_ms, verdict, &thresholds, jitter, step.bugs);
+                    instance
+                        .planning
+                        .verdict(step.now_ms, verdict, jitter, step.bugs);
                 });
             }
             TrafficEvent::ToolOutcome {
@@ -155,6 +158,7 @@ impl Fleet {
                     instance
                         .breaker
                         .traffic(step.now_ms, totals, &thresholds, jitter, step.bugs);
+                    instance.planning.traffic(step.now_ms, totals, jitter);
                 });
             }
         }

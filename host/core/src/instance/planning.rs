@@ -10,12 +10,18 @@
 use std::sync::Arc;
 
 use crate::{
-    breaker::plan::{BreakerPlan, CallFigures, PlanMode, builtin},
+    breaker::{
+        ObservedBreaker, Verdict,
+        plan::{BreakerPlan, CallFigures, PlanMode, builtin},
+    },
     classify::ClassTable,
     event::Sample,
+    jitter::Jitter,
+    permit::BreakerTotals,
     planted::{Bugs, Planted},
     policy::{ANSWER_SLACK_MS, Answer, PolicyAnswer, PolicyNames, QuestionId},
     settings::BreakerThresholds,
+    time::earlier,
     view::{ObservedPlanView, PlanView, RefusedPlanView},
 };
 
@@ -34,7 +40,7 @@ pub(crate) struct Planning {
     /// Since when the built-in default is in force, or was.
     builtin_ms: u64,
     /// What the policy last answered, where that is not applied: it is observed.
-    observed: Option<GivenPlan>,
+    observed: Option<ObservedPlan>,
     /// The same, where it was refused.
     refused: Option<RefusedPlan>,
     figures: CallFigures,
@@ -49,6 +55,13 @@ struct GivenPlan {
     policy: Arc<str>,
     plan: Arc<BreakerPlan>,
     at_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct ObservedPlan {
+    given: GivenPlan,
+    /// What it would do.
+    breaker: ObservedBreaker,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -89,6 +102,8 @@ pub(crate) struct PlanBasis<'a> {
     /// Who is asked; empty: nobody.
     pub(crate) policies: &'a PolicyNames,
     pub(crate) configured: &'a BreakerThresholds,
+    /// The counters of its breaker's cell as they were read last.
+    pub(crate) totals: BreakerTotals,
     /// Whether it may be asked about at all: a source defines it, and the router is not ending.
     pub(crate) may_ask: bool,
     pub(crate) bugs: Bugs,
@@ -143,8 +158,33 @@ impl Planning {
         self.asking = Asking::Idle;
     }
 
+    /// Takes in the verdict on one request, for a plan that is observed.
+    pub(crate) fn verdict(
+        &mut self,
+        now_ms: u64,
+        verdict: Verdict,
+        jitter: &mut Jitter,
+        bugs: Bugs,
+    ) {
+        if let Some(ObservedPlan { given, breaker }) = &mut self.observed {
+            let thresholds = &given.plan.thresholds;
+            breaker.verdict(now_ms, verdict, thresholds, jitter, bugs);
+        }
+    }
+
+    /// Takes in the cell's counters, for a plan that is observed.
+    pub(crate) fn traffic(&mut self, now_ms: u64, totals: BreakerTotals, jitter: &mut Jitter) {
+        if let Some(ObservedPlan { given, breaker }) = &mut self.observed {
+            let thresholds = &given.plan.thresholds;
+            breaker.traffic(now_ms, totals, thresholds, jitter);
+        }
+    }
+
     /// Gives up a question whose time is up, and says whether another one is due.
     pub(super) fn settle(&mut self, basis: &PlanBasis<'_>) {
+        if let Some(observed) = &mut self.observed {
+            observed.breaker.tick(basis.now_ms);
+        }
         if basis.policies.is_empty() {
             return self.use_builtin(basis.now_ms);
         }
@@ -218,12 +258,14 @@ impl Planning {
     }
 
     pub(super) fn next_wake(&self) -> Option<u64> {
-        match self.asking {
+        let asking = match self.asking {
             Asking::At(at_ms) => Some(at_ms),
             Asking::Open { until_ms, .. } => Some(until_ms),
             // Its turn comes with the end of another question.
             Asking::Idle | Asking::Waiting(_) => None,
-        }
+        };
+        let observed = self.observed.as_ref();
+        earlier(asking, observed.and_then(|one| one.breaker.next_wake()))
     }
 
     /// The question's turn has come. Returns what the policy is to learn of its calls.
@@ -285,16 +327,23 @@ impl Planning {
             plan: Arc::new(plan),
             at_ms: basis.now_ms,
         };
-        let is_observed = given.plan.mode == PlanMode::Observe;
-        let place = if is_observed && !basis.bugs.has(Planted::ObservedPlanEnforced) {
-            &mut self.observed
-        } else {
-            self.observed = None;
-            &mut self.in_force
-        };
         let is_same = |held: &GivenPlan| held.policy == given.policy && held.plan == given.plan;
-        if !place.as_ref().is_some_and(is_same) {
-            *place = Some(given);
+        let is_observed = given.plan.mode == PlanMode::Observe;
+        if is_observed && !basis.bugs.has(Planted::ObservedPlanEnforced) {
+            match &mut self.observed {
+                // Other numbers, and no other state.
+                Some(held) if !is_same(&held.given) => held.given = given,
+                Some(_) => {}
+                None => {
+                    let breaker = ObservedBreaker::new(basis.now_ms, basis.totals);
+                    self.observed = Some(ObservedPlan { given, breaker });
+                }
+            }
+            return;
+        }
+        self.observed = None;
+        if !self.in_force.as_ref().is_some_and(is_same) {
+            self.in_force = Some(given);
         }
     }
 
@@ -326,7 +375,14 @@ impl Planning {
         if self.in_force.take_if(is_past).is_some() {
             self.builtin_ms = basis.now_ms;
         }
-        self.observed.take_if(is_past);
+        self.observed
+            .take_if(|observed| is_past(&mut observed.given));
+    }
+
+    /// The state that a plan which is observed would bring about.
+    #[cfg(test)]
+    pub(crate) fn would_be(&self) -> Option<crate::permit::BreakerState> {
+        self.observed.as_ref().map(|one| one.breaker.state())
     }
 
     /// What of it people see, without making a view: whose plan is in force, and whether another one is observed, or refused.
@@ -348,11 +404,16 @@ impl Planning {
             ),
             configured: configured.clone(),
             since_ms: ago(in_force.map_or(self.builtin_ms, |given| given.at_ms)),
-            observed: self.observed.as_ref().map(|given| ObservedPlanView {
-                policy: Arc::clone(&given.policy),
-                plan: Arc::clone(&given.plan),
-                since_ms: ago(given.at_ms),
-            }),
+            observed: self
+                .observed
+                .as_ref()
+                .map(|ObservedPlan { given, breaker }| ObservedPlanView {
+                    policy: Arc::clone(&given.policy),
+                    plan: Arc::clone(&given.plan),
+                    since_ms: ago(given.at_ms),
+                    would_be: breaker.state(),
+                    would_reject: breaker.would_reject(),
+                }),
             refused: self.refused.as_ref().map(|refused| RefusedPlanView {
                 policy: Arc::clone(&refused.policy),
                 reason: refused.reason.clone(),

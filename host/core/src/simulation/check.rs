@@ -254,6 +254,7 @@ impl World {
             } => {
                 if let Some(held) = self.watched.instances.get_mut(instance) {
                     held.breaker.record(*run, *report, *upstream_died);
+                    held.plan.record(*run, report.class, *upstream_died);
                 }
             }
             TrafficEvent::ToolOutcome {
@@ -272,6 +273,7 @@ impl World {
             TrafficEvent::Counted { instance, .. } => {
                 if let Some(held) = self.watched.instances.get_mut(instance) {
                     held.breaker.counted = true;
+                    held.plan.count();
                 }
             }
         }

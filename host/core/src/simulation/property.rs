@@ -61,6 +61,8 @@ pub(super) enum Property {
     PlanQuestionsBounded,
     /// The plan in force is the last one that the policy gave in bounds and to be applied; until there is one, the configuration.
     BreakerPlanInForce,
+    /// A plan that is only observed opens a breaker of its own when it would open the real one, and only then.
+    WouldBe,
     /// Capacity is reckoned anew once a minute, and soon after the fleet changed.
     CapacityAsked,
     /// The load that it is reckoned from is what people see.
@@ -108,7 +110,7 @@ pub(super) enum Property {
 }
 
 impl Property {
-    pub(super) const ALL: [Self; 49] = [
+    pub(super) const ALL: [Self; 50] = [
         Self::OneProcess,
         Self::RunsGrow,
         Self::AdoptionFirst,
@@ -136,6 +138,7 @@ impl Property {
         Self::PlanQuestionEnds,
         Self::PlanQuestionsBounded,
         Self::BreakerPlanInForce,
+        Self::WouldBe,
         Self::CapacityAsked,
         Self::LoadTrue,
         Self::PlanInForce,
@@ -222,6 +225,7 @@ planted_bugs! {
     plans_not_asked_anew: PlansNotAskedAnew breaks PlanAsked;
     plan_questions_unbounded: PlanQuestionsUnbounded breaks PlanQuestionsBounded;
     breaker_plan_unchecked: BreakerPlanUnchecked breaks BreakerPlanInForce;
+    observed_blind: ObservedBlind breaks WouldBe;
     observed_plan_enforced: ObservedPlanEnforced breaks BreakerPlanInForce;
     plan_lost_unanswered: PlanLostUnanswered breaks BreakerPlanInForce;
     plan_resets_breaker: PlanResetsBreaker breaks BreakerRule;
@@ -265,7 +269,7 @@ planted_bugs! {
 }
 
 /// What must come up often enough in a whole run for the properties to mean something.
-pub(super) const SITUATIONS: [&str; 54] = [
+pub(super) const SITUATIONS: [&str; 55] = [
     "adopted",
     "adopted with tools missing",
     "answered by a start",
@@ -279,6 +283,7 @@ pub(super) const SITUATIONS: [&str; 54] = [
     "breaker plan taken",
     "breaker plan unanswered",
     "breaker plan waited",
+    "breaker plan would have opened",
     "breakers opened together",
     "breakers opened together while degraded",
     "capacity planned",

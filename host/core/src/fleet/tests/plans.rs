@@ -9,7 +9,7 @@ use crate::{
     breaker::plan::{BreakerPlan, PlanMode, builtin},
     classify::{ClassTable, KindPattern},
     event::{FleetEvent, PolicyEvent, TrafficEvent},
-    permit::{BreakerState, Class, Report},
+    permit::{BreakerState, BreakerTotals, Class, Report},
     policy::{Answer, Ask, NoAnswer, PolicyAnswer, PolicyKind, Question, QuestionId},
     settings::{BreakerThresholds, Settings},
     spec::{InstanceSpec, Source},
@@ -187,6 +187,67 @@ fn the_plan_before_stays_where_one_is_refused_observed_or_not_given() {
     bench.plan_again();
     bench.feed(answer(late, Ok(Answer::Breaker(Box::new(tripping_at(7))))));
     is_kept(&bench);
+}
+
+#[test]
+fn what_an_observed_plan_would_do_is_seen_beside_what_is_done() {
+    let (mut bench, _) = Bench::new(settings(), vec![spec("a")]);
+    let observe = |bench: &mut Bench, failures: u32| {
+        let actions = bench.plan_again();
+        let plan = BreakerPlan {
+            mode: PlanMode::Observe,
+            ..tripping_at(failures)
+        };
+        bench.plan(&actions, plan);
+    };
+    let fail = |bench: &mut Bench| {
+        bench.feed(TrafficEvent::Outcome {
+            instance: key("a").instance,
+            run: Run(1),
+            report: Report {
+                generation: 1,
+                class: Class::Failure,
+            },
+            upstream_died: false,
+        });
+    };
+    let count = |bench: &mut Bench, calls: u64, failures: u64| {
+        let totals = BreakerTotals {
+            calls,
+            failures,
+            ..BreakerTotals::default()
+        };
+        let instance = key("a").instance;
+        bench.feed(TrafficEvent::Counted { instance, totals });
+    };
+    let would = |bench: &Bench| {
+        let observed = bench.plan_view().observed.unwrap();
+        (observed.would_be, observed.would_reject)
+    };
+    // What was before it began is not its.
+    count(&mut bench, 100, 0);
+    observe(&mut bench, 2);
+    assert_eq!(would(&bench), (BreakerState::Closed, 0));
+    fail(&mut bench);
+    fail(&mut bench);
+    assert_eq!(would(&bench), (BreakerState::Open, 0));
+    assert_eq!(bench.view().breaker.state, BreakerState::Closed);
+    count(&mut bench, 112, 2);
+    assert_eq!(would(&bench), (BreakerState::Open, 12));
+    // Other numbers, and no other state.
+    observe(&mut bench, 9);
+    assert_eq!(would(&bench), (BreakerState::Open, 12));
+    // Its OPEN ends by the clock, and answers close it.
+    bench.now_ms += 34_000;
+    bench.feed(crate::event::Event::Tick);
+    assert_eq!(would(&bench).0, BreakerState::HalfOpen);
+    count(&mut bench, 114, 2);
+    assert_eq!(would(&bench), (BreakerState::Closed, 12));
+    assert_eq!(bench.view().breaker.state, BreakerState::Closed);
+    // What is applied is no longer observed.
+    let actions = bench.plan_again();
+    bench.plan(&actions, tripping_at(4));
+    assert!(bench.plan_view().observed.is_none());
 }
 
 #[test]

@@ -5,10 +5,11 @@
 use std::sync::Arc;
 
 use crate::{
-    InstanceId, SlotKey,
+    InstanceId, Run, SlotKey,
     breaker::plan::{BreakerPlan, BreakerProfile, PlanMode},
     classify::ClassTable,
     event::Sample,
+    permit::{BreakerState, Class},
     policy::{Answer, Ask, PolicyAnswer, PolicyNames, QuestionId},
     settings::BreakerThresholds,
     simulation::{property::Property, world::World},
@@ -31,8 +32,8 @@ pub(in crate::simulation) const OUT_OF_BOUNDS: &str = "out of bounds";
 #[derive(Debug, Default)]
 pub(super) struct PlanWatch {
     in_force: Option<(Arc<str>, BreakerPlan)>,
-    /// Whose plan is observed.
-    observed: Option<Arc<str>>,
+    /// Whose plan is observed, with what it would do.
+    observed: Option<ObservedWatch>,
     refused: bool,
     open: Option<OpenPlan>,
     asked: Option<AskedPlan>,
@@ -40,6 +41,43 @@ pub(super) struct PlanWatch {
     calls_ms: u64,
     /// The thresholds of the plan in force before the step in progress.
     before: Option<BreakerThresholds>,
+}
+
+/// What a plan would do that is only observed.
+#[derive(Debug)]
+struct ObservedWatch {
+    policy: Arc<str>,
+    consecutive_failures: u32,
+    state: BreakerState,
+    in_a_row: u32,
+    died: Option<Run>,
+    /// In the step in progress: a verdict was seen, …
+    recorded: bool,
+    /// … or the counters were.
+    counted: bool,
+}
+
+impl ObservedWatch {
+    /// Why the state that it is in after the step is wrong, if it is.
+    fn check(&mut self, after: BreakerState) -> Option<String> {
+        use BreakerState::{Closed, HalfOpen, Open};
+        let is_due = self.recorded && self.in_a_row >= self.consecutive_failures.max(1);
+        let is_explained = match (self.state, after) {
+            (Closed, Closed) => !is_due,
+            (Closed, Open) => is_due || self.counted,
+            (Open, Open | HalfOpen) | (HalfOpen, HalfOpen) => true,
+            (HalfOpen, Closed) => self.counted,
+            (HalfOpen, Open) => self.recorded,
+            (Open, Closed) | (Closed, HalfOpen) => false,
+        };
+        if !is_explained {
+            return Some(format!("{after:?} after {self:?}"));
+        }
+        if self.state != after {
+            (self.state, self.in_a_row, self.died) = (after, 0, None);
+        }
+        None
+    }
 }
 
 #[derive(Debug)]
@@ -89,6 +127,39 @@ impl PlanWatch {
             .in_force
             .as_ref()
             .map(|(_, plan)| plan.thresholds.clone());
+        if let Some(observed) = &mut self.observed {
+            (observed.recorded, observed.counted) = (false, false);
+        }
+    }
+
+    /// A verdict reaches the core.
+    pub(super) fn record(&mut self, run: Run, class: Class, upstream_died: bool) {
+        let Some(observed) = &mut self.observed else {
+            return;
+        };
+        observed.recorded = true;
+        match class {
+            Class::Failure if upstream_died && observed.died == Some(run) => {
+                observed.recorded = observed.state != BreakerState::Closed;
+            }
+            Class::Failure => {
+                observed.in_a_row += 1;
+                observed.died = if upstream_died {
+                    Some(run)
+                } else {
+                    observed.died
+                };
+            }
+            Class::Success | Class::Slow => observed.in_a_row = 0,
+            Class::Ignore => observed.recorded = false,
+        }
+    }
+
+    /// The counters reach it.
+    pub(super) fn count(&mut self) {
+        if let Some(observed) = &mut self.observed {
+            observed.counted = true;
+        }
     }
 
     /// See [`PlanWatch::before`].
@@ -117,7 +188,23 @@ impl PlanWatch {
             return "breaker plan refused";
         }
         if plan.mode == PlanMode::Observe {
-            self.observed = Some(policy);
+            let consecutive_failures = plan.thresholds.consecutive_failures;
+            match &mut self.observed {
+                Some(held) => {
+                    (held.policy, held.consecutive_failures) = (policy, consecutive_failures);
+                }
+                None => {
+                    self.observed = Some(ObservedWatch {
+                        policy,
+                        consecutive_failures,
+                        state: BreakerState::Closed,
+                        in_a_row: 0,
+                        died: None,
+                        recorded: false,
+                        counted: false,
+                    });
+                }
+            }
             return "breaker plan observed";
         }
         self.observed = None;
@@ -134,7 +221,8 @@ impl PlanWatch {
         if self.in_force.as_ref().is_some_and(is_past) {
             self.in_force = None;
         }
-        self.observed.take_if(|policy| !policies.contains(policy));
+        self.observed
+            .take_if(|observed| !policies.contains(&observed.policy));
     }
 
     fn due_ms(&self, policies: &PolicyNames, configured: &BreakerThresholds) -> Option<u64> {
@@ -297,6 +385,7 @@ impl World {
             watch.observed.is_some(),
             watch.refused,
         );
+        let would_be = self.fleet.would_be(id);
         let goes_by = self.fleet.plan_in_force(id);
         if goes_by != Some(due) {
             let how = format!("{id} goes by {goes_by:?}, and not by {due:?}");
@@ -314,7 +403,23 @@ impl World {
         };
         if !is_read {
             let how = format!("the hot path of {id} reads {reads:?}, which is not of {due:?}");
-            self.fail(Property::CellAgrees, how);
+            return self.fail(Property::CellAgrees, how);
+        }
+        let Some(held) = self.watched.instances.get_mut(id) else {
+            return;
+        };
+        let observed = held.plan.observed.as_mut().zip(would_be);
+        let Some((observed, would_be)) = observed else {
+            return;
+        };
+        let before = observed.state;
+        if let Some(how) = observed.check(would_be) {
+            self.fail(
+                Property::WouldBe,
+                format!("the observed plan of {id}: {how}"),
+            );
+        } else if before != would_be && would_be == BreakerState::Open {
+            self.saw("breaker plan would have opened");
         }
     }
 
