@@ -2,7 +2,9 @@
 
 use std::{fs, time::Duration};
 
-use router_tests::{Config, Router, peers, shell, until};
+use router_tests::{
+    Config, Router, Session, mcp::initialize, peers, pid_of, processes, shell, until,
+};
 use serde_json::Value;
 
 /// The policy is asked at the latest five seconds after the fleet changed, and answers at once.
@@ -155,5 +157,92 @@ async fn what_is_no_plan_is_refused_and_what_fails_leaves_the_built_in_rule() {
     .await;
     let reason = shown["plan"]["reason"].as_str().unwrap();
     assert!(reason.contains("x 3 at the peak"), "{shown}");
+    router.end().await;
+}
+
+/// A router of which two instances may run, and do; `idle` is when the second one idles out, `spawn` how long a start may wait.
+fn limited(idle: &str, spawn: &str) -> Config {
+    let second = peers::echo().named("second").autostart();
+    let third = peers::echo().named("third");
+    Config::new()
+        .set("policy", "capacity = \"default-capacity\"")
+        .set("plugins.config.default-capacity", "running_max = 2")
+        .server(peers::echo().autostart())
+        .server(second.with(&format!("idle_timeout = \"{idle}\"")))
+        .server(third.with(&format!("spawn_timeout = \"{spawn}\"")))
+        .server(peers::echo().named("fourth"))
+}
+
+/// Asks the third instance to begin, and gets no place.
+async fn is_refused(router: &Router) {
+    let answer = Session::new(&router.mcp_url("third"))
+        .post(&initialize(1))
+        .await;
+    let error = &answer.response()["error"];
+    let message = error["message"].as_str().unwrap_or_default();
+    let limit =
+        "2 of 2 running instances are in use, the limit of the capacity policy default-capacity";
+    assert!(message.contains(limit), "{}", answer.text);
+    assert!(message.contains("raise running_max"), "{}", answer.text);
+    assert_eq!(error["data"]["state"], "capacity", "{}", answer.text);
+    assert!(
+        error["data"]["retryAfterMs"].as_u64() > Some(0),
+        "{}",
+        answer.text
+    );
+    assert!(answer.header("retry-after").is_some(), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn at_a_limit_a_start_waits_is_refused_by_name_and_comes_when_another_instance_idles_out() {
+    let router = started(&limited("1h", "1s")).await;
+    capacity(&router, "two of two", |capacity| {
+        let limit = &capacity["plan"]["limits"][0];
+        limit["most"] == 2 && limit["used"] == 2
+    })
+    .await;
+    is_refused(&router).await;
+    let shown = router.get("/api/capacity").await;
+    assert_eq!(shown["refusals"]["lastHour"], 1, "{shown}");
+    assert_eq!(shown["refusals"]["last"]["versionId"], "third", "{shown}");
+    router
+        .logged(&["start refused", "version_id: third"], SOON)
+        .await;
+
+    // An operator's start passes, and says so.
+    let passed = router.post("/api/instances/fourth/start").await;
+    let limit = passed["passedLimit"].as_str().unwrap_or_default();
+    assert!(limit.starts_with("2 of 2 running instances"), "{passed}");
+    let stopped = router.post("/api/instances/fourth/stop").await;
+    assert!(stopped["passedLimit"].is_null(), "{stopped}");
+
+    // A crash loses no place, though somebody waits for one.
+    let victim = pid_of(&router.ready("echo").await);
+    processes::kill(victim);
+    is_refused(&router).await;
+    router.ready_anew("echo", victim).await;
+
+    // Who waits gets the place of what idles out.
+    router.write_config(&limited("1h", "30s"));
+    router.post("/api/config/reload").await;
+    let url = router.mcp_url("third");
+    let waiting = tokio::spawn(async move { Session::new(&url).post(&initialize(1)).await });
+    capacity(&router, "one that waits", |capacity| {
+        capacity["waiting"] == 1
+    })
+    .await;
+    let third = router.instance("third").await;
+    assert_eq!(third["status"], "idle", "{third}");
+    router.write_config(&limited("1s", "30s"));
+    router.post("/api/config/reload").await;
+    let answer = waiting.await.unwrap();
+    assert!(
+        !answer.response()["result"].is_null(),
+        "{}\n{}",
+        answer.text,
+        router.tail()
+    );
+    let second = router.instance("second").await;
+    assert_eq!(second["status"], "idle", "{second}");
     router.end().await;
 }

@@ -10,7 +10,7 @@ use axum::{
 use router_core::{
     capacity::{CapacityLoad, CapacityPlan, Forecast, Limit, Measure, TemplateLoad, Usage},
     policy::NoAnswer,
-    view::{CapacityView, PlanInForce},
+    view::{AdmissionView, CapacityView, PlanInForce},
 };
 use router_values::rfc3339_unix_ms;
 use serde_json::{Map, Value, json};
@@ -36,6 +36,8 @@ fn body(view: &CapacityView) -> Value {
         "usage": usage(view.usage),
         "templates": view.templates.iter().map(template).collect::<Value>(),
         "plan": view.in_force.as_deref().map(|plan| in_force(plan, view)),
+        "waiting": view.admission.waiting,
+        "refusals": refusals(&view.admission),
         "refusedPlan": view.refused.as_ref().map(|refused| json!({
             "policy": &*refused.policy,
             "reason": refused.reason,
@@ -46,6 +48,19 @@ fn body(view: &CapacityView) -> Value {
             "why": why(unanswered.why),
             "since": at(unanswered.since_unix_ms),
             "questions": unanswered.questions,
+        })),
+    })
+}
+
+/// Starts by use that got no place.
+fn refusals(view: &AdmissionView) -> Value {
+    json!({
+        "lastHour": view.refused_last_hour,
+        "total": view.refused_total,
+        "last": view.last_refused.as_ref().map(|last| json!({
+            "versionId": last.instance.as_str(),
+            "reason": last.reason,
+            "agoMs": last.ago_ms,
         })),
     })
 }

@@ -258,6 +258,9 @@ async fn act<O: Operations>(
         // The process that this command started, also where it has ended since.
         body["pid"] = json!(done.pid);
     }
+    if let Some(limit) = done.passed_limit {
+        body["passedLimit"] = limit.into();
+    }
     Ok(Json(body).into_response())
 }
 

@@ -174,6 +174,13 @@ pub enum OperatorAction {
         /// Who defines it.
         holder: Source,
     },
+    /// A start by use waited for a place as long as it may, and is refused for a limit.
+    StartRefused {
+        /// Of which instance.
+        instance: InstanceId,
+        /// For which limit, for people.
+        reason: String,
+    },
     /// A plan is not one: the one before stays. For a breaker's, not for the same reason as the last one that was refused.
     PlanRefused {
         /// The policy that gave it.
@@ -305,12 +312,14 @@ pub struct Transition {
 }
 
 /// How a command ended well.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Done {
     /// The process, for `Start` and `Restart`.
     pub pid: Option<u32>,
     /// Its run.
     pub run: Option<Run>,
+    /// The limit of the capacity plan that the start passed, in words: an operator's is not held up.
+    pub passed_limit: Option<String>,
 }
 
 /// Why a command did not do what it was to do.

@@ -4,6 +4,7 @@
 //! what happened or what is wanted, and what follows from it is decided in one place. An instance that was not touched, and for
 //! which nothing is due, would not change: the cost of a step is that of what it touches, whatever the size of the fleet.
 
+mod admission;
 mod capacity;
 mod events;
 mod index;
@@ -28,6 +29,7 @@ use crate::{
     time::{Now, earlier},
     view::{FleetView, InstanceView, Summary},
 };
+use admission::Admission;
 use capacity::CapacityWatch;
 use index::Index;
 use readiness::Watch;
@@ -46,6 +48,7 @@ pub struct Fleet {
     all_stopped: bool,
     watch: Watch,
     capacity: CapacityWatch,
+    admission: Admission,
     now_ms: u64,
     pub(crate) bugs: Bugs,
     /// How many times an instance has settled so far.
@@ -68,6 +71,7 @@ impl Fleet {
             all_stopped: false,
             watch: Watch::default(),
             capacity: CapacityWatch::default(),
+            admission: Admission::default(),
             now_ms: 0,
             bugs: Bugs::default(),
             #[cfg(test)]
@@ -111,7 +115,7 @@ impl Fleet {
             readiness: self.readiness(now_ms),
             summary,
             instances,
-            capacity: self.capacity_view(),
+            capacity: self.capacity_view(now_ms),
             shutting_down: self.phase == FleetPhase::ShuttingDown,
             adoption_finished: self.adoption_finished,
         }
@@ -183,8 +187,11 @@ impl Fleet {
         }
         touched.clear();
         self.touched = touched;
+        self.settle_admission(out);
         self.ask_for_plans(out);
         self.watch_capacity(out);
+        // Another plan may leave more room.
+        self.settle_admission(out);
         self.watch_readiness(out);
         let is_ending = self.phase == FleetPhase::ShuttingDown
             || (self.phase == FleetPhase::Running && self.bugs.has(Planted::EndsUnasked));

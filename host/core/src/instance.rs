@@ -2,6 +2,7 @@
 
 mod commands;
 mod index_entry;
+mod place;
 mod planning;
 mod tools;
 mod view;
@@ -25,6 +26,7 @@ use crate::{
 };
 use commands::Waiter;
 pub(crate) use index_entry::IndexEntry;
+pub(crate) use place::WaitingStart;
 use planning::{PlanBasis, Planning};
 use tools::ToolBreakers;
 
@@ -41,6 +43,8 @@ pub(crate) struct Instance {
     pub(crate) planning: Planning,
     pub(crate) tools: ToolBreakers,
     waiters: Vec<Waiter>,
+    /// Clients want it, and a limit holds it up.
+    pub(crate) waiting: Option<WaitingStart>,
     announced_breaker: (BreakerState, bool),
     published: Option<BreakerSetting>,
     published_classes: Arc<ClassTable>,
@@ -59,6 +63,7 @@ impl Instance {
             planning: Planning::new(now_ms),
             tools: ToolBreakers::default(),
             waiters: Vec::new(),
+            waiting: None,
             announced_breaker: (BreakerState::Closed, false),
             published: None,
             published_classes: Arc::default(),
@@ -156,6 +161,7 @@ impl Instance {
             removed: self.removed,
             unclaimed: self.unclaimed,
             asks: self.breaker.is_asking(),
+            waiting: self.waiting.as_ref(),
         };
         Some((self.slots.get_mut(&number)?, desired))
     }
@@ -167,6 +173,7 @@ impl Instance {
             removed: self.removed,
             unclaimed: self.unclaimed,
             asks: self.breaker.is_asking(),
+            waiting: self.waiting.as_ref(),
         }
     }
 
@@ -304,22 +311,27 @@ impl Instance {
         if self.unclaimed && step.phase != FleetPhase::ShuttingDown {
             self.leave_survivors_alone();
         }
+        self.settle_place(step);
         let desired = DesiredState {
             spec: &self.spec,
             stopped: self.stopped,
             removed: self.removed,
             unclaimed: self.unclaimed,
             asks: self.breaker.is_asking() && !step.bugs.has(Planted::AskedOnce),
+            waiting: self.waiting.as_ref(),
         };
         for slot in self.slots.values_mut() {
             slot.settle(step, desired);
         }
         let is_gone = self.removed && self.slots.values().all(Slot::is_over);
         let removed = self.removed;
+        let waiting = self.waiting.as_ref();
+        let is_awaited =
+            |number: &u32| waiting.is_some_and(|waiting| waiting.slots.contains(number));
         // The first slot stays as the place that people see; further ones come and go with their sessions.
         self.slots.retain(|number, slot| {
-            let stays =
-                !slot.is_over() || (!is_gone && (*number == 0 || (slot.wanted && !removed)));
+            let stays = !slot.is_over()
+                || (!is_gone && (*number == 0 || is_awaited(number) || (slot.wanted && !removed)));
             if !stays {
                 slot.withdraw(step);
             }

@@ -157,6 +157,14 @@ pub(crate) enum Planted {
     LoadForgetsMemory,
     /// A fleet that changes waits for the next minute to be reckoned anew.
     ChangeUnasked,
+    /// A start by use passes every limit.
+    LimitIgnored,
+    /// Who waits for a place is forgotten when there is one again.
+    AdmissionForgotten,
+    /// Of those that wait the last is admitted first.
+    LastComesFirst,
+    /// A wait for a place never ends, and so is nobody refused, nor tried again.
+    RefusalStays,
     /// A question without an answer ends the capacity plan that is in force.
     PlanForgotten,
     /// A capacity plan is applied whatever it says.

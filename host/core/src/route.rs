@@ -19,6 +19,13 @@ pub enum Route {
         /// How long a request may wait for the start.
         wait_ms: u64,
     },
+    /// Wait for the next route, at most `wait_ms`, and then answer with the refusal: a limit holds the start up.
+    Waiting {
+        /// How long a request may wait for a place.
+        wait_ms: u64,
+        /// What it is then answered.
+        refusal: Unavailable,
+    },
     /// Wait for the next route, at most until `deadline_ms` (same clock as [`crate::time::Now`]).
     Starting {
         /// When waiting is over.
@@ -54,6 +61,8 @@ pub enum UnavailableKind {
     Removing,
     /// The router is ending.
     ShuttingDown,
+    /// A limit of the capacity plan is reached.
+    Capacity,
 }
 
 impl UnavailableKind {
@@ -66,6 +75,7 @@ impl UnavailableKind {
             Self::CrashLoop => "crash_loop",
             Self::Draining | Self::Removing => "draining",
             Self::ShuttingDown => "shutting_down",
+            Self::Capacity => "capacity",
         }
     }
 }
@@ -100,6 +110,12 @@ impl Unavailable {
                 "It serves no more requests unless it is defined anew.".to_owned()
             }
             (UnavailableKind::ShuttingDown, _) => "Try again once the router is back.".to_owned(),
+            (UnavailableKind::Capacity, Some(ms)) => {
+                format!("It waited for a place and got none; try again in {ms} ms.")
+            }
+            (UnavailableKind::Capacity, None) => {
+                "It waited for a place and got none; try again later.".to_owned()
+            }
         };
         format!("Instance {instance}: {}. {next}", self.reason)
     }
@@ -140,6 +156,12 @@ mod tests {
                 None,
                 "once the router is back",
             ),
+            (
+                UnavailableKind::Capacity,
+                Some(4_000),
+                "try again in 3000 ms",
+            ),
+            (UnavailableKind::Capacity, None, "try again later"),
         ];
         for (kind, retry_at_ms, next) in cases {
             let text = message(kind, retry_at_ms);

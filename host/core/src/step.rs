@@ -3,6 +3,7 @@
 use crate::{
     action::{Action, SlotAction},
     id::{Run, SlotKey},
+    instance::WaitingStart,
     jitter::Jitter,
     planted::Bugs,
     policy::QuestionId,
@@ -92,6 +93,8 @@ pub(crate) struct DesiredState<'a> {
     pub(crate) unclaimed: bool,
     /// Its breaker waits for an answer: slots are asked something free until one comes.
     pub(crate) asks: bool,
+    /// It waits for a place.
+    pub(crate) waiting: Option<&'a WaitingStart>,
 }
 
 impl DesiredState<'_> {

@@ -358,6 +358,32 @@ pub struct CapacityView {
     pub refused: Option<PlanRefused>,
     /// Where the policy did not answer the last question.
     pub unanswered: Option<Unanswered>,
+    /// Who waits for a place, and who got none.
+    pub admission: AdmissionView,
+}
+
+/// Starts by use that limits held up.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AdmissionView {
+    /// Instances that wait for a place.
+    pub waiting: u32,
+    /// Starts that were refused in the last hour, …
+    pub refused_last_hour: u64,
+    /// … and over the life of this router.
+    pub refused_total: u64,
+    /// The last of them.
+    pub last_refused: Option<StartRefused>,
+}
+
+/// A start that was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartRefused {
+    /// Of which instance.
+    pub instance: InstanceId,
+    /// For which limit, for people.
+    pub reason: String,
+    /// How long ago.
+    pub ago_ms: u64,
 }
 
 impl CapacityView {

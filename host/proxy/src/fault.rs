@@ -151,7 +151,9 @@ impl RequestFault {
             FaultKind::Breaker(_) => ErrorKind::Breaker,
             FaultKind::StartTooSlow { .. } => ErrorKind::Spawn,
             FaultKind::Unavailable { unavailable, .. } => match unavailable.kind {
-                UnavailableKind::Backoff | UnavailableKind::CrashLoop => ErrorKind::Spawn,
+                UnavailableKind::Backoff
+                | UnavailableKind::CrashLoop
+                | UnavailableKind::Capacity => ErrorKind::Spawn,
                 _ => ErrorKind::Upstream,
             },
             FaultKind::BodiesBusy | FaultKind::Busy { .. } | FaultKind::NotSent(NotSent::Busy) => {

@@ -29,6 +29,16 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             print(reason);
         }
     }
+    let (waiting, refused) = (&capacity["waiting"], &capacity["refusals"]["lastHour"]);
+    if [waiting, refused]
+        .iter()
+        .any(|count| count.as_u64() > Some(0))
+    {
+        let (waiting, refused) = (cell(waiting), cell(refused));
+        print(&format!(
+            "{waiting} starts wait, {refused} were refused in the last hour"
+        ));
+    }
     print(&summary);
     Ok(ExitCode::SUCCESS)
 }

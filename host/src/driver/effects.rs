@@ -97,6 +97,11 @@ impl Driver {
                 reason = holder.as_str(),
                 "instance refused: another source defines its id"
             ),
+            OperatorAction::StartRefused { instance, reason } => tracing::warn!(
+                instance = %instance,
+                reason,
+                "start refused: a limit of the capacity plan is reached"
+            ),
             OperatorAction::PlanRefused {
                 policy,
                 kind,

@@ -51,6 +51,11 @@ impl CapacityWatch {
         due_ms.filter(|_| phase == FleetPhase::Running)
     }
 
+    /// The plan that is applied.
+    pub(super) fn in_force(&self) -> Option<&PlanInForce> {
+        self.in_force.as_deref()
+    }
+
     pub(super) fn measured(&mut self, now_ms: u64, measure: Box<LoadMeasure>) {
         self.measured = Some((now_ms, measure));
     }
@@ -248,7 +253,7 @@ impl Fleet {
         }
     }
 
-    pub(super) fn capacity_view(&self) -> CapacityView {
+    pub(super) fn capacity_view(&self, now_ms: u64) -> CapacityView {
         let watch = &self.capacity;
         CapacityView {
             instances: u32::try_from(self.index.defined()).unwrap_or(u32::MAX),
@@ -257,12 +262,14 @@ impl Fleet {
             in_force: watch.in_force.clone(),
             refused: watch.refused.clone(),
             unanswered: watch.unanswered.clone(),
+            admission: self.admission.view(now_ms, self.index.waiting()),
         }
     }
 
-    /// When the capacity policy, or readiness, is due.
+    /// When the capacity policy, a wait for a place, or readiness is due.
     pub(super) fn next_own_wake(&self) -> Option<u64> {
         let readiness = self.watch.next_wake(&self.settings, self.bugs);
-        earlier(readiness, self.capacity.next_wake(self.phase))
+        let own = earlier(readiness, self.capacity.next_wake(self.phase));
+        earlier(own, self.index.next_wait_end())
     }
 }

@@ -11,7 +11,6 @@ use crate::{
     planted::Planted,
     policy::{PolicyAnswer, PolicyKind, QuestionId},
     settings::BreakerThresholds,
-    slot::Slot,
     step::{FleetPhase, Step},
 };
 
@@ -211,25 +210,12 @@ impl Fleet {
                 id: command.id,
                 result: Err(error),
             })),
-            None => self.with_instance(&command.instance, out, |instance, step| {
-                instance.command(step, command.id, command.verb);
-            }),
-        }
-    }
-
-    fn demand(&mut self, key: &SlotKey) {
-        let (now_ms, bugs) = (self.now_ms, self.bugs);
-        let is_ending = self.phase == FleetPhase::ShuttingDown;
-        if let Some(instance) = self.touch(&key.instance) {
-            let is_down = instance.slots.values().all(Slot::is_over);
-            if is_down && bugs.has(Planted::DemandBeatsStop) {
-                instance.stopped = false;
-            }
-            if instance.desired().permits_running()
-                && !is_ending
-                && let Some(slot) = instance.slot(key.slot, now_ms)
-            {
-                slot.demand(now_ms);
+            None => {
+                let runs = matches!(command.verb, Verb::Start | Verb::Restart);
+                let passed = runs.then(|| self.passes(&command.instance)).flatten();
+                self.with_instance(&command.instance, out, |instance, step| {
+                    instance.command(step, command.id, command.verb, passed);
+                });
             }
         }
     }

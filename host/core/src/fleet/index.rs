@@ -11,7 +11,7 @@ use crate::{
     capacity::{TemplateLoad, Usage},
     id::{InstanceId, SlotKey},
     instance::{IndexEntry, Instance},
-    planted::Bugs,
+    planted::{Bugs, Planted},
     policy::QuestionId,
     step::{FleetPhase, Step},
 };
@@ -39,7 +39,14 @@ pub(super) struct Index {
     /// What all instances have in use together; wide enough for any sum.
     in_flight: u64,
     memory_bytes: u128,
+    /// Instances that count against limits of what runs, and those whose memory is known.
+    places: usize,
+    measured: usize,
     templates: BTreeMap<Arc<str>, TemplateCount>,
+    /// Those that wait for a place, by template, in their order.
+    waiting: BTreeMap<Arc<str>, BTreeMap<u64, InstanceId>>,
+    /// When their waits are over.
+    wait_ends: BTreeSet<(u64, InstanceId)>,
 }
 
 /// The instances of one template.
@@ -47,6 +54,7 @@ pub(super) struct Index {
 struct TemplateCount {
     instances: u32,
     running: u32,
+    places: u32,
 }
 
 /// What a question is about.
@@ -141,6 +149,7 @@ impl Index {
             }
         }
         self.count_usage(&old, &instance.indexed);
+        self.count_waiting(instance.id(), &old, &instance.indexed);
     }
 
     fn count_usage(&mut self, old: &IndexEntry, new: &IndexEntry) {
@@ -148,23 +157,108 @@ impl Index {
         self.in_flight = self.in_flight + u64::from(is.in_flight) - u64::from(was.in_flight);
         let bytes = |usage: Usage| u128::from(usage.memory_bytes);
         self.memory_bytes = self.memory_bytes + bytes(is) - bytes(was);
-        if (&old.template, was.running) != (&new.template, is.running) {
+        let adjust = |count: &mut usize, was: bool, is: bool| {
+            *count = (*count + usize::from(is)) - usize::from(was);
+        };
+        adjust(&mut self.places, old.place, new.place);
+        adjust(
+            &mut self.measured,
+            was.memory_bytes > 0,
+            is.memory_bytes > 0,
+        );
+        let before = (&old.template, was.running, old.place);
+        if before != (&new.template, is.running, new.place) {
             // The new one first: what stays is not dropped in between.
             if let Some(template) = &new.template {
                 let count = self.templates.entry(Arc::clone(template)).or_default();
                 count.instances += 1;
                 count.running += is.running;
+                count.places += u32::from(new.place);
             }
             if let Some(template) = &old.template
                 && let Some(count) = self.templates.get_mut(template)
             {
                 count.instances -= 1;
                 count.running -= was.running;
+                count.places -= u32::from(old.place);
                 if count.instances == 0 {
                     self.templates.remove(template);
                 }
             }
         }
+    }
+
+    fn count_waiting(&mut self, id: &InstanceId, old: &IndexEntry, new: &IndexEntry) {
+        if (old.waiting, &old.template) == (new.waiting, &new.template) {
+            return;
+        }
+        if let Some((sequence, until_ms)) = old.waiting {
+            self.wait_ends.remove(&(until_ms, id.clone()));
+            let template = old.template.clone().unwrap_or_default();
+            if let Some(queue) = self.waiting.get_mut(&template) {
+                queue.remove(&sequence);
+                if queue.is_empty() {
+                    self.waiting.remove(&template);
+                }
+            }
+        }
+        if let Some((sequence, until_ms)) = new.waiting {
+            self.wait_ends.insert((until_ms, id.clone()));
+            let template = new.template.clone().unwrap_or_default();
+            let queue = self.waiting.entry(template).or_default();
+            queue.insert(sequence, id.clone());
+        }
+    }
+
+    /// Instances that count against limits of what runs.
+    pub(super) fn places(&self) -> usize {
+        self.places
+    }
+
+    /// Those of one template.
+    pub(super) fn places_of(&self, template: &str) -> u64 {
+        let count = self.templates.get(template);
+        count.map_or(0, |count| count.places.into())
+    }
+
+    /// Memory in use once what has a place has been measured: what has not counts as much as the others do on average, so that
+    /// not everybody who waits is admitted at once.
+    pub(super) fn expected_memory_bytes(&self) -> u64 {
+        let unknown = self.places.saturating_sub(self.measured) as u128;
+        let each = self.memory_bytes.checked_div(self.measured as u128);
+        let expected = self.memory_bytes + unknown * each.unwrap_or(0);
+        u64::try_from(expected).unwrap_or(u64::MAX)
+    }
+
+    /// How many wait for a place.
+    pub(super) fn waiting(&self) -> usize {
+        self.wait_ends.len()
+    }
+
+    /// One whose wait is over.
+    pub(super) fn wait_over(&self, now_ms: u64) -> Option<&InstanceId> {
+        let (until_ms, id) = self.wait_ends.first()?;
+        (*until_ms <= now_ms).then_some(id)
+    }
+
+    /// When the first wait is over.
+    pub(super) fn next_wait_end(&self) -> Option<u64> {
+        self.wait_ends.first().map(|(until_ms, _)| *until_ms)
+    }
+
+    /// Of each template the one that came first, with its place in the order.
+    pub(super) fn waiting_by_template(
+        &self,
+        bugs: Bugs,
+    ) -> impl Iterator<Item = (&Arc<str>, u64, &InstanceId)> {
+        self.waiting.iter().filter_map(move |(template, queue)| {
+            let first = if bugs.has(Planted::LastComesFirst) {
+                queue.last_key_value()
+            } else {
+                queue.first_key_value()
+            };
+            first.map(|(sequence, id)| (template, *sequence, id))
+        })
     }
 
     /// When the first of the instances is due.

@@ -1,5 +1,6 @@
 //! The fleet, one rule at a time: each test here is a story that once went wrong, or that an operator relies on by name.
 
+mod admission;
 mod breakers;
 mod cost;
 mod plans;
@@ -11,6 +12,7 @@ use super::Fleet;
 use crate::{
     InstanceId, Now, Run, SlotKey,
     action::{Action, Change, CommandError, Done, OperatorAction, RoutingAction, SlotAction},
+    capacity::CapacityPlan,
     event::{
         Adopted, Command, Event, Evidence, Exit, FleetEvent, PolicyEvent, Sample, SlotEvent,
         TrafficEvent, Verb,
@@ -87,6 +89,13 @@ fn asked(actions: &[Action]) -> Vec<QuestionId> {
 /// The policy `p` answers.
 fn answered(question: QuestionId, verdict: HealthVerdict) -> PolicyEvent {
     let (policy, answer) = ("p".into(), Ok(Answer::Health(verdict)));
+    let answers = vec![PolicyAnswer { policy, answer }];
+    PolicyEvent::Answered { question, answers }
+}
+
+/// The policy `p` answers about capacity.
+fn answered_plan(question: QuestionId, plan: CapacityPlan) -> PolicyEvent {
+    let (policy, answer) = ("p".into(), Ok(Answer::Capacity(Box::new(plan))));
     let answers = vec![PolicyAnswer { policy, answer }];
     PolicyEvent::Answered { question, answers }
 }
@@ -246,6 +255,7 @@ fn a_restart_before_adoption_is_finished_restarts_the_survivor() {
     let result = Ok(Done {
         pid: Some(pid),
         run: Some(run),
+        passed_limit: None,
     });
     assert!(
         done.contains(&Action::Operator(OperatorAction::CommandDone {

@@ -19,6 +19,8 @@ const WAITERS_MAX: usize = 64;
 pub(super) struct Waiter {
     command: u64,
     goal: Goal,
+    /// The limit that it passed.
+    passed_limit: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +33,13 @@ enum Goal {
 
 impl Instance {
     /// Obeys a command; what cannot be answered at once is answered by [`Instance::settle`].
-    pub(crate) fn command(&mut self, step: &mut Step<'_>, command: u64, verb: Verb) {
+    pub(crate) fn command(
+        &mut self,
+        step: &mut Step<'_>,
+        command: u64,
+        verb: Verb,
+        passed_limit: Option<String>,
+    ) {
         let now_ms = step.now_ms;
         let waits = matches!(verb, Verb::Start | Verb::Stop | Verb::Restart);
         if waits && self.waiters.len() >= WAITERS_MAX {
@@ -84,7 +92,11 @@ impl Instance {
             }
         };
         match goal {
-            Some(goal) => self.waiters.push(Waiter { command, goal }),
+            Some(goal) => self.waiters.push(Waiter {
+                command,
+                goal,
+                passed_limit,
+            }),
             None => step.push(OperatorAction::CommandDone {
                 id: command,
                 result: Ok(Done::default()),
@@ -138,10 +150,15 @@ impl Instance {
             };
             match result {
                 _ if is_forgotten => {}
-                Some(result) => step.push(OperatorAction::CommandDone {
-                    id: waiter.command,
-                    result,
-                }),
+                Some(result) => {
+                    let passed_limit = waiter.passed_limit;
+                    let result = result.map(|done| Done {
+                        passed_limit,
+                        ..done
+                    });
+                    let id = waiter.command;
+                    step.push(OperatorAction::CommandDone { id, result });
+                }
                 None => self.waiters.push(waiter),
             }
         }
@@ -180,6 +197,10 @@ impl Instance {
         let (run, pid) = slot.living()?;
         let is_new = newer_than.is_none_or(|old| run > old);
         let run = Some(run);
-        is_new.then_some(Ok(Done { pid, run }))
+        is_new.then_some(Ok(Done {
+            pid,
+            run,
+            passed_limit: None,
+        }))
     }
 }

@@ -42,6 +42,10 @@ pub(crate) struct IndexEntry {
     pub(crate) tripped_ms: Option<u64>,
     /// The template that it is made from, where a source defines it.
     pub(crate) template: Option<Arc<str>>,
+    /// It counts against the limits of what runs, …
+    pub(crate) place: bool,
+    /// … or waits for that: its place in the order, and until when.
+    pub(crate) waiting: Option<(u64, u64)>,
     /// What it has in use.
     pub(crate) usage: Usage,
 }
@@ -53,7 +57,7 @@ impl Instance {
         let questions = slots.filter_map(|(number, slot)| Some((slot.open_question()?, *number)));
         let wanted = self.is_wanted();
         let enforced = wanted && !self.breaker.isolated();
-        let alive = !self.slots.values().all(Slot::is_over);
+        let alive = self.lives();
         IndexEntry {
             wake_ms: self.next_wake(phase, bugs),
             questions: questions.collect(),
@@ -69,6 +73,11 @@ impl Instance {
             enforced,
             tripped_ms: self.breaker.tripped_ms().filter(|_| enforced),
             template: self.is_defined().then(|| Arc::clone(&self.spec.template)),
+            place: wanted || alive,
+            waiting: self
+                .waiting
+                .as_ref()
+                .map(|waiting| (waiting.sequence, waiting.until_ms)),
             usage: self.usage(alive, bugs),
         }
     }

@@ -15,6 +15,9 @@ use crate::{
     spec::{InstanceSpec, Source},
 };
 
+/// The templates that are configured.
+pub(super) const TEMPLATES: [&str; 2] = ["t0", "t1"];
+
 /// The shape of one story.
 #[derive(Debug)]
 pub(super) struct Plan {
@@ -48,6 +51,7 @@ impl Plan {
         }
         settings.plan_questions_max = *dice.pick(&[1, 2, 64]).unwrap_or(&64);
         settings.capacity_policy = Self::capacity_policy(dice);
+        settings.templates = TEMPLATES.map(Arc::from).into();
         Self::vary_some(&mut settings, dice);
         settings
     }
@@ -166,6 +170,8 @@ impl World {
         let mut spec = InstanceSpec::new(id.clone(), source, self.dice.between(1, 3));
         spec.autostart = self.dice.chance(60);
         spec.stopped = self.dice.chance(5);
+        let template = self.dice.pick(&TEMPLATES).copied();
+        spec.template = template.unwrap_or_default().into();
         spec.keep_on_exit = self.dice.chance(40);
         spec.drain_ms = *self.dice.pick(&[0, 3_000, 10_000]).unwrap_or(&10_000);
         spec.max_slots = if self.dice.chance(15) { 3 } else { 1 };

@@ -1,6 +1,7 @@
 //! The model beside the core: what a correct router must do, worked out from the same events by other means. Each file below
 //! checks one side of it; this one keeps what they share and calls them, before a step, at each action, and after the step.
 
+mod admission;
 mod breakers;
 mod capacity;
 mod clearing;
@@ -32,6 +33,7 @@ use crate::{
     spec::InstanceSpec,
     view::{FleetView, Lifecycle, SlotView},
 };
+use admission::AdmissionModel;
 use breakers::BreakerWatch;
 use capacity::CapacityModel;
 use failures::{Expected, FailureTally};
@@ -91,6 +93,7 @@ pub(super) struct Watched {
     capacity: CapacityModel,
     /// The tools that have breakers of their own.
     tools: BTreeMap<(InstanceId, Arc<str>), ToolWatch>,
+    admission: AdmissionModel,
     /// The step in progress may not do anything.
     quiet: bool,
     stuck_ticks: u32,
@@ -318,7 +321,9 @@ impl World {
                 OperatorAction::CommandDone { id, result } => self.check_done(*id, result),
                 OperatorAction::RecordCrash(record) => self.check_crash(record),
                 OperatorAction::ClearState(id) => self.check_clear(id),
-                OperatorAction::SpecRefused { .. } | OperatorAction::PlanRefused { .. } => {}
+                OperatorAction::SpecRefused { .. }
+                | OperatorAction::StartRefused { .. }
+                | OperatorAction::PlanRefused { .. } => {}
             },
             Action::AllStopped => self.check_all_stopped(),
         }
@@ -378,6 +383,7 @@ impl World {
         self.check_waiters();
         self.check_summary(after);
         self.check_one_cause(after);
+        self.check_admission(after);
         self.check_capacity(after);
         self.check_readiness(after);
     }

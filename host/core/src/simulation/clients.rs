@@ -54,7 +54,9 @@ impl World {
                 let asked = self.maybe_another_slot(key.clone());
                 let waits = asked == key;
                 self.deliver(TrafficEvent::Demand(asked));
-                if waits {
+                // Where it waits for a place, it gives up by itself.
+                let is_held = matches!(self.routes.get(&key), Some(Route::Waiting { .. }));
+                if waits && !is_held {
                     self.wait_for_start(key, wait_ms);
                 }
             }

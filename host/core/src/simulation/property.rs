@@ -69,6 +69,14 @@ pub(super) enum Property {
     LoadTrue,
     /// What a capacity policy answered last is in force, unless it is no plan; what is none, or late, leaves the plan before.
     PlanInForce,
+    /// No start by use passes a limit.
+    LimitsKept,
+    /// Nothing waits for a place, nor is refused one, without a limit that is really reached.
+    RefusedForLimit,
+    /// Who waits for a place is admitted in the order in which they came.
+    WaitsInOrder,
+    /// A start that was refused is tried again by the next request.
+    RefusedTriedAgain,
     /// A policy recycles a slot only so often, and only so many at once.
     RecycleBound,
     /// A slot at its memory limit, or with more processes than it may have, is killed at once.
@@ -110,7 +118,7 @@ pub(super) enum Property {
 }
 
 impl Property {
-    pub(super) const ALL: [Self; 50] = [
+    pub(super) const ALL: [Self; 54] = [
         Self::OneProcess,
         Self::RunsGrow,
         Self::AdoptionFirst,
@@ -142,6 +150,10 @@ impl Property {
         Self::CapacityAsked,
         Self::LoadTrue,
         Self::PlanInForce,
+        Self::LimitsKept,
+        Self::RefusedForLimit,
+        Self::WaitsInOrder,
+        Self::RefusedTriedAgain,
         Self::RecycleBound,
         Self::LimitsHold,
         Self::MemoryRecycles,
@@ -234,6 +246,10 @@ planted_bugs! {
     load_forgets_memory: LoadForgetsMemory breaks LoadTrue;
     plan_unchecked: PlanUnchecked breaks PlanInForce;
     plan_forgotten: PlanForgotten breaks PlanInForce;
+    limit_ignored: LimitIgnored breaks LimitsKept;
+    admission_forgotten: AdmissionForgotten breaks RefusedForLimit;
+    last_comes_first: LastComesFirst breaks WaitsInOrder;
+    refusal_stays: RefusalStays breaks RefusedTriedAgain;
     recycle_unbounded: RecycleUnbounded breaks RecycleBound;
     all_recycled: AllRecycled breaks RecycleBound;
     memory_ignored: MemoryIgnored breaks LimitsHold;
@@ -269,7 +285,7 @@ planted_bugs! {
 }
 
 /// What must come up often enough in a whole run for the properties to mean something.
-pub(super) const SITUATIONS: [&str; 55] = [
+pub(super) const SITUATIONS: [&str; 58] = [
     "adopted",
     "adopted with tools missing",
     "answered by a start",
@@ -317,6 +333,9 @@ pub(super) const SITUATIONS: [&str; 55] = [
     "slow retry",
     "spawn lost",
     "state cleared",
+    "start admitted",
+    "start refused",
+    "start waited",
     "stray",
     "stuck",
     "tool breaker closed by probes",

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
+    chaos::TEMPLATES,
     check::reason_prefix,
     world::{Item, World},
 };
@@ -327,22 +328,32 @@ impl World {
 
     /// A capacity plan that can be recognised, and now and then is none.
     fn capacity_plan(&mut self, question: QuestionId) -> Answer {
-        let reason = format!("{}was answered so", reason_prefix(question));
-        let mut limits = Vec::new();
+        let prefix = reason_prefix(question);
         if !self.calm && self.dice.chance(20) {
             let (of, most) = match self.dice.between(0, 2) {
                 0 => (Measure::Running, 0),
                 1 => (Measure::MemoryBytes, u64::MAX),
                 _ => (Measure::RunningOfTemplate("nobody's".into()), 1),
             };
-            limits.push(Limit {
-                of,
-                most,
-                refusal: String::new(),
-                attributes: Vec::new(),
-            });
+            return plan(format!("{prefix}{FAULTY}"), vec![limit(of, most)]);
         }
-        plan(reason, limits)
+        let mut limits = Vec::new();
+        if self.dice.chance(50) {
+            limits.push(limit(Measure::Running, self.dice.between(1, 3)));
+        }
+        if self.dice.chance(20) {
+            let template = self.dice.pick(&TEMPLATES).copied().unwrap_or_default();
+            let of = Measure::RunningOfTemplate(template.into());
+            limits.push(limit(of, self.dice.between(1, 2)));
+        }
+        if self.dice.chance(20) {
+            let most = self.dice.between(1, 2_000) << 20;
+            limits.push(limit(Measure::MemoryBytes, most));
+        }
+        if self.dice.chance(10) {
+            limits.push(limit(Measure::InFlight, self.dice.between(1, 5)));
+        }
+        plan(format!("{prefix}was answered so"), limits)
     }
 
     /// What the probe of the driver reads every few seconds.
@@ -429,6 +440,18 @@ fn verdict(health: Health, reason: String, recycle: bool) -> HealthVerdict {
         health,
         reason,
         recycle,
+        attributes: Vec::new(),
+    }
+}
+
+/// What a plan says that is none.
+pub(super) const FAULTY: &str = "was answered by a faulty plan";
+
+fn limit(of: Measure, most: u64) -> Limit {
+    Limit {
+        of,
+        most,
+        refusal: String::new(),
         attributes: Vec::new(),
     }
 }

@@ -109,6 +109,16 @@ impl Slot {
         }
     }
 
+    /// Clients wait for it, and it for a place.
+    fn awaited(&self, desired: DesiredState<'_>) -> Option<Route> {
+        let waiting = desired.waiting?;
+        let is_awaited = !self.wanted && waiting.slots.contains(&self.key.slot);
+        is_awaited.then(|| Route::Waiting {
+            wait_ms: desired.spec.spawn_timeout_ms,
+            refusal: waiting.refusal.clone(),
+        })
+    }
+
     /// It is meant to run, and will be started as soon as it may.
     fn expected(&self) -> Option<Route> {
         let deadline_ms = self.due_ms?;
@@ -155,7 +165,7 @@ impl Slot {
             Phase::Down | Phase::Stopping(..) if self.overdue => {
                 unavailable(UnavailableKind::Draining, &self.reason, None)
             }
-            Phase::Down => self.expected().or(startable),
+            Phase::Down => self.expected().or(self.awaited(desired)).or(startable),
             Phase::Backoff { until_ms } => {
                 unavailable(UnavailableKind::Backoff, error, Some(*until_ms))
             }
@@ -196,7 +206,11 @@ impl Slot {
         let reason = match (service, &self.detail) {
             (Some(service), _) => service.verdict.reason.clone(),
             (None, Some(detail)) => format!("{} ({detail})", self.reason),
-            (None, None) if lifecycle == Lifecycle::Idle => String::new(),
+            (None, None) if lifecycle == Lifecycle::Idle => {
+                desired.waiting.map_or_else(String::new, |waiting| {
+                    format!("waits for a place: {}", waiting.refusal.reason)
+                })
+            }
             (None, None) => self.reason.clone(),
         };
         SlotView {

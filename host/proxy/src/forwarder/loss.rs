@@ -117,6 +117,7 @@ impl Losses {
             Route::Starting { .. } => {
                 "It is being restarted now. Retry at once: the request will wait".to_owned()
             }
+            Route::Waiting { refusal, .. } => format!("It waits for a place: {}", refusal.reason),
             Route::Startable { .. } => "It is started again by the next request".to_owned(),
             Route::Ready { .. } if entry.is_served() => {
                 "It is running again. Retry at once".to_owned()

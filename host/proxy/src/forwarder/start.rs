@@ -8,7 +8,12 @@ use std::{
     time::Duration,
 };
 
-use router_core::{InstanceId, event::TrafficEvent, loss::NEXT_ROUTE_WAIT, route::Route};
+use router_core::{
+    InstanceId,
+    event::TrafficEvent,
+    loss::NEXT_ROUTE_WAIT,
+    route::{Route, Unavailable},
+};
 use router_upstream::{CallError, Upstream};
 use tokio::time::{Instant, timeout_at};
 
@@ -62,6 +67,8 @@ impl StartQueue {
             has_demanded: false,
             start_until: None,
             route_until: None,
+            place_until: None,
+            refusal: None,
         };
         (before < self.waiting_max).then_some(wait)
     }
@@ -78,6 +85,10 @@ pub(crate) struct StartWait<'a> {
     start_until: Option<Instant>,
     /// When waiting for the next route of a connection that ended is over.
     route_until: Option<Instant>,
+    /// When waiting for a place among those that run is over: also where it waits for one again.
+    place_until: Option<Instant>,
+    /// What is answered when that is over, until the instance is being started.
+    refusal: Option<Unavailable>,
 }
 
 impl StartWait<'_> {
@@ -126,7 +137,16 @@ impl StartWait<'_> {
                 self.has_demanded = self.has_demanded || self.demand(entry);
                 Duration::from_millis(*wait_ms)
             }
+            Route::Waiting { wait_ms, refusal } => {
+                self.refusal = Some(refusal.clone());
+                let until = Instant::now() + Duration::from_millis(*wait_ms).min(WAIT_MAX);
+                return Ok(*self.place_until.get_or_insert(until));
+            }
             Route::Starting { deadline_ms } => {
+                if self.refusal.take().is_some() {
+                    // The start itself begins only now.
+                    self.start_until = None;
+                }
                 Duration::from_millis(deadline_ms.saturating_sub(now_ms))
             }
             Route::Unavailable(unavailable) => {
@@ -150,6 +170,14 @@ impl StartWait<'_> {
 
     fn give_up(&self, entry: &RoutingEntry, spent: Option<&Arc<Upstream>>) -> RequestFault {
         let instance = &entry.key.instance;
+        if let Some(unavailable) = self.refusal.clone() {
+            let now_ms = self.queue.driver.now_ms();
+            return FaultKind::Unavailable {
+                unavailable,
+                now_ms,
+            }
+            .on(instance);
+        }
         let is_ready = matches!(entry.route, Route::Ready { .. });
         match spent.filter(|_| is_ready).and_then(|spent| spent.closed()) {
             Some(closed) => {

@@ -6,7 +6,7 @@ use router_core::{
     ErrorKind, InstanceId, SlotKey,
     event::{Event, TrafficEvent},
     permit::Class,
-    route::{Route, UnavailableKind},
+    route::{Route, Unavailable, UnavailableKind},
 };
 use router_proxy::{ProxyLimits, RoutingEntry};
 use serde_json::json;
@@ -76,6 +76,67 @@ async fn a_start_that_takes_too_long_or_fails_is_an_error_that_says_so() {
     assert_eq!(answer.body["error"]["data"]["state"], "backoff");
     assert!(answer.header("retry-after").is_some());
     assert_eq!(world.notes.errors(), [ErrorKind::Spawn, ErrorKind::Spawn]);
+}
+
+/// A limit holds a start up: a request may wait so long for a place, and is then answered why there is none.
+fn waiting(world: &World, wait_ms: u64) -> Route {
+    Route::Waiting {
+        wait_ms,
+        refusal: Unavailable {
+            kind: UnavailableKind::Capacity,
+            reason: "2 of 2 are in use".into(),
+            retry_at_ms: Some(world.now_ms() + 10_000),
+        },
+    }
+}
+
+#[tokio::test]
+async fn who_gets_no_place_is_refused_with_the_limit_also_where_the_next_one_may_try() {
+    let mut world = World::new().await;
+    let initialize = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": "2025-11-25"}});
+    // Its time is up while it waits, or the core has refused it a moment before.
+    for is_refused_first in [false, true] {
+        world.route(Route::Startable { wait_ms: 300 });
+        let (client, initialize) = (world.raw_client(), initialize.clone());
+        let asking = tokio::spawn(async move { whole(client.post(&initialize).await).await });
+        assert!(matches!(
+            world.next_event().await,
+            Event::Traffic(TrafficEvent::Demand(_))
+        ));
+        world.route(waiting(&world, 400));
+        if is_refused_first {
+            tokio::time::sleep(Duration::from_millis(350)).await;
+            world.route(Route::Startable { wait_ms: 300 });
+        }
+        let answer = asking.await.unwrap();
+        assert!(answer.message().contains("2 of 2 are in use"), "{answer:?}");
+        assert_eq!(answer.body["error"]["data"]["state"], "capacity");
+        assert!(answer.header("retry-after").is_some());
+    }
+    assert_eq!(world.notes.errors(), [ErrorKind::Spawn, ErrorKind::Spawn]);
+}
+
+#[tokio::test]
+async fn who_gets_a_place_has_the_whole_time_of_a_start() {
+    let mut world = World::new().await;
+    world.route(Route::Startable { wait_ms: 300 });
+    let initializing = tokio::spawn({
+        let mut client = world.raw_client();
+        async move {
+            client.initialize("2025-11-25").await;
+        }
+    });
+    assert!(matches!(
+        world.next_event().await,
+        Event::Traffic(TrafficEvent::Demand(_))
+    ));
+    world.route(waiting(&world, 60_000));
+    // Longer than the start alone might have taken.
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    let deadline_ms = world.now_ms() + 60_000;
+    world.route(Route::Starting { deadline_ms });
+    let _instance = world.start_run(1).await;
+    initializing.await.unwrap();
 }
 
 #[tokio::test]

@@ -27,7 +27,17 @@ pub(super) fn families(view: Option<&FleetView>) -> impl Iterator<Item = MetricF
         "mcp_capacity_plan_by_policy",
         "1 while the plan in force is a policy's, 0 while it is the built-in rule's.",
     );
+    let mut waiting = Family::gauge(
+        "mcp_capacity_waiting",
+        "Instances that wait for a place, since a limit is reached.",
+    );
+    let mut refusals = Family::counter(
+        "mcp_capacity_refusals_total",
+        "Starts by use that waited for a place and got none.",
+    );
     if let Some(view) = view.map(|view| &view.capacity) {
+        waiting.add(&[], f64::from(view.admission.waiting));
+        refusals.add(&[], view.admission.refused_total as f64);
         let in_force = view.in_force.as_deref();
         let limits = in_force.map_or(&[][..], |in_force| &in_force.plan.limits);
         let bare = [Measure::Running, Measure::MemoryBytes, Measure::InFlight];
@@ -51,7 +61,7 @@ pub(super) fn families(view: Option<&FleetView>) -> impl Iterator<Item = MetricF
             }
         }
     }
-    super::finished([required, used, limit, reached, by_policy])
+    super::finished([required, used, limit, reached, by_policy, waiting, refusals])
 }
 
 fn value(view: &CapacityView, of: &Measure) -> Option<f64> {

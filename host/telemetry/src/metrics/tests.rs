@@ -11,8 +11,8 @@ use router_core::{
     permit::BreakerState,
     spec::Source,
     view::{
-        BreakerView, CapacityView, FleetView, InstanceView, Lifecycle, PlanInForce, Readiness,
-        ReadinessView, Status, Summary, ToolBreakerView,
+        AdmissionView, BreakerView, CapacityView, FleetView, InstanceView, Lifecycle, PlanInForce,
+        Readiness, ReadinessView, Status, Summary, ToolBreakerView,
     },
 };
 
@@ -544,6 +544,11 @@ fn capacity_is_exposed_as_the_plan_says_and_names_of_a_policys_own_are_not() {
             load: CapacityLoad::default(),
             policy: Some("default-capacity".into()),
         })),
+        admission: AdmissionView {
+            waiting: 2,
+            refused_total: 7,
+            ..AdmissionView::default()
+        },
         ..CapacityView::default()
     };
     metrics.set_fleet(Arc::new(view));
@@ -564,6 +569,8 @@ fn capacity_is_exposed_as_the_plan_says_and_names_of_a_policys_own_are_not() {
             "mcp_capacity_limit{of=\"running_of_template\",template=\"godot\"} 9",
             "mcp_capacity_reached_timestamp_seconds{of=\"running\"} 1800000000",
             "mcp_capacity_plan_by_policy 1",
+            "mcp_capacity_waiting 2",
+            "mcp_capacity_refusals_total 7",
         ]
     );
 }

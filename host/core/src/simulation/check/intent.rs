@@ -275,9 +275,12 @@ impl World {
             held.permits_running() && !shutting_down && (known || key.slot < held.spec.max_slots)
         });
         if accepted {
+            let starts = self.may_start_by_use(key);
             let slot = self.watched.slots.entry(key.clone()).or_default();
-            slot.wanted = true;
-            slot.last_used_ms = now_ms;
+            if starts {
+                slot.wanted = true;
+                slot.last_used_ms = now_ms;
+            }
         }
     }
 
@@ -304,7 +307,11 @@ impl World {
         self.watched
             .waiters
             .retain_mut(|waiter| match routes.get(&waiter.key) {
-                None | Some(Route::Ready { .. } | Route::Unavailable(_)) => false,
+                // One that waits for a place gives up by itself.
+                None
+                | Some(Route::Ready { .. } | Route::Unavailable(_) | Route::Waiting { .. }) => {
+                    false
+                }
                 Some(Route::Starting { deadline_ms }) => {
                     waiter.until_ms = *deadline_ms;
                     true
@@ -422,9 +429,13 @@ impl World {
             .slot_before(key)
             .is_some_and(|slot| slot.lifecycle == Lifecycle::Ready);
         let idles = was_ready && self.idles(key);
+        if permitted && view.wanted {
+            self.note_admitted(key);
+        }
         let Some(slot) = self.watched.slots.get_mut(key) else {
             return self.fail(Property::NotLeftDown, format!("{key} came from nowhere"));
         };
+
         let idles = idles && slot.in_flight == 0;
         let wanted = slot.wanted && permitted;
         match (wanted, view.wanted) {

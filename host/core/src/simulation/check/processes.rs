@@ -12,6 +12,7 @@ use crate::{
 
 impl World {
     pub(super) fn check_spawn(&mut self, key: &SlotKey, run: Run, digest: u64, deadline_ms: u64) {
+        self.note_admitted(key);
         let at = (key.clone(), run);
         if self.watched.run_max >= Some(run) {
             self.fail(
@@ -302,7 +303,7 @@ impl World {
             (Lifecycle::Backoff, _) => kind == Some(UnavailableKind::Backoff),
             (Lifecycle::CrashLoop, _) => kind == Some(UnavailableKind::CrashLoop),
             (Lifecycle::Stopped, _) => kind == Some(UnavailableKind::Stopped) || ending,
-            (Lifecycle::Idle, Some(Route::Startable { .. })) => true,
+            (Lifecycle::Idle, Some(Route::Startable { .. } | Route::Waiting { .. })) => true,
             (Lifecycle::Idle, route) => ending || (is_removed && route.is_none()),
             (Lifecycle::Starting | Lifecycle::Draining, route) => route.is_some(),
         };
