@@ -352,6 +352,7 @@ impl World {
         if let Event::Fleet(FleetEvent::Adopted(adopted)) = event {
             self.note_adoption(adopted, after);
         }
+        self.check_becoming_ready(event, after);
         self.note_strays(after);
         self.forget_slots(after);
         for instance in &after.instances {

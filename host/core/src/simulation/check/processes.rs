@@ -223,6 +223,28 @@ impl World {
         }
     }
 
+    /// A slot becomes ready by what its own run reports, although another one may have answered its handshake too.
+    pub(super) fn check_becoming_ready(&mut self, event: &Event, after: &FleetView) {
+        let Event::Slot {
+            key,
+            run,
+            event: SlotEvent::Ready { .. },
+        } = event
+        else {
+            return;
+        };
+        let lifecycle = |slot: Option<&SlotView>| slot.map(|slot| slot.lifecycle);
+        let was = lifecycle(self.slot_before(key));
+        let is = slot_in(after, key).filter(|slot| slot.lifecycle == Lifecycle::Ready);
+        if let Some(slot) = is
+            && was != Some(Lifecycle::Ready)
+            && slot.run != Some(*run)
+        {
+            let how = format!("{key} run {:?} is called ready by run {run}", slot.run);
+            self.fail(Property::ReadyIsReal, how);
+        }
+    }
+
     pub(super) fn check_phase(&mut self, view: &SlotView) {
         let key = &view.key;
         let launched = view
