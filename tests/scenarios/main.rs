@@ -11,6 +11,7 @@
 mod access;
 mod bad_input;
 mod breaker_policy;
+mod breakers;
 mod capacity;
 mod config_faults;
 mod conformity;
