@@ -1,5 +1,5 @@
-//! Breakers through a whole router: what HALF_OPEN asks of an instance that is frozen before it lets callers in, and what is said of
-//! several that open together.
+//! Breakers through a whole router: what HALF_OPEN asks of an instance that is frozen before it lets callers in, what is said of
+//! several that open together, and a tool that hangs beside others that do not.
 
 use std::time::Duration;
 
@@ -130,5 +130,69 @@ async fn breakers_that_open_together_are_said_once() {
         .filter(|line| line.contains(SAID))
         .count();
     assert_eq!(said, 1, "{}", router.log());
+    router.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tool_that_hangs_is_rejected_and_the_others_of_its_server_are_served() {
+    let config = config()
+        .set("policy", "breaker = \"default-breaker\"")
+        .set(
+            "plugins.config.default-breaker",
+            "tools = \"hang, no_such_*\"",
+        )
+        .server(scripted("frozen"));
+    let mut router = Router::prepared(&config, &[]);
+    let file = router.path("plugins/default-breaker.wasm");
+    std::fs::copy(peers::bundled_breaker_policy(), file).unwrap();
+    router.start_again().await;
+    router.ready("frozen").await;
+    let tools = async |what: &str, wanted: &dyn Fn(&Value) -> bool| {
+        until(what, SOON, async || {
+            let tools = router.get("/api/instances/frozen").await["toolBreakers"].clone();
+            if wanted(&tools) {
+                Ok(tools)
+            } else {
+                Err(tools.to_string())
+            }
+        })
+        .await
+    };
+    tools("one tool to be guarded", &|tools| tools["guarded"] == 1).await;
+    let mut session = router.session("frozen").await;
+    trip(&mut session, "hang").await;
+    let shown = tools("it to be OPEN", &|tools| {
+        tools["tripped"][0]["state"] == "OPEN"
+    })
+    .await;
+    assert_eq!(shown["tripped"][0]["tool"], "hang", "{shown}");
+    router
+        .logged(
+            &[
+                "circuit breaker changed",
+                "version_id: frozen",
+                "hang",
+                "OPEN",
+            ],
+            SOON,
+        )
+        .await;
+    let answer = session.try_call("hang", &json!({})).await;
+    let message = answer["error"]["message"].as_str().unwrap_or_default();
+    assert!(
+        message.starts_with("Circuit breaker is OPEN. Retry in ")
+            && message.contains(" Tool hang of instance frozen: 3 requests in a row failed;"),
+        "{answer}"
+    );
+    for _ in 0..20 {
+        let answer = session.call("echo", &json!({"text": "served"})).await;
+        assert_eq!(answer, "served");
+    }
+    let one = router.instance("frozen").await;
+    assert_eq!(one["circuitBreakerState"], "CLOSED", "{one}");
+    let metrics = router.get("/api/metrics/prometheus").await;
+    let metrics = metrics.as_str().unwrap();
+    let series = "mcp_tool_circuit_breaker_state{instance=\"frozen\",tool=\"hang\"} 2";
+    assert!(metrics.contains(series), "{metrics}");
     router.end().await;
 }

@@ -5,7 +5,7 @@
 
 use router_plugin_sdk::{
     ConfigFault, Settings, Value,
-    breaker_policy::{BreakerPolicy, Plan, Profile, Thresholds},
+    breaker_policy::{BreakerPolicy, Plan, Profile, Thresholds, ToolRows},
 };
 
 /// The policy.
@@ -110,6 +110,13 @@ const SLOW_SHARE: &str = "slow_share";
 const OPEN_FIRST: &str = "open_first_ms";
 const OPEN_MAX: &str = "open_max_ms";
 
+/// The key that names the tools that get breakers of their own, separated by commas: whole names, or beginnings and `*`.
+const TOOLS: &str = "tools";
+
+/// Names that a plan may have rows for, and bytes of each.
+const TOOLS_MAX: usize = 256;
+const TOOL_NAME_BYTES_MAX: usize = 256;
+
 /// The key that is a word: `enforce`, as without it, or `observe`.
 const MODE: &str = "mode";
 
@@ -121,7 +128,8 @@ impl BreakerPolicy for DefaultBreaker {
     fn check(settings: &Settings) -> Vec<ConfigFault> {
         let numbers = KEYS.map(|key| (key.name, key.least, key.most));
         let mut faults = settings.check_numbers(&numbers);
-        faults.retain(|fault| fault.key != MODE);
+        faults.retain(|fault| ![MODE, TOOLS].contains(&fault.key.as_str()));
+        faults.extend(tools_fault(settings));
         for key in &KEYS {
             let is_share = [FAILURE_SHARE, SLOW_SHARE].contains(&key.name);
             let is_whole = settings
@@ -165,11 +173,56 @@ impl BreakerPolicy for DefaultBreaker {
             let reason = format!("{}, with {} of its settings", plan.reason, own.join(", "));
             plan = plan.because(reason);
         }
+        plan.tools = settings.text(TOOLS).into_iter().flat_map(rows).collect();
         match settings.text(MODE) {
             Some("observe") => plan.and_observe(),
             _ => plan,
         }
     }
+}
+
+fn names(tools: &str) -> impl Iterator<Item = &str> {
+    tools.split(',').map(str::trim)
+}
+
+/// A row for each, by which what counts for all counts for it too.
+fn rows(tools: &str) -> impl Iterator<Item = ToolRows> {
+    names(tools).map(|tool| ToolRows {
+        tool: tool.to_owned(),
+        slow_ms: None,
+        table: Vec::new(),
+        attributes: Vec::new(),
+    })
+}
+
+/// What is wrong with the names, as the router would find it in the plan.
+fn tools_fault(settings: &Settings) -> Option<ConfigFault> {
+    let Value::Text(tools) = settings.get(TOOLS)? else {
+        let reason = "is no text; expected names separated by commas";
+        return Some(fault(TOOLS, reason));
+    };
+    let is_odd = |name: &str| {
+        let beginning = name.strip_suffix('*').unwrap_or(name);
+        name.is_empty()
+            || name.len() > TOOL_NAME_BYTES_MAX
+            || beginning.contains(|c: char| c == '*' || c.is_whitespace() || c.is_control())
+    };
+    let mut seen: Vec<&str> = names(tools).collect();
+    if seen.iter().any(|name| is_odd(name)) {
+        let reason = "has a name that is none of a tool, nor the beginning of one and *";
+        return Some(fault(TOOLS, reason));
+    }
+    let count = seen.len();
+    seen.sort_unstable();
+    seen.dedup();
+    let reason = if count > TOOLS_MAX {
+        "has more than 256 names"
+    } else if count > seen.len() {
+        "has a name twice"
+    } else {
+        return None;
+    };
+    Some(fault(TOOLS, reason))
 }
 
 fn fault(key: &str, reason: &str) -> ConfigFault {

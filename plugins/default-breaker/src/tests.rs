@@ -205,3 +205,31 @@ fn every_fault_of_a_configuration_is_named() {
     let unknown = &faults[2].reason;
     assert!(unknown.contains("consecutive_failures"), "{unknown}");
 }
+
+#[test]
+fn tools_that_are_named_get_rows() {
+    let with = |value: Value| Settings::of([("tools", value)]);
+    let check = |tools: &str| DefaultBreaker::check(&with(Value::Text(tools.to_owned())));
+    let plan = |tools: &str| {
+        let settings = with(Value::Text(tools.to_owned()));
+        let profile = Profile::default();
+        DefaultBreaker::plan(&profile, &settings).tools
+    };
+    assert!(check("render, export_*").is_empty());
+    let rows = plan("render, export_*");
+    let named: Vec<&str> = rows.iter().map(|row| row.tool.as_str()).collect();
+    assert_eq!(named, ["render", "export_*"]);
+    let many = (0..257).map(|n| format!("tool_{n}")).collect::<Vec<_>>();
+    for tools in [
+        "",
+        "a,,b",
+        "a b",
+        "a*b",
+        "a, a",
+        &"x".repeat(257),
+        &many.join(","),
+    ] {
+        assert_eq!(check(tools).len(), 1, "{tools:?}");
+    }
+    assert_eq!(DefaultBreaker::check(&with(Value::Number(1.0))).len(), 1);
+}
