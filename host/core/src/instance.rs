@@ -307,6 +307,7 @@ impl Instance {
         // Before the routes: a request that waits for a start must find the permit that the readiness brought.
         self.publish_breaker(step);
         self.publish_classes(step);
+        self.sync_tools(step);
         self.settle_tools(step);
         if self.unclaimed && step.phase != FleetPhase::ShuttingDown {
             self.leave_survivors_alone();
@@ -322,6 +323,10 @@ impl Instance {
         };
         for slot in self.slots.values_mut() {
             slot.settle(step, desired);
+        }
+        // Which slot is the first that is ready may be another one now.
+        if self.sync_tools(step) {
+            self.settle_tools(step);
         }
         let is_gone = self.removed && self.slots.values().all(Slot::is_over);
         let removed = self.removed;
@@ -344,10 +349,13 @@ impl Instance {
         is_gone
     }
 
-    /// The tools of the first ready slot are the list that rows are for.
-    fn settle_tools(&mut self, step: &mut Step<'_>) {
+    /// The tools of the first ready slot are the list that rows are for. Whether it makes another set of breakers.
+    fn sync_tools(&mut self, step: &Step<'_>) -> bool {
         let listed = self.slots.values().find_map(Slot::tools);
-        self.tools.sync(step.now_ms, self.planning.plan(), listed);
+        self.tools.sync(step.now_ms, self.planning.plan(), listed)
+    }
+
+    fn settle_tools(&mut self, step: &mut Step<'_>) {
         if !self.tools.is_settled() {
             let thresholds = self.thresholds(step.settings).clone();
             self.tools.settle(step, &self.spec.id, &thresholds);

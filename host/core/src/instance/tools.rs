@@ -47,13 +47,14 @@ struct ToolBreaker {
 }
 
 impl ToolBreakers {
-    /// Makes them fit the plan in force and the tools that are listed; `None`: nothing is ready, and the last list holds.
+    /// Makes them fit the plan in force and the tools that are listed; `None`: nothing is ready, and the last list holds. Whether that
+    /// makes another set of them.
     pub(super) fn sync(
         &mut self,
         now_ms: u64,
         plan: Option<&Arc<BreakerPlan>>,
         listed: Option<&[String]>,
-    ) {
+    ) -> bool {
         let plan = plan.filter(|plan| !plan.tools.is_empty());
         let is_same_plan = match (plan, &self.plan) {
             (Some(plan), Some(held)) => Arc::ptr_eq(plan, held) || plan == held,
@@ -62,7 +63,7 @@ impl ToolBreakers {
         let is_same_list = listed.is_none_or(|listed| listed == self.listed);
         // Without rows nothing is kept, not even the list.
         if is_same_plan && (plan.is_none() || is_same_list) {
-            return;
+            return false;
         }
         self.plan = plan.cloned();
         if let Some(listed) = listed {
@@ -72,7 +73,7 @@ impl ToolBreakers {
         self.is_set_new = true;
         let Some(plan) = plan else {
             self.listed.clear();
-            return;
+            return true;
         };
         let fitting = self
             .listed
@@ -85,6 +86,7 @@ impl ToolBreakers {
             let classes = Arc::new(row.table.before(&plan.table));
             self.held.insert(name, ToolBreaker { classes, ..held });
         }
+        true
     }
 
     /// Takes in the verdict on one call.
