@@ -76,8 +76,6 @@ pub(super) struct Watched {
     must_record: Option<(SlotKey, Run)>,
     /// Digest and deadline of each start.
     launched: BTreeMap<(SlotKey, Run), (u64, Option<u64>)>,
-    /// The run that the step in progress reports as ready.
-    reported_ready: Option<(SlotKey, Run)>,
     /// The survivor that the step in progress is about.
     adopting: Option<(SlotKey, Run)>,
     /// The instance whose state the step in progress clears, and whether its evidence went too.
@@ -170,7 +168,6 @@ impl World {
             instance.plan.begin_step();
         }
         (self.watched.adopting, self.watched.answered) = (None, None);
-        self.watched.reported_ready = None;
         self.watched.clearing = None;
         self.watched.one_cause.begin_step();
         self.begin_step_of_tools();

@@ -260,17 +260,6 @@ impl World {
             );
         }
         if let (Lifecycle::Ready, Some(run)) = (view.lifecycle, view.run) {
-            let at = Some((key.clone(), run));
-            let was_ready = self.slot_before(key).is_some_and(|before| {
-                before.run == Some(run) && before.lifecycle == Lifecycle::Ready
-            });
-            let is_reported = self.watched.reported_ready == at || self.watched.adopting == at;
-            if !was_ready && !is_reported {
-                self.fail(
-                    Property::ReadyIsReal,
-                    format!("{key} run {run} is called ready by the report of another"),
-                );
-            }
             let proc = self.procs.get(&(key.clone(), run));
             if !proc.is_some_and(|proc| proc.handshook) {
                 self.fail(

@@ -51,7 +51,6 @@ impl Tools {
 impl World {
     pub(super) fn expect_ready(&mut self, key: &SlotKey, run: Run, tools: &[String]) {
         let now_ms = self.now_ms;
-        self.watched.reported_ready = Some((key.clone(), run));
         let before = self.slot_before(key).filter(|slot| slot.run == Some(run));
         let starts = before.is_some_and(|slot| slot.lifecycle == Lifecycle::Starting);
         if let Some(slot) = self.watched.slots.get_mut(key).filter(|_| starts) {
