@@ -4,8 +4,9 @@ use super::{Event, autostart, key, spawned_run};
 use crate::{
     Fleet, Now, Run,
     action::{Action, SlotAction},
-    event::{FleetEvent, Sample, SlotEvent, TrafficEvent},
+    event::{FleetEvent, PolicyEvent, Sample, SlotEvent, TrafficEvent},
     permit::BreakerTotals,
+    policy::PolicyKind,
     settings::Settings,
     spec::Source,
 };
@@ -65,6 +66,9 @@ fn a_step_settles_as_many_instances_in_a_large_fleet_as_in_a_small_one() {
         let sample = Sample::default();
         check(SlotEvent::Sampled { sample }.on(at.clone(), run), 1);
         check(FleetEvent::Disk(0.5).into(), 0);
+        // Capacity is reckoned from counts that are kept.
+        check(FleetEvent::LoadMeasured(Box::default()).into(), 0);
+        check(PolicyEvent::Changed(PolicyKind::Capacity).into(), 0);
         let added = FleetEvent::SpecAdded(Box::new(autostart("new")));
         assert!(spawned_run(&check(added.into(), 1)).is_some());
         check(FleetEvent::SpecRemoved(key("new").instance).into(), 1);
