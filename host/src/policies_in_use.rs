@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use router_config::Config;
 use router_core::{InstanceId, spec::InstanceSpec};
+use router_engine::NamedPolicies;
 
-use crate::wiring::engine;
+use crate::wiring::engine::{self, NamedPolicy};
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct PoliciesInUse {
-    in_file: BTreeSet<String>,
+    in_file: BTreeSet<NamedPolicy>,
     /// What registered instances name besides.
-    registered: BTreeMap<InstanceId, BTreeSet<String>>,
+    registered: BTreeMap<InstanceId, BTreeSet<NamedPolicy>>,
 }
 
 impl PoliciesInUse {
@@ -44,10 +45,10 @@ impl PoliciesInUse {
         self.registered.remove(id).is_some()
     }
 
-    /// All names.
-    pub(crate) fn names(&self) -> BTreeSet<String> {
+    /// All names, each with what it is named for.
+    pub(crate) fn names(&self) -> NamedPolicies {
         let registered = self.registered.values().flatten();
-        self.in_file.iter().chain(registered).cloned().collect()
+        engine::by_name(self.in_file.iter().chain(registered))
     }
 }
 
@@ -56,7 +57,10 @@ mod tests {
     use std::{collections::BTreeSet, path::Path};
 
     use router_config::{Environment, load, parse_instance_json};
-    use router_core::spec::{InstanceSpec, Source};
+    use router_core::{
+        policy::PolicyKind,
+        spec::{InstanceSpec, Source},
+    };
 
     use super::PoliciesInUse;
 
@@ -77,6 +81,18 @@ mod tests {
         let names = |names: &[&str]| -> BTreeSet<String> {
             names.iter().map(ToString::to_string).collect()
         };
+        let named = |policies: &PoliciesInUse| -> BTreeSet<String> {
+            let named = policies.names();
+            let kinds = &named["global"];
+            assert_eq!(
+                kinds.iter().copied().collect::<Vec<_>>(),
+                [PolicyKind::Health]
+            );
+            // The bundled policies of the other kinds are named where no other is.
+            let is_health = |kinds: &BTreeSet<PolicyKind>| kinds.contains(&PolicyKind::Health);
+            let named = named.into_iter().filter(|(_, kinds)| is_health(kinds));
+            named.map(|(name, _)| name).collect()
+        };
         let own = registered("b", "of-registered");
         let in_file = ["global", "of-instance", "of-template", "second"];
         let all = [
@@ -87,14 +103,14 @@ mod tests {
             "second",
         ];
         let mut policies = PoliciesInUse::of(&config, std::slice::from_ref(&own));
-        assert_eq!(policies.names(), names(&all));
+        assert_eq!(named(&policies), names(&all));
         // What the file names too is no news, neither when it comes nor when it goes.
         let shared = registered("c", "of-template");
         assert!(!policies.add(&shared) && !policies.remove(&shared.id));
         let another = registered("d", "of-registered");
         assert!(policies.add(&another) && policies.remove(&own.id));
-        assert_eq!(policies.names(), names(&all));
+        assert_eq!(named(&policies), names(&all));
         assert!(policies.remove(&another.id));
-        assert_eq!(policies.names(), names(&in_file));
+        assert_eq!(named(&policies), names(&in_file));
     }
 }

@@ -153,6 +153,18 @@ async fn a_plugin_of_another_kind_answers_nothing_and_the_file_that_names_it_twi
     .await;
     let shown = plan(&router, "early").await;
     assert_eq!(shown["policy"], "builtin", "{shown}");
+    let fault = "policy default-health: it is a health-policy, and is named for a breaker-policy";
+    until("readiness to say so", SOON, async || {
+        let readiness = router.readiness().await;
+        let is_said = readiness.to_string().contains(fault);
+        is_said.then_some(()).ok_or(readiness.to_string())
+    })
+    .await;
+    router.logged(&[fault], SOON).await;
+    let output = router.run(&["check"]).await;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains(fault), "{said}");
     let twice = config.set("policy", "health = \"default-health\"");
     router.write_config(&twice);
     let output = router.run(&["check"]).await;

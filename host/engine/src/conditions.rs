@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use router_core::policy::PolicyKind;
+
 use crate::{
     registry::Entry,
     shared::Shared,
@@ -17,8 +19,8 @@ const NAMED_MAX: usize = 5;
 pub struct Conditions {
     /// How many are in quarantine.
     pub quarantined: u32,
-    /// The plugins that a policy names and that are not there, are refused, or refuse their settings: by name and with the reason,
-    /// for people. At most six lines of some hundred bytes.
+    /// The plugins that a policy names and that are not there, are of another kind, are refused, or refuse their settings: by name and
+    /// with the reason, for people. At most six lines of some hundred bytes.
     pub faults: Vec<String>,
     /// Plugins that are configured or granted something, and that are neither there nor named by a policy.
     pub unknown: BTreeSet<String>,
@@ -53,9 +55,9 @@ impl Shared {
                 ..Conditions::default()
             };
         }
-        let fault_of = |name: &String| {
+        let fault_of = |(name, kinds): (&String, &BTreeSet<PolicyKind>)| {
             let fault = match plugins.get(name) {
-                Some(entry) => entry.fault()?,
+                Some(entry) => entry.fault().or_else(|| entry.kind_fault(kinds))?,
                 None => Entry::missing_reason(name, &self.plugins_dir),
             };
             Some(format!("policy {name}: {}", cut(&fault, TEXT_BYTES_MAX)))
@@ -66,7 +68,8 @@ impl Shared {
             faults.truncate(NAMED_MAX);
             faults.push(format!("and {more} more policies"));
         }
-        let is_unknown = |name: &String| !plugins.contains_key(name) && !policies.contains(name);
+        let is_unknown =
+            |name: &String| !plugins.contains_key(name) && !policies.contains_key(name);
         Conditions {
             quarantined,
             faults,

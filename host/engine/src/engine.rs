@@ -1,12 +1,12 @@
 //! The engine's front: asking plugins, and listing them.
 
-use std::{collections::BTreeSet, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
 use tokio::sync::{Semaphore, mpsc, oneshot, watch as conditions};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Conditions, EngineOptions, PluginSettings,
+    Conditions, EngineOptions, NamedPolicies, PluginSettings,
     event::EngineEvent,
     failure::Failure,
     kinds::{Kind, SERVED, Served},
@@ -174,7 +174,7 @@ impl Engine {
         }
         let named = shared.policies.lock().clone().unwrap_or_default();
         let plugins = shared.plugins.lock();
-        let named = named.iter().filter(|name| !plugins.contains_key(*name));
+        let named = named.keys().filter(|name| !plugins.contains_key(*name));
         named.map(|name| Entry::loading(name)).collect()
     }
 
@@ -189,8 +189,8 @@ impl Engine {
 
     /// Sets which plugins are named by a policy: of the router, of a template, or of an instance. One that is not there is reported
     /// once; the quarantine of one that is no longer named ends.
-    pub fn use_policies(&self, names: BTreeSet<String>) {
-        *self.shared.policies.lock() = Some(names);
+    pub fn use_policies(&self, named: NamedPolicies) {
+        *self.shared.policies.lock() = Some(named);
         self.shared.lapse_quarantines();
         // Before the first scan it is not known what is there.
         if self.shared.missing.lock().is_some() {

@@ -36,6 +36,6 @@ pub use event::EngineEvent;
 pub use failure::{Failure, FailureKind};
 pub use kinds::DEFAULT_WORLD;
 pub use loader::ReloadReport;
-pub use options::{EngineOptions, Grants, Limits, PluginSettings};
+pub use options::{EngineOptions, Grants, Limits, NamedPolicies, PluginSettings};
 pub use values::{Kept, LoadFuture, NoValues, SaveFuture, ValueError, ValueKeeper};
 pub use view::{CallFigures, Decision, LastFailure, LifetimeFigures, PluginView, Refusal};

@@ -7,9 +7,13 @@ use std::{
     time::Duration,
 };
 
+use router_core::policy::PolicyKind;
 use serde::Serialize;
 
 use crate::ValueKeeper;
+
+/// The plugins that policies name, and the kinds of question that they name each for.
+pub type NamedPolicies = BTreeMap<String, BTreeSet<PolicyKind>>;
 
 /// Everything that an engine needs.
 #[derive(Clone)]
@@ -21,7 +25,7 @@ pub struct EngineOptions {
     /// What each plugin is configured and granted, and the bounds of all.
     pub settings: PluginSettings,
     /// The plugins that a policy names ([`crate::Engine::use_policies`]); `None`: any may be asked.
-    pub policies: Option<BTreeSet<String>>,
+    pub policies: Option<NamedPolicies>,
     /// What is wrong with a file's name as the name of a plugin, by the rule of the configuration, which names plugins so.
     pub name_fault: fn(&str) -> Option<String>,
     /// Where the values that plugins keep outlive the router.

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
 use crate::{
-    Conditions, EngineOptions, PluginSettings, event::EngineEvent, machine::Machine,
+    Conditions, EngineOptions, NamedPolicies, PluginSettings, event::EngineEvent, machine::Machine,
     registry::Entry, values::Values,
 };
 
@@ -21,7 +21,7 @@ pub(crate) struct Shared {
     pub(crate) plugins_dir: PathBuf,
     pub(crate) name_fault: fn(&str) -> Option<String>,
     pub(crate) settings: Mutex<PluginSettings>,
-    pub(crate) policies: Mutex<Option<BTreeSet<String>>>,
+    pub(crate) policies: Mutex<Option<NamedPolicies>>,
     pub(crate) values: Values,
     pub(crate) plugins: Mutex<BTreeMap<String, Entry>>,
     /// What the operator had configured for each plugin when it was last loaded or refused.
@@ -87,7 +87,7 @@ impl Shared {
         let policies = self.policies.lock().clone().unwrap_or_default();
         let missing: BTreeSet<String> = {
             let plugins = self.plugins.lock();
-            let missing = policies.into_iter();
+            let missing = policies.into_keys();
             missing.filter(|name| !plugins.contains_key(name)).collect()
         };
         let before = self.missing.lock().replace(missing.clone());
@@ -101,6 +101,6 @@ impl Shared {
 }
 
 /// Whether a policy names a plugin.
-pub(crate) fn is_in_use(policies: Option<&BTreeSet<String>>, name: &str) -> bool {
-    policies.is_none_or(|policies| policies.contains(name))
+pub(crate) fn is_in_use(policies: Option<&NamedPolicies>, name: &str) -> bool {
+    policies.is_none_or(|policies| policies.contains_key(name))
 }

@@ -12,12 +12,12 @@ use router_core::{
     ErrorKind,
     breaker::plan,
     health,
-    policy::{Answer, NoAnswer, Question},
+    policy::{Answer, NoAnswer, PolicyKind, PolicyNames, Question},
     spec::InstanceSpec,
 };
 use router_engine::{
     DEFAULT_WORLD, Engine, EngineEvent, EngineOptions, FailureKind, Grants, Kept, Limits,
-    LoadFuture, PluginSettings, SaveFuture, ValueError, ValueKeeper,
+    LoadFuture, NamedPolicies, PluginSettings, SaveFuture, ValueError, ValueKeeper,
 };
 use router_store::{Store, StoreError};
 use router_supervisor::DataDir;
@@ -35,7 +35,7 @@ pub(crate) fn options(config: &Config, store: &Store, data_dir: &DataDir) -> Eng
         plugins_dir: config.plugins.dir.clone(),
         cache_dir: Some(cache_dir(data_dir.path())),
         settings: settings(config),
-        policies: Some(policies(config)),
+        policies: Some(by_name(&policies(config))),
         name_fault,
         values: Arc::new(StoredValues {
             store: store.clone(),
@@ -61,37 +61,63 @@ pub(crate) fn name_fault(name: &str) -> Option<String> {
     }
 }
 
+/// A plugin, and what a policy names it for.
+pub(crate) type NamedPolicy = (String, PolicyKind);
+
 /// The plugins that a policy in the configuration file names: of the router, of a template, or of an instance.
-pub(crate) fn policies(config: &Config) -> BTreeSet<String> {
+pub(crate) fn policies(config: &Config) -> BTreeSet<NamedPolicy> {
     let templates = config.templates.values().map(|template| &template.tuning);
     let instances = config.instance.iter().map(|instance| &instance.tuning);
     let own = templates.chain(instances);
-    let own = own.flat_map(|tuning| {
-        let health = tuning.health_policies.iter().flat_map(PolicyList::plugins);
-        health.chain(tuning.breaker_policy.as_ref().and_then(PolicyName::plugin))
-    });
     let all = &config.policies;
-    let single = [&all.breaker, &all.capacity];
-    let single = single.into_iter().filter_map(PolicyName::plugin);
-    plugins(own.chain(all.health.plugins()).chain(single))
+    let (health, breaker): (Vec<_>, Vec<_>) = own
+        .map(|tuning| {
+            (
+                tuning.health_policies.as_ref(),
+                tuning.breaker_policy.as_ref(),
+            )
+        })
+        .unzip();
+    let health = health.into_iter().flatten().chain([&all.health]);
+    let health = health.flat_map(PolicyList::plugins);
+    let breaker = breaker.into_iter().flatten().chain([&all.breaker]);
+    let breaker = breaker.filter_map(PolicyName::plugin);
+    let capacity = all.capacity.plugin().into_iter();
+    plugins(health, PolicyKind::Health)
+        .chain(plugins(breaker, PolicyKind::Breaker))
+        .chain(plugins(capacity, PolicyKind::Capacity))
+        .collect()
 }
 
 /// The plugins that a policy of this instance names.
-pub(crate) fn policies_of(spec: &InstanceSpec) -> BTreeSet<String> {
-    let policies = [&spec.health_policies, &spec.breaker_policy];
-    let policies = policies
-        .into_iter()
-        .flatten()
-        .flat_map(|names| names.iter());
-    plugins(policies.map(|policy| &**policy))
+pub(crate) fn policies_of(spec: &InstanceSpec) -> BTreeSet<NamedPolicy> {
+    let of = |names: &Option<PolicyNames>, kind| {
+        let names = names.iter().flat_map(|names| names.iter().cloned());
+        let names: Vec<Arc<str>> = names.collect();
+        let named = plugins(names.iter().map(|name| &**name), kind);
+        named.collect::<Vec<_>>()
+    };
+    let health = of(&spec.health_policies, PolicyKind::Health);
+    let breaker = of(&spec.breaker_policy, PolicyKind::Breaker);
+    health.into_iter().chain(breaker).collect()
 }
 
-fn plugins<'a>(policies: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
-    let plugins = policies.into_iter();
-    plugins
+fn plugins<'a>(
+    policies: impl Iterator<Item = &'a str>,
+    kind: PolicyKind,
+) -> impl Iterator<Item = NamedPolicy> {
+    policies
         .filter(|policy| *policy != PolicyName::BUILTIN)
-        .map(str::to_owned)
-        .collect()
+        .map(move |policy| (policy.to_owned(), kind))
+}
+
+/// What each plugin is named for.
+pub(crate) fn by_name<'a>(named: impl IntoIterator<Item = &'a NamedPolicy>) -> NamedPolicies {
+    let mut all = NamedPolicies::new();
+    for (plugin, kind) in named {
+        all.entry(plugin.clone()).or_default().insert(*kind);
+    }
+    all
 }
 
 /// What a reload may change.

@@ -14,7 +14,10 @@ const WITHIN: Duration = Duration::from_secs(120);
 
 /// What is wrong, each in one line; nothing where nothing is.
 pub(crate) async fn faults(config: &Config) -> Vec<String> {
-    let (policies, settings) = (engine::policies(config), engine::settings(config));
+    let (policies, settings) = (
+        engine::by_name(&engine::policies(config)),
+        engine::settings(config),
+    );
     if policies.is_empty() && settings.config.is_empty() && settings.grants.is_empty() {
         return Vec::new();
     }

@@ -40,7 +40,7 @@ impl PluginWatcher {
     /// Runs until the engine or the driver has ended.
     pub(crate) async fn run(mut self) {
         let mut conditions = self.engine.conditions();
-        let mut unknown = BTreeSet::new();
+        let (mut unknown, mut logged) = (BTreeSet::new(), Vec::new());
         loop {
             let events = tokio::select! {
                 event = self.plugins.recv() => match event {
@@ -55,6 +55,10 @@ impl PluginWatcher {
                         conditions.borrow_and_update().clone();
                     self.warn_of(now.difference(&unknown));
                     unknown = now;
+                    for reason in faults.iter().filter(|fault| !logged.contains(*fault)) {
+                        tracing::warn!(reason, "policy does not answer as it is configured");
+                    }
+                    logged.clone_from(&faults);
                     vec![FleetEvent::Plugins { quarantined, faults }.into()]
                 }
             };

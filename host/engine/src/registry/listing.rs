@@ -1,6 +1,12 @@
 //! What operators see of a plugin's state.
 
-use std::{collections::BTreeMap, path::Path, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    time::Instant,
+};
+
+use router_core::policy::PolicyKind;
 
 use super::Entry;
 use crate::{
@@ -122,6 +128,16 @@ impl Entry {
             }
             Some(_) => None,
         }
+    }
+
+    /// What it cannot answer of what policies name it for.
+    pub(crate) fn kind_fault(&self, kinds: &BTreeSet<PolicyKind>) -> Option<String> {
+        let world = self.serving.as_ref()?.contract().world;
+        let other = kinds.iter().find(|kind| kind.as_str() != world)?;
+        Some(format!(
+            "it is a {world}, and is named for a {}",
+            other.as_str()
+        ))
     }
 
     /// What operators see of a plugin that a policy names until the directory was scanned for the first time.

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use crate::{EngineEvent, EngineOptions, FailureKind, Limits};
 
-use super::world::{World, guest, settings};
+use super::world::{World, guest, named_for_health, settings};
 
 /// What each mode of the guest comes to.
 const FAILURES: [(&str, FailureKind, &str); 12] = [
@@ -226,7 +226,7 @@ async fn three_failures_in_a_row_are_a_quarantine() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quarantined_plugin_that_no_policy_names_is_held_against_nobody() {
     let mut world = World::hostile("loop").await;
-    let used = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+    let used = named_for_health;
     world.engine.use_policies(used(&["hostile-health"]));
     assert!(world.judge("hostile-health").await.unwrap().is_err());
     let event = world.event().await;

@@ -4,7 +4,8 @@ use std::{fs, io::Write as _, time::Duration};
 
 use crate::{Conditions, Engine, EngineEvent, EngineOptions, PluginSettings};
 
-use super::world::{NAME, World, facts, guest, loaded, settings, variant};
+use super::world::{NAME, World, facts, guest, loaded, named_for_health, settings, variant};
+use router_core::policy::PolicyKind;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_bundled_policy_judges_as_the_built_in_default() {
@@ -302,7 +303,7 @@ async fn a_plugin_that_a_policy_names_is_shown_from_the_first_moment() {
     fs::create_dir(dir.path().join("plugins")).unwrap();
     fs::write(dir.path().join("plugins/default-health.wasm"), guest(NAME)).unwrap();
     let named = |options: &mut EngineOptions| {
-        options.policies = Some([NAME.to_owned(), "another".to_owned()].into());
+        options.policies = Some(named_for_health(&[NAME, "another"]));
     };
     let world = World::start(dir, PluginSettings::default(), named);
     for (name, at_last) in [(NAME, "serving"), ("another", "missing")] {
@@ -323,7 +324,7 @@ async fn a_plugin_that_a_policy_names_is_shown_from_the_first_moment() {
 async fn a_policy_without_a_plugin_is_reported_once_and_shown() {
     let mut world = loaded().await;
     let missing = ["another".to_owned()];
-    world.engine.use_policies(missing.clone().into());
+    world.engine.use_policies(named_for_health(&["another"]));
     let missing_event = EngineEvent::Missing {
         plugin: "another".to_owned(),
     };
@@ -354,7 +355,7 @@ async fn policies_that_do_not_judge_as_configured_and_settings_of_nobody_are_con
     world.engine.reload_now().await;
     let mut now = || conditions.borrow_and_update().clone();
     assert_eq!(now(), Conditions::default());
-    let used = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+    let used = named_for_health;
     world.engine.use_policies(used(&[NAME, "another"]));
     let fault = now().faults.remove(0);
     let late = world.engine.conditions().has_changed();
@@ -371,7 +372,7 @@ async fn policies_that_do_not_judge_as_configured_and_settings_of_nobody_are_con
     let Conditions {
         faults, unknown, ..
     } = now();
-    assert_eq!(unknown, used(&["default-heath"]));
+    assert_eq!(unknown, ["default-heath".to_owned()].into());
     let [_, refused] = &faults[..] else {
         panic!("{faults:?}")
     };
@@ -389,8 +390,16 @@ async fn policies_that_do_not_judge_as_configured_and_settings_of_nobody_are_con
     world.engine.use_policies(used(&[]));
     assert_eq!(now(), Conditions::default());
 
+    // One that is named for what another kind answers.
+    let kinds = [PolicyKind::Health, PolicyKind::Breaker];
+    let named = [(NAME.to_owned(), kinds.into())];
+    world.engine.use_policies(named.into());
+    let fault = "policy default-health: it is a health-policy, and is named for a breaker-policy";
+    assert_eq!(now().faults, [fault]);
+
     let many: Vec<String> = (0..20).map(|n| format!("p{n:02}")).collect();
-    world.engine.use_policies(many.into_iter().collect());
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    world.engine.use_policies(used(&many));
     let faults = now().faults;
     assert_eq!(
         (faults.len(), faults[5].as_str()),

@@ -11,7 +11,10 @@ use crate::{
     Engine, EngineEvent, EngineOptions, Failure, Limits, NoValues, PluginSettings, PluginView,
     kinds::{SERVED, Served},
 };
-use router_core::health::{HealthFacts, HealthVerdict};
+use router_core::{
+    health::{HealthFacts, HealthVerdict},
+    policy::PolicyKind,
+};
 use tokio::sync::mpsc;
 
 /// Longest wait for anything. A loaded machine takes seconds for what takes milliseconds.
@@ -207,6 +210,14 @@ pub(crate) fn facts() -> HealthFacts {
 
 /// The bundled policy.
 pub(crate) const NAME: &str = "default-health";
+
+/// Policies that name these plugins for health.
+pub(crate) fn named_for_health(names: &[&str]) -> crate::NamedPolicies {
+    let named = names.iter();
+    named
+        .map(|name| ((*name).to_owned(), [PolicyKind::Health].into()))
+        .collect()
+}
 
 /// An engine that serves it.
 pub(crate) async fn loaded() -> World {
