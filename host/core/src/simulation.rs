@@ -3,7 +3,7 @@
 //! (`simulation/property.rs` lists them), against a model that shares no code with the core.
 //!
 //! - `SIM_SEED=n cargo test -p router-core every_fleet` replays one seed with its last steps;
-//! - `SIM_SEEDS=n …` runs that many in place of 20,000;
+//! - `SIM_SEEDS=n …` runs that many in place of 50,000;
 //! - `SIM_STEPS=n …` prints so many last steps of a fleet that broke a property.
 //!
 //! For each property a bug can be planted that breaks it, and a test shows that the simulation notices and names that property:
@@ -27,8 +27,8 @@ use crate::planted::Planted;
 use property::{BROKEN, Property, SITUATIONS, broken_by};
 use world::World;
 
-/// Fleets in an ordinary test run: as many as fit into a minute of one core, at 2.5 ms each.
-const SEEDS: u64 = 20_000;
+/// Fleets in an ordinary test run, at 5 ms each: two minutes of two processors, of which the other tests mostly wait.
+const SEEDS: u64 = 50_000;
 /// Fleets within which every planted bug must be noticed.
 const PLANTED_SEEDS: u64 = 3_000;
 /// As often must each situation come up in a whole run.
