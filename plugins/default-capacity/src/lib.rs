@@ -159,15 +159,20 @@ fn average(load: &Load, history: &History, numbers: &Numbers) -> (f64, String) {
     let mean = |sum: f64, count: usize| sum / count as f64;
     if !days.is_empty() {
         let sum = days.iter().map(|day| f64::from(day.mean.running)).sum();
-        return (mean(sum, days.len()), format!("over {} days", days.len()));
+        return (mean(sum, days.len()), over(days.len(), "day"));
     }
     let is_over = |minute: &&Minute| minute.at_ms.saturating_add(MINUTE_MS) <= load.now_ms;
     let minutes = history.minutes.iter().filter(is_over);
     let peaks = minutes.map(|minute| f64::from(minute.peak.running));
     match peaks.clone().count() {
         0 => (f64::from(load.usage.running), "now".to_owned()),
-        count => (mean(peaks.sum(), count), format!("over {count} minutes")),
+        count => (mean(peaks.sum(), count), over(count, "minute")),
     }
+}
+
+fn over(count: usize, unit: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("over {count} {unit}{plural}")
 }
 
 /// The last days that are over: the peak of today may be still to come.
