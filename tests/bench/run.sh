@@ -209,6 +209,38 @@ compare() {
   done
 }
 
+# What 100 tools with breakers of their own cost a request: a second router, whose breaker policy has a row for each tool of a server
+# that lists so many, in turns with the first.
+tool_breakers() {
+  local dir=$work/tools name round line url
+  mkdir -p "$dir"
+  sed -e "s|$work|$dir|g" -e 's|^command = .*|&\nargs = ["100"]|' "$work/router.toml" >"$dir/router.toml"
+  printf '[plugins.config.default-breaker]\ntools = "*"\n' >>"$dir/router.toml"
+  "$target/release/godot-mcp-router" serve --config "$dir/router.toml" >"$dir/out" 2>&1 &
+  started+=($!)
+  for ((round = 0; round < 200; round++)); do [[ -s $dir/data/listen ]] && break; sleep 0.05; done
+  local api
+  api=http://$(<"$dir/data/listen")
+  for ((round = 0; round < 200; round++)); do
+    [[ $(curl -s "$api/api/instances/echo" | jq '.toolBreakers.guarded // 0') == 100 ]] && break
+    sleep 0.1
+  done
+  ((round < 200)) || die 'the tools got no breakers of their own'
+  script_for guarded "$api/mcp/echo" echo
+  : >"$work/rounds"
+  for ((round = 0; round < rounds * 2 + 1; round++)); do
+    for name in router guarded; do
+      case $name in router) url=$router_url ;; *) url=$api/mcp/echo ;; esac
+      echo "$name $(measure "$name" "$url" 32)" >>"$work/rounds"
+    done
+  done
+  local plain guarded
+  plain=$(awk '$1 == "router" { print $2 }' "$work/rounds" | median)
+  guarded=$(awk '$1 == "guarded" { print $2 }' "$work/rounds" | median)
+  printf '\n100 tools with breakers of their own, at 32 connections: %.0f req/s, beside %.0f without\n' "$guarded" "$plain"
+  judge 'throughput with 100 breakers of tools to that without' "$(ratio "$guarded" "$plain")" '>=' 0.97
+}
+
 private_kb() { awk '/^Private/ { sum += $2 } END { print sum }' "/proc/$1/smaps_rollup"; }
 
 memory() {
@@ -278,6 +310,7 @@ script_for nginx "$nginx_url" echo
 script_for router "$router_url" echo
 script_for mcp-proxy "$proxy_url" echo/echo
 compare
+tool_breakers
 say "router memory after the load: $(private_kb "$router_pid") kB private"
 policy
 steps

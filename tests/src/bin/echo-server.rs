@@ -1,5 +1,7 @@
 //! An MCP server on stdin and stdout whose one tool gives back its argument, as fast as a process on pipes can be. What benchmarks and
 //! load are measured against: it must never be the slow part, so it looks only at what it needs.
+//!
+//! With a number as its argument it lists so many tools, `echo`, `echo-1`, `echo-2` …, which all do the same.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 
@@ -37,6 +39,8 @@ struct Initialize {
 }
 
 fn main() -> io::Result<()> {
+    let tools = std::env::args().nth(1);
+    let tools = tools.and_then(|count| count.parse().ok()).unwrap_or(1);
     let mut input = BufReader::with_capacity(256 * 1024, io::stdin().lock());
     let mut output = io::stdout().lock();
     let mut line = Vec::new();
@@ -51,7 +55,7 @@ fn main() -> io::Result<()> {
         {
             return Ok(());
         }
-        answer(&line, &mut answers);
+        answer(&line, tools, &mut answers);
         // Whatever is waiting is answered in one write.
         if !input.buffer().contains(&b'\n') {
             output.write_all(&answers)?;
@@ -61,7 +65,7 @@ fn main() -> io::Result<()> {
     }
 }
 
-fn answer(line: &[u8], answers: &mut Vec<u8>) {
+fn answer(line: &[u8], tools: usize, answers: &mut Vec<u8>) {
     let Ok(message) = serde_json::from_slice::<Message<'_>>(line) else {
         return;
     };
@@ -79,11 +83,11 @@ fn answer(line: &[u8], answers: &mut Vec<u8>) {
         answers.extend_from_slice(b"}]}}\n");
         return;
     }
-    let (member, value) = other(method, params);
+    let (member, value) = other(method, params, tools);
     answers.extend_from_slice(format!(",\"{member}\":{value}}}\n").as_bytes());
 }
 
-fn other(method: &str, params: &str) -> (&'static str, serde_json::Value) {
+fn other(method: &str, params: &str, tools: usize) -> (&'static str, serde_json::Value) {
     match method {
         "initialize" => {
             let asked: Option<Initialize> = serde_json::from_str(params).ok();
@@ -98,8 +102,14 @@ fn other(method: &str, params: &str) -> (&'static str, serde_json::Value) {
         "ping" => ("result", json!({})),
         "tools/list" => {
             let schema = json!({"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]});
-            let tool = json!({"name": "echo", "description": "Gives back its text.", "inputSchema": schema});
-            ("result", json!({"tools": [tool]}))
+            let names = (0..tools).map(|number| match number {
+                0 => "echo".to_owned(),
+                number => format!("echo-{number}"),
+            });
+            let tools: Vec<_> = names
+                .map(|name| json!({"name": name, "description": "Gives back its text.", "inputSchema": schema}))
+                .collect();
+            ("result", json!({"tools": tools}))
         }
         _ => (
             "error",
