@@ -65,6 +65,10 @@ async fn is_kept(config: Config, url: impl Fn(&Router) -> String) {
     }
     assert!(!router.log().contains("load history"), "{}", router.tail());
     router.start_again().await;
+    // What is not yet adopted would be left running.
+    for id in ["one", "two"] {
+        router.ready(id).await;
+    }
     router.end().await;
 }
 
