@@ -20,6 +20,9 @@ use crate::{
 
 /// Attempts at a free port: another process may take one before the server binds it.
 const PORT_TRIES: u32 = 5;
+/// So often in a row no client may be there before a server counts as one that refuses: 20 rounds are half a second at least, and an
+/// authentication takes a few milliseconds.
+const FREE_ROUNDS: u32 = 20;
 
 /// How a test wants its server.
 #[derive(Debug, Clone)]
@@ -236,11 +239,17 @@ impl Cluster {
             let refused = psql(&self.bin, &probe, "SELECT 1").is_err();
             refused.then_some(())
         })?;
-        self.query(
-            "postgres",
-            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE client_addr IS NOT NULL",
-        )?;
-        Ok(())
+        // A connection that was being authenticated under the rules before is listed only once it is there: none may come for a while.
+        let mut free_rounds = 0;
+        process::until("free of clients", || {
+            let ended = self.query(
+                "postgres",
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE client_addr IS NOT NULL",
+            );
+            let is_free = ended.is_ok_and(|count| count.trim() == "0");
+            free_rounds = if is_free { free_rounds + 1 } else { 0 };
+            (free_rounds == FREE_ROUNDS).then_some(())
+        })
     }
 
     /// Undoes [`Cluster::refuse`].
