@@ -19,7 +19,13 @@ async fn a_server_that_dies_at_once_is_held_in_its_crash_loop_with_evidence() {
         .set("instances.crash_loop", "failures = 4")
         .set("instances.restart", "initial = \"500ms\"")
         .server(peers::echo().autostart())
-        .server(peers::sqlite(folder.path()).autostart());
+        .server(
+            // It dies by itself; on a busy machine an interpreter may take longer to come to that than a handshake may.
+            peers::sqlite(folder.path())
+                .with("spawn_timeout = \"30s\"")
+                .with("socket_timeout = \"30s\"")
+                .autostart(),
+        );
     let router = Router::start(&config).await;
     let echo = router.ready("echo").await;
     let plan = Plan::clients(4).paused(Duration::from_millis(2));
