@@ -1,6 +1,6 @@
 //! The pool: its bound, its exact message, what the server sees of it, and that nobody's impatience costs a connection.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use router_store::{Store, StoreError};
 use router_test_postgres::{Cluster, ClusterOptions};
@@ -17,6 +17,17 @@ async fn held(place: &Place, query_timeout: Duration) -> (Store, PgConnection) {
     options.query_timeout = query_timeout;
     let store = Store::open(options).await.unwrap();
     connected(&store).await;
+    // What it reads by itself as soon as it has connected is over, and does not wait for the lock's end too.
+    let mut busy_at = Instant::now();
+    within("a pool at rest", async {
+        while busy_at.elapsed() < Duration::from_millis(500) {
+            if store.pool().in_use > 0 {
+                busy_at = Instant::now();
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
     let mut locker = PgConnection::connect(&place.url).await.unwrap();
     locker
         .execute("BEGIN; LOCK TABLE godot_mcp_router.plugin_value")
@@ -35,6 +46,7 @@ fn backends(place: &Place) -> u32 {
 
 /// Every connection of the pool waits for the lock.
 async fn all_in_use(
+    locker: &mut PgConnection,
     store: &Store,
 ) -> Vec<tokio::task::JoinHandle<Result<Option<Vec<u8>>, StoreError>>> {
     let blocked: Vec<_> = (0..2)
@@ -43,12 +55,20 @@ async fn all_in_use(
             tokio::spawn(async move { store.kv_get("p", "k").await })
         })
         .collect();
-    within("both connections are in use", async {
-        while store.pool().in_use < 2 {
+    // Not only in use: what the store reads by itself when it has connected uses one too, and gives it back.
+    let sql = "SELECT count(*) FROM pg_locks WHERE relation = 'godot_mcp_router.plugin_value'::regclass AND NOT granted";
+    within("both connections wait for the lock", async {
+        while sqlx::query_scalar::<_, i64>(sql)
+            .fetch_one(&mut *locker)
+            .await
+            .unwrap()
+            < 2
+        {
             tokio::task::yield_now().await;
         }
     })
     .await;
+    assert_eq!(store.pool().in_use, 2);
     blocked
 }
 
@@ -56,7 +76,7 @@ async fn all_in_use(
 async fn an_exhausted_pool_says_so_in_the_text_that_operators_search_for() {
     let place = Place::postgres().await;
     let (store, mut locker) = held(&place, Duration::from_secs(30)).await;
-    let blocked = all_in_use(&store).await;
+    let blocked = all_in_use(&mut locker, &store).await;
     let refused = store.kv_get("p", "k").await.unwrap_err();
     assert!(
         matches!(refused, StoreError::Exhausted { max: 2, .. }),
@@ -92,7 +112,7 @@ async fn an_exhausted_pool_says_so_in_the_text_that_operators_search_for() {
 async fn a_busy_pool_stays_connected_for_as_long_as_its_server_answers() {
     let place = Place::postgres().await;
     let (store, mut locker) = held(&place, Duration::from_secs(30)).await;
-    let blocked = all_in_use(&store).await;
+    let blocked = all_in_use(&mut locker, &store).await;
     // Several probes long: each finds no connection, asks outside the pool, and is content.
     let changed = tokio::time::timeout(Duration::from_secs(7), async {
         let mut state = store.state();
