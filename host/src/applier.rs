@@ -22,7 +22,7 @@ use serde_json::Value;
 use tokio::sync::Mutex as AsyncMutex;
 
 use crate::{
-    definitions::{DefinedInstances, Rejection},
+    definitions::{DefinedInstances, RefusedDefinition},
     driver_handle::DriverHandle,
     error_chain::chain,
     instance_plan::{InstancePlan, InstancePlans},
@@ -284,7 +284,7 @@ impl ConfigApplier {
 fn check_registered(now: &DefinedInstances, before: &DefinedInstances) -> Result<()> {
     let faults: Vec<String> = now
         .newly_rejected(before)
-        .map(|Rejection { id, faults }| {
+        .map(|RefusedDefinition { id, faults }| {
             let faults = faults.to_string();
             format!(
                 "the registered instance {id} would not fit: {}; DELETE /api/instances/{id} first, or keep what it needs",

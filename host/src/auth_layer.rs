@@ -24,7 +24,7 @@ use router_values::{AuditRow, RateBudget};
 use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::{evidence::EvidenceRecorder, meters::Meters};
+use crate::{evidence::EvidenceRecorder, meters::RouterMeters};
 
 /// Audit rows of refused logins per second. A flood of wrong tokens must not become a flood of rows; the suppressed ones are
 /// counted in the next row.
@@ -40,7 +40,7 @@ const JSONRPC_REFUSED: i64 = -32_001;
 pub(crate) struct AuthLayer {
     access: Arc<Access>,
     recorder: Arc<EvidenceRecorder>,
-    meters: Arc<Meters>,
+    meters: Arc<RouterMeters>,
     budget: Mutex<RateBudget>,
 }
 
@@ -49,7 +49,7 @@ impl AuthLayer {
     pub(crate) fn new(
         access: Arc<Access>,
         recorder: Arc<EvidenceRecorder>,
-        meters: Arc<Meters>,
+        meters: Arc<RouterMeters>,
     ) -> Self {
         Self {
             access,

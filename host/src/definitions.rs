@@ -19,14 +19,14 @@ use crate::{
 pub(crate) struct DefinedInstances {
     pub(crate) specs: Vec<InstanceSpec>,
     plans: Vec<(InstanceId, Source, InstancePlan)>,
-    rejected: Vec<Rejection>,
+    rejected: Vec<RefusedDefinition>,
     /// Registered ids that the file defines.
     shadowed: Vec<String>,
 }
 
 /// A definition that a configuration does not take.
 #[derive(Debug)]
-pub(crate) struct Rejection {
+pub(crate) struct RefusedDefinition {
     pub(crate) id: String,
     pub(crate) faults: Faults,
 }
@@ -75,7 +75,7 @@ impl DefinedInstances {
                 self.plans.push((spec.id.clone(), spec.source, plan));
                 self.specs.push(spec);
             }
-            Err(faults) => self.rejected.push(Rejection {
+            Err(faults) => self.rejected.push(RefusedDefinition {
                 id: id.to_owned(),
                 faults,
             }),
@@ -86,8 +86,8 @@ impl DefinedInstances {
     pub(crate) fn newly_rejected<'a>(
         &'a self,
         before: &'a Self,
-    ) -> impl Iterator<Item = &'a Rejection> {
-        let is_new = |one: &&Rejection| before.rejected.iter().all(|old| old.id != one.id);
+    ) -> impl Iterator<Item = &'a RefusedDefinition> {
+        let is_new = |one: &&RefusedDefinition| before.rejected.iter().all(|old| old.id != one.id);
         self.rejected.iter().filter(is_new)
     }
 
@@ -99,7 +99,7 @@ impl DefinedInstances {
                 "registration ignored: the configuration file defines this instance and takes precedence"
             );
         }
-        for Rejection { id, faults } in &self.rejected {
+        for RefusedDefinition { id, faults } in &self.rejected {
             tracing::error!(
                 instance = %id,
                 error = %faults,

@@ -10,15 +10,15 @@ use router_telemetry::{
 use crate::clock::Clock;
 
 /// See the module.
-pub(crate) struct Meters {
+pub(crate) struct RouterMeters {
     /// Where everything is counted.
     pub(crate) metrics: Metrics,
     clock: Clock,
     logs: LogControl,
 }
 
-impl Meters {
-    /// Meters that start at 0.
+impl RouterMeters {
+    /// RouterMeters that start at 0.
     pub(crate) fn new(clock: Clock, logs: LogControl) -> Self {
         Self {
             metrics: Metrics::new(),
@@ -62,7 +62,7 @@ impl Meters {
     }
 }
 
-impl ProxyObserver for Meters {
+impl ProxyObserver for RouterMeters {
     fn finished(&self, finished: &FinishedRequest<'_>) {
         let outcome = match (finished.error, finished.is_instance_fault) {
             (None, _) => Outcome::Answered,

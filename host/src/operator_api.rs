@@ -29,8 +29,8 @@ use tokio::sync::broadcast;
 
 use crate::{
     announcer::Announcer, applier::ConfigApplier, clock::Clock, driver_handle::DriverHandle,
-    error_chain::chain, evidence::EvidenceRecorder, instance_plan::InstancePlans, meters::Meters,
-    operation_errors as errors, wiring::engine,
+    error_chain::chain, evidence::EvidenceRecorder, instance_plan::InstancePlans,
+    meters::RouterMeters, operation_errors as errors, wiring::engine,
 };
 
 /// The driver's loop runs at least once a second; after this long it is stuck.
@@ -44,7 +44,7 @@ pub(crate) struct OperatorApi {
     pub(crate) loop_ran_ms: Arc<AtomicU64>,
     pub(crate) driver: DriverHandle,
     pub(crate) plans: Arc<InstancePlans>,
-    pub(crate) meters: Arc<Meters>,
+    pub(crate) meters: Arc<RouterMeters>,
     pub(crate) supervisor: Arc<Supervisor>,
     pub(crate) store: Store,
     pub(crate) recorder: Arc<EvidenceRecorder>,

@@ -31,7 +31,7 @@ use crate::{
     wiring::config,
 };
 use router::{Router, Start};
-use signals::{Request, Signals};
+use signals::{SignalRequest, Signals};
 
 /// Connections that the system may hold before they are accepted.
 const BACKLOG: u32 = 4096;
@@ -99,7 +99,7 @@ async fn serve(
     .await?;
     let announced = router.announce();
     if announced.is_ok() {
-        while signals.next().await == Request::Reload {
+        while signals.next().await == SignalRequest::Reload {
             router.reload().await;
         }
     }

@@ -63,7 +63,7 @@ impl Mutation<'_> {
 /// The query of `GET /api/audit`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct Page {
+pub(crate) struct AuditPage {
     before: Option<i64>,
     limit: Option<u32>,
     actor: Option<String>,
@@ -74,7 +74,7 @@ pub(crate) struct Page {
 /// `GET /api/audit?before=&limit=&actor=&action=&target=`: newest first; `next` is the `before` of the next page.
 pub(crate) async fn page<O: Operations>(
     State(operations): State<Arc<O>>,
-    query: Result<Query<Page>, QueryRejection>,
+    query: Result<Query<AuditPage>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let Query(page) = query?;
     let query = AuditQuery {

@@ -34,7 +34,7 @@ const TAIL_MAX: usize = 10_000;
 /// The query of `GET /api/instances`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct Page {
+pub(crate) struct InstancesPage {
     after: Option<String>,
     limit: Option<usize>,
 }
@@ -49,7 +49,7 @@ pub(crate) struct Tail {
 /// `GET /api/instances?limit=&after=`: by id; `next` is the `after` of the next page.
 pub(crate) async fn list<O: Operations>(
     State(operations): State<Arc<O>>,
-    query: Result<Query<Page>, QueryRejection>,
+    query: Result<Query<InstancesPage>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let Query(page) = query?;
     let limit = page.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);

@@ -5,20 +5,20 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use crate::{
-    failure::Failure,
+    failure::CallFailure,
     generation::Called,
     kinds::{Kind, record},
-    shared::Shared,
+    shared::EngineShared,
 };
 
-impl Shared {
+impl EngineShared {
     /// Asks a plugin. Sends the answer as soon as it is there, and returns when that was; ends without one where no such plugin
     /// serves, it is of another kind or in quarantine, or the asker is gone. Must run on the machine's runtime.
     pub(crate) async fn call<K: Kind>(
         &self,
         plugin: &str,
         question: K::Question,
-        reply: oneshot::Sender<Result<K::Answer, Failure>>,
+        reply: oneshot::Sender<Result<K::Answer, CallFailure>>,
     ) -> Option<Instant> {
         let calls = self.plugins.lock().get(plugin)?.calls.clone()?;
         let _permit = calls.acquire().await.ok()?;

@@ -7,7 +7,7 @@ use router_core::policy::PolicyKind;
 
 use crate::{
     registry::Entry,
-    shared::Shared,
+    shared::EngineShared,
     texts::{TEXT_BYTES_MAX, cut},
 };
 
@@ -26,7 +26,7 @@ pub struct Conditions {
     pub unknown: BTreeSet<String>,
 }
 
-impl Shared {
+impl EngineShared {
     /// Publishes what is wrong now, where it is something else than before.
     pub(crate) fn publish_conditions(&self) {
         let conditions = self.conditions_now();

@@ -80,7 +80,7 @@ pub(crate) struct Files {
 
 /// A plugin's file as it was listed.
 #[derive(Debug)]
-pub(crate) struct Listed {
+pub(crate) struct ListedFile {
     pub(crate) path: PathBuf,
     pub(crate) stamps: Stamps,
 }
@@ -92,7 +92,7 @@ pub(crate) fn list(
     directory: &Path,
     known: &BTreeSet<String>,
     name_fault: fn(&str) -> Option<String>,
-) -> io::Result<BTreeMap<String, Result<Listed, Rejection>>> {
+) -> io::Result<BTreeMap<String, Result<ListedFile, Rejection>>> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
@@ -110,7 +110,7 @@ pub(crate) fn list(
         let listed = match name_fault(&name) {
             Some(fault) => Err(Rejection::new("bad_name", fault)),
             None => match stamps(&path) {
-                Ok(stamps) => Ok(Listed { path, stamps }),
+                Ok(stamps) => Ok(ListedFile { path, stamps }),
                 // It vanished since it was listed.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => Err(unreadable(&error)),
@@ -118,7 +118,7 @@ pub(crate) fn list(
         };
         found.insert(name, listed);
     }
-    let fits = |(name, listed): (&String, &Result<Listed, Rejection>)| {
+    let fits = |(name, listed): (&String, &Result<ListedFile, Rejection>)| {
         listed.is_ok().then(|| name.clone())
     };
     let mut fitting: Vec<String> = found.iter().filter_map(fits).collect();

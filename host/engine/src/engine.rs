@@ -8,12 +8,12 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Conditions, EngineOptions, NamedPolicies, PluginSettings,
     event::EngineEvent,
-    failure::Failure,
+    failure::CallFailure,
     kinds::{Kind, SERVED, Served},
-    loader::{ReloadReport, Scan},
+    loader::{PluginReload, Scan},
     machine::{Machine, MachineError, Stores},
     registry::Entry,
-    shared::{Shared, is_in_use},
+    shared::{EngineShared, is_in_use},
     view::PluginView,
     watcher::watch,
 };
@@ -31,7 +31,7 @@ pub type EngineError = MachineError;
 /// Asks and shows plugins. Cheap to clone; may be used from any runtime.
 #[derive(Clone)]
 pub struct Engine {
-    shared: Arc<Shared>,
+    shared: Arc<EngineShared>,
     questions: Arc<Semaphore>,
     ends: CancellationToken,
 }
@@ -60,7 +60,7 @@ impl Engine {
         };
         let machine = Machine::start(options.cache_dir.as_deref(), stores, kinds)?;
         let (events, receiver) = mpsc::channel(EVENTS_MAX);
-        let shared = Arc::new(Shared::new(machine, options, events));
+        let shared = Arc::new(EngineShared::new(machine, options, events));
         let ends = CancellationToken::new();
         let runtime = &shared.machine.runtime;
         runtime.spawn(watch(Arc::clone(&shared), ends.clone()));
@@ -84,7 +84,7 @@ impl Engine {
         &self,
         plugin: &str,
         question: K::Question,
-    ) -> Option<Result<K::Answer, Failure>> {
+    ) -> Option<Result<K::Answer, CallFailure>> {
         let permit = Arc::clone(&self.questions).try_acquire_owned().ok()?;
         let shared = Arc::clone(&self.shared);
         let plugin = plugin.to_owned();
@@ -200,7 +200,7 @@ impl Engine {
     }
 
     /// Scans the directory now: reads every file, and tries every refused candidate again.
-    pub async fn reload_now(&self) -> ReloadReport {
+    pub async fn reload_now(&self) -> PluginReload {
         let shared = Arc::clone(&self.shared);
         let runtime = &self.shared.machine.runtime;
         let scan = runtime.spawn(async move { shared.scan(Scan::Requested).await });
@@ -208,7 +208,7 @@ impl Engine {
     }
 
     /// Takes other settings, and loads every plugin anew that they concern.
-    pub async fn reconfigure(&self, settings: PluginSettings) -> ReloadReport {
+    pub async fn reconfigure(&self, settings: PluginSettings) -> PluginReload {
         *self.shared.settings.lock() = settings;
         self.reload_now().await
     }

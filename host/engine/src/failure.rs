@@ -11,7 +11,7 @@ use crate::{
 /// Why a call has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-pub struct Failure {
+pub struct CallFailure {
     /// What kind of failure.
     pub kind: FailureKind,
     /// What happened, for people, and the last words of what it printed.
@@ -47,7 +47,7 @@ impl FailureKind {
     }
 }
 
-impl Failure {
+impl CallFailure {
     pub(crate) fn new(kind: FailureKind, message: impl Into<String>) -> Self {
         let message = message.into();
         Self {

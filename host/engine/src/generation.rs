@@ -22,7 +22,7 @@ use crate::{
         types::{ConfigFault, Description, Setting},
     },
     contract,
-    failure::{Failure, FailureKind},
+    failure::{CallFailure, FailureKind},
     guest::{CallTime, CpuMeter, GuestState, LineRate, read_clock},
     kinds::{Contract, Exports, Kind, Load, Served},
     machine::Machine,
@@ -54,7 +54,7 @@ pub(crate) struct Ready {
 
 /// What came of one call.
 pub(crate) struct Called<A> {
-    pub(crate) answer: Result<A, Failure>,
+    pub(crate) answer: Result<A, CallFailure>,
     /// How long the call took, with the way of question and answer in and out.
     pub(crate) took: Duration,
     /// The store that it had.
@@ -179,7 +179,7 @@ impl Generation {
         what: &str,
         ask: impl AsyncFnOnce(&lifecycle::Guest, &mut Store<GuestState>) -> wasmtime::Result<T>,
     ) -> Result<T, Rejection> {
-        let failed = |what: &str, failure: Failure| {
+        let failed = |what: &str, failure: CallFailure| {
             Rejection::new(FAILED_AT_LOAD, format!("{what} failed: {failure}"))
         };
         let made = self.instantiate().await;
@@ -191,7 +191,7 @@ impl Generation {
         let meter = begin(&mut store, LOAD_TIME);
         let asked = ask(&guest, &mut store);
         let answer = bounded(&meter, LOAD_TIME, asked, FailureKind::Trap).await;
-        let printed = |failure: Failure| failure.with_printed(store.data().printed());
+        let printed = |failure: CallFailure| failure.with_printed(store.data().printed());
         answer.map_err(|failure| failed(what, printed(failure)))
     }
 
@@ -224,7 +224,7 @@ impl Generation {
         let Ready { store, exports } = &mut ready;
         let Some(exports) = exports.downcast_ref::<K::Exports>() else {
             let message = format!("it is no plugin for the world {}", K::CONTRACT.world);
-            return Called::not_begun(Failure::new(FailureKind::Start, message));
+            return Called::not_begun(CallFailure::new(FailureKind::Start, message));
         };
         let time = CallTime {
             running: self.limits.call_timeout,
@@ -235,7 +235,7 @@ impl Generation {
         let call = K::call(exports, store, question, &self.settings);
         let answer = bounded(&meter, time, call, FailureKind::Trap).await;
         let took = begun.elapsed();
-        let printed = |failure: Failure| failure.with_printed(store.data().printed());
+        let printed = |failure: CallFailure| failure.with_printed(store.data().printed());
         Called {
             answer: answer.map_err(printed),
             took,
@@ -254,18 +254,18 @@ impl Generation {
     }
 
     /// Makes a store and drops it.
-    pub(crate) async fn make_one(&self) -> Result<(), Failure> {
+    pub(crate) async fn make_one(&self) -> Result<(), CallFailure> {
         self.prepare().await.map(drop)
     }
 
-    async fn prepare(&self) -> Result<Ready, Failure> {
+    async fn prepare(&self) -> Result<Ready, CallFailure> {
         let (mut store, instance) = self.instantiate().await?;
         let exports = (self.compiled.load)(&mut store, &instance)
-            .map_err(|error| Failure::of(&error, FailureKind::Start))?;
+            .map_err(|error| CallFailure::of(&error, FailureKind::Start))?;
         Ok(Ready { store, exports })
     }
 
-    async fn instantiate(&self) -> Result<(Store<GuestState>, Instance), Failure> {
+    async fn instantiate(&self) -> Result<(Store<GuestState>, Instance), CallFailure> {
         let plugin = Arc::clone(&self.plugin);
         let (values, line_rate) = (Arc::clone(&self.values), Arc::clone(&self.line_rate));
         let data = GuestState::new(plugin, self.limits.clone(), values, line_rate);
@@ -292,7 +292,7 @@ impl Generation {
 }
 
 impl<A> Called<A> {
-    fn not_begun(failure: Failure) -> Self {
+    fn not_begun(failure: CallFailure) -> Self {
         Self {
             answer: Err(failure),
             took: Duration::ZERO,
@@ -333,7 +333,7 @@ async fn bounded<T>(
     time: CallTime,
     work: impl Future<Output = wasmtime::Result<T>>,
     otherwise: FailureKind,
-) -> Result<T, Failure> {
+) -> Result<T, CallFailure> {
     let mut work = pin!(meter.measure(work));
     // Nearly always over at once: then it needs no timer.
     let begun = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await;
@@ -343,8 +343,8 @@ async fn bounded<T>(
     };
     match ended {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(Failure::of(&error, otherwise)),
-        Err(_) => Err(Failure::new(
+        Ok(Err(error)) => Err(CallFailure::of(&error, otherwise)),
+        Err(_) => Err(CallFailure::new(
             FailureKind::Timeout,
             format!("it waited for longer than {} ms", time.wall.as_millis()),
         )),

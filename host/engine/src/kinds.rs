@@ -16,20 +16,20 @@ use wasmtime::{
     component::{Instance, InstancePre, Linker},
 };
 
-use crate::{bindings::types::Setting, failure::Failure, guest::GuestState};
-pub(crate) use breaker::Breaker;
-pub(crate) use capacity::Capacity;
-pub(crate) use health::Health;
+use crate::{bindings::types::Setting, failure::CallFailure, guest::GuestState};
+pub(crate) use breaker::BreakerKind;
+pub(crate) use capacity::CapacityKind;
+pub(crate) use health::HealthKind;
 
 /// The kinds of this version.
 pub(crate) const SERVED: &[Served] = &[
-    Served::of::<Health>(),
-    Served::of::<Breaker>(),
-    Served::of::<Capacity>(),
+    Served::of::<HealthKind>(),
+    Served::of::<BreakerKind>(),
+    Served::of::<CapacityKind>(),
 ];
 
 /// What a plugin counts as whose kind is not known, because nothing of it was ever loaded.
-pub const DEFAULT_WORLD: &str = Health::CONTRACT.world;
+pub const DEFAULT_WORLD: &str = HealthKind::CONTRACT.world;
 
 /// One kind of plugin.
 pub(crate) trait Kind: fmt::Debug + Send + Sync + Sized + 'static {
@@ -139,7 +139,7 @@ pub(crate) trait Record: fmt::Debug + Send + Sync {
 /// The record of a call.
 pub(crate) fn record<K: Kind>(
     question: K::Question,
-    answer: &Result<K::Answer, Failure>,
+    answer: &Result<K::Answer, CallFailure>,
 ) -> Arc<dyn Record> {
     let answer = answer.clone().map_err(|failure| failure.to_string());
     Arc::new(Recorded::<K> { question, answer })

@@ -12,12 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Grants, PluginSettings, contract,
-    directory::{self, Files, Listed, Stamps},
+    directory::{self, Files, ListedFile, Stamps},
     event::EngineEvent,
     generation::{Candidate, Compiled, Generation},
     rejection::{REFUSED_CONFIG, Rejection},
     settings,
-    shared::Shared,
+    shared::EngineShared,
 };
 
 /// A file that is replaced by removing and writing it is missing for a moment; so long the plugin goes on without its file.
@@ -54,7 +54,7 @@ pub(crate) enum Scan {
 /// What a scan of the directory did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct ReloadReport {
+pub struct PluginReload {
     /// Plugins with a new generation.
     pub loaded: Vec<String>,
     /// Plugins as they were.
@@ -76,12 +76,12 @@ enum Scanned {
     Refused(String),
 }
 
-impl Shared {
+impl EngineShared {
     /// Scans the directory, loads what is new, and removes what is gone.
-    pub(crate) async fn scan(self: &Arc<Self>, scan: Scan) -> ReloadReport {
+    pub(crate) async fn scan(self: &Arc<Self>, scan: Scan) -> PluginReload {
         let _one_at_a_time = self.scan.lock().await;
         let settings = self.settings.lock().clone();
-        let mut report = ReloadReport::default();
+        let mut report = PluginReload::default();
         match self.listed().await {
             Ok(found) => {
                 self.remove_missing(&found, &mut report);
@@ -108,7 +108,7 @@ impl Shared {
         report
     }
 
-    async fn listed(&self) -> io::Result<BTreeMap<String, Result<Listed, Rejection>>> {
+    async fn listed(&self) -> io::Result<BTreeMap<String, Result<ListedFile, Rejection>>> {
         let known: BTreeSet<String> = {
             let plugins = self.plugins.lock();
             let serving = plugins.iter().filter(|(_, entry)| entry.serving.is_some());
@@ -122,18 +122,18 @@ impl Shared {
     async fn scan_one(
         self: &Arc<Self>,
         name: &str,
-        listed: Result<Listed, Rejection>,
+        listed: Result<ListedFile, Rejection>,
         scan: Scan,
         settings: &PluginSettings,
     ) -> Scanned {
         match listed {
             Err(rejection) => self.refuse(name, "", &rejection),
-            Ok(Listed { stamps, .. })
+            Ok(ListedFile { stamps, .. })
                 if scan == Scan::Periodic && self.is_known(name, stamps, settings) =>
             {
                 Scanned::Unchanged
             }
-            Ok(Listed { path, .. }) => self.load_changed(name, &path, scan, settings).await,
+            Ok(ListedFile { path, .. }) => self.load_changed(name, &path, scan, settings).await,
         }
     }
 
@@ -294,7 +294,7 @@ impl Shared {
     }
 
     /// Removes plugins whose file has been missing for long enough to be gone.
-    fn remove_missing<T>(&self, found: &BTreeMap<String, T>, report: &mut ReloadReport) {
+    fn remove_missing<T>(&self, found: &BTreeMap<String, T>, report: &mut PluginReload) {
         let mut gone = Vec::new();
         {
             let mut plugins = self.plugins.lock();

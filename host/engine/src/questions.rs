@@ -9,8 +9,8 @@ use router_core::{
 
 use crate::{
     engine::Engine,
-    failure::Failure,
-    kinds::{Breaker, Capacity, Health},
+    failure::CallFailure,
+    kinds::{BreakerKind, CapacityKind, HealthKind},
 };
 
 impl Engine {
@@ -22,8 +22,8 @@ impl Engine {
         &self,
         policy: &str,
         facts: HealthFacts,
-    ) -> Option<Result<HealthVerdict, Failure>> {
-        self.ask::<Health>(policy, facts).await
+    ) -> Option<Result<HealthVerdict, CallFailure>> {
+        self.ask::<HealthKind>(policy, facts).await
     }
 
     /// Asks a breaker policy for the plan of one instance. `None`: no such policy is loaded, or it is in quarantine.
@@ -34,8 +34,8 @@ impl Engine {
         &self,
         policy: &str,
         profile: BreakerProfile,
-    ) -> Option<Result<BreakerPlan, Failure>> {
-        self.ask::<Breaker>(policy, profile).await
+    ) -> Option<Result<BreakerPlan, CallFailure>> {
+        self.ask::<BreakerKind>(policy, profile).await
     }
 
     /// Asks a capacity policy about the fleet. `None`: no such policy is loaded, or it is in quarantine.
@@ -46,8 +46,8 @@ impl Engine {
         &self,
         policy: &str,
         load: CapacityLoad,
-    ) -> Option<Result<CapacityPlan, Failure>> {
-        self.ask::<Capacity>(policy, load).await
+    ) -> Option<Result<CapacityPlan, CallFailure>> {
+        self.ask::<CapacityKind>(policy, load).await
     }
 
     /// How long a judgement takes, recording included, so many times, in microseconds. For measuring tools.
@@ -57,6 +57,6 @@ impl Engine {
         facts: HealthFacts,
         times: usize,
     ) -> Option<Vec<f64>> {
-        self.measure_calls::<Health>(policy, facts, times).await
+        self.measure_calls::<HealthKind>(policy, facts, times).await
     }
 }

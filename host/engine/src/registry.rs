@@ -16,7 +16,7 @@ use crate::{
     Grants, Limits,
     directory::Stamps,
     event::EngineEvent,
-    failure::Failure,
+    failure::CallFailure,
     generation::Generation,
     kinds::{Contract, Record},
     rejection::Rejection,
@@ -166,7 +166,7 @@ impl Entry {
         &mut self,
         generation: &Arc<Generation>,
         record: Arc<dyn Record>,
-        (failure, took): (Option<&Failure>, Duration),
+        (failure, took): (Option<&CallFailure>, Duration),
     ) -> Option<EngineEvent> {
         let serving = self.serving.as_ref();
         let is_serving = serving.is_some_and(|serving| Arc::ptr_eq(serving, generation));

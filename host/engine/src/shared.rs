@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// See the module.
-pub(crate) struct Shared {
+pub(crate) struct EngineShared {
     pub(crate) machine: Arc<Machine>,
     pub(crate) plugins_dir: PathBuf,
     pub(crate) name_fault: fn(&str) -> Option<String>,
@@ -37,7 +37,7 @@ pub(crate) struct Shared {
     events: mpsc::Sender<EngineEvent>,
 }
 
-impl Shared {
+impl EngineShared {
     pub(crate) fn new(
         machine: Machine,
         options: EngineOptions,

@@ -52,7 +52,7 @@ pub struct PluginView {
     /// The same, with everything that is known of it.
     pub last_failure: Option<LastFailure>,
     /// How long its calls take.
-    pub call_micros: CallFigures,
+    pub call_micros: PluginCalls,
     /// The same of all generations since the file appeared.
     pub lifetime: LifetimeFigures,
     /// Generations that were taken into service.
@@ -125,7 +125,7 @@ pub struct LifetimeFigures {
 
 /// How long the last calls took, in microseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
-pub struct CallFigures {
+pub struct PluginCalls {
     /// Half of them took at most this.
     pub p50: Option<f64>,
     /// 99 % of them took at most this.

@@ -9,7 +9,7 @@ use notify::{
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::{loader::Scan, shared::Shared};
+use crate::{loader::Scan, shared::EngineShared};
 
 /// How often the directory is scanned without any hint: events get lost, and a replaced directory sends none.
 const SCAN_EVERY: Duration = Duration::from_secs(2);
@@ -19,7 +19,7 @@ const SETTLE: Duration = Duration::from_millis(100);
 const SETTLE_MAX: Duration = Duration::from_millis(500);
 
 /// Follows hints and the clock until the engine ends.
-pub(crate) async fn watch(shared: Arc<Shared>, ends: CancellationToken) {
+pub(crate) async fn watch(shared: Arc<EngineShared>, ends: CancellationToken) {
     let hint = Arc::new(Notify::new());
     let mut watched = None;
     loop {

@@ -16,6 +16,6 @@ pub(crate) use budget::AnswerBudget;
 pub(crate) use dependencies::{DependenciesAnswer, DependenciesQuery};
 pub(crate) use graph::{GraphAnswer, GraphQuery};
 pub(crate) use project::{ProjectAnswer, ProjectQuery};
-pub(crate) use script::{ScriptAnswer, ScriptQuery, Source};
+pub(crate) use script::{ScriptAnswer, ScriptQuery, ScriptSource};
 pub(crate) use search::{SearchAnswer, SearchQuery};
 pub(crate) use subject::QueryRefusal;

@@ -9,7 +9,7 @@ mod document;
 mod reader;
 mod variant;
 
-pub(crate) use document::{Document, Property, Section};
+pub(crate) use document::{Document, KeyValue, Section};
 pub(crate) use variant::{Link, Variant};
 
 use crate::fault::{Flaw, Flaws};

@@ -18,7 +18,7 @@ use crate::{
     client_of::ClientOf,
     driver_link::DriverLink,
     fault::{BreakerRejection, FaultKind, Rejecting, RequestFault, answer::json},
-    report::Reporter,
+    report::RequestReporter,
     sessions::{Session, SessionRegistry, sse},
     table::{RoutingEntry, RoutingTable, SharedBreaker},
 };
@@ -48,7 +48,7 @@ impl Forwarder {
         table: Arc<RoutingTable>,
         sessions: Arc<SessionRegistry>,
         driver: Arc<DriverLink>,
-        reporter: Reporter,
+        reporter: RequestReporter,
         waiting_max: usize,
     ) -> Self {
         let completion = Completion {
@@ -65,7 +65,7 @@ impl Forwarder {
         }
     }
 
-    pub(crate) fn reporter(&self) -> &Reporter {
+    pub(crate) fn reporter(&self) -> &RequestReporter {
         &self.completion.reporter
     }
 

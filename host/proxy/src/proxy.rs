@@ -16,7 +16,7 @@ use crate::{
     ingress::Ingress,
     observe::{ProxyCount, ProxyObserver},
     path::McpPath,
-    report::Reporter,
+    report::RequestReporter,
     sessions::{RevocationStore, SessionRegistry, SessionSeal},
     table::RoutingTable,
 };
@@ -91,7 +91,7 @@ impl Proxy {
             table.clone(),
             sessions.clone(),
             Arc::new(DriverLink::new(events, clock, observer.clone())),
-            Reporter::new(observer.clone()),
+            RequestReporter::new(observer.clone()),
             limits.waiting_max,
         ));
         let session_idle = limits.session_idle;

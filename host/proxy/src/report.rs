@@ -19,13 +19,13 @@ use crate::{
 const LOGGED_PER_SECOND_MAX: u32 = 10;
 
 /// See the module.
-pub(crate) struct Reporter {
+pub(crate) struct RequestReporter {
     pub(crate) observer: Arc<dyn ProxyObserver>,
     validation_log: Mutex<RateBudget>,
     timeout_log: Mutex<RateBudget>,
 }
 
-impl Reporter {
+impl RequestReporter {
     pub(crate) fn new(observer: Arc<dyn ProxyObserver>) -> Self {
         let budget = || Mutex::new(RateBudget::new(LOGGED_PER_SECOND_MAX, Instant::now()));
         Self {

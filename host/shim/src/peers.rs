@@ -72,7 +72,7 @@ pub(crate) struct Peers {
 
 /// The decision on a hello.
 #[derive(Debug)]
-pub(crate) enum Admission {
+pub(crate) enum HelloDecision {
     /// The slot is the caller's, under this protocol.
     Granted(u32),
     /// The answer to give instead.
@@ -232,9 +232,9 @@ impl Peers {
     }
 
     /// Decides on a hello.
-    pub(crate) fn admit(&mut self, key: u64, hello: &Hello) -> Admission {
+    pub(crate) fn admit(&mut self, key: u64, hello: &Hello) -> HelloDecision {
         let Some(protocol) = hello.agreed() else {
-            return Admission::Denied(FromShim::Refused {
+            return HelloDecision::Denied(FromShim::Refused {
                 reason: format!(
                     "this shim ({}) speaks protocol {} to {}, the router {} to {}",
                     env!("CARGO_PKG_VERSION"),
@@ -246,12 +246,12 @@ impl Peers {
             });
         };
         let Some(pid) = self.peer(key).map(|peer| peer.pid) else {
-            return Admission::Denied(FromShim::Unsupported);
+            return HelloDecision::Denied(FromShim::Unsupported);
         };
         if let Some(holder) = &self.holder {
             let itself = holder.pid == pid && holder.router_id == hello.router_id;
             if !itself && holder.alive() {
-                return Admission::Denied(FromShim::Busy {
+                return HelloDecision::Denied(FromShim::Busy {
                     router_id: holder.router_id.clone(),
                     pid: holder.pid.as_raw_nonzero().get().unsigned_abs(),
                 });
@@ -260,7 +260,7 @@ impl Peers {
         let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(pidfd) => pidfd,
             Err(errno) => {
-                return Admission::Denied(FromShim::Refused {
+                return HelloDecision::Denied(FromShim::Refused {
                     reason: format!(
                         "the router's process {} cannot be watched: {errno}",
                         pid.as_raw_nonzero()
@@ -279,7 +279,7 @@ impl Peers {
         if let Some(peer) = self.peer(key) {
             peer.hello_by = None;
         }
-        Admission::Granted(protocol)
+        HelloDecision::Granted(protocol)
     }
 
     /// Whether this connection is the holder's.

@@ -7,7 +7,7 @@ use router_core::{InstanceId, Run, SlotKey, event::SlotEvent, loss::EXIT_REPORT_
 use router_upstream::{Closed, Upstream, UpstreamConfig, UpstreamEvents};
 
 use super::{
-    live::{ConnectionListener, InternalEvent, Live, Reporter},
+    live::{ConnectionListener, ConnectionReporter, InternalEvent, Live},
     shim_blob::ShimBlob,
     state::Driver,
 };
@@ -126,7 +126,7 @@ impl Driver {
         self.live.remove(key)
     }
 
-    pub(super) fn listener(&self, reporter: &Reporter) -> Arc<dyn UpstreamEvents> {
+    pub(super) fn listener(&self, reporter: &ConnectionReporter) -> Arc<dyn UpstreamEvents> {
         Arc::new(ConnectionListener {
             reporter: reporter.clone(),
             ports: Arc::clone(&self.parts.ports),

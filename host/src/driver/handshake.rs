@@ -9,7 +9,7 @@ use router_upstream::{Handshake, Upstream, UpstreamConfig};
 use router_values::{unix_ms_now, whole_ms};
 
 use super::{
-    live::{InternalEvent, Reporter, report_end},
+    live::{ConnectionReporter, InternalEvent, report_end},
     state::Driver,
 };
 use crate::error_chain::chain;
@@ -56,7 +56,7 @@ impl Driver {
     /// Connects to an instance that listens itself, and does the handshake.
     fn connect(
         &self,
-        reporter: Reporter,
+        reporter: ConnectionReporter,
         path: PathBuf,
         config: UpstreamConfig,
         wait: Waits,

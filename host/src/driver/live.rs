@@ -97,8 +97,8 @@ impl Live {
         &self,
         key: &SlotKey,
         internal: mpsc::Sender<InternalEvent>,
-    ) -> Reporter {
-        Reporter {
+    ) -> ConnectionReporter {
+        ConnectionReporter {
             key: key.clone(),
             run: self.run,
             gone: self.gone.clone(),
@@ -127,7 +127,7 @@ pub(super) struct Resumed {
 
 /// What a connection needs to report to the driver.
 #[derive(Clone)]
-pub(super) struct Reporter {
+pub(super) struct ConnectionReporter {
     pub(super) key: SlotKey,
     pub(super) run: Run,
     gone: CancellationToken,
@@ -137,7 +137,7 @@ pub(super) struct Reporter {
 
 /// Passes on what a connection reports, from the connection's own task.
 pub(super) struct ConnectionListener {
-    pub(super) reporter: Reporter,
+    pub(super) reporter: ConnectionReporter,
     pub(super) ports: Arc<dyn Ports>,
 }
 
@@ -147,7 +147,7 @@ impl UpstreamEvents for ConnectionListener {
     }
 
     fn list_changed(&self, kind: ListKind) {
-        let Reporter {
+        let ConnectionReporter {
             key, run, internal, ..
         } = &self.reporter;
         let is_reported = &self.reporter.is_change_reported;
@@ -166,7 +166,7 @@ impl UpstreamEvents for ConnectionListener {
 }
 
 /// Polls a connection to its end, and reports that.
-pub(super) async fn report_end(reporter: Reporter, connection: Connection) {
+pub(super) async fn report_end(reporter: ConnectionReporter, connection: Connection) {
     let closed = connection.await;
     reporter.gone.cancel();
     let (key, run) = (reporter.key, reporter.run);

@@ -29,7 +29,7 @@ use crate::{
     driver_handle::DriverHandle,
     evidence::EvidenceRecorder,
     instance_plan::InstancePlans,
-    meters::Meters,
+    meters::RouterMeters,
     operator_api::OperatorApi,
     recovery_snapshot::RecoverySnapshot,
     revoked_sessions::RevokedSessions,
@@ -70,7 +70,7 @@ pub(super) struct Rooms {
     pub(super) store: Store,
     pub(super) recorder: Arc<EvidenceRecorder>,
     pub(super) access: Arc<Access>,
-    pub(super) meters: Arc<Meters>,
+    pub(super) meters: Arc<RouterMeters>,
     pub(super) announcer: Arc<Announcer>,
     pub(super) supervisor: Arc<Supervisor>,
     pub(super) engine: Engine,
@@ -80,7 +80,7 @@ pub(super) struct Rooms {
 }
 
 /// What the driver shares with the other rooms.
-pub(super) struct Shared {
+pub(super) struct SharedState {
     pub(super) events: mpsc::Sender<Event>,
     pub(super) driver: DriverHandle,
     pub(super) table: Arc<RoutingTable>,
@@ -98,7 +98,7 @@ pub(super) struct Receivers {
 
 impl Base {
     /// Opens the rooms that need only the configuration, and makes the channels.
-    pub(super) async fn open_rooms(&self) -> anyhow::Result<(Rooms, Shared, Receivers)> {
+    pub(super) async fn open_rooms(&self) -> anyhow::Result<(Rooms, SharedState, Receivers)> {
         let (config, data_dir) = (&*self.config, &self.data_dir);
         let logs = router_telemetry::logs::init(&telemetry::log_options(config))
             .context("the log cannot be written")?;
@@ -114,7 +114,7 @@ impl Base {
         let (events, driver_events) = mpsc::channel(EVENTS_MAX);
         let (requests, driver_requests) = mpsc::channel(REQUESTS_MAX);
         let rooms = Rooms {
-            meters: Arc::new(Meters::new(self.clock, logs.control())),
+            meters: Arc::new(RouterMeters::new(self.clock, logs.control())),
             announcer: Arc::new(Announcer::new(Arc::clone(&recorder))),
             supervisor: Arc::new(supervisor),
             logs,
@@ -125,7 +125,7 @@ impl Base {
             snapshot,
             is_restored,
         };
-        let shared = Shared {
+        let shared = SharedState {
             events,
             driver: DriverHandle::new(requests),
             table: Arc::new(RoutingTable::new()),
@@ -142,7 +142,12 @@ impl Base {
     }
 
     /// Applies configurations.
-    pub(super) fn applier(&self, path: PathBuf, rooms: &Rooms, shared: &Shared) -> ConfigApplier {
+    pub(super) fn applier(
+        &self,
+        path: PathBuf,
+        rooms: &Rooms,
+        shared: &SharedState,
+    ) -> ConfigApplier {
         ConfigApplier {
             path,
             config: Mutex::new(Arc::clone(&self.config)),
@@ -167,7 +172,7 @@ impl Base {
     pub(super) fn driver(
         &self,
         rooms: &Rooms,
-        shared: &Shared,
+        shared: &SharedState,
         applier: &ConfigApplier,
         receivers: Receivers,
     ) -> (Driver, mpsc::Receiver<EngineEvent>) {
@@ -198,7 +203,7 @@ impl Base {
     pub(super) fn proxy(
         &self,
         rooms: &Rooms,
-        shared: &Shared,
+        shared: &SharedState,
         sealer: SessionSealer,
         revoked: Arc<RevokedSessions>,
     ) -> Arc<Proxy> {
@@ -220,7 +225,7 @@ impl Base {
     pub(super) fn api(
         &self,
         rooms: &Rooms,
-        shared: &Shared,
+        shared: &SharedState,
         applier: Arc<ConfigApplier>,
         proxy: &Arc<Proxy>,
     ) -> OperatorApi {
@@ -252,7 +257,7 @@ impl Base {
     pub(super) fn watch(
         &self,
         rooms: &Rooms,
-        shared: Shared,
+        shared: SharedState,
         api: &OperatorApi,
         auth: &Arc<AuthLayer>,
         plugins: mpsc::Receiver<EngineEvent>,

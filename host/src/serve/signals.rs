@@ -12,7 +12,7 @@ pub(super) struct Signals {
 
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Request {
+pub(super) enum SignalRequest {
     /// SIGHUP.
     Reload,
     /// SIGTERM or SIGINT.
@@ -30,16 +30,16 @@ impl Signals {
     }
 
     /// The next signal.
-    pub(super) async fn next(&mut self) -> Request {
+    pub(super) async fn next(&mut self) -> SignalRequest {
         tokio::select! {
-            _ = self.terminate.recv() => Request::End,
-            _ = self.interrupt.recv() => Request::End,
-            _ = self.hangup.recv() => Request::Reload,
+            _ = self.terminate.recv() => SignalRequest::End,
+            _ = self.interrupt.recv() => SignalRequest::End,
+            _ = self.hangup.recv() => SignalRequest::Reload,
         }
     }
 
     /// The next request to end. Reloads do not count any more.
     pub(super) async fn end(&mut self) {
-        while self.next().await != Request::End {}
+        while self.next().await != SignalRequest::End {}
     }
 }

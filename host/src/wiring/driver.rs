@@ -16,7 +16,7 @@ use crate::{
     announcer::Announcer,
     driver::{Asking, Ports},
     evidence::EvidenceRecorder,
-    meters::Meters,
+    meters::RouterMeters,
 };
 
 /// See the module.
@@ -24,7 +24,7 @@ pub(crate) struct ConnectedRooms {
     pub(crate) engine: Engine,
     pub(crate) recorder: Arc<EvidenceRecorder>,
     pub(crate) announcer: Arc<Announcer>,
-    pub(crate) meters: Arc<Meters>,
+    pub(crate) meters: Arc<RouterMeters>,
 }
 
 impl Ports for ConnectedRooms {

@@ -24,7 +24,7 @@ use router_supervisor::DataDir;
 use router_telemetry::PluginFigures;
 use tokio::runtime::Handle;
 
-use crate::{driver::Asking, meters::Meters};
+use crate::{driver::Asking, meters::RouterMeters};
 
 /// What stands in metrics for files whose name cannot be a plugin's, nor a label: no plugin is called so.
 const UNNAMED: &str = "_";
@@ -155,7 +155,7 @@ pub(crate) fn settings(config: &Config) -> PluginSettings {
 /// Asks a policy. The caller bounds the wait.
 pub(crate) fn ask(
     engine: Engine,
-    meters: Arc<Meters>,
+    meters: Arc<RouterMeters>,
     policy: Arc<str>,
     question: &Question,
 ) -> Asking {

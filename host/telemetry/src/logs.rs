@@ -9,13 +9,12 @@
 
 mod escape;
 mod file;
-mod json;
+mod format;
 mod layer;
 mod level;
 mod line;
 mod queue;
 mod rotated;
-mod text;
 mod writer;
 
 use std::{

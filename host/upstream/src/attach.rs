@@ -6,7 +6,7 @@ use crate::{
     envelope::quoted,
     ids::Table,
     reply::{CallError, Reply, ReplySink},
-    session::{AttachError, LogLevel, SessionKey, SessionSpec},
+    session::{AttachError, LogLevel, SessionSpec, UpstreamSessionId},
     state::{AttachedSession, ConnectionState, PendingRequest},
     upstream::Upstream,
 };
@@ -16,7 +16,7 @@ impl Upstream {
     ///
     /// # Errors
     /// The connection has ended, or has as many sessions as it may.
-    pub fn attach(&self, spec: SessionSpec) -> Result<SessionKey, AttachError> {
+    pub fn attach(&self, spec: SessionSpec) -> Result<UpstreamSessionId, AttachError> {
         let key = {
             let mut state = self.state.lock();
             if let Some(closed) = &state.closed {
@@ -27,7 +27,7 @@ impl Upstream {
                 return Err(AttachError::TooMany { max });
             }
             state.next_session += 1;
-            let key = SessionKey(state.next_session);
+            let key = UpstreamSessionId(state.next_session);
             let subscriptions = spec.memory.subscriptions();
             state.sessions.insert(
                 key,
@@ -56,7 +56,7 @@ impl Upstream {
 
     /// Ends a session's part in this connection: its requests are cancelled, its subscriptions given up, and questions
     /// put to its client are answered with an error. Unknown keys are ignored.
-    pub fn detach(&self, key: SessionKey) {
+    pub fn detach(&self, key: UpstreamSessionId) {
         let mut ended = Vec::new();
         {
             let mut state = self.state.lock();
@@ -119,7 +119,7 @@ impl Upstream {
         Some(pending)
     }
 
-    fn drop_subscriptions(&self, state: &mut ConnectionState, key: SessionKey) {
+    fn drop_subscriptions(&self, state: &mut ConnectionState, key: UpstreamSessionId) {
         let mut lonely = Vec::new();
         state.subscribed.retain(|uri, subscribers| {
             let before = subscribers.len();
@@ -156,7 +156,9 @@ impl Upstream {
 }
 
 /// The lowest level that any session asked for.
-pub(crate) fn lowest_level(sessions: &Table<SessionKey, AttachedSession>) -> Option<LogLevel> {
+pub(crate) fn lowest_level(
+    sessions: &Table<UpstreamSessionId, AttachedSession>,
+) -> Option<LogLevel> {
     sessions
         .values()
         .filter_map(|entry| entry.memory.level())

@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic::Ordering};
 use crate::{
     envelope::{range_in, splice},
     reply::ReplySink,
-    session::{SessionKey, SessionSink},
+    session::{SessionSink, UpstreamSessionId},
     state::ConnectionState,
     upstream::Upstream,
 };
@@ -27,7 +27,10 @@ impl DeliveryPath {
 }
 
 /// How a session is reached now: through its newest waiting request, else directly.
-pub(crate) fn delivery_path(state: &ConnectionState, key: SessionKey) -> Option<DeliveryPath> {
+pub(crate) fn delivery_path(
+    state: &ConnectionState,
+    key: UpstreamSessionId,
+) -> Option<DeliveryPath> {
     let entry = state.sessions.get(&key)?;
     let newest = entry.in_flight.last().and_then(|n| state.pending.get(n));
     Some(DeliveryPath {

@@ -13,7 +13,7 @@ use crate::{
         Envelope, EnvelopeError, MessageShape, member, range_in, splice, split_batch, string_of,
     },
     reply::Reply,
-    session::{LogLevel, SessionKey},
+    session::{LogLevel, UpstreamSessionId},
     state::{AnswerEffect, ConnectionState},
     upstream::Upstream,
 };
@@ -122,7 +122,7 @@ impl Upstream {
     fn apply(
         &self,
         state: &mut ConnectionState,
-        session: Option<SessionKey>,
+        session: Option<UpstreamSessionId>,
         effect: AnswerEffect,
         result: &str,
     ) {
@@ -214,7 +214,7 @@ impl Upstream {
         &self,
         text: &str,
         is_about_work: bool,
-        wants: impl Fn(&ConnectionState, SessionKey) -> bool,
+        wants: impl Fn(&ConnectionState, UpstreamSessionId) -> bool,
     ) {
         let paths: Vec<DeliveryPath> = {
             let state = self.state.lock();
@@ -253,7 +253,11 @@ fn is_error_result(result: &str) -> bool {
 }
 
 /// Whether a session wants a log message of this level. Messages with an unknown level go to every session.
-fn is_wanted_level(state: &ConnectionState, key: SessionKey, level: Option<LogLevel>) -> bool {
+fn is_wanted_level(
+    state: &ConnectionState,
+    key: UpstreamSessionId,
+    level: Option<LogLevel>,
+) -> bool {
     let (Some(entry), Some(level)) = (state.sessions.get(&key), level) else {
         return true;
     };

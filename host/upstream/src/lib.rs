@@ -67,7 +67,8 @@ pub use own::OwnCallError;
 pub use protocol::ProtocolVersion;
 pub use reply::{CallError, Closed, NotSent, Reply, ReplySink};
 pub use session::{
-    AttachError, ClientCapabilities, LogLevel, SessionKey, SessionMemory, SessionSink, SessionSpec,
+    AttachError, ClientCapabilities, LogLevel, SessionMemory, SessionSink, SessionSpec,
+    UpstreamSessionId,
 };
 pub use state::InFlight;
 pub use upstream::{IgnoreEvents, Upstream, UpstreamCounters, UpstreamEvents};

@@ -10,7 +10,7 @@ use crate::{
     envelope::{Envelope, member, progress_token, range_in, splice},
     plan::{OutgoingRequest, RequestPlan, bad_request},
     reply::{CallError, NotSent, Reply, ReplySink},
-    session::SessionKey,
+    session::UpstreamSessionId,
     state::{AnswerEffect, ConnectionState, PendingRequest, RequestOrigin},
     upstream::Upstream,
 };
@@ -43,7 +43,7 @@ impl Upstream {
     /// Not sent: `reply` is not finished.
     pub fn call(
         &self,
-        session: SessionKey,
+        session: UpstreamSessionId,
         source: &Bytes,
         envelope: &Envelope<'_>,
         reply: Arc<dyn ReplySink>,
@@ -99,7 +99,7 @@ impl Upstream {
     /// The instance does not read what it is sent, and the queue is full.
     pub fn notify(
         &self,
-        session: SessionKey,
+        session: UpstreamSessionId,
         text: &str,
         envelope: &Envelope<'_>,
     ) -> Result<(), NotSent> {
@@ -131,7 +131,7 @@ impl Upstream {
     /// That session was asked no such question, or the queue is full; then the question stays open.
     pub fn respond(
         &self,
-        session: SessionKey,
+        session: UpstreamSessionId,
         text: &str,
         envelope: &Envelope<'_>,
     ) -> Result<(), NotSent> {
@@ -162,7 +162,7 @@ impl Upstream {
     fn admit(
         &self,
         state: &ConnectionState,
-        session: SessionKey,
+        session: UpstreamSessionId,
         bytes: usize,
     ) -> Result<(), CallError> {
         let limits = &self.config.limits;
@@ -248,7 +248,7 @@ impl Upstream {
     fn cancel_for_client(
         &self,
         state: &mut ConnectionState,
-        session: SessionKey,
+        session: UpstreamSessionId,
         text: &str,
         envelope: &Envelope<'_>,
     ) {
@@ -277,8 +277,8 @@ impl Upstream {
 
     /// An instance asks for roots when it is initialized, and then no session is there yet. The first session that has
     /// roots makes it ask again; where several have them, which is meant is not for the router to say.
-    fn announce_roots(&self, state: &mut ConnectionState, session: SessionKey) {
-        let has_roots = |key: &SessionKey| {
+    fn announce_roots(&self, state: &mut ConnectionState, session: UpstreamSessionId) {
+        let has_roots = |key: &UpstreamSessionId| {
             state
                 .sessions
                 .get(key)

@@ -9,7 +9,7 @@ use crate::{
     cache::{ListKind, PageKey},
     envelope::{Envelope, member, string_of},
     reply::CallError,
-    session::{LogLevel, SessionKey},
+    session::{LogLevel, UpstreamSessionId},
     state::{AnswerEffect, ConnectionState},
     upstream::Upstream,
 };
@@ -19,7 +19,7 @@ const URI_BYTES_MAX: usize = 8 * 1024;
 
 /// A request as it is about to be sent.
 pub(crate) struct OutgoingRequest<'a> {
-    pub(crate) session: SessionKey,
+    pub(crate) session: UpstreamSessionId,
     pub(crate) envelope: &'a Envelope<'a>,
     pub(crate) text: &'a str,
     /// Written in place of `text`, where the router must say something else than the client did.
@@ -38,7 +38,7 @@ impl Upstream {
     pub(crate) fn plan<'a>(
         &self,
         state: &mut ConnectionState,
-        session: SessionKey,
+        session: UpstreamSessionId,
         text: &'a str,
         envelope: &'a Envelope<'a>,
         method: &str,
@@ -103,7 +103,7 @@ impl Upstream {
     fn join_subscribers(
         &self,
         state: &mut ConnectionState,
-        session: SessionKey,
+        session: UpstreamSessionId,
         uri: &str,
     ) -> Result<bool, CallError> {
         let max = self.config.limits.subscriptions_per_session_max;
@@ -148,7 +148,7 @@ impl Upstream {
 
 /// Takes a subscriber from a resource. True where others are left, so that the instance must go on to report it. Done
 /// before the instance answers: a session that subscribes from now on must not count on this one's subscription.
-fn leave_subscribers(state: &mut ConnectionState, session: SessionKey, uri: &str) -> bool {
+fn leave_subscribers(state: &mut ConnectionState, session: UpstreamSessionId, uri: &str) -> bool {
     if let Some(entry) = state.sessions.get(&session) {
         entry.memory.unsubscribe(uri);
     }

@@ -8,7 +8,7 @@ use crate::{
     attach::cancellation,
     delivery::{DeliveryPath, delivery_path, rewritten},
     envelope::{Envelope, EnvelopeError},
-    session::SessionKey,
+    session::UpstreamSessionId,
     state::{ConnectionState, OpenQuestion},
     upstream::Upstream,
 };
@@ -135,7 +135,7 @@ impl Upstream {
         &self,
         state: &ConnectionState,
         method: &str,
-    ) -> Result<(SessionKey, DeliveryPath), (i64, String)> {
+    ) -> Result<(UpstreamSessionId, DeliveryPath), (i64, String)> {
         let per_session = "with sharing = \"per-session\" each client gets a process of its own, and questions reach it";
         let not_routable = |reason: String| (NOT_ROUTABLE, reason);
         if state.questions.len() >= self.config.limits.questions_max {

@@ -9,7 +9,7 @@ use crate::reply::Closed;
 
 /// One session on one connection. Never reused within a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SessionKey(pub(crate) u64);
+pub struct UpstreamSessionId(pub(crate) u64);
 
 /// How a session's client is reached outside of its requests. Called from the connection's task; must not block.
 pub trait SessionSink: Send + Sync {

@@ -11,7 +11,7 @@ use crate::{
     envelope::{member, quoted, string_of},
     ids::Table,
     reply::{Closed, ReplySink},
-    session::{ClientCapabilities, LogLevel, SessionKey, SessionMemory, SessionSink},
+    session::{ClientCapabilities, LogLevel, SessionMemory, SessionSink, UpstreamSessionId},
 };
 
 /// Requests that are remembered as lost with a connection: enough to see a pattern.
@@ -45,13 +45,13 @@ pub(crate) struct ConnectionState {
     pub(crate) pending: Table<u64, PendingRequest>,
     /// Requests of clients among `pending`.
     pub(crate) client_calls: usize,
-    pub(crate) sessions: Table<SessionKey, AttachedSession>,
+    pub(crate) sessions: Table<UpstreamSessionId, AttachedSession>,
     /// Sessions with a request that their client waits for.
     pub(crate) sessions_busy: usize,
     /// Questions of the instance that wait for a client.
     pub(crate) questions: Table<u64, OpenQuestion>,
     /// The subscribers of each resource.
-    pub(crate) subscribed: HashMap<Box<str>, Vec<SessionKey>>,
+    pub(crate) subscribed: HashMap<Box<str>, Vec<UpstreamSessionId>>,
     /// The log level that the instance was last sent.
     pub(crate) level_sent: Option<LogLevel>,
     pub(crate) cache: ListCache,
@@ -72,7 +72,7 @@ pub(crate) struct AttachedSession {
 /// A request that waits for the instance's answer.
 pub(crate) struct PendingRequest {
     /// Whose; the router's own where absent.
-    pub(crate) session: Option<SessionKey>,
+    pub(crate) session: Option<UpstreamSessionId>,
     pub(crate) origin: RequestOrigin,
     pub(crate) method: Cow<'static, str>,
     pub(crate) since: Instant,
@@ -101,7 +101,7 @@ pub(crate) enum AnswerEffect {
 
 /// A question of the instance that was put to a client.
 pub(crate) struct OpenQuestion {
-    pub(crate) session: SessionKey,
+    pub(crate) session: UpstreamSessionId,
     /// The instance's id for it, as raw JSON.
     pub(crate) instance_id: Box<str>,
     /// When it is given up.
@@ -194,7 +194,7 @@ impl ConnectionState {
     }
 
     /// Takes a request from those that a session waits for. True where it was among them.
-    fn forget_waiting(&mut self, session: SessionKey, n: u64) -> bool {
+    fn forget_waiting(&mut self, session: UpstreamSessionId, n: u64) -> bool {
         let Some(entry) = self.sessions.get_mut(&session) else {
             return false;
         };

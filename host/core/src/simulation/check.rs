@@ -36,10 +36,10 @@ use crate::{
 use admission::AdmissionModel;
 use breakers::BreakerWatch;
 use capacity::CapacityModel;
-use failures::{Expected, FailureTally};
+use failures::{Expected, SlotFailures};
 use intent::Order;
 use plans::PlanWatch;
-use questions::{Answered, OpenQuestion};
+use questions::{Answered, AwaitedQuestion};
 use readiness::ReadinessModel;
 use shared_cause::OneCauseModel;
 use tool_breakers::ToolWatch;
@@ -59,7 +59,7 @@ pub(super) struct Watched {
     shutting_down: bool,
     instances: BTreeMap<InstanceId, InstanceWatch>,
     slots: BTreeMap<SlotKey, SlotWatch>,
-    questions: BTreeMap<QuestionId, OpenQuestion>,
+    questions: BTreeMap<QuestionId, AwaitedQuestion>,
     orders: BTreeMap<u64, Order>,
     orders_given: u64,
     waiters: Vec<Waiter>,
@@ -118,7 +118,7 @@ impl InstanceWatch {
 struct SlotWatch {
     wanted: bool,
     last_used_ms: u64,
-    tally: FailureTally,
+    tally: SlotFailures,
     /// The run whose failure an operator, or a new definition, has forgiven in advance.
     forgiven: Option<Run>,
     /// What the step in progress must lead to.

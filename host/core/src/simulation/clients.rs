@@ -13,7 +13,7 @@ use crate::{
     route::Route,
 };
 
-pub(super) struct Request {
+pub(super) struct SimulatedRequest {
     pub(super) instance: InstanceId,
     pub(super) run: Run,
     permit: Option<Permit>,
@@ -106,7 +106,7 @@ impl World {
                 };
                 let is_probe = permit.is_probe();
                 let generation = self.generation(&key.instance);
-                self.sequence_request(Request {
+                self.sequence_request(SimulatedRequest {
                     instance: key.instance.clone(),
                     run,
                     permit: Some(permit),
@@ -165,7 +165,7 @@ impl World {
         Some(Some((Arc::clone(tool), permit)))
     }
 
-    fn sequence_request(&mut self, request: Request) {
+    fn sequence_request(&mut self, request: SimulatedRequest) {
         let id = self.requests.last_key_value().map_or(0, |(id, _)| id + 1);
         let takes_ms = if !self.calm && self.dice.chance(5) {
             self.dice.between(10_000, 70_000)
@@ -247,7 +247,7 @@ impl World {
         }
     }
 
-    fn end(&mut self, mut request: Request, mut class: Class, upstream_died: bool) {
+    fn end(&mut self, mut request: SimulatedRequest, mut class: Class, upstream_died: bool) {
         if let Some((tool, permit)) = request.tool.take() {
             self.end_tool(&request, (tool, permit), class, upstream_died);
             // Of such a call only answers, and the death of the process, say something about the instance.
@@ -286,7 +286,7 @@ impl World {
 
     fn end_tool(
         &mut self,
-        request: &Request,
+        request: &SimulatedRequest,
         (tool, permit): (Arc<str>, Permit),
         class: Class,
         upstream_died: bool,

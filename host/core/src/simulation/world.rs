@@ -10,7 +10,7 @@ use super::{
     Outcome,
     chaos::Plan,
     check::Watched,
-    clients::Request,
+    clients::SimulatedRequest,
     dice::Dice,
     property::Property,
     supervisor::{Character, Proc},
@@ -79,7 +79,7 @@ pub(super) struct World {
     pub(super) tool_cells: BTreeMap<(InstanceId, Arc<str>), Arc<BreakerCell>>,
     pub(super) classes: BTreeMap<InstanceId, Arc<ClassTable>>,
     pub(super) routes: BTreeMap<SlotKey, Route>,
-    pub(super) requests: BTreeMap<u64, Request>,
+    pub(super) requests: BTreeMap<u64, SimulatedRequest>,
     /// Permits of probes that ended badly: whose, of which generation, and when they were taken.
     pub(super) kept_permits: Vec<(InstanceId, u32, u64)>,
     pub(super) watched: Watched,

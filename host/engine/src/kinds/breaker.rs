@@ -25,9 +25,9 @@ use bindings::exports::router::breaker::breaker as wit;
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Breaker;
+pub(crate) struct BreakerKind;
 
-impl Kind for Breaker {
+impl Kind for BreakerKind {
     const CONTRACT: &'static Contract = &Contract {
         world: "breaker-policy",
         question: "router:breaker/breaker@0.2.0",

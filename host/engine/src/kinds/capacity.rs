@@ -30,9 +30,9 @@ use bindings::exports::router::capacity::capacity as wit;
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Capacity;
+pub(crate) struct CapacityKind;
 
-impl Kind for Capacity {
+impl Kind for CapacityKind {
     const CONTRACT: &'static Contract = &Contract {
         world: "capacity-policy",
         question: "router:capacity/capacity@0.2.0",

@@ -1,6 +1,6 @@
 //! Health policies: facts of a slot in, a verdict out. A policy answers at once and one question at a time.
 
-use router_core::health::{Health as Status, HealthFacts, HealthVerdict};
+use router_core::health::{Health, HealthFacts, HealthVerdict};
 use serde_json::{Map, Value, json};
 use wasmtime::{Store, component::InstancePre};
 
@@ -24,9 +24,9 @@ use bindings::exports::router::health::health as wit;
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Health;
+pub(crate) struct HealthKind;
 
-impl Kind for Health {
+impl Kind for HealthKind {
     const CONTRACT: &'static Contract = &Contract {
         world: "health-policy",
         question: "router:health/health@0.2.0",
@@ -116,12 +116,12 @@ fn from_wit(verdict: wit::Verdict) -> HealthVerdict {
     } = verdict;
     truncate_attributes(&mut attributes);
     let health = match status {
-        wit::Status::Healthy => Status::Healthy,
-        wit::Status::Degraded => Status::Degraded,
-        wit::Status::Unhealthy => Status::Unhealthy,
+        wit::Status::Healthy => Health::Healthy,
+        wit::Status::Degraded => Health::Degraded,
+        wit::Status::Unhealthy => Health::Unhealthy,
     };
     truncate(&mut reason, REASON_BYTES_MAX);
-    if reason.is_empty() && health != Status::Healthy {
+    if reason.is_empty() && health != Health::Healthy {
         "the policy gave no reason".clone_into(&mut reason);
     }
     HealthVerdict {

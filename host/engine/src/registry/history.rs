@@ -8,9 +8,9 @@ use std::{
 };
 
 use crate::{
-    failure::{Failure, FailureKind},
+    failure::{CallFailure, FailureKind},
     kinds::Record,
-    view::{CallFigures, Decision, LastFailure},
+    view::{Decision, LastFailure, PluginCalls},
 };
 
 use super::unix_ms;
@@ -72,7 +72,7 @@ impl History {
         &mut self,
         (generation, is_serving): (u64, bool),
         record: Arc<dyn Record>,
-        failure: Option<&Failure>,
+        failure: Option<&CallFailure>,
         took: Duration,
     ) {
         let at_ms = unix_ms();
@@ -118,7 +118,7 @@ impl History {
     }
 
     /// How long the last calls took.
-    pub(super) fn figures(&self) -> CallFigures {
+    pub(super) fn figures(&self) -> PluginCalls {
         let mut sorted: Vec<f64> = self.durations.iter().copied().collect();
         sorted.sort_by(f64::total_cmp);
         let at = |share: f64| {
@@ -126,7 +126,7 @@ impl History {
             let rank = (sorted.len() as f64 * share).ceil() as usize;
             sorted.get(rank.saturating_sub(1)).copied()
         };
-        CallFigures {
+        PluginCalls {
             p50: at(0.5),
             p99: at(0.99),
         }
@@ -135,10 +135,10 @@ impl History {
 
 #[cfg(test)]
 mod tests {
-    use router_core::health::{Health as Status, HealthFacts, HealthVerdict};
+    use router_core::health::{Health, HealthFacts, HealthVerdict};
 
     use super::{DECISIONS_BYTES_MAX, DECISIONS_MAX, Decision, History};
-    use crate::kinds::{Health, record};
+    use crate::kinds::{HealthKind, record};
 
     #[test]
     fn decisions_take_no_more_than_their_share() {
@@ -146,10 +146,10 @@ mod tests {
             at_ms: 0,
             generation: 1,
             micros: 1.0,
-            record: record::<Health>(
+            record: record::<HealthKind>(
                 HealthFacts::default(),
                 &Ok(HealthVerdict {
-                    health: Status::Degraded,
+                    health: Health::Degraded,
                     reason: "slow".to_owned(),
                     recycle: false,
                     attributes: vec![("n".repeat(256), "v".repeat(256)); attributes],

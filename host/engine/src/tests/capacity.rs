@@ -8,7 +8,7 @@ use router_core::capacity::{
 };
 
 use super::world::{World, guest, settings};
-use crate::{Failure, FailureKind, PluginSettings};
+use crate::{CallFailure, FailureKind, PluginSettings};
 
 const BUNDLED: &str = "default-capacity";
 const HOSTILE: &str = "hostile-capacity";
@@ -58,7 +58,7 @@ async fn loaded(name: &str, settings: PluginSettings) -> World {
     world
 }
 
-async fn plan(world: &World, name: &str) -> Option<Result<CapacityPlan, Failure>> {
+async fn plan(world: &World, name: &str) -> Option<Result<CapacityPlan, CallFailure>> {
     world.engine.plan_capacity(name, load()).await
 }
 

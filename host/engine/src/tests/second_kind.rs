@@ -15,10 +15,10 @@ use wasmtime::{
 
 use super::world::{World, facts, guest, settings};
 use crate::{
-    EngineEvent, Failure, FailureKind, PluginSettings,
+    CallFailure, EngineEvent, FailureKind, PluginSettings,
     bindings::types::Setting,
     guest::GuestState,
-    kinds::{Budget, Contract, Health, Kind, Load, Served},
+    kinds::{Budget, Contract, HealthKind, Kind, Load, Served},
 };
 
 mod bindings {
@@ -35,7 +35,7 @@ use bindings::{exports::test::echo::echo as wit, test::echo::clock};
 
 const NAME: &str = "echo";
 
-const KINDS: &[Served] = &[Served::of::<Health>(), Served::of::<Echo>()];
+const KINDS: &[Served] = &[Served::of::<HealthKind>(), Served::of::<Echo>()];
 
 #[derive(Debug)]
 struct Echo;
@@ -115,7 +115,7 @@ async fn loaded(settings: PluginSettings) -> World {
     world
 }
 
-async fn say(world: &World, text: &str) -> Option<Result<String, Failure>> {
+async fn say(world: &World, text: &str) -> Option<Result<String, CallFailure>> {
     world.engine.ask::<Echo>(NAME, text.to_owned()).await
 }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    Engine, EngineEvent, EngineOptions, Failure, Limits, NoValues, PluginSettings, PluginView,
+    CallFailure, Engine, EngineEvent, EngineOptions, Limits, NoValues, PluginSettings, PluginView,
     kinds::{SERVED, Served},
 };
 use router_core::{
@@ -174,7 +174,7 @@ impl World {
         }
     }
 
-    pub(crate) async fn judge(&self, policy: &str) -> Option<Result<HealthVerdict, Failure>> {
+    pub(crate) async fn judge(&self, policy: &str) -> Option<Result<HealthVerdict, CallFailure>> {
         self.engine.judge(policy, facts()).await
     }
 

@@ -6,7 +6,7 @@ use rmcp::schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::budget::{AnswerBudget, Listed, faults_of, note};
-use super::subject::{QueryRefusal, Subject, built_in_id};
+use super::subject::{QueryRefusal, QuerySubject, built_in_id};
 use crate::facts::{NodeFacts, NodeScript};
 use crate::fault::FileFault;
 use crate::index::{FileId, MissingReference, ProjectSnapshot, Via, cycles};
@@ -122,11 +122,11 @@ impl DependenciesQuery {
         snapshot: &ProjectSnapshot,
         mut budget: AnswerBudget,
     ) -> Result<DependenciesAnswer, QueryRefusal> {
-        let subject = Subject::find(snapshot, &self.node)?;
+        let subject = QuerySubject::find(snapshot, &self.node)?;
         let depth = self.depth.unwrap_or(1).clamp(1, 32);
         let (file, node_path) = match &subject {
-            Subject::File(file) | Subject::BuiltIn { file, .. } => (*file, None),
-            Subject::Node { scene, path } => (*scene, Some(path.as_str())),
+            QuerySubject::File(file) | QuerySubject::BuiltIn { file, .. } => (*file, None),
+            QuerySubject::Node { scene, path } => (*scene, Some(path.as_str())),
         };
         let node = node_path.and_then(|path| snapshot.node_at(file, path));
         let needs = match node {

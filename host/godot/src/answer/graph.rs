@@ -6,7 +6,7 @@ use rmcp::schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::budget::{AnswerBudget, Listed, faults_beside, note};
-use super::subject::{QueryRefusal, Subject, can_be_isolated, is_addon};
+use super::subject::{QueryRefusal, QuerySubject, can_be_isolated, is_addon};
 use crate::facts::FileKind;
 use crate::fault::FileFault;
 use crate::index::{FileId, MissingReference, ProjectSnapshot, Via, cycles};
@@ -169,9 +169,9 @@ impl GraphQuery {
             let wanted = all.filter(|id| self.include_addons || !is_addon(snapshot, *id));
             return Ok(wanted.filter(shown).collect());
         };
-        let start = match Subject::find(snapshot, root)? {
-            Subject::File(file) | Subject::BuiltIn { file, .. } => file,
-            Subject::Node { scene, .. } => scene,
+        let start = match QuerySubject::find(snapshot, root)? {
+            QuerySubject::File(file) | QuerySubject::BuiltIn { file, .. } => file,
+            QuerySubject::Node { scene, .. } => scene,
         };
         let mut depth_of = HashMap::from([(start, 0_usize)]);
         let mut queue = std::collections::VecDeque::from([start]);

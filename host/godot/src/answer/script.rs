@@ -4,7 +4,7 @@ use rmcp::schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::budget::{AnswerBudget, Listed};
-use super::subject::{QueryRefusal, Subject, refused};
+use super::subject::{QueryRefusal, QuerySubject, refused};
 use crate::facts::{FileKind, built_in_source};
 use crate::fault::{FileFault, Flaws};
 use crate::index::{ProjectIndex, ProjectSnapshot};
@@ -83,7 +83,7 @@ struct MemberAnswer {
 }
 
 /// A script's source, whole.
-pub(crate) struct Source {
+pub(crate) struct ScriptSource {
     /// Its id.
     pub(crate) id: String,
     /// What it is written in.
@@ -93,18 +93,18 @@ pub(crate) struct Source {
     faults: Vec<FileFault>,
 }
 
-impl Source {
+impl ScriptSource {
     /// Reads the script that `wanted` names.
     pub(crate) fn read(
         index: &ProjectIndex,
         snapshot: &ProjectSnapshot,
         wanted: &str,
     ) -> Result<Self, QueryRefusal> {
-        let subject = Subject::find(snapshot, wanted);
+        let subject = QuerySubject::find(snapshot, wanted);
         let (path, built_in) = match subject {
-            Ok(Subject::File(file)) => (snapshot.files[file].path.clone(), None),
-            Ok(Subject::BuiltIn { file, id }) => (snapshot.files[file].path.clone(), Some(id)),
-            Ok(Subject::Node { scene, path }) => {
+            Ok(QuerySubject::File(file)) => (snapshot.files[file].path.clone(), None),
+            Ok(QuerySubject::BuiltIn { file, id }) => (snapshot.files[file].path.clone(), Some(id)),
+            Ok(QuerySubject::Node { scene, path }) => {
                 let scene = &snapshot.files[scene].path;
                 return Err(format!(
                     "`{scene}#{path}` is a node; get_node_dependencies names its script"
@@ -158,7 +158,7 @@ impl ScriptQuery {
         snapshot: &ProjectSnapshot,
         mut budget: AnswerBudget,
     ) -> Result<ScriptAnswer, QueryRefusal> {
-        let source = Source::read(index, snapshot, &self.path)?;
+        let source = ScriptSource::read(index, snapshot, &self.path)?;
         let mut flaws = Flaws::default();
         let facts = match source.language {
             "gdscript" => ScriptFacts::read(&source.text, &mut flaws),

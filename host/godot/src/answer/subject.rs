@@ -10,7 +10,7 @@ pub(crate) type QueryRefusal = String;
 
 /// Something that a client can name: `res://…`, `res://scene.tscn#Node/Path`, `res://scene.tscn::script`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Subject {
+pub(super) enum QuerySubject {
     File(FileId),
     Node { scene: FileId, path: String },
     BuiltIn { file: FileId, id: String },
@@ -31,7 +31,7 @@ pub(super) fn refused(text: &str, refusal: &PathRefusal) -> QueryRefusal {
     format!("refused: `{}`: {refusal}", clip(text, 200))
 }
 
-impl Subject {
+impl QuerySubject {
     /// What `text` names: an id as the answers give it, a path, a uid, a `class_name`, an autoload, or the
     /// name of exactly one node.
     pub(super) fn find(snapshot: &ProjectSnapshot, text: &str) -> Result<Self, QueryRefusal> {

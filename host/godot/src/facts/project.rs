@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::fault::{Flaw, Flaws};
 use crate::limits::{NAME_BYTES_MAX, PROPERTY_TEXT_BYTES_MAX, clip};
-use crate::text::{Document, Property, Section, Variant};
+use crate::text::{Document, KeyValue, Section, Variant};
 
 /// Settings, autoloads and input actions kept. The editor's own settings page has fewer than 1,000 entries.
 const SETTINGS_MAX: usize = 2_000;
@@ -84,7 +84,7 @@ impl ProjectFacts {
         facts
     }
 
-    fn setting(&mut self, section: &Section, property: &Property) {
+    fn setting(&mut self, section: &Section, property: &KeyValue) {
         let value = &property.value;
         let text = value.as_text().map(|text| clip(text, NAME_BYTES_MAX));
         let key = match section.name.as_str() {
@@ -125,7 +125,7 @@ impl ProjectFacts {
         }
     }
 
-    fn autoload(&mut self, property: &Property) {
+    fn autoload(&mut self, property: &KeyValue) {
         let Some(text) = property.value.as_text() else {
             return;
         };
@@ -139,7 +139,7 @@ impl ProjectFacts {
         }
     }
 
-    fn input(&mut self, property: &Property) {
+    fn input(&mut self, property: &KeyValue) {
         if self.input_actions.len() >= SETTINGS_MAX {
             return;
         }

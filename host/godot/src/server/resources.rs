@@ -5,7 +5,7 @@ use rmcp::model::{
     ListResourcesResult, ReadResourceResult, Resource, ResourceContents, ResourceTemplate,
 };
 
-use crate::answer::{AnswerBudget, ProjectQuery, QueryRefusal, Source};
+use crate::answer::{AnswerBudget, ProjectQuery, QueryRefusal, ScriptSource};
 use crate::facts::FileKind;
 use crate::index::ProjectIndex;
 use crate::limits::clip;
@@ -81,7 +81,7 @@ pub(super) fn read(
         let json = serde_json::to_string_pretty(&answer).map_err(|error| error.to_string())?;
         (json, "application/json")
     } else if let Some(path) = uri.strip_prefix(SCRIPT) {
-        let source = Source::read(index, &snapshot, &decode(path)?)?;
+        let source = ScriptSource::read(index, &snapshot, &decode(path)?)?;
         if source.text.len() > SOURCE_BYTES_MAX {
             return Err(format!(
                 "{} is too large for a resource; use get_script_content",

@@ -7,7 +7,7 @@ use crate::limits::{NAME_BYTES_MAX, SECTIONS_MAX, clip};
 
 /// A line `key = value`.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Property {
+pub(crate) struct KeyValue {
     /// What precedes the `=`.
     pub(crate) key: String,
     /// What follows it.
@@ -28,7 +28,7 @@ pub(crate) struct Section {
     /// What the fields refer to.
     pub(crate) links: Vec<Link>,
     /// The lines below.
-    pub(crate) properties: Vec<Property>,
+    pub(crate) properties: Vec<KeyValue>,
     /// The line it starts on.
     pub(crate) line: u32,
 }
@@ -61,7 +61,7 @@ impl Section {
     }
 
     /// The property `key`.
-    pub(crate) fn property(&self, key: &str) -> Option<&Property> {
+    pub(crate) fn property(&self, key: &str) -> Option<&KeyValue> {
         self.properties.iter().find(|property| property.key == key)
     }
 }
@@ -186,7 +186,7 @@ impl Document {
             .sections
             .last_mut()
             .expect("the nameless section is always there");
-        section.properties.push(Property {
+        section.properties.push(KeyValue {
             key: clip(&key, NAME_BYTES_MAX),
             value,
             links,

@@ -18,13 +18,13 @@ use crate::{
     driver_link::DriverLink,
     fault::RequestFault,
     observe::{FinishedRequest, RequestClass},
-    report::Reporter,
+    report::RequestReporter,
     table::RoutingEntry,
 };
 
 /// See the module.
 pub(crate) struct Completion {
-    pub(crate) reporter: Reporter,
+    pub(crate) reporter: RequestReporter,
     pub(crate) driver: Arc<DriverLink>,
     pub(crate) losses: Losses,
 }

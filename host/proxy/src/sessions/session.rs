@@ -11,8 +11,8 @@ use std::{
 use parking_lot::Mutex;
 use router_core::InstanceId;
 use router_upstream::{
-    AttachError, ClientCapabilities, ProtocolVersion, SessionKey, SessionMemory, SessionSink,
-    SessionSpec, Upstream,
+    AttachError, ClientCapabilities, ProtocolVersion, SessionMemory, SessionSink, SessionSpec,
+    Upstream, UpstreamSessionId,
 };
 use router_values::whole_ms;
 
@@ -48,7 +48,7 @@ pub(crate) struct Session {
 
 /// Locked before the connection's own state, never after it; never held while either is called back from.
 struct SessionState {
-    attached: Option<(Arc<Upstream>, SessionKey)>,
+    attached: Option<(Arc<Upstream>, UpstreamSessionId)>,
     has_ended: bool,
     log: EventLog,
 }
@@ -89,7 +89,7 @@ impl Session {
     pub(crate) fn attach(
         self: &Arc<Self>,
         upstream: &Arc<Upstream>,
-    ) -> Result<SessionKey, RequestFault> {
+    ) -> Result<UpstreamSessionId, RequestFault> {
         let mut state = self.state.lock();
         if state.has_ended {
             return Err(FaultKind::UnknownSession.on(&self.instance));
@@ -117,7 +117,7 @@ impl Session {
     }
 
     /// The connection it is attached to.
-    pub(crate) fn attached(&self) -> Option<(Arc<Upstream>, SessionKey)> {
+    pub(crate) fn attached(&self) -> Option<(Arc<Upstream>, UpstreamSessionId)> {
         self.state.lock().attached.clone()
     }
 

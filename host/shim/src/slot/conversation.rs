@@ -9,7 +9,7 @@ use godot_mcp_shim::{
 use rustix::event::PollFlags;
 
 use super::{RunPhase, SlotServer};
-use crate::peers::Admission;
+use crate::peers::HelloDecision;
 
 impl SlotServer {
     pub(super) fn handle_peer(&mut self, key: u64, flags: PollFlags) {
@@ -61,8 +61,8 @@ impl SlotServer {
 
     pub(super) fn greet(&mut self, key: u64, hello: &Hello) {
         let protocol = match self.peers.admit(key, hello) {
-            Admission::Granted(protocol) => protocol,
-            Admission::Denied(answer) => {
+            HelloDecision::Granted(protocol) => protocol,
+            HelloDecision::Denied(answer) => {
                 self.peers.send_and_close(key, &answer);
                 return;
             }

@@ -10,7 +10,7 @@ use tracing::{
 use tracing_subscriber::{Layer, layer::Context, registry::LookupSpan};
 
 use super::{
-    Clock,
+    Clock, format,
     line::{Fields, Line},
     queue::{Queue, QueuedLine},
 };
@@ -77,7 +77,7 @@ where
         };
         let entry = QueuedLine {
             day: Day::of_unix_ms(unix_ms),
-            text: line.render(self.format).into(),
+            text: format::render(&line, self.format).into(),
         };
         for queue in self.queues.iter() {
             queue.push(entry.clone());

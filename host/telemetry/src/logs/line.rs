@@ -5,13 +5,12 @@ use std::{
     fmt::{self, Write},
 };
 
-use router_values::LogFormat;
 use tracing::{
     Level,
     field::{Field, Visit},
 };
 
-use super::{escape::Bounded, json, text};
+use super::escape::Bounded;
 
 /// Longest message or value, in bytes. A stack trace fits; what a client sent need not.
 const VALUE_BYTES_MAX: usize = 4_096;
@@ -24,13 +23,13 @@ const CAUSES_MAX: usize = 16;
 
 /// A value of a field.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Value {
+pub(super) enum FieldValue {
     Text(String),
     /// Digits, `true`, `false` or a finite number: written as it is in both formats.
     Literal(String),
 }
 
-impl Value {
+impl FieldValue {
     pub(super) fn as_str(&self) -> &str {
         match self {
             Self::Text(text) | Self::Literal(text) => text,
@@ -42,7 +41,7 @@ impl Value {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Fields {
     pub(super) message: String,
-    pub(super) list: Vec<(&'static str, Value)>,
+    pub(super) list: Vec<(&'static str, FieldValue)>,
 }
 
 impl Fields {
@@ -54,7 +53,7 @@ impl Fields {
     }
 
     /// Sets a field; of two of one name the later counts.
-    pub(super) fn set(&mut self, name: &'static str, value: Value) {
+    pub(super) fn set(&mut self, name: &'static str, value: FieldValue) {
         match self.list.iter_mut().find(|(known, _)| *known == name) {
             Some((_, old)) => *old = value,
             None => self.list.push((name, value)),
@@ -91,7 +90,7 @@ impl Fields {
             let name = field.name();
             self.set(
                 name.strip_prefix("r#").unwrap_or(name),
-                Value::Text(text.finish()),
+                FieldValue::Text(text.finish()),
             );
         }
     }
@@ -121,24 +120,24 @@ impl Visit for Fields {
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.set(field.name(), Value::Literal(value.to_string()));
+        self.set(field.name(), FieldValue::Literal(value.to_string()));
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.set(field.name(), Value::Literal(value.to_string()));
+        self.set(field.name(), FieldValue::Literal(value.to_string()));
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.set(field.name(), Value::Literal(value.to_string()));
+        self.set(field.name(), FieldValue::Literal(value.to_string()));
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
         let text = value.to_string();
         // JSON has no form for what is not finite.
         let value = if value.is_finite() {
-            Value::Literal(text)
+            FieldValue::Literal(text)
         } else {
-            Value::Text(text)
+            FieldValue::Text(text)
         };
         self.set(field.name(), value);
     }
@@ -153,17 +152,6 @@ pub(super) struct Line<'a> {
 }
 
 impl Line<'_> {
-    /// The line in a format, its end included.
-    pub(super) fn render(&self, format: LogFormat) -> String {
-        let mut out = String::with_capacity(256);
-        match format {
-            LogFormat::Text => text::render(&mut out, self),
-            LogFormat::Json => json::render(&mut out, self),
-        }
-        out.push('\n');
-        out
-    }
-
     /// The keywords that are grepped for and that neither the message nor the format itself holds, separated by spaces.
     pub(super) fn keywords(&self) -> String {
         let mut keywords = String::new();

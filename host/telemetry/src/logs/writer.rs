@@ -11,8 +11,8 @@ use router_values::{Day, LogFormat, unix_ms};
 use tracing::Level;
 
 use super::{
-    Clock, LogError,
-    line::{Fields, Line, Value},
+    Clock, LogError, format,
+    line::{FieldValue, Fields, Line},
     queue::{Queue, QueuedLine},
 };
 
@@ -45,7 +45,12 @@ pub(super) struct LossReporter {
 }
 
 impl LossReporter {
-    fn entry(&self, level: Level, message: &str, list: Vec<(&'static str, Value)>) -> QueuedLine {
+    fn entry(
+        &self,
+        level: Level,
+        message: &str,
+        list: Vec<(&'static str, FieldValue)>,
+    ) -> QueuedLine {
         let mut fields = Fields::with_message(message.to_owned());
         for (name, value) in list {
             fields.set(name, value);
@@ -59,7 +64,7 @@ impl LossReporter {
         };
         QueuedLine {
             day: Day::of_unix_ms(unix_ms),
-            text: line.render(self.format).into(),
+            text: format::render(&line, self.format).into(),
         }
     }
 
@@ -131,8 +136,8 @@ fn run(queue: &Queue, mut destination: Box<dyn Destination>, reporter: &LossRepo
                 if !failing {
                     failing = true;
                     let list = vec![
-                        ("destination", Value::Text(destination.name())),
-                        ("error", Value::Text(lost.error.to_string())),
+                        ("destination", FieldValue::Text(destination.name())),
+                        ("error", FieldValue::Text(lost.error.to_string())),
                     ];
                     reporter.tell_others(&reporter.entry(
                         Level::ERROR,
@@ -145,8 +150,8 @@ fn run(queue: &Queue, mut destination: Box<dyn Destination>, reporter: &LossRepo
                 lost_lines += queue.take_unsaid();
                 if lost_lines > 0 {
                     let list = vec![
-                        ("destination", Value::Text(destination.name())),
-                        ("dropped", Value::Literal(lost_lines.to_string())),
+                        ("destination", FieldValue::Text(destination.name())),
+                        ("dropped", FieldValue::Literal(lost_lines.to_string())),
                     ];
                     let entry = reporter.entry(Level::WARN, "log lines were dropped", list);
                     reporter.tell_others(&entry);

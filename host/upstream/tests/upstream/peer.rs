@@ -7,8 +7,8 @@ use parking_lot::Mutex;
 use router_core::{InstanceId, Run};
 use router_upstream::{
     CallError, ClientCapabilities, Closed, Connection, Envelope, Handshake, IgnoreEvents, NotSent,
-    Reply, ReplySink, SessionKey, SessionMemory, SessionSink, SessionSpec, Upstream,
-    UpstreamConfig,
+    Reply, ReplySink, SessionMemory, SessionSink, SessionSpec, Upstream, UpstreamConfig,
+    UpstreamSessionId,
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -140,7 +140,7 @@ pub(crate) enum Got {
 /// One client session.
 pub(crate) struct Client {
     pub(crate) upstream: Arc<Upstream>,
-    pub(crate) key: SessionKey,
+    pub(crate) key: UpstreamSessionId,
     pub(crate) memory: Arc<SessionMemory>,
     sender: mpsc::UnboundedSender<Got>,
     received: mpsc::UnboundedReceiver<Got>,

@@ -22,7 +22,7 @@ const SLACK_MS: u64 = 250;
 #[derive(Debug, Default)]
 pub(super) struct CapacityModel {
     pub(super) is_measured: bool,
-    open: Option<OpenQuestion>,
+    open: Option<AwaitedQuestion>,
     in_force: Option<InForce>,
     /// A question that was asked in the step in progress.
     asked: Option<Box<CapacityLoad>>,
@@ -33,7 +33,7 @@ pub(super) struct CapacityModel {
 }
 
 #[derive(Debug)]
-struct OpenQuestion {
+struct AwaitedQuestion {
     id: QuestionId,
     policy: Arc<str>,
     load: Box<CapacityLoad>,
@@ -65,7 +65,7 @@ impl CapacityModel {
     }
 
     /// The answer to a question, or why there is none.
-    fn conclude(&mut self, open: OpenQuestion, answer: Result<bool, NoAnswer>) -> &'static str {
+    fn conclude(&mut self, open: AwaitedQuestion, answer: Result<bool, NoAnswer>) -> &'static str {
         let is_by_it = |in_force: &InForce| matches!(in_force, InForce::Policy(policy, _) if *policy == open.policy);
         let has_plan = self.in_force.as_ref().is_some_and(is_by_it);
         match answer {
@@ -131,7 +131,7 @@ impl World {
         }
         let load = Box::new(load.clone());
         self.watched.capacity.asked = Some(load.clone());
-        self.watched.capacity.open = policy.map(|policy| OpenQuestion {
+        self.watched.capacity.open = policy.map(|policy| AwaitedQuestion {
             id: ask.id,
             policy,
             load,

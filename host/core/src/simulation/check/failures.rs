@@ -24,7 +24,7 @@ pub(super) enum Expected {
 
 /// One slot's failures.
 #[derive(Debug, Default)]
-pub(super) struct FailureTally {
+pub(super) struct SlotFailures {
     at_ms: Vec<u64>,
     in_a_row: u32,
     /// How often in a row it failed in the same way without having been ready.
@@ -32,7 +32,7 @@ pub(super) struct FailureTally {
     looping: bool,
 }
 
-impl FailureTally {
+impl SlotFailures {
     /// It has failed, and nothing has made up for it since.
     pub(super) fn has_failed(&self) -> bool {
         self.in_a_row > 0
@@ -99,7 +99,7 @@ impl SlotWatch {
             && Some(ready) == run
             && now_ms as i64 - since_ms >= forget_ms as i64
         {
-            self.tally = FailureTally::default();
+            self.tally = SlotFailures::default();
         }
     }
 }

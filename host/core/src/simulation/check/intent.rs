@@ -525,7 +525,7 @@ impl World {
 impl SlotWatch {
     /// Failures are forgotten, also the one that the run on its way down may be stopped for.
     pub(super) fn forgive(&mut self, draining: &[(SlotKey, Run)], key: &SlotKey) {
-        self.tally = super::FailureTally::default();
+        self.tally = super::SlotFailures::default();
         let run = draining.iter().find(|(at, _)| at == key);
         self.forgiven = run.map(|(_, run)| *run).or(self.forgiven);
     }

@@ -15,7 +15,7 @@ const SLACK_MS: u64 = 250;
 
 /// A question that was asked.
 #[derive(Debug)]
-pub(super) struct OpenQuestion {
+pub(super) struct AwaitedQuestion {
     key: SlotKey,
     run: Run,
     /// How many policies were asked.
@@ -86,7 +86,7 @@ impl World {
                 self.saw("default answered");
             }
         }
-        let asked = OpenQuestion {
+        let asked = AwaitedQuestion {
             key: key.clone(),
             run,
             asked: ask.policies.len(),

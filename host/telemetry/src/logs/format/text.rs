@@ -2,7 +2,7 @@
 
 use router_values::write_rfc3339;
 
-use super::{escape, line::Line};
+use crate::logs::{escape, line::Line};
 
 pub(super) fn render(out: &mut String, line: &Line<'_>) {
     write_rfc3339(out, line.unix_ms);

@@ -2,7 +2,10 @@
 
 use router_values::rfc3339_unix_ms;
 
-use super::{escape, line::Line, line::Value};
+use crate::logs::{
+    escape,
+    line::{FieldValue, Line},
+};
 
 /// Keys that a field may not take: it gets an underscore behind its name.
 const FIXED: [&str; 5] = ["timestamp", "level", "target", "message", "words"];
@@ -35,8 +38,8 @@ pub(super) fn render(out: &mut String, line: &Line<'_>) {
             key(out, name);
         }
         match value {
-            Value::Literal(literal) => out.push_str(literal),
-            Value::Text(text) => escape::json(out, text),
+            FieldValue::Literal(literal) => out.push_str(literal),
+            FieldValue::Text(text) => escape::json(out, text),
         }
     }
     out.push('}');
