@@ -1,0 +1,129 @@
+//! What a rule is asked about: the record `fleet` of `wit/deps/alerts/rule.wit` and its parts.
+
+use std::sync::Arc;
+
+use router_core::InstanceId;
+
+/// Most instances in one question; a fleet of more is asked about in pages.
+pub const PAGE_INSTANCES_MAX: usize = 5_000;
+
+/// The fleet as a rule sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FleetFacts {
+    /// Now, in milliseconds since 1970.
+    pub now_ms: u64,
+    /// Which part of the instances follows. Everything else is in each page.
+    pub page: FleetPage,
+    /// Instances, ordered by id; at most [`PAGE_INSTANCES_MAX`].
+    pub instances: Vec<InstanceFacts>,
+    /// What is the same in each page, and for each rule that is asked at this moment.
+    pub router: Arc<RouterState>,
+}
+
+/// Which part of the fleet a question is about. What held before and is not named any more is resolved when every page was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FleetPage {
+    /// Which one, from 0.
+    pub number: u32,
+    /// How many there are, at least 1.
+    pub count: u32,
+}
+
+impl FleetPage {
+    /// The only page of a fleet of at most [`PAGE_INSTANCES_MAX`].
+    pub const ONLY: Self = Self {
+        number: 0,
+        count: 1,
+    };
+}
+
+/// One instance as a rule sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InstanceFacts {
+    /// Which.
+    pub instance: InstanceId,
+    /// The one word of `/api/health/mcp`.
+    pub status: &'static str,
+    /// Why it is so, as an operator reads it.
+    pub reason: String,
+    /// `CLOSED`, `OPEN` or `HALF_OPEN`.
+    pub breaker: &'static str,
+    /// Times that its breaker opened in a row, without a successful probe between.
+    pub openings: u32,
+    /// Share of errors over the last 5 minutes, from 0 to 1; `None` under 20 requests.
+    pub error_share: Option<f64>,
+    /// 95th percentile of the duration of requests over the last 5 minutes, in milliseconds; `None` under 20 requests.
+    pub p95_ms: Option<f64>,
+    /// Starts after a failure over the last 5 minutes.
+    pub restarts_recent: u32,
+    /// Resident memory of the whole process tree, in bytes, where it could be read.
+    pub memory_bytes: Option<u64>,
+    /// How long ago the instance last answered anything, in milliseconds; `None` when it does not run.
+    pub heartbeat_age_ms: Option<u64>,
+    /// Further facts about it.
+    pub attributes: Vec<(String, String)>,
+}
+
+/// What a rule is shown beside the instances.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RouterState {
+    /// Plugins, ordered by name.
+    pub plugins: Vec<PluginFacts>,
+    /// Alert sinks, ordered by name.
+    pub sinks: Vec<SinkFacts>,
+    /// `connected` or `disconnected`.
+    pub database: &'static str,
+    /// Share of the connection pool in use, from 0 to 1.
+    pub pool_share: f64,
+    /// The disks that the router writes to.
+    pub disks: Vec<DiskFacts>,
+    /// Running instances that there should be room for, by the capacity policy.
+    pub capacity_required: Option<u32>,
+    /// The soonest limit that will be reached, and when, as an operator reads it.
+    pub capacity_forecast: Option<String>,
+    /// How long the router has run, in milliseconds.
+    pub uptime_ms: u64,
+    /// Further facts about the fleet and the router.
+    pub attributes: Vec<(String, String)>,
+}
+
+/// One plugin as a rule sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PluginFacts {
+    /// Its name.
+    pub name: String,
+    /// The world that it is built for.
+    pub world: String,
+    /// The one word of `/api/plugins`.
+    pub state: &'static str,
+    /// Since when it is in quarantine, in milliseconds since 1970.
+    pub quarantined_since_ms: Option<u64>,
+    /// Questions that the built-in default answered in its place, since then.
+    pub default_answers: u64,
+    /// Further facts about it.
+    pub attributes: Vec<(String, String)>,
+}
+
+/// One alert sink as a rule sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SinkFacts {
+    /// Its name: that of `[sink.NAME]`.
+    pub name: String,
+    /// Since when its deliveries fail, in milliseconds since 1970.
+    pub failing_since_ms: Option<u64>,
+    /// Deliveries that wait.
+    pub waiting: u32,
+    /// Further facts about it.
+    pub attributes: Vec<(String, String)>,
+}
+
+/// One file system as a rule sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DiskFacts {
+    /// A path on it that the router writes to.
+    pub path: String,
+    /// Share of it in use, from 0 to 1.
+    pub used_share: f64,
+    /// Further facts about it.
+    pub attributes: Vec<(String, String)>,
+}
