@@ -1,6 +1,6 @@
 //! The origin of a page (RFC 6454), and of the servers that a plugin may send requests to.
 
-use std::fmt;
+use std::{fmt, net::IpAddr};
 
 use crate::authority::{Authority, Host, split_port};
 
@@ -69,6 +69,34 @@ impl Origin {
         let host = Host::parse(host).ok_or(InvalidOrigin::Host)?;
         let port = port.or_else(|| default_port(&scheme));
         Ok(Self { scheme, host, port })
+    }
+
+    /// Whether what is sent there is encrypted.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.scheme == "https"
+    }
+
+    /// The host.
+    #[must_use]
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// The port: explicit, or the scheme's own; `None` where the scheme has none.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        self.port
+    }
+
+    /// The origin of the same scheme and port at an address.
+    #[must_use]
+    pub fn at(&self, address: IpAddr) -> Self {
+        Self {
+            scheme: self.scheme.clone(),
+            host: Host::Ip(address.to_canonical()),
+            port: self.port,
+        }
     }
 
     /// Whether a page of this origin was served under `host` itself: the same port, and the same host, where all names of
