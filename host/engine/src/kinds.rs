@@ -112,6 +112,15 @@ pub(crate) struct Served {
     pub(crate) find: fn(&InstancePre<GuestState>) -> wasmtime::Result<Load<Exports>>,
 }
 
+impl Budget {
+    /// That of what answers at once: policies and rules. Guests share a thread, so that two calls at once would only take the memory of
+    /// two.
+    pub(crate) const AT_ONCE: Self = Self {
+        calls_max: 1,
+        wall: |running| running * 10,
+    };
+}
+
 impl Served {
     pub(crate) const fn of<K: Kind>() -> Self {
         Self {
@@ -165,3 +174,38 @@ impl<K: Kind> Record for Recorded<K> {
         fields
     }
 }
+
+/// The bindings of a kind's question: what wasmtime makes of the interface that its world exports.
+macro_rules! kind_bindings {
+    ($interfaces:literal) => {
+        mod bindings {
+            wasmtime::component::bindgen!({
+                path: "../../wit",
+                interfaces: $interfaces,
+                exports: { default: async },
+                with: { "router:common/types@0.2.0": crate::bindings::router::common::types },
+                additional_derives: [PartialEq],
+            });
+        }
+    };
+}
+
+/// The part of [`Kind`] that has the same form for every kind: its contract, and how the functions of its interface `$wit` are found.
+macro_rules! kind_contract {
+    ($wit:ident, $contract:expr) => {
+        const CONTRACT: &'static $crate::kinds::Contract = &$contract;
+
+        type Exports = $wit::Guest;
+
+        fn find(
+            component: &wasmtime::component::InstancePre<$crate::guest::GuestState>,
+        ) -> wasmtime::Result<$crate::kinds::Load<$wit::Guest>> {
+            let indices = $wit::GuestIndices::new(component)?;
+            Ok(Box::new(move |store, instance| {
+                indices.load(store, instance)
+            }))
+        }
+    };
+}
+
+pub(crate) use {kind_bindings, kind_contract};

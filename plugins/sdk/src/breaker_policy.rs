@@ -1,58 +1,26 @@
 //! Breaker policies: the world `breaker-policy`.
 
-#[allow(
-    unsafe_code,
-    missing_docs,
-    unreachable_pub,
-    unused_qualifications,
-    clippy::all,
-    clippy::pedantic,
-    reason = "generated from wit/"
-)]
-#[doc(hidden)]
-pub mod bindings {
-    wit_bindgen::generate!({
-        path: "../../wit",
-        inline: "
-            package router:sdk-breaker;
-            world breaker {
-                export router:breaker/breaker@0.2.0;
-            }
-        ",
-        generate_all,
-        with: { "router:common/types@0.2.0": crate::bindings::router::common::types },
-        pub_export_macro: true,
-        export_macro_name: "export_breaker",
-        default_bindings_module: "router_plugin_sdk::breaker_policy::bindings",
-        additional_derives: [PartialEq],
-    });
-}
+use crate::{
+    Settings,
+    kind::{kind_bindings, kind_trait},
+};
 
-use crate::{ConfigFault, Settings};
+kind_bindings!(
+    "export_breaker",
+    "package router:sdk-breaker; world breaker { export router:breaker/breaker@0.2.0; }"
+);
 
 pub use bindings::exports::router::breaker::breaker::{
     Classification, Meaning, Mode, Outcome, Plan, Profile, Thresholds, ToolProfile, ToolRows,
 };
 
-/// A breaker policy. Implement it, then [`crate::export_breaker_policy!`] it.
-pub trait BreakerPolicy {
-    /// Its name, for people.
-    const NAME: &'static str;
-    /// What it does, in one line.
-    const SUMMARY: &'static str;
-    /// Its version; give `env!("CARGO_PKG_VERSION")`.
-    const VERSION: &'static str = "0.0.0";
-
-    /// Names everything that is wrong with the configuration. By default anything is accepted.
-    #[must_use]
-    fn check(settings: &Settings) -> Vec<ConfigFault> {
-        let _ = settings;
-        Vec::new()
+kind_trait! {
+    /// A breaker policy. Implement it, then [`crate::export_breaker_policy!`] it.
+    pub trait BreakerPolicy {
+        /// Plans for one instance. Begin with [`Plan::configured`] and change what is to be other.
+        #[must_use]
+        fn plan(profile: &Profile, settings: &Settings) -> Plan;
     }
-
-    /// Plans for one instance. Begin with [`Plan::configured`] and change what is to be other.
-    #[must_use]
-    fn plan(profile: &Profile, settings: &Settings) -> Plan;
 }
 
 impl Plan {
@@ -142,26 +110,9 @@ impl Default for Profile {
 #[macro_export]
 macro_rules! export_breaker_policy {
     ($policy:ident) => {
-        #[cfg(target_family = "wasm")]
-        const _: () = {
-            use $crate::breaker_policy::{BreakerPolicy, Plan, Profile, bindings};
-
-            struct Exported;
-
-            impl bindings::exports::router::breaker::breaker::Guest for Exported {
-                fn plan_for(
-                    profile: Profile,
-                    settings: Vec<$crate::bindings::router::common::types::Setting>,
-                ) -> Plan {
-                    let settings = $crate::Settings::from_guest(settings);
-                    <$policy as BreakerPolicy>::plan(&profile, &settings)
-                }
-            }
-
-            $crate::export_plugin_lifecycle!(Exported, $policy as BreakerPolicy);
-            $crate::breaker_policy::bindings::export_breaker!(
-                Exported with_types_in $crate::breaker_policy::bindings
-            );
-        };
+        $crate::export_plugin! {
+            $policy, breaker_policy::BreakerPolicy, breaker::breaker by export_breaker,
+            plan_for(profile: Profile) -> Plan = plan
+        }
     };
 }

@@ -1,58 +1,26 @@
 //! Capacity policies: the world `capacity-policy`.
 
-#[allow(
-    unsafe_code,
-    missing_docs,
-    unreachable_pub,
-    unused_qualifications,
-    clippy::all,
-    clippy::pedantic,
-    reason = "generated from wit/"
-)]
-#[doc(hidden)]
-pub mod bindings {
-    wit_bindgen::generate!({
-        path: "../../wit",
-        inline: "
-            package router:sdk-capacity;
-            world capacity {
-                export router:capacity/capacity@0.2.0;
-            }
-        ",
-        generate_all,
-        with: { "router:common/types@0.2.0": crate::bindings::router::common::types },
-        pub_export_macro: true,
-        export_macro_name: "export_capacity",
-        default_bindings_module: "router_plugin_sdk::capacity_policy::bindings",
-        additional_derives: [PartialEq],
-    });
-}
+use crate::{
+    Settings,
+    kind::{kind_bindings, kind_trait},
+};
 
-use crate::{ConfigFault, Settings};
+kind_bindings!(
+    "export_capacity",
+    "package router:sdk-capacity; world capacity { export router:capacity/capacity@0.2.0; }"
+);
 
 pub use bindings::exports::router::capacity::capacity::{
     CapacityPlan, Day, Forecast, History, Limit, Load, Measure, Minute, TemplateLoad, Usage,
 };
 
-/// A capacity policy. Implement it, then [`crate::export_capacity_policy!`] it.
-pub trait CapacityPolicy {
-    /// Its name, for people.
-    const NAME: &'static str;
-    /// What it does, in one line.
-    const SUMMARY: &'static str;
-    /// Its version; give `env!("CARGO_PKG_VERSION")`.
-    const VERSION: &'static str = "0.0.0";
-
-    /// Names everything that is wrong with the configuration. By default anything is accepted.
-    #[must_use]
-    fn check(settings: &Settings) -> Vec<ConfigFault> {
-        let _ = settings;
-        Vec::new()
+kind_trait! {
+    /// A capacity policy. Implement it, then [`crate::export_capacity_policy!`] it.
+    pub trait CapacityPolicy {
+        /// Plans for the fleet.
+        #[must_use]
+        fn plan(load: &Load, history: &History, settings: &Settings) -> CapacityPlan;
     }
-
-    /// Plans for the fleet.
-    #[must_use]
-    fn plan(load: &Load, history: &History, settings: &Settings) -> CapacityPlan;
 }
 
 impl CapacityPlan {
@@ -161,27 +129,9 @@ impl Day {
 #[macro_export]
 macro_rules! export_capacity_policy {
     ($policy:ident) => {
-        #[cfg(target_family = "wasm")]
-        const _: () = {
-            use $crate::capacity_policy::{CapacityPlan, CapacityPolicy, History, Load, bindings};
-
-            struct Exported;
-
-            impl bindings::exports::router::capacity::capacity::Guest for Exported {
-                fn plan(
-                    load: Load,
-                    history: History,
-                    settings: Vec<$crate::bindings::router::common::types::Setting>,
-                ) -> CapacityPlan {
-                    let settings = $crate::Settings::from_guest(settings);
-                    <$policy as CapacityPolicy>::plan(&load, &history, &settings)
-                }
-            }
-
-            $crate::export_plugin_lifecycle!(Exported, $policy as CapacityPolicy);
-            $crate::capacity_policy::bindings::export_capacity!(
-                Exported with_types_in $crate::capacity_policy::bindings
-            );
-        };
+        $crate::export_plugin! {
+            $policy, capacity_policy::CapacityPolicy, capacity::capacity by export_capacity,
+            plan(load: Load, history: History) -> CapacityPlan = plan
+        }
     };
 }

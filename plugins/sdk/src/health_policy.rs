@@ -1,56 +1,24 @@
 //! Health policies: the world `health-policy`.
 
-#[allow(
-    unsafe_code,
-    missing_docs,
-    unreachable_pub,
-    unused_qualifications,
-    clippy::all,
-    clippy::pedantic,
-    reason = "generated from wit/"
-)]
-#[doc(hidden)]
-pub mod bindings {
-    wit_bindgen::generate!({
-        path: "../../wit",
-        inline: "
-            package router:sdk-health;
-            world health {
-                export router:health/health@0.2.0;
-            }
-        ",
-        generate_all,
-        with: { "router:common/types@0.2.0": crate::bindings::router::common::types },
-        pub_export_macro: true,
-        export_macro_name: "export_health",
-        default_bindings_module: "router_plugin_sdk::health_policy::bindings",
-        additional_derives: [PartialEq],
-    });
-}
+use crate::{
+    Settings,
+    kind::{kind_bindings, kind_trait},
+};
 
-use crate::{ConfigFault, Settings};
+kind_bindings!(
+    "export_health",
+    "package router:sdk-health; world health { export router:health/health@0.2.0; }"
+);
 
 pub use bindings::exports::router::health::health::{Facts, Status, Verdict};
 
-/// A health policy. Implement it, then [`crate::export_health_policy!`] it.
-pub trait HealthPolicy {
-    /// Its name, for people.
-    const NAME: &'static str;
-    /// What it does, in one line.
-    const SUMMARY: &'static str;
-    /// Its version; give `env!("CARGO_PKG_VERSION")`.
-    const VERSION: &'static str = "0.0.0";
-
-    /// Names everything that is wrong with the configuration. By default anything is accepted.
-    #[must_use]
-    fn check(settings: &Settings) -> Vec<ConfigFault> {
-        let _ = settings;
-        Vec::new()
+kind_trait! {
+    /// A health policy. Implement it, then [`crate::export_health_policy!`] it.
+    pub trait HealthPolicy {
+        /// Judges one slot.
+        #[must_use]
+        fn judge(facts: &Facts, settings: &Settings) -> Verdict;
     }
-
-    /// Judges one slot.
-    #[must_use]
-    fn judge(facts: &Facts, settings: &Settings) -> Verdict;
 }
 
 impl Verdict {
@@ -117,26 +85,9 @@ impl Default for Facts {
 #[macro_export]
 macro_rules! export_health_policy {
     ($policy:ident) => {
-        #[cfg(target_family = "wasm")]
-        const _: () = {
-            use $crate::health_policy::{Facts, HealthPolicy, Verdict, bindings};
-
-            struct Exported;
-
-            impl bindings::exports::router::health::health::Guest for Exported {
-                fn judge(
-                    facts: Facts,
-                    settings: Vec<$crate::bindings::router::common::types::Setting>,
-                ) -> Verdict {
-                    let settings = $crate::Settings::from_guest(settings);
-                    <$policy as HealthPolicy>::judge(&facts, &settings)
-                }
-            }
-
-            $crate::export_plugin_lifecycle!(Exported, $policy as HealthPolicy);
-            $crate::health_policy::bindings::export_health!(
-                Exported with_types_in $crate::health_policy::bindings
-            );
-        };
+        $crate::export_plugin! {
+            $policy, health_policy::HealthPolicy, health::health by export_health,
+            judge(facts: Facts) -> Verdict = judge
+        }
     };
 }

@@ -39,34 +39,10 @@ pub mod breaker_policy;
 pub mod capacity_policy;
 pub mod health_policy;
 pub mod host;
+mod kind;
 mod settings;
 
 pub use settings::{ConfigFault, Settings, Value};
-
-/// What every kind of plugin answers, from what the kind's trait says. For the macro of each kind.
-#[doc(hidden)]
-#[macro_export]
-macro_rules! export_plugin_lifecycle {
-    ($exported:ident, $policy:ident as $kind:path) => {
-        impl $crate::bindings::exports::router::common::lifecycle::Guest for $exported {
-            fn describe() -> $crate::bindings::router::common::types::Description {
-                $crate::bindings::router::common::types::Description {
-                    name: <$policy as $kind>::NAME.to_owned(),
-                    version: <$policy as $kind>::VERSION.to_owned(),
-                    summary: <$policy as $kind>::SUMMARY.to_owned(),
-                    attributes: Vec::new(),
-                }
-            }
-
-            fn validate_config(
-                settings: Vec<$crate::bindings::router::common::types::Setting>,
-            ) -> Vec<$crate::ConfigFault> {
-                <$policy as $kind>::check(&$crate::Settings::from_guest(settings))
-            }
-        }
-        $crate::bindings::export_lifecycle!($exported with_types_in $crate::bindings);
-    };
-}
 
 /// The policy that the README shows is compiled as the example above is.
 #[cfg(doctest)]

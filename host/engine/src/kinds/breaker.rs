@@ -6,20 +6,12 @@ mod shown;
 
 use router_core::breaker::plan::{BreakerPlan, BreakerProfile};
 use serde_json::{Map, Value};
-use wasmtime::{Store, component::InstancePre};
+use wasmtime::Store;
 
-use super::{Budget, Contract, Kind, Load};
+use super::{Budget, Contract, Kind, kind_bindings, kind_contract};
 use crate::{bindings::types::Setting, guest::GuestState, texts::attributes_bytes};
 
-mod bindings {
-    wasmtime::component::bindgen!({
-        path: "../../wit",
-        interfaces: "export router:breaker/breaker@0.2.0;",
-        exports: { default: async },
-        with: { "router:common/types@0.2.0": crate::bindings::router::common::types },
-        additional_derives: [PartialEq],
-    });
-}
+kind_bindings!("export router:breaker/breaker@0.2.0;");
 
 use bindings::exports::router::breaker::breaker as wit;
 
@@ -28,27 +20,18 @@ use bindings::exports::router::breaker::breaker as wit;
 pub(crate) struct BreakerKind;
 
 impl Kind for BreakerKind {
-    const CONTRACT: &'static Contract = &Contract {
-        world: "breaker-policy",
-        question: "router:breaker/breaker@0.2.0",
-        imports: &[],
-        budget: Budget {
-            // Guests share one thread: two calls at once would only take the memory of two.
-            calls_max: 1,
-            wall: |running| running * 10,
-        },
-    };
+    kind_contract!(
+        wit,
+        Contract {
+            world: "breaker-policy",
+            question: "router:breaker/breaker@0.2.0",
+            imports: &[],
+            budget: Budget::AT_ONCE,
+        }
+    );
 
     type Question = BreakerProfile;
     type Answer = BreakerPlan;
-    type Exports = wit::Guest;
-
-    fn find(component: &InstancePre<GuestState>) -> wasmtime::Result<Load<wit::Guest>> {
-        let indices = wit::GuestIndices::new(component)?;
-        Ok(Box::new(move |store, instance| {
-            indices.load(store, instance)
-        }))
-    }
 
     async fn call(
         exports: &wit::Guest,

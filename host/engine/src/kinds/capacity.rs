@@ -5,9 +5,9 @@ use router_core::capacity::{
     Measure, TemplateLoad, Usage,
 };
 use serde_json::{Map, Value, json};
-use wasmtime::{Store, component::InstancePre};
+use wasmtime::Store;
 
-use super::{Budget, Contract, Kind, Load};
+use super::{Budget, Contract, Kind, kind_bindings, kind_contract};
 use crate::{
     bindings::types::Setting,
     guest::GuestState,
@@ -17,14 +17,7 @@ use crate::{
     },
 };
 
-mod bindings {
-    wasmtime::component::bindgen!({
-        path: "../../wit",
-        interfaces: "export router:capacity/capacity@0.2.0;",
-        exports: { default: async },
-        with: { "router:common/types@0.2.0": crate::bindings::router::common::types },
-    });
-}
+kind_bindings!("export router:capacity/capacity@0.2.0;");
 
 use bindings::exports::router::capacity::capacity as wit;
 
@@ -33,27 +26,18 @@ use bindings::exports::router::capacity::capacity as wit;
 pub(crate) struct CapacityKind;
 
 impl Kind for CapacityKind {
-    const CONTRACT: &'static Contract = &Contract {
-        world: "capacity-policy",
-        question: "router:capacity/capacity@0.2.0",
-        imports: &[],
-        budget: Budget {
-            // Guests share one thread: two calls at once would only take the memory of two.
-            calls_max: 1,
-            wall: |running| running * 10,
-        },
-    };
+    kind_contract!(
+        wit,
+        Contract {
+            world: "capacity-policy",
+            question: "router:capacity/capacity@0.2.0",
+            imports: &[],
+            budget: Budget::AT_ONCE,
+        }
+    );
 
     type Question = CapacityLoad;
     type Answer = CapacityPlan;
-    type Exports = wit::Guest;
-
-    fn find(component: &InstancePre<GuestState>) -> wasmtime::Result<Load<wit::Guest>> {
-        let indices = wit::GuestIndices::new(component)?;
-        Ok(Box::new(move |store, instance| {
-            indices.load(store, instance)
-        }))
-    }
 
     async fn call(
         exports: &wit::Guest,

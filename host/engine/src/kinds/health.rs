@@ -2,23 +2,16 @@
 
 use router_core::health::{Health, HealthFacts, HealthVerdict};
 use serde_json::{Map, Value, json};
-use wasmtime::{Store, component::InstancePre};
+use wasmtime::Store;
 
-use super::{Budget, Contract, Kind, Load};
+use super::{Budget, Contract, Kind, kind_bindings, kind_contract};
 use crate::{
     bindings::types::Setting,
     guest::GuestState,
     texts::{REASON_BYTES_MAX, attributes_bytes, pairs, truncate, truncate_attributes},
 };
 
-mod bindings {
-    wasmtime::component::bindgen!({
-        path: "../../wit",
-        interfaces: "export router:health/health@0.2.0;",
-        exports: { default: async },
-        with: { "router:common/types@0.2.0": crate::bindings::router::common::types },
-    });
-}
+kind_bindings!("export router:health/health@0.2.0;");
 
 use bindings::exports::router::health::health as wit;
 
@@ -27,27 +20,18 @@ use bindings::exports::router::health::health as wit;
 pub(crate) struct HealthKind;
 
 impl Kind for HealthKind {
-    const CONTRACT: &'static Contract = &Contract {
-        world: "health-policy",
-        question: "router:health/health@0.2.0",
-        imports: &[],
-        budget: Budget {
-            // Guests share one thread: two calls at once would only take the memory of two.
-            calls_max: 1,
-            wall: |running| running * 10,
-        },
-    };
+    kind_contract!(
+        wit,
+        Contract {
+            world: "health-policy",
+            question: "router:health/health@0.2.0",
+            imports: &[],
+            budget: Budget::AT_ONCE,
+        }
+    );
 
     type Question = HealthFacts;
     type Answer = HealthVerdict;
-    type Exports = wit::Guest;
-
-    fn find(component: &InstancePre<GuestState>) -> wasmtime::Result<Load<wit::Guest>> {
-        let indices = wit::GuestIndices::new(component)?;
-        Ok(Box::new(move |store, instance| {
-            indices.load(store, instance)
-        }))
-    }
 
     async fn call(
         exports: &wit::Guest,

@@ -10,7 +10,7 @@ use std::{
 use serde_json::{Map, Value, json};
 use wasmtime::{
     Store,
-    component::{HasSelf, InstancePre, Linker},
+    component::{HasSelf, Linker},
 };
 
 use super::world::{World, facts, guest, settings};
@@ -18,7 +18,7 @@ use crate::{
     CallFailure, EngineEvent, FailureKind, PluginSettings,
     bindings::types::Setting,
     guest::GuestState,
-    kinds::{Budget, Contract, HealthKind, Kind, Load, Served},
+    kinds::{Budget, Contract, HealthKind, Kind, Served, kind_contract},
 };
 
 mod bindings {
@@ -41,29 +41,24 @@ const KINDS: &[Served] = &[Served::of::<HealthKind>(), Served::of::<Echo>()];
 struct Echo;
 
 impl Kind for Echo {
-    const CONTRACT: &'static Contract = &Contract {
-        world: "echo",
-        question: "test:echo/echo@0.2.0",
-        imports: &["test:echo/clock@0.2.0"],
-        budget: Budget {
-            calls_max: 3,
-            wall: |_| Duration::from_secs(2),
-        },
-    };
+    kind_contract!(
+        wit,
+        Contract {
+            world: "echo",
+            question: "test:echo/echo@0.2.0",
+            imports: &["test:echo/clock@0.2.0"],
+            budget: Budget {
+                calls_max: 3,
+                wall: |_| Duration::from_secs(2),
+            },
+        }
+    );
 
     type Question = String;
     type Answer = String;
-    type Exports = wit::Guest;
 
     fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
         clock::add_to_linker::<_, HasSelf<_>>(linker, |state| state)
-    }
-
-    fn find(component: &InstancePre<GuestState>) -> wasmtime::Result<Load<wit::Guest>> {
-        let indices = wit::GuestIndices::new(component)?;
-        Ok(Box::new(move |store, instance| {
-            indices.load(store, instance)
-        }))
     }
 
     async fn call(
