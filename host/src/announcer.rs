@@ -1,19 +1,16 @@
-//! Publishing changes of state: a log line, an event for each listener, and an audit row where an instance started or ended.
+//! Publishing what happens: a row of the history and an event for each listener; of a change of state also a log line, and an audit
+//! row where an instance started or ended.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
-use router_admin::StateChange;
 use router_core::{
     action::{Change, Transition},
     health::Health,
     permit::BreakerState,
     view::{Lifecycle, Readiness},
 };
-use router_values::AuditRow;
+use router_values::{AuditRow, HistoryRow};
 use tokio::sync::broadcast;
 
 use crate::evidence::EvidenceRecorder;
@@ -27,43 +24,44 @@ const LISTENERS_MAX: usize = 64;
 /// See the module.
 pub(crate) struct Announcer {
     /// Replaced to end the streams of all listeners.
-    changes: Mutex<broadcast::Sender<Arc<StateChange>>>,
-    sequence: AtomicU64,
+    listeners: Mutex<broadcast::Sender<Arc<HistoryRow>>>,
     recorder: Arc<EvidenceRecorder>,
 }
 
 impl Announcer {
-    /// An announcer whose audit rows go to this recorder.
+    /// An announcer whose rows go to this recorder.
     pub(crate) fn new(recorder: Arc<EvidenceRecorder>) -> Self {
         Self {
-            changes: Mutex::new(broadcast::Sender::new(EVENTS_KEPT)),
-            sequence: AtomicU64::new(0),
+            listeners: Mutex::new(broadcast::Sender::new(EVENTS_KEPT)),
             recorder,
         }
     }
 
     /// Every change from now on; `None` when there are too many listeners already.
-    pub(crate) fn subscribe(&self) -> Option<broadcast::Receiver<Arc<StateChange>>> {
-        let changes = self.changes.lock();
-        (changes.receiver_count() < LISTENERS_MAX).then(|| changes.subscribe())
+    pub(crate) fn subscribe(&self) -> Option<broadcast::Receiver<Arc<HistoryRow>>> {
+        let listeners = self.listeners.lock();
+        (listeners.receiver_count() < LISTENERS_MAX).then(|| listeners.subscribe())
     }
 
     /// Ends the streams of all listeners. Those with the right to may open new ones.
     pub(crate) fn close_streams(&self) {
-        *self.changes.lock() = broadcast::Sender::new(EVENTS_KEPT);
+        *self.listeners.lock() = broadcast::Sender::new(EVENTS_KEPT);
     }
 
-    /// Publishes one change.
+    /// Publishes a change of state.
     pub(crate) fn announce(&self, transition: Transition) {
         log(&transition);
         self.audit(&transition);
-        let change = StateChange {
-            sequence: self.sequence.fetch_add(1, Ordering::Relaxed) + 1,
-            at: router_values::rfc3339(std::time::SystemTime::now()),
-            transition,
-        };
+        self.publish(row(transition));
+    }
+
+    /// Publishes what is no change of the fleet's state.
+    pub(crate) fn publish(&self, row: HistoryRow) {
+        // Rows are numbered in the order in which listeners get them.
+        let listeners = self.listeners.lock();
+        let row = self.recorder.record_history(row);
         // An error means that there are no listeners.
-        let _ = self.changes.lock().send(Arc::new(change));
+        let _ = listeners.send(Arc::new(row));
     }
 
     /// Records that an instance started, or ended.
@@ -92,6 +90,23 @@ impl Announcer {
         let (target, detail) = (key.instance.as_str(), transition.reason.as_str());
         self.recorder
             .audit(AuditRow::by_router(action, target, result, detail));
+    }
+}
+
+fn row(transition: Transition) -> HistoryRow {
+    let (from, to) = transition.change.as_strs();
+    let key = transition.key.as_ref();
+    HistoryRow {
+        axis: transition.change.axis().as_str().to_owned(),
+        instance: key.map_or_else(String::new, |key| key.instance.to_string()),
+        slot: key.map(|key| key.slot),
+        run: transition.run.map(|run| run.0),
+        subject: transition.tool.as_deref().unwrap_or_default().to_owned(),
+        from: from.to_owned(),
+        to: to.to_owned(),
+        reason: transition.reason,
+        detail: transition.detail.unwrap_or_default(),
+        ..HistoryRow::default()
     }
 }
 

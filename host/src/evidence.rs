@@ -1,4 +1,4 @@
-//! Evidence for people: audit rows and crashes, written to the store. The latest crashes are also held in memory, so that they
+//! Evidence for people: audit rows, the history and crashes, written to the store. The latest crashes are also held in memory, so that they
 //! can be shown while the database is lost.
 
 use std::{
@@ -10,7 +10,7 @@ use std::{
 use parking_lot::Mutex;
 use router_core::{InstanceId, action::CrashRecord, event::Exit};
 use router_store::Store;
-use router_values::AuditRow;
+use router_values::{AuditRow, HistoryRow};
 use serde_json::{Value, json};
 
 /// Crashes per instance that are held in memory, and that are shown at most.
@@ -35,6 +35,11 @@ impl EvidenceRecorder {
     /// Records an audit row: never blocks, never loses it.
     pub(crate) fn audit(&self, row: AuditRow) {
         self.store.audit(row);
+    }
+
+    /// Records what happened, and gives it back with its moment and number.
+    pub(crate) fn record_history(&self, row: HistoryRow) -> HistoryRow {
+        self.store.record_history(row)
     }
 
     /// Records how a run failed.

@@ -52,6 +52,7 @@ impl RouterMeters {
             rows: kept.waiting,
             lost: kept.lost,
             rejected: kept.rejected,
+            left_out: kept.left_out,
         });
         let open = proxy.open();
         self.metrics.set_sessions(open.sessions, open.streams);

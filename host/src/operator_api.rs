@@ -8,9 +8,7 @@ use std::{
     time::Duration,
 };
 
-use router_admin::{
-    Definition, OperationError, Operations, ReloadReport, Result, RouterFacts, StateChange,
-};
+use router_admin::{Definition, OperationError, Operations, ReloadReport, Result, RouterFacts};
 use router_core::{
     InstanceId, SlotKey,
     action::Done,
@@ -23,7 +21,7 @@ use router_proxy::Proxy;
 use router_store::Store;
 use router_supervisor::Supervisor;
 use router_telemetry::{Count, Figures};
-use router_values::{AuditQuery, AuditRow};
+use router_values::{AuditQuery, AuditRow, EventPosition, HistoryQuery, HistoryRow};
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
@@ -149,9 +147,20 @@ impl Operations for OperatorApi {
 
     async fn reload_config(&self) -> Result<ReloadReport> {
         let result = self.applier.reload().await;
-        self.meters.metrics.count(match result {
-            Ok(_) => Count::ConfigReloaded,
-            Err(_) => Count::ConfigRefused,
+        let (count, to, reason) = match &result {
+            Ok(reloaded) => (
+                Count::ConfigReloaded,
+                "applied",
+                reloaded.report.to_string(),
+            ),
+            Err(error) => (Count::ConfigRefused, "refused", error.to_string()),
+        };
+        self.meters.metrics.count(count);
+        self.announcer.publish(HistoryRow {
+            axis: "config".to_owned(),
+            to: to.to_owned(),
+            reason,
+            ..HistoryRow::default()
         });
         let reloaded = result?;
         if reloaded.is_access_changed {
@@ -177,8 +186,24 @@ impl Operations for OperatorApi {
         Ok(self.meters.render(&self.store, plugins, &self.proxy))
     }
 
-    fn subscribe(&self) -> Option<broadcast::Receiver<Arc<StateChange>>> {
+    fn subscribe(&self) -> Option<broadcast::Receiver<Arc<HistoryRow>>> {
         self.announcer.subscribe()
+    }
+
+    async fn history_page(&self, query: HistoryQuery) -> Result<Vec<HistoryRow>> {
+        self.store
+            .history_page(query)
+            .await
+            .map_err(errors::of_store)
+    }
+
+    async fn history_after(
+        &self,
+        position: EventPosition,
+        rows_max: u32,
+    ) -> Result<Vec<HistoryRow>> {
+        let rows = self.store.history_after(position, rows_max).await;
+        rows.map_err(errors::of_store)
     }
 }
 

@@ -20,6 +20,7 @@ mod database;
 mod definitions;
 mod documents;
 mod harness;
+mod history;
 mod hostile_guests;
 mod hot_reload;
 mod kills;

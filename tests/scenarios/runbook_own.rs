@@ -58,7 +58,7 @@ const fn shows(
 }
 
 /// In the order in which they are run: the breaker stays open for half a minute only.
-const TABLE: [Shows; 26] = [
+const TABLE: [Shows; 27] = [
     shows(
         "readiness",
         State::Well,
@@ -77,6 +77,17 @@ const TABLE: [Shows; 26] = [
             "\"p95Ms\": ",
         ],
         &["null"],
+    ),
+    shows(
+        "history",
+        State::Well,
+        WELL,
+        &[
+            "lifecycle echo  starting to ready  ",
+            "router   - to started  version ",
+            "\"to\": \"ready\"",
+        ],
+        &["null  "],
     ),
     shows(
         "shift-metrics",
@@ -320,6 +331,7 @@ async fn check(router: &Router, state: State) {
         let replacements = [
             ("instances/X", format!("instances/{}", entry.id)),
             ("version_id: X", format!("version_id: {}", entry.id)),
+            ("instance=X", format!("instance={}", entry.id)),
             ("== \"X\"", format!("== \"{}\"", entry.id)),
             (
                 "/path/to/project",

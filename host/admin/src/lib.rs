@@ -1,4 +1,4 @@
-//! What operators reach with `curl`: health, metrics, instances, capacity, plugins, audit, events, and the switches of a running router.
+//! What operators reach with `curl`: health, metrics, instances, capacity, plugins, audit, history, and the switches of a running router.
 //!
 //! It renders and it asks; it decides nothing and keeps nothing. Everything it shows or changes goes through [`Operations`],
 //! which the app implements over the driver and the other rooms. Who may call what is decided in front of these routes, which
@@ -9,6 +9,7 @@ mod capacity;
 mod control;
 mod events;
 mod health;
+mod history;
 mod instances;
 mod operations;
 mod plan;
@@ -18,7 +19,7 @@ mod render;
 mod router;
 
 pub use operations::{
-    Caller, Definition, OperationError, Operations, ReloadReport, Result, RouterFacts, StateChange,
+    Caller, Definition, OperationError, Operations, ReloadReport, Result, RouterFacts,
 };
 pub use problem::Problem;
 pub use router::{BODY_BYTES_MAX, router};

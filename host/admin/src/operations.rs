@@ -4,13 +4,13 @@ use std::{collections::BTreeMap, fmt, future::Future, net::SocketAddr, sync::Arc
 
 use router_core::{
     InstanceId,
-    action::{Done, Transition},
+    action::Done,
     event::Verb,
     spec::Source,
     view::{FleetView, InstanceView},
 };
 use router_telemetry::Figures;
-use router_values::{AuditQuery, AuditRow};
+use router_values::{AuditQuery, AuditRow, EventPosition, HistoryQuery, HistoryRow};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::broadcast;
@@ -91,8 +91,21 @@ pub trait Operations: Send + Sync + 'static {
     /// All metrics as Prometheus text.
     fn metrics(&self) -> impl Future<Output = Result<String>> + Send;
 
-    /// Every change of state from now on; `None` when too many listen already.
-    fn subscribe(&self) -> Option<broadcast::Receiver<Arc<StateChange>>>;
+    /// Everything that happens from now on; `None` when too many listen already.
+    fn subscribe(&self) -> Option<broadcast::Receiver<Arc<HistoryRow>>>;
+
+    /// What happened, newest first.
+    fn history_page(
+        &self,
+        query: HistoryQuery,
+    ) -> impl Future<Output = Result<Vec<HistoryRow>>> + Send;
+
+    /// What this router saw after an event of it, oldest first, at most so many rows.
+    fn history_after(
+        &self,
+        position: EventPosition,
+        rows_max: u32,
+    ) -> impl Future<Output = Result<Vec<HistoryRow>>> + Send;
 }
 
 /// Who this router is.
@@ -130,17 +143,6 @@ pub struct Definition {
     pub socket_path: String,
     /// Where its stderr goes.
     pub log_path: String,
-}
-
-/// One change of state, numbered.
-#[derive(Debug, Clone)]
-pub struct StateChange {
-    /// Grows by one with each change of this router's life.
-    pub sequence: u64,
-    /// When, RFC 3339 in UTC.
-    pub at: String,
-    /// What changed.
-    pub transition: Transition,
 }
 
 /// Who is calling; put into each request by the layer that admitted it.

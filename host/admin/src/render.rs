@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use router_core::view::{BreakerView, FleetView, InstanceView, ReadinessView, SlotView, Summary};
 use router_telemetry::Figures;
-use router_values::AuditRow;
+use router_values::{AuditRow, rfc3339_unix_ms};
 use serde_json::{Value, json};
 
 use crate::{Operations, RouterFacts};
@@ -26,6 +26,7 @@ pub(crate) fn audit_row(row: &AuditRow) -> Value {
     json!({
         "seq": row.seq,
         "id": row.id,
+        "at": rfc3339_unix_ms(row.at_ms),
         "atMs": row.at_ms,
         "actor": row.actor,
         "role": row.role,

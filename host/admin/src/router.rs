@@ -10,7 +10,9 @@ use axum::{
     routing::{delete, get, post},
 };
 
-use crate::{Operations, Problem, audit, capacity, control, events, health, instances, plugins};
+use crate::{
+    Operations, Problem, audit, capacity, control, events, health, history, instances, plugins,
+};
 
 /// Longest body on `/api`: the definition of an instance with a long environment.
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
@@ -47,6 +49,7 @@ pub fn router<O: Operations>(operations: Arc<O>) -> Router {
         .route("/api/plugins/{name}", get(plugins::show::<O>))
         .route("/api/capacity", get(capacity::show::<O>))
         .route("/api/audit", get(audit::page::<O>))
+        .route("/api/history", get(history::page::<O>))
         .route("/api/events", get(events::stream::<O>))
         .route("/api/config/reload", post(control::reload::<O>))
         .route(

@@ -274,6 +274,7 @@ impl Base {
             engine: rooms.engine.clone(),
             plugins,
             recorder: Arc::clone(&rooms.recorder),
+            announcer: Arc::clone(&rooms.announcer),
             events: shared.events.clone(),
             kinds: BTreeMap::new(),
         };

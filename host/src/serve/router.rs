@@ -13,7 +13,7 @@ use router_admin::Operations as _;
 use router_config::Config;
 use router_proxy::Proxy;
 use router_supervisor::DataDir;
-use router_values::AuditRow;
+use router_values::{AuditRow, HistoryRow};
 use tokio::{net::TcpListener, runtime::Handle, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
@@ -118,16 +118,18 @@ impl Router {
             address,
             ..
         } = &self.base;
+        let version = env!("CARGO_PKG_VERSION");
         banner::write_listen_file(data_dir.path(), *address)?;
         banner::show(config, *address);
         tracing::info!(
             address = %address,
             router_id = data_dir.router_id(),
             epoch = data_dir.epoch(),
-            version = env!("CARGO_PKG_VERSION"),
+            version,
             "router started"
         );
         self.audit("router.start", address.to_string());
+        self.publish("started", format!("version {version} at {address}"));
         Ok(())
     }
 
@@ -151,6 +153,7 @@ impl Router {
     pub(super) async fn close(mut self, hurry: impl Future<Output = ()>) {
         tracing::info!("router stopping");
         self.audit("router.stop", String::new());
+        self.publish("stopping", String::new());
         let is_stopped = tokio::select! {
             is_stopped = self.stop_fleet() => is_stopped,
             () = hurry => false,
@@ -178,6 +181,16 @@ impl Router {
         let within = self.api.driver.shut_down().await;
         let within = within.unwrap_or(STUCK_DRIVER_ENDS_WITHIN);
         tokio::time::timeout(within, &mut self.driver).await.is_ok()
+    }
+
+    /// Tells listeners what the router does, and keeps it in the history.
+    fn publish(&self, to: &str, reason: String) {
+        self.rooms.announcer.publish(HistoryRow {
+            axis: "router".to_owned(),
+            to: to.to_owned(),
+            reason,
+            ..HistoryRow::default()
+        });
     }
 
     fn audit(&self, action: &'static str, detail: String) {

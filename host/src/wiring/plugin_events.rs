@@ -1,4 +1,4 @@
-//! What happens to plugins: logged, audited, and reported to the driver.
+//! What happens to plugins: logged, audited, published, and reported to the driver.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,17 +10,18 @@ use router_core::{
     policy::PolicyKind,
 };
 use router_engine::{Conditions, Engine, EngineEvent};
-use router_values::AuditRow;
+use router_values::{AuditRow, HistoryRow};
 use tokio::sync::mpsc;
 
 use super::engine;
-use crate::evidence::EvidenceRecorder;
+use crate::{announcer::Announcer, evidence::EvidenceRecorder};
 
 /// Takes the engine's events.
 pub(crate) struct PluginWatcher {
     pub(crate) engine: Engine,
     pub(crate) plugins: mpsc::Receiver<EngineEvent>,
     pub(crate) recorder: Arc<EvidenceRecorder>,
+    pub(crate) announcer: Arc<Announcer>,
     pub(crate) events: mpsc::Sender<Event>,
     /// Of which kind each plugin was when something last happened to it.
     pub(crate) kinds: BTreeMap<String, PolicyKind>,
@@ -74,6 +75,7 @@ impl PluginWatcher {
     fn note(&mut self, event: &EngineEvent) -> Vec<Event> {
         engine::log(event);
         self.audit(event);
+        self.announcer.publish(row(event));
         // A refused candidate and a missing file change no answer.
         if let EngineEvent::Refused { .. } | EngineEvent::Missing { .. } = event {
             return Vec::new();
@@ -128,5 +130,29 @@ impl PluginWatcher {
         };
         let row = AuditRow::by_router(action, plugin, result, detail);
         self.recorder.audit(row);
+    }
+}
+
+/// What happened, as the history keeps it.
+fn row(event: &EngineEvent) -> HistoryRow {
+    let (to, reason) = match event {
+        EngineEvent::Swapped {
+            generation,
+            summary,
+            ..
+        } => ("serving", format!("generation {generation}: {summary}")),
+        EngineEvent::Refused { reason, .. } => ("refused", reason.clone()),
+        EngineEvent::Quarantined { reason, .. } => ("quarantined", reason.clone()),
+        EngineEvent::Released { .. } => ("released", "the plugin answers again".to_owned()),
+        EngineEvent::Lapsed { .. } => ("released", "no policy uses the plugin".to_owned()),
+        EngineEvent::Missing { .. } => ("missing", "the built-in rule answers".to_owned()),
+        EngineEvent::Removed { .. } => ("removed", "its file is gone".to_owned()),
+    };
+    HistoryRow {
+        axis: "plugin".to_owned(),
+        subject: event.plugin().to_owned(),
+        to: to.to_owned(),
+        reason,
+        ..HistoryRow::default()
     }
 }

@@ -9,6 +9,7 @@ use crate::{StoreCounters, spool::Progress};
 pub(crate) struct Counted {
     pub(crate) drained: AtomicU64,
     pub(crate) lost: AtomicU64,
+    pub(crate) left_out: AtomicU64,
     pub(crate) rejected: AtomicU64,
     pub(crate) torn: AtomicU64,
     pub(crate) errors: AtomicU64,
@@ -31,6 +32,7 @@ impl Counted {
             drained: self.drained.load(Relaxed),
             waiting: progress.waiting,
             lost: self.lost.load(Relaxed),
+            left_out: self.left_out.load(Relaxed),
             rejected: self.rejected.load(Relaxed),
             torn: self.torn.load(Relaxed),
             errors: self.errors.load(Relaxed),

@@ -1,8 +1,11 @@
-//! The way from the spool into the database: oldest first, in order, many audit rows at once, and never twice.
+//! The way from the spool into the database: oldest first, in order, many rows of a table at once, and never twice.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
-use router_values::AuditRow;
+use router_values::{AuditRow, HistoryRow};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -10,15 +13,16 @@ use crate::{
     StoreError, StoreOptions,
     counted::Counted,
     database::{Database, StatementFailure},
-    facts::{Fact, audit_insert},
+    facts::{Fact, audit_insert, history_insert},
+    history,
     link::SqlFault,
     load,
     spool::{Spool, SpoolBatch},
     sql::{Call, args, now_ms},
-    statements::{AUDIT_PURGE, CRASH_PURGE},
+    statements::{AUDIT_PURGE, CRASH_PURGE, HISTORY_PURGE},
 };
 
-/// Audit rows in one statement: some 200 KB, a few milliseconds of a server's time.
+/// Rows in one statement: some 200 KB, a few milliseconds of a server's time.
 const ROWS_MAX: usize = 500;
 /// Pauses after a refusal that is not about the data (a missing grant).
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
@@ -66,14 +70,27 @@ pub(crate) async fn connected(database: &Database) {
 async fn put(database: &Database, spool: &Spool, batch: SpoolBatch) {
     let mut rest = batch.facts.as_slice();
     while let [first, ..] = rest {
-        let rows: Vec<&AuditRow> = rest.iter().map_while(audit_row).take(ROWS_MAX).collect();
-        let (calls, count) = if rows.is_empty() {
-            (first.calls(), 1)
-        } else {
-            (vec![audit_insert(&rows)], rows.len())
+        let (calls, count) = match first {
+            Fact::Audit(_) => {
+                let rows: Vec<&AuditRow> =
+                    rest.iter().map_while(audit_row).take(ROWS_MAX).collect();
+                (vec![audit_insert(&rows)], rows.len())
+            }
+            Fact::History(_) => {
+                let rows: Vec<&HistoryRow> =
+                    rest.iter().map_while(history_row).take(ROWS_MAX).collect();
+                (vec![history_insert(&rows)], rows.len())
+            }
+            Fact::Crash { .. } | Fact::Intention { .. } | Fact::Cleared { .. } => {
+                (first.calls(), 1)
+            }
         };
         let (now, later) = rest.split_at(count);
-        if persist(database, calls, count as u64).await.is_err() {
+        let can_be_left_out = matches!(first, Fact::History(_));
+        if persist(database, calls, count as u64, can_be_left_out)
+            .await
+            .is_err()
+        {
             one_by_one(database, spool, now).await;
         }
         rest = later;
@@ -88,17 +105,31 @@ fn audit_row(fact: &Fact) -> Option<&AuditRow> {
     }
 }
 
+fn history_row(fact: &Fact) -> Option<&HistoryRow> {
+    match fact {
+        Fact::History(row) => Some(row),
+        _ => None,
+    }
+}
+
 /// One of these facts is poison: the others are kept, it is put aside.
 async fn one_by_one(database: &Database, spool: &Spool, facts: &[Fact]) {
     for fact in facts {
-        if let Err(reason) = persist(database, fact.calls(), 1).await {
+        if let Err(reason) = persist(database, fact.calls(), 1, false).await {
             spool.reject(fact.clone(), reason).await;
         }
     }
 }
 
 /// Runs the statements of some facts until the database takes them; an error only where it never will, because of their data.
-async fn persist(database: &Database, calls: Vec<Call>, facts: u64) -> Result<(), String> {
+/// What can be left out is not waited for where the database refuses it: a right that is missing for one table must not hold the
+/// audit up.
+async fn persist(
+    database: &Database,
+    calls: Vec<Call>,
+    facts: u64,
+    can_be_left_out: bool,
+) -> Result<(), String> {
     let mut pause = PAUSE_FIRST;
     loop {
         match database.changes(calls.clone()).await {
@@ -112,6 +143,19 @@ async fn persist(database: &Database, calls: Vec<Call>, facts: u64) -> Result<()
                 fault: SqlFault::Data,
                 error,
             }) => return Err(error.to_string()),
+            Err(StatementFailure {
+                fault: SqlFault::Refused,
+                error,
+            }) if can_be_left_out => {
+                if database.counted.left_out.fetch_add(facts, Relaxed) == 0 {
+                    tracing::warn!(
+                        kind = "database",
+                        error = %error,
+                        "history not kept: if a right is missing, `godot-mcp-router migrate` prints the grants"
+                    );
+                }
+                return Ok(());
+            }
             Err(StatementFailure { fault, error }) => {
                 if fault == SqlFault::Refused {
                     tracing::error!(kind = "database", error = %error, "audit rows wait in the spool: the database refuses them");
@@ -156,8 +200,9 @@ fn purges(options: &StoreOptions) -> Vec<Call> {
     if days > 0 {
         let before_ms = now_ms().saturating_sub(days * 86_400_000);
         let purge = |sql| Call::new(sql, args![before_ms, PURGE_ROWS]);
-        calls.extend([AUDIT_PURGE, CRASH_PURGE].map(purge));
+        calls.extend([AUDIT_PURGE, CRASH_PURGE, HISTORY_PURGE].map(purge));
     }
+    calls.push(history::trim(options.history_rows_max, PURGE_ROWS));
     calls
 }
 

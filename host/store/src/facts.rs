@@ -3,18 +3,20 @@
 
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
-use router_values::AuditRow;
+use router_values::{AuditRow, HistoryRow};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
     sql::{Call, args, now_ms},
-    statements::{AUDIT_INSERT, CRASH_CLEAR, CRASH_INSERT, CRASH_TRIM, INTENTION_SET},
+    statements::{
+        AUDIT_INSERT, CRASH_CLEAR, CRASH_INSERT, CRASH_TRIM, HISTORY_INSERT, INTENTION_SET,
+    },
 };
 
 /// Longest name in a row: actor, role, action, target, result. An address or an id is far shorter.
 const NAME_CHARS_MAX: usize = 512;
-/// Longest detail of an audit row.
+/// Longest reason, and longest detail, of a row.
 const DETAIL_CHARS_MAX: usize = 4_096;
 /// Longest crash evidence as text, in bytes: a stderr tail of some hundred lines.
 const EVIDENCE_BYTES_MAX: usize = 64 * 1024;
@@ -28,6 +30,8 @@ pub(crate) struct RowOrigin {
     pub(crate) epoch: i64,
     /// The latest moment given out, in milliseconds since 1970.
     latest_ms: AtomicI64,
+    /// The number of the latest row of the history.
+    happened: AtomicI64,
 }
 
 impl RowOrigin {
@@ -37,6 +41,7 @@ impl RowOrigin {
             router_id: router_id.to_owned(),
             epoch,
             latest_ms: AtomicI64::new(0),
+            happened: AtomicI64::new(0),
         }
     }
 
@@ -57,6 +62,7 @@ impl RowOrigin {
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub(crate) enum Fact {
     Audit(AuditRow),
+    History(HistoryRow),
     Crash {
         id: String,
         instance: String,
@@ -120,10 +126,11 @@ impl Fact {
         }
     }
 
-    /// The statements that keep a fact other than an audit row (those are kept many at once).
+    /// The statements that keep this one fact.
     pub(crate) fn calls(&self) -> Vec<Call> {
         match self {
             Self::Audit(row) => vec![audit_insert(&[row])],
+            Self::History(row) => vec![history_insert(&[row])],
             Self::Crash {
                 id,
                 instance,
@@ -186,6 +193,11 @@ impl Fact {
                 let texts = [&row.actor, &row.role, &row.action, &row.target, &row.detail];
                 texts.into_iter().map(String::len).sum()
             }
+            Self::History(row) => {
+                let names = [&row.axis, &row.instance, &row.subject, &row.from, &row.to];
+                let texts = names.into_iter().chain([&row.reason, &row.detail]);
+                texts.map(String::len).sum()
+            }
             Self::Crash { evidence, .. } => evidence.len(),
             Self::Intention { .. } | Self::Cleared { .. } => 0,
         }
@@ -214,6 +226,31 @@ pub(crate) fn stamped(row: AuditRow, origin: &RowOrigin) -> AuditRow {
         epoch: origin.epoch,
         ..row
     }
+}
+
+/// Gives a row its id, its moment, its number and its router, and bounds its texts.
+pub(crate) fn happened(row: HistoryRow, origin: &RowOrigin) -> HistoryRow {
+    HistoryRow {
+        id: fresh_id(),
+        at_ms: now_ms(),
+        axis: clean(row.axis, NAME_CHARS_MAX),
+        instance: clean(row.instance, NAME_CHARS_MAX),
+        subject: clean(row.subject, NAME_CHARS_MAX),
+        from: clean(row.from, NAME_CHARS_MAX),
+        to: clean(row.to, NAME_CHARS_MAX),
+        reason: clean(row.reason, DETAIL_CHARS_MAX),
+        detail: clean(row.detail, DETAIL_CHARS_MAX),
+        router_id: origin.router_id.clone(),
+        epoch: origin.epoch,
+        sequence: origin.happened.fetch_add(1, Relaxed) + 1,
+        ..row
+    }
+}
+
+/// Keeps rows of the history, in their order.
+pub(crate) fn history_insert(rows: &[&HistoryRow]) -> Call {
+    let rows = serde_json::to_string(rows).expect("a row holds only texts and numbers");
+    Call::new(HISTORY_INSERT, args![rows])
 }
 
 /// Keeps audit rows, in their order.

@@ -1,4 +1,4 @@
-//! What the router keeps: the audit, instances registered by API, what operators decided, crash evidence, the history of load
+//! What the router keeps: the audit, the history of what happened, instances registered by API, what operators decided, crash evidence, the history of load
 //! and the values of plugins, in SQLite or Postgres, both through one set of statements.
 //!
 //! The database may be away at any moment. Then reads answer [`StoreError::Disconnected`] at once, facts (audit rows,
@@ -13,6 +13,7 @@ mod database;
 mod drain;
 mod error;
 mod facts;
+mod history;
 mod inspect;
 mod instances;
 mod keeper;

@@ -48,6 +48,16 @@ const MIGRATIONS: &[Migration] = &[
             sqlite: include_str!("../../migrations/sqlite/0002_load.sql"),
         },
     },
+    Migration {
+        version: 3,
+        // It only adds a table.
+        compatible_down_to: 1,
+        title: "history of what happened",
+        text: Sql {
+            postgres: include_str!("../../migrations/postgres/0003_history.sql"),
+            sqlite: include_str!("../../migrations/sqlite/0003_history.sql"),
+        },
+    },
 ];
 
 const GODOT_VERSIONS: Sql = Sql {
@@ -151,6 +161,7 @@ GRANT SELECT, INSERT, UPDATE ON godot_mcp_router.router TO {role};
 GRANT SELECT, INSERT, DELETE ON godot_mcp_router.audit TO {role};
 GRANT SELECT, INSERT, UPDATE, DELETE ON godot_mcp_router.registered_instance, godot_mcp_router.instance_state, godot_mcp_router.plugin_value TO {role};
 GRANT SELECT, INSERT, DELETE ON godot_mcp_router.crash TO {role};
+GRANT SELECT, INSERT, DELETE ON godot_mcp_router.history TO {role};
 GRANT SELECT, INSERT, UPDATE, DELETE ON godot_mcp_router.load_minute, godot_mcp_router.load_hour TO {role};
 "
     )

@@ -30,6 +30,9 @@ pub struct StoreOptions {
     pub versions_table: Option<String>,
     /// Audit rows and crash evidence are kept for so many days (400); 0 keeps them for ever.
     pub audit_retention_days: u32,
+    /// Rows of the history that are kept at most, those of all routers of a database together (1,000,000: an instance that fails every
+    /// few minutes for a year writes as many). It ends with the audit's time as well.
+    pub history_rows_max: u32,
     /// One `AUDIT` log line per audit row (`ENABLE_AUDIT_LOG`, true). Rows are kept either way.
     pub audit_log: bool,
     /// Bytes that the spool may take on disk (256 MiB: some 500,000 rows, which is weeks of an outage).
@@ -52,6 +55,7 @@ impl StoreOptions {
             epoch: 0,
             versions_table: None,
             audit_retention_days: 400,
+            history_rows_max: 1_000_000,
             audit_log: true,
             spool_bytes_max: 256 * 1024 * 1024,
         }

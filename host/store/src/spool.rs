@@ -62,6 +62,8 @@ pub(crate) struct Progress {
     pub(crate) pending: bool,
     /// Facts of earlier lives are among them.
     pub(crate) earlier: bool,
+    /// Half of its room is taken: what is left is for facts that must not be lost.
+    pub(crate) crowded: bool,
     /// Facts of this life that have left it: into the database, the rejects, or the log.
     pub(crate) settled: u64,
 }
@@ -127,6 +129,17 @@ impl Spool {
                 }
             }
         }
+    }
+
+    /// Takes a fact where there is plenty of room. False where it was left out. Never blocks.
+    pub(crate) fn keep_with_room(&self, fact: Fact) -> bool {
+        let queued = self.queued.load(Ordering::Relaxed) > QUEUE_BYTES_MAX / 2;
+        let queue_left = self.orders.capacity() < QUEUE_MAX / 2;
+        let is_crowded = queued || queue_left || self.progress.borrow().crowded;
+        if !is_crowded {
+            self.keep(fact);
+        }
+        !is_crowded
     }
 
     /// Facts of this life that were accepted so far.

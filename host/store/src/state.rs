@@ -61,6 +61,8 @@ pub struct StoreCounters {
     pub waiting: u64,
     /// Facts that could be kept nowhere but in the log, where each stands at ERROR. Anything but 0 is an incident.
     pub lost: u64,
+    /// Rows of the history that were left out, so that the audit had room.
+    pub left_out: u64,
     /// Facts that the database will never take; they stand in `rejected.jsonl` of the spool directory.
     pub rejected: u64,
     /// Half-written lines of earlier lives that were skipped.

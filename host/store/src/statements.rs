@@ -57,6 +57,57 @@ pub(crate) const AUDIT_PURGE: Sql = sql!(
     "DELETE FROM " audit " WHERE seq IN (SELECT seq FROM " audit " WHERE at_ms < $1 ORDER BY at_ms LIMIT $2)"
 );
 
+/// Many rows of the history at once, as [`AUDIT_INSERT`].
+pub(crate) const HISTORY_INSERT: Sql = Sql {
+    postgres: "INSERT INTO godot_mcp_router.history
+            (id, at_ms, axis, instance, slot, run, subject, from_state, to_state, reason, detail, router_id, epoch, sequence)
+        SELECT id, at_ms, axis, instance, slot, run, subject, \"from\", \"to\", reason, detail, router_id, epoch, sequence
+        FROM ROWS FROM (json_to_recordset(CAST($1 AS json)) AS (id text, at_ms bigint, axis text, instance text, slot bigint,
+            run bigint, subject text, \"from\" text, \"to\" text, reason text, detail text, router_id text, epoch bigint,
+            sequence bigint))
+            WITH ORDINALITY AS r (id, at_ms, axis, instance, slot, run, subject, \"from\", \"to\", reason, detail, router_id,
+            epoch, sequence, n)
+        ORDER BY n
+        ON CONFLICT (id) DO NOTHING",
+    sqlite: "INSERT INTO history
+            (id, at_ms, axis, instance, slot, run, subject, from_state, to_state, reason, detail, router_id, epoch, sequence)
+        SELECT value ->> 'id', value ->> 'at_ms', value ->> 'axis', value ->> 'instance', value ->> 'slot', value ->> 'run',
+            value ->> 'subject', value ->> 'from', value ->> 'to', value ->> 'reason', value ->> 'detail',
+            value ->> 'router_id', value ->> 'epoch', value ->> 'sequence'
+        FROM json_each($1) WHERE true ORDER BY key
+        ON CONFLICT (id) DO NOTHING",
+};
+
+/// A page of the history, newest first.
+pub(crate) const HISTORY_PAGE: Sql = sql!(
+    "SELECT seq, id, at_ms, axis, instance, slot, run, subject, from_state, to_state, reason, detail, router_id, epoch, sequence
+        FROM " history
+    " WHERE (CAST($1 AS bigint) IS NULL OR seq < $1)
+        AND (CAST($2 AS text) IS NULL OR instance = $2)
+        AND (CAST($3 AS text) IS NULL OR axis = $3)
+        AND (CAST($4 AS bigint) IS NULL OR at_ms >= $4)
+      ORDER BY seq DESC LIMIT $5"
+);
+
+/// What a router saw after an event of it, oldest first.
+pub(crate) const HISTORY_AFTER: Sql = sql!(
+    "SELECT seq, id, at_ms, axis, instance, slot, run, subject, from_state, to_state, reason, detail, router_id, epoch, sequence
+        FROM " history
+    " WHERE router_id = $1 AND (epoch, sequence) > (CAST($2 AS bigint), CAST($3 AS bigint))
+      ORDER BY epoch, sequence LIMIT $4"
+);
+
+/// One batch of the history past its time.
+pub(crate) const HISTORY_PURGE: Sql = sql!(
+    "DELETE FROM " history " WHERE seq IN (SELECT seq FROM " history " WHERE at_ms < $1 ORDER BY at_ms LIMIT $2)"
+);
+
+/// One batch of the history past its number of rows ($1), oldest first.
+pub(crate) const HISTORY_TRIM: Sql = sql!(
+    "DELETE FROM " history " WHERE seq IN (SELECT seq FROM " history
+    " WHERE seq <= (SELECT max(seq) FROM " history ") - $1 ORDER BY seq LIMIT $2)"
+);
+
 /// Registers an instance unless there is one of this id.
 pub(crate) const REGISTERED_INSERT: Sql = sql!(
     "INSERT INTO " registered_instance " (id, definition, at_ms, router_id, epoch) VALUES ($1, $2, $3, $4, $5)
@@ -254,6 +305,11 @@ pub(crate) const ALL: &[Sql] = &[
     AUDIT_INSERT,
     AUDIT_PAGE,
     AUDIT_PURGE,
+    HISTORY_INSERT,
+    HISTORY_PAGE,
+    HISTORY_AFTER,
+    HISTORY_PURGE,
+    HISTORY_TRIM,
     REGISTERED_INSERT,
     REGISTERED_ONE,
     REGISTERED_ALL,

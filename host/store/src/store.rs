@@ -1,12 +1,15 @@
 //! The store as the rest of the router sees it: opening, calls, end.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use router_core::{
     InstanceId,
     capacity::{LoadHistory, Usage},
 };
-use router_values::{AuditQuery, AuditRow, unix_ms_now};
+use router_values::{AuditQuery, AuditRow, EventPosition, HistoryQuery, HistoryRow, unix_ms_now};
 use serde_json::Value;
 use tokio::{sync::watch, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -18,7 +21,7 @@ use crate::{
     database::Database,
     drain,
     facts::{self, Fact, RowOrigin},
-    instances, keeper,
+    history, instances, keeper,
     load::{self, Ledger},
     spool::Spool,
     target::Target,
@@ -143,6 +146,43 @@ impl Store {
     pub async fn audit_page(&self, query: AuditQuery) -> Result<Vec<AuditRow>, StoreError> {
         self.settle().await;
         audit::page(&self.inner.database, query).await
+    }
+
+    /// Keeps what happened, and gives it back as it is kept. Never blocks. Where half the room of the spool is taken, because the database
+    /// has been away for long, it is left out and counted: the room that is left is for the audit.
+    pub fn record_history(&self, row: HistoryRow) -> HistoryRow {
+        let row = facts::happened(row, &self.inner.origin);
+        if !self.inner.spool.keep_with_room(Fact::History(row.clone())) {
+            let left_out = &self.inner.database.counted.left_out;
+            if left_out.fetch_add(1, Ordering::Relaxed) == 0 {
+                tracing::warn!(
+                    "history has a gap: the spool is half full, and the rest is kept for the audit"
+                );
+            }
+        }
+        row
+    }
+
+    /// What happened, newest first. What was given before the call is seen by it.
+    ///
+    /// # Errors
+    /// Disconnected, or the statement failed.
+    pub async fn history_page(&self, query: HistoryQuery) -> Result<Vec<HistoryRow>, StoreError> {
+        self.settle().await;
+        history::page(&self.inner.database, query).await
+    }
+
+    /// What this router saw after an event of it, oldest first, at most so many rows.
+    ///
+    /// # Errors
+    /// Disconnected, or the statement failed.
+    pub async fn history_after(
+        &self,
+        position: EventPosition,
+        rows_max: u32,
+    ) -> Result<Vec<HistoryRow>, StoreError> {
+        self.settle().await;
+        history::after(&self.inner.database, position, rows_max).await
     }
 
     /// Every instance registered by API, oldest first.

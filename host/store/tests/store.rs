@@ -9,6 +9,8 @@ mod place;
 mod facts;
 #[path = "store/files.rs"]
 mod files;
+#[path = "store/history.rs"]
+mod history;
 #[path = "store/inspect.rs"]
 mod inspect;
 #[path = "store/instances.rs"]

@@ -190,6 +190,11 @@ fn router(metrics: &Metrics, reported: &Reported) -> impl Iterator<Item = Metric
             "Rows that the database will never take, put aside in rejected.jsonl of the spool.",
         )
         .single(reported.spool.rejected as f64),
+        Family::counter(
+            "mcp_history_left_out_rows_total",
+            "Rows of the history that were left out so that the audit had room, or because the database refuses them.",
+        )
+        .single(reported.spool.left_out as f64),
         gauge(
             "mcp_sessions_open",
             "Open client sessions.",

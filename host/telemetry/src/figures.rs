@@ -24,6 +24,8 @@ pub struct SpoolFigures {
     pub lost: u64,
     /// Rows that the database will never take, put aside for people, since the start.
     pub rejected: u64,
+    /// Rows of the history that were left out, since the start.
+    pub left_out: u64,
 }
 
 /// One plugin. Counters only grow while the router lives.

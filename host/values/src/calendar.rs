@@ -51,6 +51,29 @@ pub fn unix_ms(time: SystemTime) -> i64 {
     }
 }
 
+/// Reads a time of RFC 3339 in UTC (`2026-01-02T03:04:05Z`, with up to nine digits of a fraction), in milliseconds since 1970. `None`
+/// for what is none, and for what stands in another zone.
+#[must_use]
+pub fn parse_rfc3339_ms(text: &str) -> Option<i64> {
+    let (day, time) = text.split_at_checked(10)?;
+    let Day(days) = Day::parse(day)?;
+    let time = time.strip_prefix(['T', 't', ' '])?;
+    let time = time.strip_suffix(['Z', 'z'])?;
+    let (clock, fraction) = time.split_once('.').unwrap_or((time, "0"));
+    let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let mut parts = clock.split(':').map(|part| {
+        let number = part.parse::<i64>().ok();
+        number.filter(|_| part.len() == 2 && is_digits(part))
+    });
+    let (hours, minutes, seconds) = (parts.next()??, parts.next()??, parts.next()??);
+    let is_time = hours < 24 && minutes < 60 && seconds < 60 && parts.next().is_none();
+    if !is_time || !is_digits(fraction) || fraction.len() > 9 {
+        return None;
+    }
+    let thousandths = format!("{fraction:0<3}")[..3].parse::<i64>().ok()?;
+    Some(days * DAY_MS + ((hours * 60 + minutes) * 60 + seconds) * 1000 + thousandths)
+}
+
 /// A day in UTC, counted from 1970-01-01.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Day(i64);
@@ -134,7 +157,7 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
 mod tests {
     use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-    use super::{Day, civil, days, rfc3339, rfc3339_unix_ms};
+    use super::{Day, civil, days, parse_rfc3339_ms, rfc3339, rfc3339_unix_ms};
 
     #[test]
     fn moments_are_written_as_rfc_3339_asks() {
@@ -190,5 +213,31 @@ mod tests {
             assert_eq!(Day::parse(bad), None, "{bad:?}");
         }
         assert!(Day::parse("2024-02-29").is_some());
+    }
+
+    #[test]
+    fn times_read_back_and_what_is_none_does_not() {
+        for (text, ms) in [
+            ("1970-01-01T00:00:00Z", Some(0)),
+            ("2026-11-30T11:21:28.25Z", Some(1_796_037_688_250)),
+            ("2026-11-30t11:21:28.123456789z", Some(1_796_037_688_123)),
+            ("2026-11-30 11:21:28Z", Some(1_796_037_688_000)),
+            ("2026-02-29T00:00:00Z", None),
+            ("2026-11-30T24:00:00Z", None),
+            ("2026-11-30T11:21Z", None),
+            ("2026-11-30T11:21:28:00Z", None),
+            ("2026-11-30T1:21:28Z", None),
+            ("2026-11-30T+1:21:28Z", None),
+            ("2026-11-30T11:21:28.Z", None),
+            ("2026-11-30T11:21:28", None),
+            ("2026-11-30T11:21:28+01:00", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_rfc3339_ms(text), ms, "{text}");
+        }
+        assert_eq!(
+            rfc3339_unix_ms(1_796_037_688_250),
+            "2026-11-30T11:21:28.250Z"
+        );
     }
 }

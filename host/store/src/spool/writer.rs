@@ -121,7 +121,7 @@ impl SpoolWriter {
         }
         self.own_from = self.next_number;
         let pending = !self.sealed.is_empty();
-        self.progress.send_modify(|progress| {
+        self.publish(|progress| {
             progress.waiting = waiting;
             progress.pending = pending;
             progress.earlier = pending;
@@ -213,8 +213,7 @@ impl SpoolWriter {
             for fact in &facts {
                 lose(fact, "the spool is as large as it may be", &self.counted);
             }
-            self.progress
-                .send_modify(|progress| progress.settled += count);
+            self.publish(|progress| progress.settled += count);
             return;
         }
         match self.append(&lines) {
@@ -223,7 +222,7 @@ impl SpoolWriter {
                 self.open_facts += count;
                 self.open_mine += count;
                 self.bytes += lines.len() as u64;
-                self.progress.send_modify(|progress| {
+                self.publish(|progress| {
                     progress.spooled += count;
                     progress.waiting += count;
                     progress.pending = true;
@@ -279,7 +278,7 @@ impl SpoolWriter {
         }
         let held = facts.len() as u64;
         self.in_memory += size_of(&facts);
-        self.progress.send_modify(|progress| {
+        self.publish(|progress| {
             progress.waiting += held;
             progress.pending |= held > 0;
             progress.settled += lost.len() as u64;
@@ -319,6 +318,15 @@ impl SpoolWriter {
                 .send_modify(|progress| progress.spooled += persisted);
             sealed.place = Place::File(segment.path, segment.bytes);
         }
+    }
+
+    /// Publishes how far it is.
+    fn publish(&self, change: impl FnOnce(&mut Progress)) {
+        let crowded = self.in_memory > 0 || self.bytes > self.bytes_max / 2;
+        self.progress.send_modify(|progress| {
+            change(progress);
+            progress.crowded = crowded;
+        });
     }
 
     fn seal(&mut self) {
@@ -378,7 +386,7 @@ impl SpoolWriter {
         let pending = !self.sealed.is_empty() || self.open_facts > 0;
         let next = self.sealed.front();
         let earlier = next.is_some_and(|next| next.number < self.own_from);
-        self.progress.send_modify(|progress| {
+        self.publish(|progress| {
             progress.waiting = progress.waiting.saturating_sub(oldest.facts);
             progress.pending = pending;
             progress.earlier = earlier;

@@ -136,6 +136,7 @@ fn busy() -> Metrics {
     metrics.set_spool(SpoolFigures {
         rows: 4,
         lost: 1,
+        left_out: 2,
         rejected: 2,
     });
     metrics.set_sessions(6, 2);

@@ -6,6 +6,8 @@
     reason = "a failed expectation is how a test fails"
 )]
 
+mod history;
+
 use std::{sync::Arc, time::Instant};
 
 use axum::{
@@ -16,8 +18,7 @@ use axum::{
 use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
 use router_admin::{
-    Caller, Definition, OperationError, Operations, ReloadReport, Result, RouterFacts, StateChange,
-    router,
+    Caller, Definition, OperationError, Operations, ReloadReport, Result, RouterFacts, router,
 };
 use router_core::{
     Fleet, InstanceId, Now,
@@ -28,7 +29,7 @@ use router_core::{
     view::{FleetView, InstanceView},
 };
 use router_telemetry::Figures;
-use router_values::{AuditQuery, AuditRow};
+use router_values::{AuditQuery, AuditRow, EventPosition, HistoryQuery, HistoryRow};
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 use tower::ServiceExt as _;
@@ -38,7 +39,9 @@ struct World {
     audit: Mutex<Vec<AuditRow>>,
     facts: RouterFacts,
     is_loop_alive: bool,
-    listeners: broadcast::Sender<Arc<StateChange>>,
+    listeners: broadcast::Sender<Arc<HistoryRow>>,
+    /// What is recorded; `None` while there is no database.
+    history: Mutex<Option<Vec<HistoryRow>>>,
     figures: Figures,
 }
 
@@ -73,8 +76,17 @@ impl World {
             },
             is_loop_alive: true,
             listeners: broadcast::Sender::new(2),
+            history: Mutex::new(Some(Vec::new())),
             figures: Figures::default(),
         }
+    }
+
+    fn recorded(&self) -> Result<Vec<HistoryRow>> {
+        let history = self.history.lock().clone();
+        history.ok_or_else(|| OperationError::Unavailable {
+            reason: "the database is away".to_owned(),
+            retry_after: None,
+        })
     }
 
     /// Steps the core, answering spawns at once: there is no process here.
@@ -229,8 +241,28 @@ impl Operations for World {
         Ok("mcp_instances_total 3\n".into())
     }
 
-    fn subscribe(&self) -> Option<broadcast::Receiver<Arc<StateChange>>> {
+    fn subscribe(&self) -> Option<broadcast::Receiver<Arc<HistoryRow>>> {
         Some(self.listeners.subscribe())
+    }
+
+    async fn history_page(&self, query: HistoryQuery) -> Result<Vec<HistoryRow>> {
+        let rows = self.recorded()?.into_iter().rev();
+        let rows = rows
+            .filter(|row| query.before.is_none_or(|before| row.seq < before))
+            .filter(|row| query.since_ms.is_none_or(|since| row.at_ms >= since))
+            .filter(|row| query.axis.as_ref().is_none_or(|axis| row.axis == *axis))
+            .filter(|row| query.instance.as_ref().is_none_or(|id| row.instance == *id));
+        Ok(rows.take(query.rows_max() as usize).collect())
+    }
+
+    async fn history_after(
+        &self,
+        position: EventPosition,
+        rows_max: u32,
+    ) -> Result<Vec<HistoryRow>> {
+        let rows = self.recorded()?.into_iter();
+        let after = rows.filter(|row| row.position() > position);
+        Ok(after.take(rows_max as usize).collect())
     }
 }
 
@@ -498,44 +530,4 @@ async fn logs_are_plain_text() {
     let answer = ask(&world, "GET", "/api/instances/demo/logs?tail=2", "").await;
     assert_eq!(answer.text, "line 0\nline 1\n");
     assert!(answer.kind.starts_with("text/plain"));
-}
-
-#[tokio::test]
-async fn a_listener_hears_changes_and_how_many_it_missed() {
-    let world = Arc::new(World::new());
-    let mut request = Request::new(Body::empty());
-    *request.uri_mut() = "/api/events".parse().unwrap();
-    let response = router(Arc::clone(&world)).oneshot(request).await.unwrap();
-    assert_eq!(
-        response.headers()[header::CONTENT_TYPE],
-        "text/event-stream"
-    );
-    let transitions = world.step(Event::Operator(Command {
-        id: 2,
-        instance: InstanceId::parse("demo").unwrap(),
-        verb: Verb::Stop,
-    }));
-    let transition = transitions.into_iter().find_map(|action| match action {
-        Action::Operator(OperatorAction::Announce(transition)) => Some(transition),
-        _ => None,
-    });
-    let transition = transition.expect("a stop is announced");
-    // Two fit; of five, three are missed.
-    for sequence in 1..=5 {
-        let change = StateChange {
-            sequence,
-            at: "now".into(),
-            transition: transition.clone(),
-        };
-        world.listeners.send(Arc::new(change)).unwrap();
-    }
-    let mut body = response.into_body();
-    let mut text = String::new();
-    while !text.contains("id: 5") {
-        let frame = body.frame().await.unwrap().unwrap();
-        text.push_str(std::str::from_utf8(frame.data_ref().unwrap()).unwrap());
-    }
-    assert!(text.contains(r#"data: {"missed":3}"#), "{text}");
-    assert!(text.contains("event: lifecycle"), "{text}");
-    assert!(text.contains(r#""to":"stopped""#), "{text}");
 }
