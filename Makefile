@@ -44,15 +44,17 @@ define place
 endef
 
 plugins: toolchain ## the bundled plugins into plugins/dist
-	cargo build --profile plugin --target wasm32-wasip2 -p default-health -p default-breaker -p default-capacity
+	cargo build --profile plugin --target wasm32-wasip2 -p default-health -p default-breaker -p default-capacity -p default-alerts
 	$(call place,$(GUESTS)/default_health.wasm,plugins/dist/default-health.wasm)
 	$(call place,$(GUESTS)/default_breaker.wasm,plugins/dist/default-breaker.wasm)
 	$(call place,$(GUESTS)/default_capacity.wasm,plugins/dist/default-capacity.wasm)
+	$(call place,$(GUESTS)/default_alerts.wasm,plugins/dist/default-alerts.wasm)
 
 guests: plugins # the guests of the tests into target/guests
-	cargo build --profile plugin --target wasm32-wasip2 -p hostile-health -p hostile-capacity -p echo-guest
+	cargo build --profile plugin --target wasm32-wasip2 -p hostile-health -p hostile-capacity -p hostile-rule -p echo-guest
 	$(call place,$(GUESTS)/hostile_health.wasm,$(CARGO_TARGET_DIR)/guests/hostile-health.wasm)
 	$(call place,$(GUESTS)/hostile_capacity.wasm,$(CARGO_TARGET_DIR)/guests/hostile-capacity.wasm)
+	$(call place,$(GUESTS)/hostile_rule.wasm,$(CARGO_TARGET_DIR)/guests/hostile-rule.wasm)
 	$(call place,$(GUESTS)/echo_guest.wasm,$(CARGO_TARGET_DIR)/guests/echo.wasm)
 
 fmt: ## is the code formatted?

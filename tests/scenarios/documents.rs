@@ -5,10 +5,11 @@ use std::{collections::BTreeSet, fs};
 
 use router_tests::peers;
 
-const DOCUMENTS: [&str; 6] = [
+const DOCUMENTS: [&str; 7] = [
     "README.md",
     "docs/plugins.md",
     "docs/runbook.md",
+    "plugins/templates/alert-rule/README.md",
     "plugins/templates/breaker-policy/README.md",
     "plugins/templates/capacity-policy/README.md",
     "plugins/templates/health-policy/README.md",

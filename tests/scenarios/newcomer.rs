@@ -302,24 +302,32 @@ async fn a_first_policy_is_copied_built_and_served() {
     })
     .await;
 
-    // Policies of other kinds are made the same way.
+    // Plugins of other kinds are made the same way.
     let others = [
         (
             "breaker-policy",
             "learning-breaker",
             "breaker-config",
             "/api/instances/demo",
-            "breakerPlan",
+            ("/breakerPlan/policy", "learning-breaker"),
         ),
         (
             "capacity-policy",
             "memory-capacity",
             "capacity-config",
             "/api/capacity",
-            "plan",
+            ("/plan/policy", "memory-capacity"),
+        ),
+        // It refuses to serve without its settings.
+        (
+            "alert-rule",
+            "must-run",
+            "alert-config",
+            "/api/plugins/must-run",
+            ("/state", "serving"),
         ),
     ];
-    for (template, name, lines, path, plan) in others {
+    for (template, name, lines, path, (place, expected)) in others {
         let folder = peers::repository().join("plugins/templates").join(template);
         guide.shows(&folder.join("src/lib.rs"));
         let building = building.replace("health-policy", template);
@@ -329,9 +337,9 @@ async fn a_first_policy_is_copied_built_and_served() {
         let _shown = shell::run(&router, &placed, &replacements).await.fine();
         with(&guide.take(lines));
         router.post("/api/config/reload").await;
-        until(&format!("{name} to plan"), SOON, async || {
+        until(&format!("{name} to serve"), SOON, async || {
             let shown = router.get(path).await;
-            if shown[plan]["policy"] == name {
+            if shown.pointer(place).is_some_and(|is| is == expected) {
                 Ok(())
             } else {
                 Err(format!("{shown}\n{}", router.tail()))

@@ -13,7 +13,7 @@ use crate::{
 
 impl EngineShared {
     /// Asks a plugin. Sends the answer as soon as it is there, and returns when that was; ends without one where no such plugin
-    /// serves, it is of another kind or in quarantine, or the asker is gone. Must run on the machine's runtime.
+    /// serves, it is of another kind or in quarantine, or the asker is gone. Must run on the machine's runtime for that kind.
     pub(crate) async fn call<K: Kind>(
         &self,
         plugin: &str,

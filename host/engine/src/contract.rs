@@ -12,10 +12,7 @@ const OFFERED: [&str; 2] = ["router:common/host@0.2.0", "router:common/types@0.2
 const LIFECYCLE: &str = "router:common/lifecycle@0.2.0";
 
 /// Worlds of `wit/` that are not served yet, with the interfaces that hold their questions.
-const DRAFTS: [(&str, &str); 2] = [
-    ("alert-rule", "router:alerts/rule@0.2.0"),
-    ("alert-sink", "router:alerts/sink@0.2.0"),
-];
+const DRAFTS: [(&str, &str); 1] = [("alert-sink", "router:alerts/sink@0.2.0")];
 
 /// The package that held the questions of all kinds before each had one of its own.
 const PACKAGE_BEFORE: &str = "router:plugin";

@@ -31,7 +31,7 @@ pub type EngineError = MachineError;
 /// Asks and shows plugins. Cheap to clone; may be used from any runtime.
 #[derive(Clone)]
 pub struct Engine {
-    shared: Arc<EngineShared>,
+    pub(crate) shared: Arc<EngineShared>,
     questions: Arc<Semaphore>,
     ends: CancellationToken,
 }
@@ -89,7 +89,9 @@ impl Engine {
         let shared = Arc::clone(&self.shared);
         let plugin = plugin.to_owned();
         let (reply, answer) = oneshot::channel();
-        self.shared.machine.runtime.spawn(async move {
+        let priority = K::CONTRACT.budget.priority;
+        let runtime = self.shared.machine.runtime_of(priority);
+        runtime.spawn(async move {
             shared.call::<K>(&plugin, question, reply).await;
             drop(permit);
         });
@@ -120,7 +122,9 @@ impl Engine {
             }
             Some(micros)
         };
-        self.shared.machine.runtime.spawn(measure).await.ok()?
+        let priority = K::CONTRACT.budget.priority;
+        let runtime = self.shared.machine.runtime_of(priority);
+        runtime.spawn(measure).await.ok()?
     }
 
     /// How long making a store takes, so many times, in microseconds. For measuring tools.

@@ -8,6 +8,17 @@ use crate::{
     texts::{REASON_BYTES_MAX, cut},
 };
 
+/// An answer that is out of the bounds of `wit/`, of a kind whose answers are not cut to them.
+#[derive(Debug, thiserror::Error)]
+#[error("its answer is refused: {0}")]
+pub(crate) struct BadAnswer(String);
+
+impl BadAnswer {
+    pub(crate) fn new(reason: impl Into<String>) -> Self {
+        Self(reason.into())
+    }
+}
+
 /// Why a call has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -28,7 +39,7 @@ pub enum FailureKind {
     Timeout,
     /// It trapped.
     Trap,
-    /// It ran into a bound: memory, tables, host calls, log, bytes.
+    /// It ran into a bound: memory, tables, host calls, log, bytes, or those of its answer.
     Limit,
     /// No store could be made for it.
     Start,
@@ -79,6 +90,12 @@ impl CallFailure {
                 }
             };
             return Self::new(kind, bound.to_string());
+        }
+        if let Some(answer) = error.downcast_ref::<BadAnswer>() {
+            return Self::new(
+                FailureKind::Limit,
+                cut(&answer.to_string(), REASON_BYTES_MAX),
+            );
         }
         if let Some(trap) = error.downcast_ref::<Trap>() {
             return Self::new(FailureKind::Trap, trapped(*trap));

@@ -31,9 +31,6 @@ use crate::{
     values::PluginValues,
 };
 
-/// Bytes that may cross in one host call or answer: the facts with all their strings are a tenth of it.
-const CROSSING_BYTES_MAX: usize = 1024 * 1024;
-
 /// Most faults of a configuration that are reported.
 const FAULTS_MAX: usize = 32;
 
@@ -210,7 +207,7 @@ impl Generation {
         self.values.unwritten()
     }
 
-    /// Asks it one question. Must run on the machine's runtime.
+    /// Asks it one question. Must run on a runtime of the machine.
     pub(crate) async fn call<K: Kind>(&self, question: &K::Question) -> Called<K::Answer> {
         let ahead = self.ahead.lock().take();
         let ready = match ahead {
@@ -271,7 +268,7 @@ impl Generation {
         let data = GuestState::new(plugin, self.limits.clone(), values, line_rate);
         let mut store = Store::new(&self.machine.engine, data);
         store.limiter(|state| &mut state.space);
-        store.set_hostcall_fuel(CROSSING_BYTES_MAX);
+        store.set_hostcall_fuel(self.contract().budget.crossing_bytes);
         store.epoch_deadline_callback(|store| {
             store.data().check()?;
             Ok(UpdateDeadline::YieldCustom(

@@ -7,6 +7,7 @@
 pub(crate) mod breaker;
 pub(crate) mod capacity;
 pub(crate) mod health;
+pub(crate) mod rule;
 
 use std::{any::Any, fmt, future::Future, sync::Arc, time::Duration};
 
@@ -20,12 +21,14 @@ use crate::{bindings::types::Setting, failure::CallFailure, guest::GuestState};
 pub(crate) use breaker::BreakerKind;
 pub(crate) use capacity::CapacityKind;
 pub(crate) use health::HealthKind;
+pub(crate) use rule::RuleKind;
 
 /// The kinds of this version.
 pub(crate) const SERVED: &[Served] = &[
     Served::of::<HealthKind>(),
     Served::of::<BreakerKind>(),
     Served::of::<CapacityKind>(),
+    Served::of::<RuleKind>(),
 ];
 
 /// What a plugin counts as whose kind is not known, because nothing of it was ever loaded.
@@ -99,6 +102,19 @@ pub(crate) struct Budget {
     /// How long a call may take by the clock, by what it may run. More than that: on a machine that is busy with requests a guest
     /// waits for the processor, and some kinds wait for others in calls to the host.
     pub(crate) wall: fn(Duration) -> Duration,
+    /// Bytes that may cross from the guest in one answer or call to the host.
+    pub(crate) crossing_bytes: usize,
+    /// On which thread they run.
+    pub(crate) priority: Priority,
+}
+
+/// Which of the two threads of guests runs a kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Priority {
+    /// Below everything else: a policy must not be felt by requests, and a built-in default answers where it comes too late.
+    Low,
+    /// As requests: an alarm must come through when the machine is busy, or a policy is.
+    Normal,
 }
 
 /// The exported functions of one instance, whatever their kind.
@@ -113,11 +129,14 @@ pub(crate) struct Served {
 }
 
 impl Budget {
-    /// That of what answers at once: policies and rules. Guests share a thread, so that two calls at once would only take the memory of
-    /// two.
-    pub(crate) const AT_ONCE: Self = Self {
+    /// That of policies, which answer at once.
+    pub(crate) const POLICY: Self = Self {
+        // Guests share a thread: two calls at once would only take the memory of two.
         calls_max: 1,
         wall: |running| running * 10,
+        // The facts with all their strings are a tenth of it.
+        crossing_bytes: 1024 * 1024,
+        priority: Priority::Low,
     };
 }
 

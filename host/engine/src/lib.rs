@@ -1,8 +1,8 @@
 //! Plugins: found in a directory, checked, compiled, asked, bounded and replaced, without the rest of the router noticing.
 //!
-//! It owns a thread of low priority on which every guest runs, so that no guest ever holds up a request. It decides nothing
-//! about instances: a policy that does not answer is reported as such, and the core's built-in default answers in its place.
-//! Of the kinds of plugin only [`kinds`] knows anything.
+//! It owns a thread of low priority on which policies run, so that none ever holds up a request, and one on which alert rules run, so
+//! that no policy ever holds up an alarm. It decides nothing about instances: a policy that does not answer is reported as such, and
+//! the core's built-in default answers in its place. Of the kinds of plugin only [`kinds`] knows anything.
 
 mod bindings;
 mod calls;

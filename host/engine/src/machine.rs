@@ -1,4 +1,5 @@
-//! wasmtime as this host wants it, its clock, and the thread of low priority on which guests run and are compiled.
+//! wasmtime as this host wants it, its clock, and the threads of guests: one of low priority, on which policies run and every plugin is
+//! loaded, and one on which alert rules run, which must answer when the machine is busy or a policy keeps the other one.
 
 use std::{
     path::Path,
@@ -21,7 +22,7 @@ use crate::{
     bindings::{host, types},
     directory::PLUGINS_MAX,
     guest::{GuestState, INSTANCES_MAX, MEMORIES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX, read_clock},
-    kinds::Served,
+    kinds::{Priority, Served},
 };
 
 /// How often a running guest is interrupted: to check its deadline, and to let others run.
@@ -80,8 +81,10 @@ pub(crate) struct Machine {
     pub(crate) linker: Linker<GuestState>,
     /// The kinds of plugin that it serves.
     pub(crate) served: &'static [Served],
-    /// The runtime of the guests' thread.
+    /// The runtime of the thread of low priority.
     pub(crate) runtime: Handle,
+    /// That of the other one.
+    normal: Handle,
     ends: CancellationToken,
     ticks: Arc<AtomicBool>,
     threads: parking_lot::Mutex<Vec<JoinHandle<()>>>,
@@ -104,7 +107,9 @@ impl Machine {
             .map_err(wasm)?;
         let linker = linker(&engine, served).map_err(wasm)?;
         let ends = CancellationToken::new();
-        let (runtime, guests) = guests(ends.clone()).map_err(MachineError::Thread)?;
+        let thread = |priority| guests(priority, ends.clone()).map_err(MachineError::Thread);
+        let (runtime, low_guests) = thread(Priority::Low)?;
+        let (normal, normal_guests) = thread(Priority::Normal)?;
         let ticks = Arc::new(AtomicBool::new(true));
         let ticker = ticker(&engine, Arc::clone(&ticks)).map_err(MachineError::Thread)?;
         Ok(Self {
@@ -112,23 +117,33 @@ impl Machine {
             linker,
             served,
             runtime,
+            normal,
             ends,
             ticks,
-            threads: parking_lot::Mutex::new(vec![guests, ticker]),
+            threads: parking_lot::Mutex::new(vec![low_guests, normal_guests, ticker]),
         })
     }
 
-    /// Ends both threads. A guest that runs is interrupted at its deadline at the latest.
+    /// The runtime on which guests of a priority run.
+    pub(crate) fn runtime_of(&self, priority: Priority) -> &Handle {
+        match priority {
+            Priority::Low => &self.runtime,
+            Priority::Normal => &self.normal,
+        }
+    }
+
+    /// Ends the threads. A guest that runs is interrupted at its deadline at the latest.
     pub(crate) fn stop(&self) {
         self.ends.cancel();
-        let mut threads = std::mem::take(&mut *self.threads.lock()).into_iter();
-        if let Some(guests) = threads.next() {
+        let mut threads = std::mem::take(&mut *self.threads.lock());
+        let ticker = threads.pop();
+        for guests in threads {
             // A panic of that thread was logged by itself.
             let _ = guests.join();
         }
         self.ticks.store(false, Ordering::Relaxed);
-        for thread in threads {
-            let _ = thread.join();
+        if let Some(ticker) = ticker {
+            let _ = ticker.join();
         }
     }
 }
@@ -202,13 +217,20 @@ fn linker(engine: &Engine, served: &[Served]) -> wasmtime::Result<Linker<GuestSt
     Ok(linker)
 }
 
-/// The thread on which guests run, and a second one of its runtime on which they are compiled.
-fn guests(ends: CancellationToken) -> std::io::Result<(Handle, JoinHandle<()>)> {
+/// A thread on which guests run, and for the one of low priority a second one of its runtime on which they are compiled.
+fn guests(
+    priority: Priority,
+    ends: CancellationToken,
+) -> std::io::Result<(Handle, JoinHandle<()>)> {
+    let (name, step_back_to) = match priority {
+        Priority::Low => ("plugins", Some(GUESTS_PRIORITY)),
+        Priority::Normal => ("alert-plugins", None),
+    };
     let runtime = Builder::new_current_thread()
         .enable_time()
         // One compilation at a time; the other one reads files.
         .max_blocking_threads(2)
-        .thread_name("plugins")
+        .thread_name(name)
         .on_thread_start(|| step_back(COMPILER_PRIORITY))
         // What this thread did until now is no call's: see `guest::cpu_meter`.
         .on_thread_park(|| {
@@ -217,9 +239,11 @@ fn guests(ends: CancellationToken) -> std::io::Result<(Handle, JoinHandle<()>)> 
         .build()?;
     let handle = runtime.handle().clone();
     let thread = std::thread::Builder::new()
-        .name("plugins".to_owned())
+        .name(name.to_owned())
         .spawn(move || {
-            step_back(GUESTS_PRIORITY);
+            if let Some(priority) = step_back_to {
+                step_back(priority);
+            }
             runtime.block_on(ends.cancelled());
             runtime.shutdown_background();
         })?;

@@ -1,6 +1,7 @@
 //! What the router asks plugins: one method per kind that is served. They are not generic, so that what wasmtime makes of a kind's
 //! types is compiled here, and not once more in each crate that asks.
 
+use router_alerts::{Condition, facts::FleetFacts};
 use router_core::{
     breaker::plan::{BreakerPlan, BreakerProfile},
     capacity::{CapacityLoad, CapacityPlan},
@@ -10,7 +11,7 @@ use router_core::{
 use crate::{
     engine::Engine,
     failure::CallFailure,
-    kinds::{BreakerKind, CapacityKind, HealthKind},
+    kinds::{BreakerKind, CapacityKind, HealthKind, RuleKind},
 };
 
 impl Engine {
@@ -48,6 +49,18 @@ impl Engine {
         load: CapacityLoad,
     ) -> Option<Result<CapacityPlan, CallFailure>> {
         self.ask::<CapacityKind>(policy, load).await
+    }
+
+    /// Asks an alert rule which conditions hold. `None`: no such rule is loaded, or it is in quarantine; that resolves nothing.
+    ///
+    /// # Errors
+    /// It failed, or its answer is out of bounds: that resolves nothing either.
+    pub async fn evaluate(
+        &self,
+        rule: &str,
+        fleet: FleetFacts,
+    ) -> Option<Result<Vec<Condition>, CallFailure>> {
+        self.ask::<RuleKind>(rule, fleet).await
     }
 
     /// How long a judgement takes, recording included, so many times, in microseconds. For measuring tools.

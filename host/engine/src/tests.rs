@@ -7,5 +7,6 @@ mod fake_host;
 mod hostile;
 mod refused;
 mod reload;
+mod rules;
 mod second_kind;
 mod world;

@@ -24,6 +24,7 @@
 //! wasm, so that `cargo test` runs a policy natively, as the plain function that it is; [`host`] says how one is tested that logs or
 //! keeps values.
 
+pub mod alert_rule;
 #[allow(
     unsafe_code,
     missing_docs,

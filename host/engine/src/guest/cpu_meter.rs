@@ -1,4 +1,4 @@
-//! How long a call ran. All guests share one thread, and a call must not pay for the time of its neighbours.
+//! How long a call ran. Guests share a thread, and a call must not pay for the time of its neighbours.
 //!
 //! The thread's clock is a system call, and a call that is over in microseconds need not pay for that either. So a slice, which is
 //! the time from one poll of a call to its end, begins at the last reading. The clock is read where nobody waits for an answer: when

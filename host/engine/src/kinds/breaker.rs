@@ -26,7 +26,7 @@ impl Kind for BreakerKind {
             world: "breaker-policy",
             question: "router:breaker/breaker@0.2.0",
             imports: &[],
-            budget: Budget::AT_ONCE,
+            budget: Budget::POLICY,
         }
     );
 

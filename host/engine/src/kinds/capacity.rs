@@ -32,7 +32,7 @@ impl Kind for CapacityKind {
             world: "capacity-policy",
             question: "router:capacity/capacity@0.2.0",
             imports: &[],
-            budget: Budget::AT_ONCE,
+            budget: Budget::POLICY,
         }
     );
 

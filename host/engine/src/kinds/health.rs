@@ -26,7 +26,7 @@ impl Kind for HealthKind {
             world: "health-policy",
             question: "router:health/health@0.2.0",
             imports: &[],
-            budget: Budget::AT_ONCE,
+            budget: Budget::POLICY,
         }
     );
 

@@ -67,7 +67,6 @@ fn exporting(interface: &str) -> Vec<u8> {
 async fn a_component_of_another_world_is_refused_by_its_name() {
     for (interface, world) in [
         ("capacity/capacity", "world capacity-policy"),
-        ("alerts/rule", "world alert-rule"),
         ("alerts/sink", "world alert-sink"),
     ] {
         let bytes = exporting(&format!("router:{interface}@0.2.0"));
@@ -84,7 +83,11 @@ async fn another_world_of_another_version_is_refused_by_both_names() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn half_a_world_is_refused() {
-    for question in ["router:health/health@0.2.0", "router:breaker/breaker@0.2.0"] {
+    for question in [
+        "router:health/health@0.2.0",
+        "router:breaker/breaker@0.2.0",
+        "router:alerts/rule@0.2.0",
+    ] {
         refused(&exporting(question), "wrong_world", "lifecycle").await;
     }
 }

@@ -50,6 +50,7 @@ impl Kind for Echo {
             budget: Budget {
                 calls_max: 3,
                 wall: |_| Duration::from_secs(2),
+                ..Budget::POLICY
             },
         }
     );

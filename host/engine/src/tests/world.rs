@@ -37,7 +37,7 @@ pub(crate) fn guest(name: &str) -> Vec<u8> {
         root.join(target)
     };
     let path = match name {
-        "default-health" | "default-breaker" | "default-capacity" => {
+        "default-health" | "default-breaker" | "default-capacity" | "default-alerts" => {
             root.join("plugins/dist").join(format!("{name}.wasm"))
         }
         _ => target.join("guests").join(format!("{name}.wasm")),
