@@ -195,10 +195,16 @@ pub struct SlotView {
     pub retry_after_ms: Option<u64>,
     /// See [`InstanceView::restarts`].
     pub restarts: u64,
+    /// Starts after a failure over the last 5 minutes.
+    pub restarts_recent: u32,
+    /// How long ago it last answered anything; `None` when it is not ready.
+    pub heartbeat_age_ms: Option<u64>,
     /// The last failure.
     pub last_error: Option<String>,
     /// Resident memory of the tree at the last sample.
     pub memory_bytes: Option<u64>,
+    /// What it may take, where that is bounded.
+    pub memory_limit_bytes: Option<u64>,
     /// Processes in the tree at the last sample.
     pub processes: u32,
     /// Requests in flight at the last sample.
@@ -451,6 +457,12 @@ pub struct ReadinessView {
     pub wanted: u32,
     /// Those of them that can serve.
     pub able: u32,
+    /// Breakers that are in force.
+    pub breakers: u32,
+    /// Those of them that are OPEN or HALF_OPEN.
+    pub breakers_open: u32,
+    /// Those of them that opened within 10 s; once more than half did, as many as are not CLOSED again, until half are.
+    pub breakers_opened_together: u32,
     /// Plugins in quarantine.
     pub plugins_quarantined: u32,
     /// Policies that do not judge as they are configured, and why, for people.

@@ -3,7 +3,7 @@
 //! The one writer of the state. Nothing here can end: a database that is away is an ordinary state.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -20,7 +20,7 @@ use crate::{
     migrate::{self, Found},
     pools::Pools,
     sql::{Call, args, now_ms},
-    statements::{ROUTER_SEEN, SCHEMA_READ},
+    statements::{ROUTER_SEEN, SCHEMA_READ, SERVER_CONNECTIONS},
     target::{Direct, Target},
     versions_table::{DEFAULT_NAME, VersionsTable},
 };
@@ -141,7 +141,13 @@ async fn probe(database: &Database, doubted: bool) -> Option<Seen> {
         seen: doubted.then(|| seen(database)),
     };
     let started = Instant::now();
-    let found = database.run(&probe, PROBE_MAX).await.ok()?;
+    let (found, connections) = database.run(&probe, PROBE_MAX).await.ok()?;
+    if let Some(pools) = database.pools() {
+        let connections = u32::try_from(connections).unwrap_or(0);
+        pools
+            .server_connections
+            .store(connections, Ordering::Relaxed);
+    }
     Some(match migrate::usable(found, &database.target) {
         Ok(()) => Seen::Fine(started.elapsed()),
         Err(error) => Seen::Lost(error),
@@ -254,13 +260,16 @@ struct Probe {
 }
 
 impl Work for Probe {
-    type Output = Option<Found>;
-    async fn run(&self, mut link: SqlLink<'_>) -> Result<Option<Found>, Error> {
+    /// What stands in the schema, and how many clients the server has.
+    type Output = (Option<Found>, i64);
+    async fn run(&self, mut link: SqlLink<'_>) -> Result<Self::Output, Error> {
         if let Some(seen) = &self.seen {
             link.change(seen).await?;
         }
-        let rows = link.rows(&Call::new(SCHEMA_READ, [])).await?;
-        Ok(rows.into_iter().next())
+        let found = link.rows(&Call::new(SCHEMA_READ, [])).await?;
+        let counted = link.rows(&Call::new(SERVER_CONNECTIONS, [])).await?;
+        let connections = counted.first().map_or(0, |(count,): &(i64,)| *count);
+        Ok((found.into_iter().next(), connections))
     }
 }
 

@@ -1,7 +1,13 @@
 //! A pool of connections to one database, while it is reachable. When the connection is lost the whole pool is retired:
 //! waiters get an error at once, and connections that hang take no place afterwards.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use sqlx::{
     Connection as _, Pool, Postgres, Sqlite,
@@ -51,6 +57,8 @@ pub(crate) struct Pools {
     pub(crate) versions: Option<VersionsTable>,
     /// Which file a pool of SQLite writes to.
     file: Option<FileIdentity>,
+    /// Connections to the server, of whatever program, as the last probe counted them; 0: not known.
+    pub(crate) server_connections: AtomicU32,
 }
 
 impl Pools {
@@ -93,6 +101,7 @@ impl Pools {
             settle_max: options.query_timeout + WIRE_MAX,
             versions,
             file: target.file_identity(),
+            server_connections: AtomicU32::new(0),
         }
     }
 
@@ -153,6 +162,10 @@ impl Pools {
             idle,
             in_use: size - idle,
             max: self.max,
+            server: match self.server_connections.load(Ordering::Relaxed) {
+                0 => None,
+                count => Some(count),
+            },
         }
     }
 }

@@ -48,6 +48,8 @@ pub struct PoolFigures {
     pub in_use: u32,
     /// How many there may be.
     pub max: u32,
+    /// How many clients are connected to the server, of whatever program; `None`: not known, or SQLite.
+    pub server: Option<u32>,
 }
 
 /// What was counted since the store was opened, and what waits now.

@@ -21,6 +21,12 @@ pub(crate) const ROUTER_SEEN: Sql = sql!(
          started_at_ms = excluded.started_at_ms, seen_at_ms = excluded.seen_at_ms"
 );
 
+/// Clients that are connected to the server, of whatever program: ours among them.
+pub(crate) const SERVER_CONNECTIONS: Sql = Sql {
+    postgres: "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'",
+    sqlite: "SELECT 0",
+};
+
 /// Many audit rows at once, as one JSON array, in its order. A row that is there already is passed over.
 pub(crate) const AUDIT_INSERT: Sql = Sql {
     postgres: "INSERT INTO godot_mcp_router.audit
@@ -302,6 +308,7 @@ pub(crate) const LOAD_HOURS_PURGE: Sql = Sql {
 pub(crate) const ALL: &[Sql] = &[
     SCHEMA_READ,
     ROUTER_SEEN,
+    SERVER_CONNECTIONS,
     AUDIT_INSERT,
     AUDIT_PAGE,
     AUDIT_PURGE,

@@ -118,8 +118,11 @@ impl Fleet {
             status: self.status(now_ms),
             reasons,
             database: self.watch.database,
-            wanted: u32::try_from(wanted).unwrap_or(u32::MAX),
-            able: u32::try_from(self.index.able()).unwrap_or(u32::MAX),
+            wanted: count(wanted),
+            able: count(self.index.able()),
+            breakers: count(self.index.enforced()),
+            breakers_open: count(self.index.tripped()),
+            breakers_opened_together: count(self.opened_together()),
             plugins_quarantined: self.watch.plugins_quarantined,
             policy_faults: self.watch.policy_faults.clone(),
             disk_share: self.watch.disk_share,
@@ -152,6 +155,10 @@ impl Fleet {
             })));
         }
     }
+}
+
+fn count(instances: usize) -> u32 {
+    u32::try_from(instances).unwrap_or(u32::MAX)
 }
 
 fn names(instances: &BTreeSet<InstanceId>) -> String {

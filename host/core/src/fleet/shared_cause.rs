@@ -47,6 +47,15 @@ impl Fleet {
         Some(Shift::Ended)
     }
 
+    /// How many breakers opened within moments; once that were most of them, how many are not CLOSED again.
+    pub(super) fn opened_together(&self) -> usize {
+        if self.watch.one_cause {
+            self.index.tripped()
+        } else {
+            self.index.tripped_lately()
+        }
+    }
+
     /// The condition in words, while it holds.
     pub(super) fn shared_cause(&self) -> Option<String> {
         self.watch.one_cause.then(|| {

@@ -231,6 +231,11 @@ impl Service {
         self.verdict = builtin(&self.facts(now_ms, about));
     }
 
+    /// How long ago it last answered anything.
+    pub(super) fn heartbeat_age_ms(&self, now_ms: u64) -> u64 {
+        now_ms.saturating_sub(self.last_answer_ms)
+    }
+
     fn facts(&self, now_ms: u64, about: &About<'_>) -> HealthFacts {
         HealthFacts {
             instance: about.key.instance.as_str().to_owned(),
@@ -238,7 +243,7 @@ impl Service {
             uptime_ms: about.uptime_ms,
             memory_bytes: self.sample.memory_bytes,
             memory_limit_bytes: about.memory_limit_bytes,
-            heartbeat_age_ms: now_ms.saturating_sub(self.last_answer_ms),
+            heartbeat_age_ms: self.heartbeat_age_ms(now_ms),
             pings_failed: self.pings_failed,
             ping_ms: self.ping_ms,
             window_requests: self.sample.window_requests,

@@ -229,8 +229,11 @@ impl Slot {
                 _ => None,
             },
             restarts: self.restarts,
+            restarts_recent: self.restarts_recent(now_ms),
+            heartbeat_age_ms: service.map(|service| service.heartbeat_age_ms(now_ms)),
             last_error: self.last_error.clone(),
             memory_bytes: process.and_then(|process| process.memory_bytes),
+            memory_limit_bytes: desired.spec.max_memory_bytes,
             processes: service.map_or(0, |service| service.sample.processes),
             in_flight: service.map_or(0, |service| service.sample.in_flight),
             tools_count: service.map_or(0, |service| {
