@@ -20,7 +20,14 @@ impl EngineShared {
         question: K::Question,
         reply: oneshot::Sender<Result<K::Answer, CallFailure>>,
     ) -> Option<Instant> {
-        let calls = self.plugins.lock().get(plugin)?.calls.clone()?;
+        let calls = {
+            let mut plugins = self.plugins.lock();
+            let entry = plugins.get_mut(plugin)?;
+            if entry.calls.is_none() {
+                entry.count_unanswered();
+            }
+            entry.calls.clone()?
+        };
         let _permit = calls.acquire().await.ok()?;
         if reply.is_closed() {
             return None;

@@ -38,4 +38,6 @@ pub use kinds::DEFAULT_WORLD;
 pub use loader::PluginReload;
 pub use options::{EngineOptions, Grants, Limits, NamedPolicies, PluginSettings};
 pub use values::{Kept, LoadFuture, NoValues, SaveFuture, ValueError, ValueKeeper};
-pub use view::{Decision, LastFailure, LifetimeFigures, PluginCalls, PluginView, Refusal};
+pub use view::{
+    Decision, LastFailure, LifetimeFigures, PluginCalls, PluginView, Refusal, Unanswered,
+};

@@ -20,7 +20,7 @@ use crate::{
     generation::Generation,
     kinds::{Contract, Record},
     rejection::Rejection,
-    view::Refusal,
+    view::{Refusal, Unanswered},
 };
 use history::History;
 use quarantine::Quarantine;
@@ -50,6 +50,8 @@ pub(crate) struct Entry {
     alive: Vec<Weak<Generation>>,
     history: History,
     quarantine: Quarantine,
+    /// Questions in a row that it did not answer.
+    unanswered: Option<Unanswered>,
     reloads: u64,
     refusals: BTreeMap<&'static str, u64>,
 }
@@ -77,9 +79,24 @@ impl Entry {
         &mut self,
         contract: &'static Contract,
     ) -> Option<Arc<Generation>> {
-        let serving = self.serving.as_ref()?;
-        let is_asked_for = serving.contract().world == contract.world;
-        (is_asked_for && self.quarantine.admits(Instant::now())).then(|| Arc::clone(serving))
+        let serving = self.serving.as_ref();
+        let asked = serving.filter(|serving| serving.contract().world == contract.world);
+        let asked = asked.filter(|_| self.quarantine.admits(Instant::now()));
+        let asked = asked.map(Arc::clone);
+        if asked.is_none() {
+            self.count_unanswered();
+        }
+        asked
+    }
+
+    /// Notes that the built-in default answers a question in its place.
+    pub(crate) fn count_unanswered(&mut self) {
+        let first = Unanswered {
+            since_ms: unix_ms(),
+            questions: 0,
+        };
+        let unanswered = self.unanswered.get_or_insert(first);
+        unanswered.questions = unanswered.questions.saturating_add(1);
     }
 
     pub(crate) fn is_quarantined(&self) -> bool {
@@ -178,10 +195,12 @@ impl Entry {
         let plugin = || generation.plugin.to_string();
         match failure {
             None => {
+                self.unanswered = None;
                 let was_quarantined = self.quarantine.succeeded();
                 was_quarantined.then(|| EngineEvent::Released { plugin: plugin() })
             }
             Some(failure) => {
+                self.count_unanswered();
                 let pause = self.quarantine.strike(failure.kind, Instant::now())?;
                 Some(EngineEvent::Quarantined {
                     plugin: plugin(),

@@ -63,6 +63,8 @@ pub struct PluginView {
     pub live_generations: usize,
     /// Until it is asked again, when quarantined.
     pub quarantined_for_ms: Option<u64>,
+    /// Since when the built-in default answers in its place, and how many questions; `None`: it answered the last one.
+    pub unanswered: Option<Unanswered>,
     /// Values that it keeps and that wait for the database.
     pub unwritten_values: usize,
     /// The newest candidate, where it was refused.
@@ -73,6 +75,25 @@ pub struct PluginView {
     /// Time spent in calls of all generations, for metrics.
     #[serde(skip)]
     pub call_time: std::time::Duration,
+}
+
+/// Questions in a row that a plugin did not answer: because it failed, is in quarantine, or never served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unanswered {
+    /// When the first of them was asked, in milliseconds since 1970.
+    pub since_ms: u64,
+    /// How many there were.
+    pub questions: u64,
+}
+
+impl Serialize for Unanswered {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let since_ms = i64::try_from(self.since_ms).unwrap_or(i64::MAX);
+        let mut map = to.serialize_map(Some(2))?;
+        map.serialize_entry("since", &router_values::rfc3339_unix_ms(since_ms))?;
+        map.serialize_entry("questions", &self.questions)?;
+        map.end()
+    }
 }
 
 /// A candidate that was not taken into service.

@@ -69,6 +69,7 @@ impl Entry {
                 .filter(|one| one.strong_count() > 0)
                 .count(),
             quarantined_for_ms: self.quarantine.until().map(ms_until),
+            unanswered: self.unanswered,
             unwritten_values: serving.map_or(0, |serving| serving.unwritten()),
             candidate,
             decisions: if with_decisions {

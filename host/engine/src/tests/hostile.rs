@@ -215,11 +215,14 @@ async fn three_failures_in_a_row_are_a_quarantine() {
     assert_eq!((view.state, view.calls), ("quarantined", 3));
     assert!(view.quarantined_for_ms.unwrap() > 0);
     assert!(view.reason.unwrap().contains("panicked"));
+    // Three that failed, and one that was not put to it.
+    assert_eq!(view.unanswered.map(|one| one.questions), Some(4));
     assert_eq!(world.engine.conditions().borrow().quarantined, 1);
     // A new generation starts with a clean slate.
     let calm = settings("hostile-health", "mode = 'nothing'");
     world.engine.reconfigure(calm).await;
     assert!(world.judge("hostile-health").await.unwrap().is_ok());
+    assert_eq!(world.view("hostile-health").unanswered, None);
     assert_eq!(world.engine.conditions().borrow().quarantined, 0);
 }
 
