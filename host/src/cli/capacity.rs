@@ -9,6 +9,9 @@ use serde_json::Value;
 use super::remote::{Remote, cell, member, table};
 use crate::terminal::print;
 
+/// The measure that is shown in people's units.
+const MEMORY: &str = "memory_bytes";
+
 /// See the module.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -51,7 +54,7 @@ fn rows(capacity: &Value) -> Vec<Vec<String>> {
     let usage = &capacity["usage"];
     let mut measures = vec![
         (("running", Value::Null), usage["running"].clone()),
-        (("memory_bytes", Value::Null), usage["memoryBytes"].clone()),
+        ((MEMORY, Value::Null), usage["memoryBytes"].clone()),
         (("in_flight", Value::Null), usage["inFlight"].clone()),
     ];
     let limits = plan["limits"].as_array().map_or(&[][..], Vec::as_slice);
@@ -74,11 +77,15 @@ fn rows(capacity: &Value) -> Vec<Vec<String>> {
             Some(template) => format!("{of} {template}"),
             None => of.to_owned(),
         };
+        let (name, show): (_, fn(&Value) -> String) = match of {
+            MEMORY => ("memory".to_owned(), memory),
+            _ => (name, cell),
+        };
         rows.push(vec![
             name,
-            cell(&used),
-            cell(&limit["most"]),
-            cell(&limit["headroom"]),
+            show(&used),
+            show(&limit["most"]),
+            show(&limit["headroom"]),
             reached
                 .and_then(|at| at.get(..10))
                 .unwrap_or("-")
@@ -88,6 +95,16 @@ fn rows(capacity: &Value) -> Vec<Vec<String>> {
     rows
 }
 
+/// Bytes in a unit that people can read.
+fn memory(value: &Value) -> String {
+    const MIB: f64 = 1_048_576.0;
+    match value.as_f64() {
+        Some(bytes) if bytes >= 1024.0 * MIB => format!("{:.1} GiB", bytes / MIB / 1024.0),
+        Some(bytes) => format!("{:.0} MiB", bytes / MIB),
+        None => cell(value),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -95,10 +112,11 @@ mod tests {
     #[test]
     fn each_measure_has_a_row_with_its_limit_and_when_it_is_reached() {
         let capacity = json!({
-            "usage": { "running": 3, "memoryBytes": 5000, "inFlight": 1 },
+            "usage": { "running": 3, "memoryBytes": 734_003_200_u64, "inFlight": 1 },
             "plan": {
                 "limits": [
                     { "of": "running", "template": null, "most": 10, "used": 3, "headroom": 7 },
+                    { "of": "memory_bytes", "template": null, "most": 17_179_869_184_u64, "used": 734_003_200, "headroom": 16_445_865_984_u64 },
                     { "of": "running_of_template", "template": "godot", "most": 2, "used": 2, "headroom": 0 },
                 ],
                 "forecasts": [{ "of": "running", "template": null, "at": "2027-02-03T00:00:00.000Z" }],
@@ -108,7 +126,7 @@ mod tests {
         let expected = [
             ["MEASURE", "USED", "LIMIT", "LEFT", "REACHED"],
             ["running", "3", "10", "7", "2027-02-03"],
-            ["memory_bytes", "5000", "-", "-", "-"],
+            ["memory", "700 MiB", "16.0 GiB", "15.3 GiB", "-"],
             ["in_flight", "1", "-", "-", "-"],
             ["running_of_template godot", "2", "2", "0", "-"],
         ];

@@ -17,14 +17,19 @@ use router_store::Store;
 use router_values::unix_ms_now;
 use tokio::{
     sync::mpsc,
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, timeout},
 };
 
 /// How often it is read: twice as often as the policy is asked, so that what it reckons from is never older than a minute.
 const INTERVAL: Duration = Duration::from_secs(30);
 
+/// How long the history may take to be read at the start. A plan from too little of it would hold for a minute; without a database
+/// there is one all the same.
+const HISTORY_WITHIN: Duration = Duration::from_secs(5);
+
 /// Reports what was measured, until the driver ends.
 pub(crate) async fn watch(store: Store, events: mpsc::Sender<Event>) {
+    let _ = timeout(HISTORY_WITHIN, store.load_history_read()).await;
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

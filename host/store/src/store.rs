@@ -307,6 +307,13 @@ impl Store {
         self.inner.load.borrow().history(unix_ms_now())
     }
 
+    /// Waits until the rows of earlier lives are in the history.
+    pub async fn load_history_read(&self) {
+        let mut changes = self.inner.load.subscribe();
+        // The sender lives in this store.
+        let _ = changes.wait_for(Ledger::is_read).await;
+    }
+
     /// The connections now.
     #[must_use]
     pub fn pool(&self) -> PoolFigures {

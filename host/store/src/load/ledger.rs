@@ -27,6 +27,8 @@ pub(crate) type Tallied = (u64, UsageTally);
 pub(crate) struct Ledger {
     minutes: BTreeMap<u64, UsageTally>,
     days: BTreeMap<u64, UsageTally>,
+    /// What earlier lives wrote is in it.
+    is_read: bool,
     /// The minute that samples are still added to.
     open: Option<u64>,
     /// Minutes that are over and differ from their rows.
@@ -65,7 +67,13 @@ impl Ledger {
         for row in days {
             add(&mut self.days, row);
         }
+        self.is_read = true;
         self.trim(now_ms);
+    }
+
+    /// Whether what earlier lives wrote is in it.
+    pub(crate) fn is_read(&self) -> bool {
+        self.is_read
     }
 
     /// When the last sample was taken: the present, as far as rows are concerned.
