@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
 # Throughput and latency through the router beside its peers, in one run on one machine: the same stdio echo server behind the router
-# and behind mcp-proxy, and nginx in front of a unix socket as the bound that no JSON is looked at. Then what a policy, a step of the
-# core and a change of a route cost, and what a router with 1, 20 and 100 instances takes of memory. Prints medians of ROUNDS rounds,
-# and ratios; says of each target whether it was met, and fails when one was not.
+# and behind mcp-proxy, and nginx in front of a unix socket as the bound that no JSON is looked at. Then what 100 breakers of tools cost a
+# request, how soon the plan of a breaker policy that was swapped is in force, what a policy, a step of the core and a change of a route
+# cost, and what a router with 1, 20 and 100 instances, and with 0, 10 and 30 policies more, takes of memory. Prints medians of ROUNDS
+# rounds, and ratios; says of each target whether it was met, and fails when one was not.
 #
-# ROUNDS=3 SECONDS_EACH=5 tests/bench/run.sh
+# ROUNDS=3 SECONDS_EACH=5 tests/bench/run.sh [PART …]
+#
+# Of a folder of programs, whatever profile they are built in: PROGRAMS=target/debug tests/bench/run.sh plans policy_memory
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -12,6 +15,8 @@ readonly rounds=${ROUNDS:-3}
 readonly seconds=${SECONDS_EACH:-5}
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 readonly target
+programs=$(realpath -m "${PROGRAMS:-$target/release}")
+readonly programs
 readonly mcp_proxy_version=0.6.0
 readonly tools=$PWD/.tools
 work=$(mktemp -d)
@@ -51,12 +56,10 @@ packages() {
 }
 
 build() {
+  [[ -z ${PROGRAMS:-} ]] || { say "measuring $programs"; return 0; }
   say 'building in release'
   # At once: one set of features, and so one compilation of each dependency.
   cargo build --quiet --release --workspace --bins --example policy_cost --example step_cost --example hot_path
-  # It does not tell its version: cargo's record of what it installed does, and then this builds nothing.
-  say "mcp-proxy $mcp_proxy_version"
-  cargo install --quiet --locked --root "$tools" --version "=$mcp_proxy_version" mcp-proxy
 }
 
 # Waits until an address answers anything at all.
@@ -81,7 +84,7 @@ dir = "$work/logs"
 [instances]
 socket_dir = "$work"
 [template.echo]
-command = "$target/release/echo-server"
+command = "$programs/echo-server"
 on_router_exit = "stop"
 [[instance]]
 id = "echo"
@@ -90,7 +93,7 @@ autostart = true
 [plugins]
 dir = "$PWD/plugins/dist"
 TOML
-  "$target/release/godot-mcp-router" serve --config "$work/router.toml" >"$work/router.out" 2>&1 &
+  "$programs/godot-mcp-router" serve --config "$work/router.toml" >"$work/router.out" 2>&1 &
   started+=($!)
   router_pid=$!
   local i
@@ -99,6 +102,9 @@ TOML
 }
 
 start_mcp_proxy() {
+  # It does not tell its version: cargo's record of what it installed does, and then this builds nothing.
+  say "mcp-proxy $mcp_proxy_version"
+  cargo install --quiet --locked --root "$tools" --version "=$mcp_proxy_version" mcp-proxy
   cat >"$work/proxy.toml" <<TOML
 [proxy]
 name = "bench"
@@ -109,7 +115,7 @@ port = 18080
 [[backends]]
 name = "echo"
 transport = "stdio"
-command = "$target/release/echo-server"
+command = "$programs/echo-server"
 TOML
   "$tools/bin/mcp-proxy" --config "$work/proxy.toml" >"$work/proxy.out" 2>&1 &
   started+=($!)
@@ -179,6 +185,10 @@ median() { sort -g | awk '{ a[NR] = $1 } END { print a[int((NR + 1) / 2)] }'; }
 
 compare() {
   local connections name url round line
+  start_mcp_proxy
+  start_nginx
+  script_for nginx "$nginx_url" echo
+  script_for mcp-proxy "$proxy_url" echo/echo
   printf '\n%-12s %11s %12s %10s %10s %8s\n' connections who req/s p50_us p99_us failed
   for connections in 1 8 32 128; do
     : >"$work/rounds"
@@ -209,23 +219,36 @@ compare() {
   done
 }
 
+# Starts another router in a folder, which holds its configuration. Leaves its process in `pid`, and its address in `api`.
+start_another() {
+  local dir=$1 i
+  "$programs/godot-mcp-router" serve --config "$dir/router.toml" >"$dir/out" 2>&1 &
+  pid=$!
+  started+=("$pid")
+  for ((i = 0; i < 200; i++)); do [[ -s $dir/data/listen ]] && break; sleep 0.05; done
+  ((i < 200)) || die "the router in $dir does not listen: $(<"$dir/out")"
+  api=http://$(<"$dir/data/listen")
+}
+
+# Waits until jq says true of what an address answers: what for, the address, the filter.
+until_so() {
+  local i
+  for ((i = 0; i < 600; i++)); do
+    [[ $(curl -s "$2" | jq "$3") == true ]] && return 0
+    sleep 0.1
+  done
+  die "not in time: $1"
+}
+
 # What 100 tools with breakers of their own cost a request: a second router, whose breaker policy has a row for each tool of a server
 # that lists so many, in turns with the first.
 tool_breakers() {
-  local dir=$work/tools name round line url
+  local dir=$work/tools name round url pid api
   mkdir -p "$dir"
   sed -e "s|$work|$dir|g" -e 's|^command = .*|&\nargs = ["100"]|' "$work/router.toml" >"$dir/router.toml"
   printf '[plugins.config.default-breaker]\ntools = "*"\n' >>"$dir/router.toml"
-  "$target/release/godot-mcp-router" serve --config "$dir/router.toml" >"$dir/out" 2>&1 &
-  started+=($!)
-  for ((round = 0; round < 200; round++)); do [[ -s $dir/data/listen ]] && break; sleep 0.05; done
-  local api
-  api=http://$(<"$dir/data/listen")
-  for ((round = 0; round < 200; round++)); do
-    [[ $(curl -s "$api/api/instances/echo" | jq '.toolBreakers.guarded // 0') == 100 ]] && break
-    sleep 0.1
-  done
-  ((round < 200)) || die 'the tools got no breakers of their own'
+  start_another "$dir"
+  until_so '100 tools with breakers of their own' "$api/api/instances/echo" '.toolBreakers.guarded == 100'
   script_for guarded "$api/mcp/echo" echo
   : >"$work/rounds"
   for ((round = 0; round < rounds * 2 + 1; round++)); do
@@ -239,6 +262,43 @@ tool_breakers() {
   guarded=$(awk '$1 == "guarded" { print $2 }' "$work/rounds" | median)
   printf '\n100 tools with breakers of their own, at 32 connections: %.0f req/s, beside %.0f without\n' "$guarded" "$plain"
   judge 'throughput with 100 breakers of tools to that without' "$(ratio "$guarded" "$plain")" '>=' 0.97
+  kill "$pid"
+  wait "$pid" || true
+}
+
+# From a reload that gives a breaker policy another generation to its plan in force for 20 instances, as the API shows it: the last of
+# them. A look at all of them takes some of it.
+plans() {
+  local dir=$work/plans n begun pid api
+  mkdir -p "$dir"
+  sed -e "s|$work|$dir|g" "$work/router.toml" >"$dir/common.toml"
+  for ((n = 1; n < 20; n++)); do
+    printf '[[instance]]\nid = "echo-%d"\ntemplate = "echo"\n' "$n" >>"$dir/common.toml"
+  done
+  planning() { { cat "$dir/common.toml"; printf '[plugins.config.default-breaker]\nsuccesses = %d\n' "$1"; } >"$dir/router.toml"; }
+  all_plan() {
+    local i
+    for ((i = 0; i < 20; i++)); do
+      [[ $(curl -s "$api/api/instances/echo$( ((i == 0)) || printf -- '-%d' "$i")" | jq .breakerPlan.thresholds.successes.value) == "$1" ]] || return 1
+    done
+  }
+  planning 1
+  start_another "$dir"
+  until_so 'a plan of the policy' "$api/api/instances/echo" '.breakerPlan.thresholds.successes.value == 1'
+  : >"$work/rounds"
+  for ((n = 2; n < rounds * 3 + 2; n++)); do
+    planning "$n"
+    begun=$(date +%s%N)
+    curl -s -o /dev/null -X POST "$api/api/config/reload"
+    until all_plan "$n"; do
+      (($(date +%s%N) - begun < 60000000000)) || die "the plan of generation $n is not in force"
+    done
+    echo $((($(date +%s%N) - begun) / 1000000)) >>"$work/rounds"
+  done
+  printf '\n'
+  judge 'ms from the swap of a breaker policy to its plan in force for 20 instances' "$(median <"$work/rounds")" '<=' 1000
+  kill "$pid"
+  wait "$pid" || true
 }
 
 private_kb() { awk '/^Private/ { sum += $2 } END { print sum }' "/proc/$1/smaps_rollup"; }
@@ -253,7 +313,7 @@ memory() {
     for ((n = 1; n < count; n++)); do
       printf '[[instance]]\nid = "echo-%d"\ntemplate = "echo"\nautostart = true\n' "$n" >>"$dir/router.toml"
     done
-    "$target/release/godot-mcp-router" serve --config "$dir/router.toml" >"$dir/out" 2>&1 &
+    "$programs/godot-mcp-router" serve --config "$dir/router.toml" >"$dir/out" 2>&1 &
     pid=$!
     started+=("$pid")
     for ((n = 0; n < 600; n++)); do
@@ -277,11 +337,36 @@ memory() {
   done
 }
 
+# What a router takes with so many policies more: copies of one that differ, so that none shares another's code.
+policy_memory() {
+  local count n kb first pid api
+  printf '\n%-12s %14s %18s\n' policies router_kB kB_each
+  for count in 0 10 30; do
+    local dir=$work/p$count
+    mkdir -p "$dir/plugins"
+    cp plugins/dist/default-*.wasm "$dir/plugins"
+    for ((n = 1; n <= count; n++)); do
+      # A custom section behind the rest: length, length of its name, name, number.
+      { cat plugins/dist/default-breaker.wasm; printf '\x00\x04\x02no%b' "\\x$(printf %02x "$n")"; } >"$dir/plugins/more-$n.wasm"
+    done
+    sed -e "s|$work|$dir|g" -e "s|^dir = \"$PWD/plugins/dist\"|dir = \"$dir/plugins\"|" "$work/router.toml" >"$dir/router.toml"
+    start_another "$dir"
+    until_so "$count policies more" "$api/api/plugins" "[.plugins[] | select(.generation > 0)] | length == $count + 3"
+    # Compiling is over; what it took is given back by and by.
+    sleep 3
+    kb=$(private_kb "$pid")
+    ((count)) || first=$kb
+    printf '%-12s %14s %18s\n' "$count" "$kb" "$( ((count == 0)) && echo - || echo $(((kb - first) / count)))"
+    kill "$pid"
+    wait "$pid" || true
+  done
+}
+
 policy() {
   local round
   printf '\n'
   for ((round = 0; round < rounds; round++)); do
-    "$target/release/examples/policy_cost"
+    "$programs/examples/policy_cost"
   done | tee "$work/policy"
   # "call with a fresh store, recording included: p50 … µs, p99 … µs"
   judge 'p99 of a policy call in µs' "$(sed -n 's/^call with a fresh store.* p99 \([0-9.]*\) .*/\1/p' "$work/policy" | median)" '<=' 20
@@ -290,31 +375,26 @@ policy() {
 # "used   390   420   450, 1.2 x": the last is that of 10,000 instances to that of 10.
 steps() {
   printf '\n'
-  "$target/release/examples/step_cost" | tee "$work/steps"
+  "$programs/examples/step_cost" | tee "$work/steps"
   judge 'the dearest event with 10,000 instances to the same with 10' "$(sed -n 's/.*, \([0-9.]*\) x$/\1/p' "$work/steps" | sort -g | tail -n 1)" '<=' 10
 }
 
 # "10 940 684 161": instances, and the nanoseconds to add one, to change its entry, and to read it.
 routes() {
   printf '\n'
-  "$target/release/examples/hot_path" table | tee "$work/routes"
+  "$programs/examples/hot_path" table | tee "$work/routes"
   judge 'changing a route among 10,000 instances to the same among 10' "$(awk '$1 == 10 { few = $3 } $1 == 10000 { many = $3 } END { print many / few }' "$work/routes")" '<=' 10
 }
 
+parts=("$@")
+((${#parts[@]})) || parts=(compare tool_breakers plans policy steps routes memory policy_memory)
 packages
 build
 start_router
-start_mcp_proxy
-start_nginx
-script_for nginx "$nginx_url" echo
 script_for router "$router_url" echo
-script_for mcp-proxy "$proxy_url" echo/echo
-compare
-tool_breakers
-say "router memory after the load: $(private_kb "$router_pid") kB private"
-policy
-steps
-routes
-memory
+for part in "${parts[@]}"; do
+  "$part"
+  [[ $part != compare ]] || say "router memory after the load: $(private_kb "$router_pid") kB private"
+done
 ((misses == 0)) || die "$misses targets were missed"
 say 'every target was met'

@@ -1,4 +1,5 @@
-//! What one event costs in fleets of 10, 1,000 and 10,000 running instances: it must not grow with their number.
+//! What one event costs in fleets of 10, 1,000 and 10,000 running instances: it must not grow with their number. And what it costs an
+//! instance that 256 tools with breakers of their own are settled with it.
 
 #![expect(
     clippy::disallowed_methods,
@@ -11,8 +12,11 @@ use std::{hint::black_box, time::Instant};
 use router_core::{
     Fleet, InstanceId, Now, Run, SlotKey,
     action::{Action, SlotAction},
-    event::{Event, FleetEvent, Sample, SlotEvent, TrafficEvent},
-    permit::BreakerTotals,
+    breaker::plan::{ToolRow, builtin},
+    classify::ClassTable,
+    event::{Event, FleetEvent, PolicyEvent, Sample, SlotEvent, TrafficEvent},
+    permit::{BreakerTotals, Class, Report},
+    policy::{Answer, PolicyAnswer, PolicyKind, Question},
     settings::Settings,
     spec::{InstanceSpec, Source},
 };
@@ -41,8 +45,15 @@ fn spec(id: &str) -> InstanceSpec {
 
 impl Bench {
     fn new(size: u32) -> Self {
+        Self::listing(size, 1, Settings::default())
+    }
+
+    /// Instances of which each lists so many tools, the first of them `ping`.
+    fn listing(size: u32, tools: u32, settings: Settings) -> Self {
+        let listed = (1..tools).map(|n| format!("tool-{n}"));
+        let listed: Vec<_> = std::iter::once("ping".to_owned()).chain(listed).collect();
         let mut bench = Self {
-            fleet: Fleet::new(Settings::default()),
+            fleet: Fleet::new(settings),
             slots: Vec::new(),
             now: Now::at(1),
             out: Vec::new(),
@@ -58,7 +69,7 @@ impl Bench {
                 action: SlotAction::Spawn { .. },
             } = action
             {
-                let tools = vec!["ping".to_owned()];
+                let tools = listed.clone();
                 // Within the time that a start may take, so that not all are pinged at one moment.
                 bench.now = Now::at(1 + 9_000 * bench.slots.len() as u64 / u64::from(size));
                 bench.step(SlotEvent::Ready { tools }.on(key.clone(), run));
@@ -66,6 +77,41 @@ impl Bench {
             }
         }
         assert_eq!(bench.slots.len(), size as usize);
+        bench
+    }
+
+    /// One instance, of whose tools each has a breaker of its own.
+    fn guarded(tools: u32) -> Self {
+        let policy: std::sync::Arc<str> = "policy".into();
+        let settings = Settings {
+            breaker_policy: [policy.clone()].into(),
+            ..Settings::default()
+        };
+        let mut bench = Self::listing(1, tools, settings);
+        bench.step(PolicyEvent::Changed(PolicyKind::Breaker));
+        let asked = std::mem::take(&mut bench.out).into_iter();
+        let asked = asked.filter_map(|action| match action {
+            Action::Ask(ask) => Some(ask),
+            _ => None,
+        });
+        for ask in asked.collect::<Vec<_>>() {
+            let Question::Breaker { profile, .. } = ask.question else {
+                continue;
+            };
+            let mut plan = builtin(&profile.configured);
+            plan.tools = vec![ToolRow {
+                tool: "*".to_owned(),
+                table: ClassTable::default(),
+            }];
+            let answer = PolicyAnswer {
+                policy: policy.clone(),
+                answer: Ok(Answer::Breaker(Box::new(plan))),
+            };
+            let (question, answers) = (ask.id, vec![answer]);
+            bench.step(PolicyEvent::Answered { question, answers });
+        }
+        let view = bench.fleet.view(bench.now);
+        assert_eq!(view.instances[0].tools_guarded, tools);
         bench
     }
 
@@ -174,6 +220,47 @@ fn figures(size: u32) -> [(&'static str, f64); 7] {
     ]
 }
 
+/// Events of an instance of whose tools each has a breaker of its own.
+fn figures_guarded(tools: u32) -> [(&'static str, f64); 3] {
+    let mut bench = Bench::guarded(tools);
+    let failed = |key: &SlotKey, run, n: u32| {
+        // Never three in a row: another state would be another cost.
+        let class = [Class::Failure, Class::Success][n as usize % 2];
+        TrafficEvent::ToolOutcome {
+            instance: key.instance.clone(),
+            tool: "ping".into(),
+            run,
+            report: Some(Report {
+                generation: 1,
+                class,
+            }),
+            upstream_died: false,
+            timed_out: None,
+        }
+    };
+    [
+        (
+            "used",
+            bench.cost(|key, _, _| TrafficEvent::Used(key.clone()).into()),
+        ),
+        (
+            "counted",
+            bench.cost(|key, _, n| {
+                let (instance, calls) = (key.instance.clone(), u64::from(n));
+                let totals = BreakerTotals {
+                    calls,
+                    ..BreakerTotals::default()
+                };
+                TrafficEvent::Counted { instance, totals }.into()
+            }),
+        ),
+        (
+            "a tool's call ended",
+            bench.cost(|key, run, n| failed(key, run, n).into()),
+        ),
+    ]
+}
+
 fn main() {
     let all = SIZES.map(figures);
     println!("ns per step with        10    1,000   10,000 instances");
@@ -187,5 +274,10 @@ fn main() {
             costs[2],
             costs[2] / costs[0]
         );
+    }
+    println!("ns per step with         1      256 tools with breakers of their own");
+    let [few, many] = [1, 256].map(figures_guarded);
+    for ((name, few), (_, many)) in few.iter().zip(&many) {
+        println!("{name:<20} {few:>7.0}  {many:>7.0}");
     }
 }
