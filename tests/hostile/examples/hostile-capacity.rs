@@ -1,5 +1,6 @@
 //! A capacity policy that misbehaves as its configuration demands: what the engine and the core must survive.
 
+use hostile_guests::{endless, trap};
 use router_plugin_sdk::{
     Settings,
     capacity_policy::{CapacityPlan, CapacityPolicy, Forecast, History, Limit, Load, Measure},
@@ -41,16 +42,4 @@ impl CapacityPolicy for Hostile {
             _ => CapacityPlan::new(load.instances, "one for each"),
         }
     }
-}
-
-#[allow(clippy::empty_loop, reason = "this is what it is for")]
-fn endless() -> ! {
-    loop {
-        std::hint::black_box(());
-    }
-}
-
-#[allow(clippy::panic, reason = "this is what it is for")]
-fn trap() -> ! {
-    panic!("as it was configured")
 }
