@@ -5,6 +5,7 @@ use router_proxy::{FinishedRequest, Proxy, ProxyCount, ProxyObserver};
 use router_store::Store;
 use router_telemetry::{
     Count, DatabaseFigures, Figures, LogControl, Metrics, Outcome, PluginFigures, SpoolFigures,
+    ToolFigures,
 };
 
 use crate::clock::Clock;
@@ -30,6 +31,12 @@ impl RouterMeters {
     /// Figures over the last 5 minutes.
     pub(crate) fn figures(&self, instance: Option<&InstanceId>) -> Figures {
         self.metrics.figures(instance, self.clock.now())
+    }
+
+    /// The same of its tools, of the `busiest_max` busiest apart.
+    pub(crate) fn tool_figures(&self, instance: &InstanceId, busiest_max: usize) -> ToolFigures {
+        self.metrics
+            .tool_figures(instance, self.clock.now(), busiest_max)
     }
 
     /// Everything as Prometheus text, with the fleet as it was set last.
@@ -73,8 +80,13 @@ impl ProxyObserver for RouterMeters {
             (Some(kind), _) => Outcome::Failed(kind),
         };
         let now = self.clock.now();
-        self.metrics
-            .observe(finished.instance, now, finished.elapsed, outcome);
+        let (instance, elapsed) = (finished.instance, finished.elapsed);
+        match finished.tool {
+            Some(tool) => self
+                .metrics
+                .observe_call((instance, tool), now, elapsed, outcome),
+            None => self.metrics.observe(instance, now, elapsed, outcome),
+        }
     }
 
     fn count(&self, what: ProxyCount) {

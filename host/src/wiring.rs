@@ -14,5 +14,6 @@ pub(crate) mod proxy;
 pub(crate) mod store;
 pub(crate) mod supervisor;
 pub(crate) mod telemetry;
+pub(crate) mod tool_profiles;
 pub(crate) mod version_heartbeats;
 pub(crate) mod watchers;

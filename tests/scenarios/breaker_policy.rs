@@ -177,3 +177,128 @@ async fn a_plugin_of_another_kind_answers_nothing_and_the_file_that_names_it_twi
     );
     router.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_breaker_policy_is_asked_with_what_single_tools_are_like() {
+    let with = |setting: &str| {
+        let config = Config::new().set("policy", "breaker = \"default-breaker\"");
+        let config = config.set("plugins.config.default-breaker", setting);
+        config.server(server("early"))
+    };
+    let mut router = Router::prepared(&with("successes = 3"), &[]);
+    let file = router.path("plugins/default-breaker.wasm");
+    fs::copy(peers::bundled_breaker_policy(), file).unwrap();
+    router.start_again().await;
+    router.ready("early").await;
+    let by_policy = |plan: &Value| plan["thresholds"]["successes"]["value"] == 3;
+    planned(&router, "early", SOON, by_policy).await;
+    let mut session = router.session("early").await;
+    for n in 0..40 {
+        if n % 2 == 0 {
+            session.call("echo", &json!({"text": "quick"})).await;
+        }
+        session.call("slow", &json!({"ms": 20})).await;
+        // A client may name what it likes.
+        session.try_call(&format!("invented-{n}"), &json!({})).await;
+    }
+    session.try_call("hang", &json!({})).await;
+
+    // It is asked anew at once where it is another one.
+    router.write_config(&with("successes = 4"));
+    router.post("/api/config/reload").await;
+    let by_policy = |plan: &Value| plan["thresholds"]["successes"]["value"] == 4;
+    planned(&router, "early", SOON, by_policy).await;
+    let plugin = router.get("/api/plugins/default-breaker").await;
+    let profile = &plugin["decisions"][0]["profile"];
+    let tools = profile["tools"].as_array().unwrap();
+    let named: Vec<_> = tools
+        .iter()
+        .map(|tool| (&tool["name"], &tool["calls"]))
+        .collect();
+    assert_eq!(
+        named,
+        [
+            (&json!("slow"), &json!(40)),
+            (&json!("echo"), &json!(20)),
+            (&json!("hang"), &json!(1)),
+        ],
+        "{plugin}"
+    );
+    let number = |tool: usize, name: &str| tools[tool][name].as_f64();
+    // What takes 20 ms takes no less by a figure that is within an eighth.
+    assert!(number(0, "p50Ms") > Some(17.0), "{profile}");
+    assert!(number(1, "p50Ms") < number(0, "p50Ms"), "{profile}");
+    assert_eq!(number(0, "errorShare"), Some(0.0), "{profile}");
+    // Of one call there is no share.
+    assert_eq!(tools[2]["errorShare"], json!(null), "{profile}");
+    let attributes = &profile["attributes"];
+    assert_eq!(
+        (&attributes["rest-tools"], &attributes["rest-calls"]),
+        (&json!("0"), &json!("40")),
+        "{profile}"
+    );
+    router.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_plan_is_refused_and_the_one_before_stays() {
+    let with = |mode: &str| {
+        let config = Config::new().set("policy", "breaker = \"hostile-breaker\"");
+        let mode = format!("mode = \"{mode}\"");
+        let config = config.set("plugins.config.hostile-breaker", &mode);
+        config.server(server("early"))
+    };
+    let mut router = Router::prepared(&with("well"), &[]);
+    let file = router.path("plugins/hostile-breaker.wasm");
+    fs::copy(peers::guest("hostile-breaker.wasm"), file).unwrap();
+    router.start_again().await;
+    router.ready("early").await;
+    let by_policy = json!({"value": 7, "from": "hostile-breaker"});
+    let good = |plan: &Value| plan["thresholds"]["successes"] == by_policy;
+    hostile_plan(&router, &good).await;
+    for (mode, reason) in [
+        ("nan", "thresholds.failure-share is NaN; expected 0.01 to 2"),
+        ("huge", "thresholds.window-ms is 18446744073709551615"),
+        ("many-rows", "table has more than 64 rows"),
+        ("forged-name", "neither blanks nor control characters"),
+    ] {
+        router.write_config(&with(mode));
+        router.post("/api/config/reload").await;
+        let shown = hostile_plan(&router, &|plan| {
+            let refused = plan["refused"]["reason"].as_str();
+            refused.is_some_and(|refused| refused.contains(reason))
+        })
+        .await;
+        assert!(good(&shown), "the plan before stays: {shown}");
+    }
+    router
+        .logged(&["plan refused", "hostile-breaker", "breaker-policy"], SOON)
+        .await;
+    // No answer at all leaves it in force, too.
+    router.write_config(&with("loop"));
+    router.post("/api/config/reload").await;
+    until("quarantine", SOON, async || {
+        let plugin = router.get("/api/plugins/hostile-breaker").await;
+        let is_quarantined = plugin["state"] == "quarantined";
+        is_quarantined.then_some(()).ok_or(plugin.to_string())
+    })
+    .await;
+    let shown = plan(&router, "early").await;
+    assert!(good(&shown), "{shown}");
+    let mut session = router.session("early").await;
+    let answer = session.call("echo", &json!({"text": "served"})).await;
+    assert_eq!(answer, "served");
+    router.end().await;
+}
+
+/// Waits until the plan that is shown is as wanted.
+async fn hostile_plan(router: &Router, wanted: &dyn Fn(&Value) -> bool) -> Value {
+    until("another plan", SOON, async || {
+        let shown = plan(router, "early").await;
+        let is_so = wanted(&shown);
+        is_so
+            .then(|| shown.clone())
+            .ok_or_else(|| format!("{shown}\n{}", router.tail()))
+    })
+    .await
+}

@@ -106,7 +106,7 @@ pub enum RoutingAction {
         /// The table.
         classes: Arc<ClassTable>,
     },
-    /// The tools of the instance that have breakers of their own from now on; none of them: no request is looked into.
+    /// The tools of the instance that have breakers of their own from now on.
     SetTools {
         /// Whose.
         instance: InstanceId,
@@ -119,6 +119,14 @@ pub enum RoutingAction {
         instance: InstanceId,
         /// Which, and how.
         tool: GuardedTool,
+    },
+    /// Calls of these tools are counted apart from now on, for the policy that plans the instance's breaker; none of them: no request
+    /// is looked into for that.
+    MeterTools {
+        /// Whose.
+        instance: InstanceId,
+        /// Those of its last list.
+        tools: Arc<[String]>,
     },
     /// Publish where requests go. `None`: the slot is no more.
     SetRoute {
@@ -181,7 +189,7 @@ pub enum OperatorAction {
         /// For which limit, for people.
         reason: String,
     },
-    /// A plan is not one: the one before stays. For a breaker's, not for the same reason as the last one that was refused.
+    /// A plan is not one: the one before stays.
     PlanRefused {
         /// The policy that gave it.
         policy: Arc<str>,
@@ -191,6 +199,8 @@ pub enum OperatorAction {
         instance: Option<InstanceId>,
         /// What is wrong with it.
         reason: String,
+        /// The last one was not refused for the same reason.
+        is_news: bool,
     },
     /// Keep what a failed run left behind.
     RecordCrash(Box<CrashRecord>),

@@ -4,6 +4,7 @@ mod commands;
 mod index_entry;
 mod place;
 mod planning;
+mod tool_metering;
 mod tools;
 mod view;
 
@@ -28,6 +29,7 @@ use commands::Waiter;
 pub(crate) use index_entry::IndexEntry;
 pub(crate) use place::WaitingStart;
 use planning::{PlanBasis, Planning};
+use tool_metering::ToolMetering;
 use tools::ToolBreakers;
 
 /// See the module.
@@ -42,6 +44,7 @@ pub(crate) struct Instance {
     pub(crate) breaker: Breaker,
     pub(crate) planning: Planning,
     pub(crate) tools: ToolBreakers,
+    tool_metering: ToolMetering,
     waiters: Vec<Waiter>,
     /// Clients want it, and a limit holds it up.
     pub(crate) waiting: Option<WaitingStart>,
@@ -62,6 +65,7 @@ impl Instance {
             breaker: Breaker::new(now_ms),
             planning: Planning::new(now_ms),
             tools: ToolBreakers::default(),
+            tool_metering: ToolMetering::default(),
             waiters: Vec::new(),
             waiting: None,
             announced_breaker: (BreakerState::Closed, false),
@@ -247,12 +251,13 @@ impl Instance {
         }));
     }
 
-    /// What its policy answered to the open question for a plan. Returns why that is refused, where that is news.
+    /// What its policy answered to the open question for a plan. Returns why that is refused, and whether that is
+    /// news.
     pub(crate) fn plan_answered(
         &mut self,
         step: &mut Step<'_>,
         answers: Vec<PolicyAnswer>,
-    ) -> Option<(Arc<str>, String)> {
+    ) -> Option<(Arc<str>, String, bool)> {
         let refused = self.plan(step, |planning, basis| planning.answered(basis, answers));
         if step.bugs.has(Planted::PlanResetsBreaker) {
             self.breaker.reset(step.now_ms);
@@ -328,6 +333,7 @@ impl Instance {
         if self.sync_tools(step) {
             self.settle_tools(step);
         }
+        self.meter_tools(step);
         let is_gone = self.removed && self.slots.values().all(Slot::is_over);
         let removed = self.removed;
         let waiting = self.waiting.as_ref();
@@ -353,6 +359,19 @@ impl Instance {
     fn sync_tools(&mut self, step: &Step<'_>) -> bool {
         let listed = self.slots.values().find_map(Slot::tools);
         self.tools.sync(step.now_ms, self.planning.plan(), listed)
+    }
+
+    fn meter_tools(&mut self, step: &mut Step<'_>) {
+        let policies = &step.settings.breaker_policy;
+        let is_planned = !self
+            .spec
+            .breaker_policy
+            .as_ref()
+            .unwrap_or(policies)
+            .is_empty();
+        let listed = self.slots.values().find_map(Slot::tools);
+        self.tool_metering
+            .sync(step, &self.spec.id, is_planned, listed);
     }
 
     fn settle_tools(&mut self, step: &mut Step<'_>) {

@@ -142,9 +142,9 @@ impl Forwarder {
             answering.retain(|other| known.is_none_or(|ClientOf(known)| known.contains(other)));
             reject(rejected, &entry.breaker, Rejecting::Instance { answering })
         })?;
-        let tools = entry.tools.as_ref();
-        let tool = tools.and_then(|tools| tools.get(&incoming.envelope.tool()?));
-        let tool = match tool {
+        let guarded = entry.tools.as_ref();
+        let guarded = guarded.and_then(|tools| tools.get(&incoming.envelope.tool()?));
+        let tool = match guarded {
             Some(tool) => {
                 let second = tool.breaker.cell().try_acquire(now_ms);
                 let second = second.map_err(|rejected| {
@@ -155,9 +155,19 @@ impl Forwarder {
             }
             None => None,
         };
+        let called = match (&entry.metered, guarded) {
+            // What has a breaker of its own is in the list.
+            (Some(_), Some(tool)) => Some(Arc::clone(&tool.name)),
+            (Some(metered), None) => {
+                let tool = incoming.envelope.leading_tool();
+                tool.map(|tool| metered.counted_as(&tool))
+            }
+            (None, _) => None,
+        };
         Ok(Permits {
             instance: permit,
             tool,
+            called,
         })
     }
 

@@ -62,4 +62,6 @@ pub use observe::{FinishedRequest, ProxyCount, ProxyObserver, RequestClass};
 pub use path::McpPath;
 pub use proxy::{OpenCounts, Proxy, ProxyParts};
 pub use sessions::{RevocationStore, RevokedSession, SessionClaims, SessionSeal};
-pub use table::{GuardedTools, RoutingEntry, RoutingTable, SharedBreaker, ToolBreaker};
+pub use table::{
+    GuardedTools, MeteredTools, RoutingEntry, RoutingTable, SharedBreaker, ToolBreaker,
+};

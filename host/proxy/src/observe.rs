@@ -39,6 +39,9 @@ pub struct FinishedRequest<'a> {
     pub instance: &'a str,
     /// What kind of request.
     pub class: RequestClass,
+    /// The tool that was called, where calls are counted by tool: empty for one that is not counted apart, so that a client cannot
+    /// invent names.
+    pub tool: Option<&'a str>,
     /// From its arrival to its answer.
     pub elapsed: Duration,
     /// What went wrong, if anything.

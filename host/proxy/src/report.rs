@@ -43,12 +43,18 @@ impl RequestReporter {
         class: RequestClass,
         begun: Instant,
     ) -> Response {
-        self.record(fault, class, begun.elapsed());
+        self.record(fault, class, None, begun.elapsed());
         fault.response(id)
     }
 
-    /// Records a fault.
-    pub(crate) fn record(&self, fault: &RequestFault, class: RequestClass, elapsed: Duration) {
+    /// Records a fault; `tool` is that of [`FinishedRequest`].
+    pub(crate) fn record(
+        &self,
+        fault: &RequestFault,
+        class: RequestClass,
+        tool: Option<&str>,
+        elapsed: Duration,
+    ) {
         let instance = fault.instance().map_or("", InstanceId::as_str);
         let kind = fault.error_kind();
         match kind {
@@ -72,6 +78,7 @@ impl RequestReporter {
         self.observer.finished(&FinishedRequest {
             instance,
             class,
+            tool,
             elapsed,
             error: Some(kind),
             is_instance_fault: fault.is_instance_fault(),

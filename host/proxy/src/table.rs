@@ -23,7 +23,7 @@ use tokio::sync::{Notify, broadcast, futures::OwnedNotified};
 use answering::Answering;
 pub use breaker::SharedBreaker;
 pub use entry::RoutingEntry;
-pub use tools::{GuardedTools, ToolBreaker};
+pub use tools::{GuardedTools, MeteredTools, ToolBreaker};
 
 /// Parts of the map, a power of two. With 100,000 instances, the most that `max_instances` allows, a part holds a hundred.
 const SHARDS: usize = 1024;

@@ -11,7 +11,7 @@ use router_core::{
     policy::{Ask, NoAnswer, PolicyAnswer, PolicyKind},
     route::Route,
 };
-use router_proxy::{GuardedTools, RoutingEntry, SharedBreaker};
+use router_proxy::{GuardedTools, MeteredTools, RoutingEntry, SharedBreaker};
 use tokio::time::Instant;
 
 use super::{live::InternalEvent, state::Driver};
@@ -72,10 +72,12 @@ impl Driver {
                 }
             }
             RoutingAction::SetClasses { instance, classes } => self.set_classes(instance, classes),
+            RoutingAction::MeterTools { instance, tools } => self.meter_tools(instance, &tools),
             RoutingAction::SetRoute { key, route } => self.route(key, route),
             RoutingAction::RemoveInstance(instance) => {
                 self.breakers.remove(&instance);
                 self.tools.remove(&instance);
+                self.metered.remove(&instance);
                 self.classes.remove(&instance);
                 self.parts.table.remove(&instance);
                 self.parts.ports.instance_removed(&instance);
@@ -107,7 +109,13 @@ impl Driver {
                 kind,
                 instance,
                 reason,
-            } => self.plan_refused(&policy, kind, instance.as_ref(), &reason),
+                is_news,
+            } => {
+                self.parts.ports.count_refused_plan(&policy, kind);
+                if is_news {
+                    self.plan_refused(&policy, kind, instance.as_ref(), &reason);
+                }
+            }
             OperatorAction::RecordCrash(record) => self.parts.ports.keep_crash(*record),
             OperatorAction::ClearState(instance) => {
                 self.parts.ports.forget_crashes(&instance);
@@ -202,7 +210,10 @@ impl Driver {
         let classes = self.classes.get(&key.instance).cloned();
         let breaker = self.breaker(key.instance.clone());
         let tools = self.tools.get(&key.instance).cloned();
-        let entry = RoutingEntry::new(key, route, upstream, breaker).with_tools(tools);
+        let metered = self.metered.get(&key.instance).cloned();
+        let entry = RoutingEntry::new(key, route, upstream, breaker)
+            .with_tools(tools)
+            .with_metered(metered);
         self.parts.table.set(match classes {
             Some(classes) => entry.with_classes(classes),
             None => entry,
@@ -225,6 +236,20 @@ impl Driver {
             let before = self.tools.get(&instance);
             let tools = GuardedTools::new(tools, before.map(|before| &**before));
             self.tools.insert(instance, Arc::new(tools));
+        }
+        self.renew(entry);
+    }
+
+    /// The tools whose calls are counted apart.
+    fn meter_tools(&mut self, instance: InstanceId, tools: &[String]) {
+        let tools: Vec<Arc<str>> = tools.iter().map(|tool| tool.as_str().into()).collect();
+        self.parts.ports.meter_tools(&instance, &tools);
+        let entry = self.parts.table.get(instance.as_str());
+        if tools.is_empty() {
+            self.metered.remove(&instance);
+        } else {
+            let metered = MeteredTools::new(tools);
+            self.metered.insert(instance, Arc::new(metered));
         }
         self.renew(entry);
     }

@@ -5,7 +5,7 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 use router_core::{
     InstanceId,
     action::{CrashRecord, Transition},
-    policy::{Answer, NoAnswer, Question},
+    policy::{Answer, NoAnswer, PolicyKind, Question},
     view::FleetView,
 };
 use router_telemetry::Figures;
@@ -41,6 +41,12 @@ pub(crate) trait Ports: Send + Sync {
 
     /// An instance answered a request that had been given up.
     fn count_late_reply(&self);
+
+    /// A policy of this kind gave a plan that is none.
+    fn count_refused_plan(&self, policy: &str, kind: PolicyKind);
+
+    /// Calls of these tools are counted apart from now on. Comes before a route says so.
+    fn meter_tools(&self, instance: &InstanceId, tools: &[Arc<str>]);
 
     /// What its requests were like in the last 5 minutes.
     fn figures(&self, instance: &InstanceId) -> Figures;

@@ -8,7 +8,7 @@ use std::{
 use router_core::{
     Fleet, InstanceId, SlotKey, classify::ClassTable, event::Event, settings::Settings,
 };
-use router_proxy::{GuardedTools, RoutingTable, SharedBreaker};
+use router_proxy::{GuardedTools, MeteredTools, RoutingTable, SharedBreaker};
 use router_supervisor::{Supervisor, SupervisorEvent};
 use tokio::{
     runtime::Handle,
@@ -57,6 +57,8 @@ pub(crate) struct Driver {
     pub(super) breakers: HashMap<InstanceId, Arc<SharedBreaker>>,
     /// The tools that have breakers of their own, where there are any.
     pub(super) tools: HashMap<InstanceId, Arc<GuardedTools>>,
+    /// The tools whose calls are counted apart, where there are any.
+    pub(super) metered: HashMap<InstanceId, Arc<MeteredTools>>,
     /// What the ends of requests mean to breakers, where that is not the built-in table.
     pub(super) classes: HashMap<InstanceId, Arc<ClassTable>>,
     /// When a refused plan was last logged.
@@ -81,6 +83,7 @@ impl Driver {
             parts,
             breakers: HashMap::new(),
             tools: HashMap::new(),
+            metered: HashMap::new(),
             classes: HashMap::new(),
             refusal_logged: None,
             live: HashMap::new(),

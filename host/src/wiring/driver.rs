@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use router_core::{
     ErrorKind, InstanceId,
     action::{CrashRecord, Transition},
-    policy::Question,
+    policy::{PolicyKind, Question},
     view::FleetView,
 };
 use router_engine::Engine;
@@ -67,6 +67,16 @@ impl Ports for ConnectedRooms {
 
     fn count_late_reply(&self) {
         self.meters.metrics.count(Count::LateReplyDropped);
+    }
+
+    fn count_refused_plan(&self, policy: &str, kind: PolicyKind) {
+        self.meters
+            .metrics
+            .count_refused_plan(policy, kind.as_str());
+    }
+
+    fn meter_tools(&self, instance: &InstanceId, tools: &[Arc<str>]) {
+        self.meters.metrics.set_tools(instance, tools);
     }
 
     fn figures(&self, instance: &InstanceId) -> Figures {

@@ -10,7 +10,7 @@ use std::{
 use router_config::{Config, PluginName, PolicyList, PolicyName};
 use router_core::{
     ErrorKind,
-    breaker::plan,
+    breaker::plan::{self, TOOL_PROFILES_MAX},
     health,
     policy::{Answer, NoAnswer, PolicyKind, PolicyNames, Question},
     spec::InstanceSpec,
@@ -24,6 +24,7 @@ use router_supervisor::DataDir;
 use router_telemetry::PluginFigures;
 use tokio::runtime::Handle;
 
+use super::tool_profiles;
 use crate::{driver::Asking, meters::RouterMeters};
 
 /// What stands in metrics for files whose name cannot be a plugin's, nor a label: no plugin is called so.
@@ -174,8 +175,10 @@ pub(crate) fn ask(
                 let plan = plan::builtin(&profile.configured);
                 Some(Ok(Answer::Breaker(Box::new(plan))))
             }
-            Question::Breaker { profile, .. } => {
-                let plan = engine.plan_breaker(&policy, *profile).await;
+            Question::Breaker { instance, profile } => {
+                let figures = meters.tool_figures(&instance, TOOL_PROFILES_MAX);
+                let profile = tool_profiles::with(*profile, figures);
+                let plan = engine.plan_breaker(&policy, profile).await;
                 plan.map(|plan| plan.map(|plan| Answer::Breaker(Box::new(plan))))
             }
             Question::Capacity { load } => {

@@ -49,6 +49,7 @@ fn all(metrics: &Metrics, now: Now) -> Vec<MetricFamily> {
     families.extend(process::families());
     families.extend(instances(metrics, reported.fleet.as_deref(), now));
     families.extend(plugins(&reported.plugins));
+    families.extend(refused_plans(metrics, &reported.plugins));
     families
 }
 
@@ -421,4 +422,27 @@ fn plugins(plugins: &[PluginFigures]) -> impl Iterator<Item = MetricFamily> {
         reloads,
         refusals,
     ])
+}
+
+/// Kinds of plugin that answer with plans.
+const PLANNING: [&str; 2] = ["breaker-policy", "capacity-policy"];
+
+/// Those that plan are there from the start, so that the first refusal is an increase.
+fn refused_plans(
+    metrics: &Metrics,
+    plugins: &[PluginFigures],
+) -> impl Iterator<Item = MetricFamily> {
+    let mut family = Family::counter(
+        "mcp_plugin_plans_refused_total",
+        "Plans of a policy that were out of bounds, so that the one before stayed in force.",
+    );
+    let counts = metrics.refused_plans.lock();
+    for kind in PLANNING {
+        for plugin in plugins.iter().filter(|plugin| plugin.kind == kind) {
+            let count = counts.get(&(plugin.name.clone(), kind));
+            let labels = [("plugin", plugin.name.as_str()), ("kind", kind)];
+            family.add(&labels, count.copied().unwrap_or(0) as f64);
+        }
+    }
+    finished([family])
 }

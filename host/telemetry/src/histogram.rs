@@ -33,7 +33,7 @@ pub(crate) fn bucket_of(duration: Duration) -> usize {
 }
 
 /// The middle of a bucket, in milliseconds.
-pub(crate) fn middle_ms(bucket: usize) -> f64 {
+fn middle_ms(bucket: usize) -> f64 {
     let bucket = bucket as u64;
     let (start, width) = if bucket < SUB {
         let width = 1 << (LINEAR_BITS - SUB_BITS);
@@ -47,7 +47,8 @@ pub(crate) fn middle_ms(bucket: usize) -> f64 {
 }
 
 /// A percentile by nearest rank, in milliseconds: for 95 the middle of the bucket that holds the ⌈0.95 n⌉-th duration. `None` of none.
-pub(crate) fn percentile_ms(buckets: &[u64; BUCKETS], percent: u64) -> Option<f64> {
+/// Each of the buckets is 2 to the power of `merged` neighbouring ones.
+pub(crate) fn percentile_ms(buckets: &[u64; BUCKETS], percent: u64, merged: u32) -> Option<f64> {
     let total: u64 = buckets.iter().sum();
     let rank = (total * percent).div_ceil(100);
     let mut seen = 0;
@@ -55,7 +56,9 @@ pub(crate) fn percentile_ms(buckets: &[u64; BUCKETS], percent: u64) -> Option<f6
         seen += count;
         seen >= rank && rank > 0
     })?;
-    Some(middle_ms(bucket))
+    // Those that are merged are of one width: a doubling is divided into 16 of them.
+    let (first, last) = (bucket << merged, ((bucket + 1) << merged) - 1);
+    Some(f64::midpoint(middle_ms(first), middle_ms(last)))
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod meter;
 mod meters;
 mod metrics;
 mod process;
+mod tools;
 mod window;
 
 pub use count::Count;
@@ -21,4 +22,5 @@ pub use figures::{DatabaseFigures, PluginFigures, SpoolFigures};
 pub use logs::{LogControl, LogError, LogGuard, LogOptions};
 pub use meter::{InstanceMeter, Outcome};
 pub use metrics::Metrics;
+pub use tools::ToolFigures;
 pub use window::{Figures, REQUESTS_MIN, WINDOW_MS};

@@ -9,10 +9,14 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwapOption;
 use prometheus::Histogram;
 use router_core::{ErrorKind, InstanceId, Now};
 
-use crate::window::{Figures, Mark, RequestWindow};
+use crate::{
+    tools::ToolMeters,
+    window::{Figures, FineWindow, Mark},
+};
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +85,7 @@ pub(crate) struct MeterCounts {
     pub(crate) requests: AtomicU64,
     pub(crate) errors: AtomicU64,
     pub(crate) rejections: AtomicU64,
-    window: RequestWindow,
+    window: FineWindow,
 }
 
 impl MeterCounts {
@@ -111,6 +115,8 @@ pub struct InstanceMeter {
     pub(crate) instance: InstanceId,
     pub(crate) fleet: Arc<FleetMeter>,
     pub(crate) tally: Arc<MeterCounts>,
+    /// Where calls are counted by tool too.
+    pub(crate) tools: Arc<ArcSwapOption<ToolMeters>>,
 }
 
 impl InstanceMeter {
@@ -118,6 +124,14 @@ impl InstanceMeter {
     pub fn observe(&self, now: Now, elapsed: Duration, outcome: Outcome) {
         self.fleet.observe(now, elapsed, outcome);
         self.tally.record(now, elapsed, outcome);
+    }
+
+    /// Counts the call of a tool. Without [`crate::Metrics::set_tools`] as [`InstanceMeter::observe`].
+    pub fn observe_call(&self, tool: &str, now: Now, elapsed: Duration, outcome: Outcome) {
+        self.observe(now, elapsed, outcome);
+        if let Some(tools) = &*self.tools.load() {
+            tools.record(tool, now, outcome.mark(elapsed));
+        }
     }
 
     /// The figures of the instance over the last five minutes.

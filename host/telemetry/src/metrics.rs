@@ -4,6 +4,7 @@
 //! an instance come and go with it, because they are made from the fleet's latest view each time.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -20,6 +21,7 @@ use crate::{
     figures::{DatabaseFigures, PluginFigures, SpoolFigures},
     meter::{FleetMeter, InstanceMeter, MeterCounts, Outcome},
     meters::Meters,
+    tools::{ToolFigures, ToolMeters},
     window::Figures,
 };
 
@@ -33,6 +35,9 @@ const DURATION_BOUNDARIES_S: [f64; 17] = [
 /// Boundaries of the driver's lag: a round takes microseconds, and from a second on something is badly wrong.
 const LAG_BOUNDARIES_S: [f64; 6] = [0.001, 0.005, 0.025, 0.1, 0.5, 1.0];
 
+/// Policies whose refused plans are counted. Past it those are forgotten that are no plugins any more.
+const REFUSED_PLANS_MAX: usize = 256;
+
 /// All metrics of the router. Share it in an `Arc`.
 pub struct Metrics {
     pub(crate) started: Instant,
@@ -40,6 +45,8 @@ pub struct Metrics {
     pub(crate) counts: [AtomicU64; Count::ALL.len()],
     pub(crate) loop_lag: Histogram,
     pub(crate) log_lines_dropped: AtomicU64,
+    /// By policy and its kind.
+    pub(crate) refused_plans: Mutex<BTreeMap<(String, &'static str), u64>>,
     pub(crate) meters: Meters,
     pub(crate) reported: Mutex<Reported>,
 }
@@ -84,6 +91,7 @@ impl Metrics {
                 &LAG_BOUNDARIES_S,
             ),
             log_lines_dropped: AtomicU64::new(0),
+            refused_plans: Mutex::default(),
             meters: Meters::default(),
             reported: Mutex::default(),
         }
@@ -96,6 +104,21 @@ impl Metrics {
             .meters
             .with(instance, |meter| meter.observe(now, elapsed, outcome));
         if known.is_none() {
+            self.fleet.observe(now, elapsed, outcome);
+        }
+    }
+
+    /// Counts the call of a tool, by the tool's name too where [`Metrics::set_tools`] named it. Lock-free; allocates nothing but, once,
+    /// the window of a tool that was never called before.
+    pub fn observe_call(
+        &self,
+        (instance, tool): (&str, &str),
+        now: Now,
+        elapsed: Duration,
+        outcome: Outcome,
+    ) {
+        let observe = |meter: &InstanceMeter| meter.observe_call(tool, now, elapsed, outcome);
+        if self.meters.with(instance, observe).is_none() {
             self.fleet.observe(now, elapsed, outcome);
         }
     }
@@ -121,6 +144,17 @@ impl Metrics {
         self.counts[what as usize].fetch_add(times, Ordering::Relaxed);
     }
 
+    /// Counts a plan of a policy that was refused, by the policy's kind.
+    pub fn count_refused_plan(&self, policy: &str, kind: &'static str) {
+        let mut counts = self.refused_plans.lock();
+        if counts.len() >= REFUSED_PLANS_MAX {
+            let reported = self.reported.lock();
+            let is_there = |name: &str| reported.plugins.iter().any(|plugin| plugin.name == name);
+            counts.retain(|(policy, _), _| is_there(policy));
+        }
+        *counts.entry((policy.to_owned(), kind)).or_default() += 1;
+    }
+
     /// Takes the lag of one round of the driver's loop.
     pub fn observe_loop_lag(&self, lag: Duration) {
         self.loop_lag.observe(lag.as_secs_f64());
@@ -137,6 +171,28 @@ impl Metrics {
                 figures.unwrap_or_default()
             }
         }
+    }
+
+    /// Figures of an instance's tools over the last five minutes, of the `busiest_max` busiest apart.
+    #[must_use]
+    pub fn tool_figures(&self, instance: &InstanceId, now: Now, busiest_max: usize) -> ToolFigures {
+        let figures = |meter: &InstanceMeter| {
+            let tools = meter.tools.load();
+            tools.as_ref().map(|tools| tools.figures(now, busiest_max))
+        };
+        let found = self.meters.with(instance.as_str(), figures);
+        found.flatten().unwrap_or_default()
+    }
+
+    /// Calls of these tools of an instance are counted apart from now on; none: of no tool.
+    pub fn set_tools(&self, instance: &InstanceId, tools: &[Arc<str>]) {
+        let _one_writer = self.reported.lock();
+        self.meters.with(instance.as_str(), |meter| {
+            let before = meter.tools.load();
+            let after =
+                (!tools.is_empty()).then(|| Arc::new(ToolMeters::new(tools, before.as_deref())));
+            meter.tools.store(after);
+        });
     }
 
     /// Takes the latest view of the fleet. Instances that are new in it are counted from now on, the series of those that are
@@ -169,6 +225,7 @@ impl Metrics {
             instance: instance.clone(),
             fleet: Arc::clone(&self.fleet),
             tally: Arc::default(),
+            tools: Arc::default(),
         }
     }
 

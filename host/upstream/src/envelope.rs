@@ -19,6 +19,7 @@ use serde::{
 use serde_json::value::RawValue;
 
 use error::{invalid, is_overlong, overlong, syntax};
+use text::leading_string;
 
 pub use {
     batch::split_batch,
@@ -114,6 +115,19 @@ impl<'a> Envelope<'a> {
             .params
             .filter(|_| self.method.as_deref() == Some("tools/call"))?;
         string_of(member(params, "name").ok()??)
+    }
+
+    /// As [`Envelope::tool`], but where the parameters begin with the name, as nearly all clients write them, nothing else of them is
+    /// read: a name that is given twice is then no fault. For those who only count.
+    #[must_use]
+    pub fn leading_tool(&self) -> Option<Cow<'a, str>> {
+        let params = self
+            .params
+            .filter(|_| self.method.as_deref() == Some("tools/call"))?;
+        match leading_string(params, "\"name\"") {
+            Some(tool) => Some(Cow::Borrowed(tool)),
+            None => self.tool(),
+        }
     }
 
     /// The code of the error object, where there is one.

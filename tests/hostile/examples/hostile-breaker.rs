@@ -88,7 +88,7 @@ fn rows(count: usize) -> Vec<Classification> {
     (0..count).map(row).collect()
 }
 
-/// What it is told of tools.
+/// What it knows of tools.
 fn seen(profile: &Profile) -> String {
     let tools = profile.tools.iter();
     let tools = tools.map(|tool| format!("{} {}", tool.name, tool.calls));

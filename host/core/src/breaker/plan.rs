@@ -24,11 +24,15 @@ pub struct BreakerProfile {
     pub configured: BreakerThresholds,
     /// What its calls were like over the last 5 minutes.
     pub figures: CallFigures,
-    /// The same of its tools, the busiest first, at most [`TOOL_ROWS_MAX`].
+    /// The same of its tools that were called, the busiest first, at most [`TOOL_PROFILES_MAX`]. The core leaves them out: they are
+    /// filled in by the room that has measured them.
     pub tools: Vec<ToolProfile>,
     /// Room to grow without breaking compiled guests.
     pub attributes: Vec<(String, String)>,
 }
+
+/// Most tools in a profile (design, section 10): a plan has rows for as many.
+pub const TOOL_PROFILES_MAX: usize = 256;
 
 /// What calls were like over the last 5 minutes. Percentiles and shares are absent under 20 calls.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]

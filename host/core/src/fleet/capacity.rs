@@ -237,14 +237,13 @@ impl Fleet {
                 let is_news = before.is_none_or(|before| {
                     (&before.policy, &before.reason) != (&refused.policy, &refused.reason)
                 });
-                if is_news {
-                    out.push(Action::Operator(OperatorAction::PlanRefused {
-                        policy: refused.policy,
-                        kind: PolicyKind::Capacity,
-                        instance: None,
-                        reason: refused.reason,
-                    }));
-                }
+                out.push(Action::Operator(OperatorAction::PlanRefused {
+                    policy: refused.policy,
+                    kind: PolicyKind::Capacity,
+                    instance: None,
+                    reason: refused.reason,
+                    is_news,
+                }));
             }
             _ => {
                 watch.refused = None;

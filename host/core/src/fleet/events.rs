@@ -240,12 +240,13 @@ impl Fleet {
                 slot.answered(step, desired, answers);
             }),
             Some(Subject::Instance(id)) => self.with_instance(&id, out, |instance, step| {
-                if let Some((policy, reason)) = instance.plan_answered(step, answers) {
+                if let Some((policy, reason, is_news)) = instance.plan_answered(step, answers) {
                     step.push(OperatorAction::PlanRefused {
                         policy,
                         kind: PolicyKind::Breaker,
                         instance: Some(instance.id().clone()),
                         reason,
+                        is_news,
                     });
                 }
             }),

@@ -5,6 +5,7 @@ mod breakers;
 mod cost;
 mod plans;
 mod tool_breakers;
+mod tool_metering;
 mod tools;
 mod way_down;
 

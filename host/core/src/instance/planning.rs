@@ -292,12 +292,13 @@ impl Planning {
         self.figures
     }
 
-    /// Takes in what the policy answered to the open question. Returns why its plan is refused, where that is news.
+    /// Takes in what the policy answered to the open question. Returns why its plan is refused, and whether
+    /// that is news.
     pub(super) fn answered(
         &mut self,
         basis: &PlanBasis<'_>,
         answers: Vec<PolicyAnswer>,
-    ) -> Option<(Arc<str>, String)> {
+    ) -> Option<(Arc<str>, String, bool)> {
         let given = answers.into_iter().find_map(|entry| {
             let is_asked = basis.policies.contains(&entry.policy);
             match entry.answer {
@@ -314,7 +315,7 @@ impl Planning {
         if let Err(fault) = &checked
             && !basis.bugs.has(Planted::BreakerPlanUnchecked)
         {
-            return self.refuse(basis.now_ms, policy, fault.to_string());
+            return Some(self.refuse(basis.now_ms, policy, fault.to_string()));
         }
         self.refused = None;
         self.take(basis, policy, *plan);
@@ -352,7 +353,7 @@ impl Planning {
         now_ms: u64,
         policy: Arc<str>,
         reason: String,
-    ) -> Option<(Arc<str>, String)> {
+    ) -> (Arc<str>, String, bool) {
         let held = self.refused.as_ref();
         let is_news = !held.is_some_and(|held| held.policy == policy && held.reason == reason);
         self.refused = Some(RefusedPlan {
@@ -360,7 +361,7 @@ impl Planning {
             reason: reason.clone(),
             at_ms: now_ms,
         });
-        is_news.then_some((policy, reason))
+        (policy, reason, is_news)
     }
 
     /// The policy gave no answer: the plan before stays, unless it came from one that is no longer asked.

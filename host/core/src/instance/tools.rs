@@ -33,7 +33,7 @@ pub(crate) struct ToolBreakers {
     /// What they were made from: the plan, …
     plan: Option<Arc<BreakerPlan>>,
     /// … and the instance's last list.
-    listed: Vec<String>,
+    listed: Option<Arc<[String]>>,
     /// The set of them is to be published.
     is_set_new: bool,
 }
@@ -53,30 +53,30 @@ impl ToolBreakers {
         &mut self,
         now_ms: u64,
         plan: Option<&Arc<BreakerPlan>>,
-        listed: Option<&[String]>,
+        listed: Option<&Arc<[String]>>,
     ) -> bool {
         let plan = plan.filter(|plan| !plan.tools.is_empty());
         let is_same_plan = match (plan, &self.plan) {
             (Some(plan), Some(held)) => Arc::ptr_eq(plan, held) || plan == held,
             (plan, held) => plan.is_none() && held.is_none(),
         };
-        let is_same_list = listed.is_none_or(|listed| listed == self.listed);
+        let is_same_list = listed.is_none_or(|listed| is_same_list(self.listed.as_ref(), listed));
         // Without rows nothing is kept, not even the list.
         if is_same_plan && (plan.is_none() || is_same_list) {
             return false;
         }
         self.plan = plan.cloned();
         if let Some(listed) = listed {
-            self.listed = listed.to_vec();
+            self.listed = Some(Arc::clone(listed));
         }
         let mut before = std::mem::take(&mut self.held);
         self.is_set_new = true;
         let Some(plan) = plan else {
-            self.listed.clear();
+            self.listed = None;
             return true;
         };
-        let fitting = self
-            .listed
+        let listed = self.listed.as_deref().unwrap_or_default();
+        let fitting = listed
             .iter()
             .filter_map(|tool| Some((tool, fitting(&plan.tools, tool)?)));
         for (tool, row) in fitting.take(GUARDED_MAX) {
@@ -231,6 +231,11 @@ impl ToolBreaker {
             }));
         }
     }
+}
+
+/// Lists are the same objects in nearly all steps, and are then not compared name by name.
+pub(super) fn is_same_list(held: Option<&Arc<[String]>>, listed: &Arc<[String]>) -> bool {
+    held.is_some_and(|held| Arc::ptr_eq(held, listed) || held == listed)
 }
 
 /// The row for a tool: the one of its name before the one of the longest beginning.

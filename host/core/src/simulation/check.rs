@@ -308,7 +308,9 @@ impl World {
                 RoutingAction::RemoveInstance(instance) => self.check_gone(instance),
                 RoutingAction::SetTools { instance, tools } => self.note_tools(instance, tools),
                 RoutingAction::SetTool { instance, tool } => self.note_tool(instance, tool),
-                RoutingAction::SetRoute { .. } | RoutingAction::SetClasses { .. } => {}
+                RoutingAction::SetRoute { .. }
+                | RoutingAction::SetClasses { .. }
+                | RoutingAction::MeterTools { .. } => {}
             },
             Action::Operator(action) => match action {
                 OperatorAction::Announce(transition) => {

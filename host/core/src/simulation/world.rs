@@ -318,7 +318,9 @@ impl World {
             }
             Action::Slot { key, run, action } => self.supervise(key, run, &action),
             Action::Ask(ask) => self.ask(&ask),
-            Action::Operator(_) | Action::AllStopped => {}
+            Action::Routing(RoutingAction::MeterTools { .. })
+            | Action::Operator(_)
+            | Action::AllStopped => {}
         }
     }
 

@@ -160,7 +160,9 @@ impl Slot {
         if let Phase::Ready(process, service) = &mut self.phase
             && process.run == run
         {
-            service.tools.clone_from(&tools);
+            if *service.tools != *tools {
+                service.tools = tools.as_slice().into();
+            }
             service.clear_missing(now_ms);
             process.keep_baseline(step, &self.key, Some(&tools));
             self.baseline = Some(tools);

@@ -18,7 +18,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Service {
     /// Sorted.
-    pub(super) tools: Vec<String>,
+    pub(super) tools: Arc<[String]>,
     /// What the baseline has and `tools` lacks.
     pub(super) missing: Vec<String>,
     pub(super) sample: Sample,
@@ -56,7 +56,7 @@ impl Service {
         ping_every_ms: u64,
     ) -> Self {
         Self {
-            tools,
+            tools: tools.into(),
             missing,
             sample: Sample::default(),
             verdict: HealthVerdict::healthy(),

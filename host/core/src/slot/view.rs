@@ -36,7 +36,7 @@ impl Slot {
     }
 
     /// Its present list of tools, when ready.
-    pub(crate) fn tools(&self) -> Option<&[String]> {
+    pub(crate) fn tools(&self) -> Option<&Arc<[String]>> {
         match &self.phase {
             Phase::Ready(_, service) => Some(&service.tools),
             _ => None,

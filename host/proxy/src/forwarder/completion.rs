@@ -56,7 +56,9 @@ impl Completion {
         } = ended;
         let elapsed = begun.elapsed();
         let elapsed_ms = whole_ms(elapsed);
-        if let Some(permits) = permits {
+        let mut called = None;
+        if let Some(mut permits) = permits {
+            called = permits.called.take();
             let class = kind.map_or(Class::Ignore, |kind| {
                 entry.classes.classify(kind, elapsed_ms)
             });
@@ -68,7 +70,8 @@ impl Completion {
             permits.finish(&self.driver, &entry.key.instance, run, end);
         }
         if let Some(fault) = fault.filter(|fault| fault.is_error()) {
-            self.reporter.record(fault, class, elapsed);
+            let tool = called.as_deref();
+            self.reporter.record(fault, class, tool, elapsed);
             return;
         }
         let (error, is_instance_fault) = match kind {
@@ -81,6 +84,7 @@ impl Completion {
         self.reporter.observer.finished(&FinishedRequest {
             instance: entry.key.instance.as_str(),
             class,
+            tool: called.as_deref(),
             elapsed,
             error,
             is_instance_fault,

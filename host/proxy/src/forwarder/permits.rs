@@ -15,6 +15,8 @@ use crate::{driver_link::DriverLink, table::ToolBreaker};
 pub(crate) struct Permits {
     pub(crate) instance: Permit,
     pub(crate) tool: Option<(Arc<ToolBreaker>, Permit)>,
+    /// The tool's name, where its calls are counted; see [`crate::FinishedRequest::tool`].
+    pub(crate) called: Option<Arc<str>>,
 }
 
 impl Permits {

@@ -95,7 +95,7 @@ async fn send_all(
         };
         if let Err(fault) = post.forwarder.send(session, entry, &incoming).await {
             let reporter = post.forwarder.reporter();
-            reporter.record(&fault, incoming.class, post.begun.elapsed());
+            reporter.record(&fault, incoming.class, None, post.begun.elapsed());
             batch.answer(session, &fault.message(incoming.id));
         }
     }
@@ -108,7 +108,7 @@ fn refuse_all(post: &Post<'_>, fault: &RequestFault, requests: &[Message<'_>]) -
     let errors: Vec<String> = requests
         .iter()
         .map(|(_, envelope)| {
-            reporter.record(fault, class_of(envelope), post.begun.elapsed());
+            reporter.record(fault, class_of(envelope), None, post.begun.elapsed());
             fault.message(envelope.id.unwrap_or("null"))
         })
         .collect();

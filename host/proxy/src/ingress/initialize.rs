@@ -61,6 +61,7 @@ pub(super) async fn answer(
     observer.finished(&FinishedRequest {
         instance: instance.as_str(),
         class: incoming.class,
+        tool: None,
         elapsed: incoming.begun.elapsed(),
         error: None,
         is_instance_fault: false,

@@ -8,7 +8,7 @@ use std::sync::{
 use router_core::{SlotKey, classify::ClassTable, route::Route};
 use router_upstream::Upstream;
 
-use super::{GuardedTools, SharedBreaker};
+use super::{GuardedTools, MeteredTools, SharedBreaker};
 
 /// The driver is sent the use of a slot at most this often.
 const USE_REPORTED_EVERY_MS: u64 = 1_000;
@@ -25,8 +25,10 @@ pub struct RoutingEntry {
     pub breaker: Arc<SharedBreaker>,
     /// What the end of a request means for the breaker.
     pub classes: Arc<ClassTable>,
-    /// The tools that have breakers of their own. Without any a request is not looked into.
+    /// The tools that have breakers of their own.
     pub tools: Option<Arc<GuardedTools>>,
+    /// The tools whose calls are counted apart. Without any of either kind a request is not looked into.
+    pub metered: Option<Arc<MeteredTools>>,
     use_reported_ms: AtomicU64,
     is_followed: AtomicBool,
 }
@@ -47,6 +49,7 @@ impl RoutingEntry {
             breaker,
             classes: Arc::default(),
             tools: None,
+            metered: None,
             use_reported_ms: AtomicU64::new(0),
             is_followed: AtomicBool::new(false),
         }
@@ -63,6 +66,13 @@ impl RoutingEntry {
     #[must_use]
     pub fn with_tools(mut self, tools: Option<Arc<GuardedTools>>) -> Self {
         self.tools = tools;
+        self
+    }
+
+    /// The entry with tools whose calls are counted apart.
+    #[must_use]
+    pub fn with_metered(mut self, metered: Option<Arc<MeteredTools>>) -> Self {
+        self.metered = metered;
         self
     }
 

@@ -1,12 +1,16 @@
-//! The tools of an instance that have breakers of their own. Made anew when the set of them changes; the breakers stay.
+//! The tools of an instance that have breakers of their own, and those whose calls are counted apart. Made anew when the set of them
+//! changes; the breakers stay.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use router_core::{action::GuardedTool, classify::ClassTable};
 
 use super::SharedBreaker;
 
-/// See the module.
+/// Those with breakers of their own.
 #[derive(Debug, Default)]
 pub struct GuardedTools {
     by_name: HashMap<Arc<str>, Arc<ToolBreaker>>,
@@ -55,5 +59,29 @@ impl GuardedTools {
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<ToolBreaker>> {
         self.by_name.values()
+    }
+}
+
+/// Those whose calls are counted apart.
+#[derive(Debug)]
+pub struct MeteredTools {
+    names: HashSet<Arc<str>>,
+    /// What all others are counted as.
+    other: Arc<str>,
+}
+
+impl MeteredTools {
+    /// The tools that are counted apart from now on.
+    #[must_use]
+    pub fn new(tools: impl IntoIterator<Item = Arc<str>>) -> Self {
+        Self {
+            names: tools.into_iter().collect(),
+            other: "".into(),
+        }
+    }
+
+    /// The name that a call of this tool is counted by.
+    pub(crate) fn counted_as(&self, tool: &str) -> Arc<str> {
+        Arc::clone(self.names.get(tool).unwrap_or(&self.other))
     }
 }

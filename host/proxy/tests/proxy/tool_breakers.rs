@@ -118,3 +118,49 @@ async fn a_tool_that_takes_too_long_says_nothing_about_its_instance() {
     client.work_json(2, json!({})).await;
     assert_eq!(world.breaker.cell().totals().calls, 1);
 }
+
+#[tokio::test]
+async fn calls_are_counted_by_the_tools_of_the_list_and_under_no_name_that_a_client_invents() {
+    let world = World::new().await;
+    let instance = world
+        .start_run_with(1, |config| {
+            config.request_timeout = std::time::Duration::from_millis(50);
+        })
+        .await;
+    let client = world.client().await;
+    let counted = || std::mem::take(&mut *world.notes.called.lock());
+    client.work_json(1, json!({})).await;
+    counted();
+    client.work_json(2, json!({})).await;
+    assert_eq!(counted(), [(None, false)], "nobody wants to know of it");
+
+    let guarded = vec![guarded("other", BreakerSetting::default())];
+    world.meter(&instance, &["work", "other"], guarded);
+    client.work_json(3, json!({})).await;
+    for (id, params) in [
+        (4, json!({"name": "invented"})),
+        (5, json!({"name": "other"})),
+        // Not at the beginning of the parameters.
+        (6, json!({"arguments": {"name": "x"}, "name": "other"})),
+    ] {
+        client.request(id, "tools/call", params).await;
+    }
+    client.request(7, "prompts/list", json!({})).await;
+    client.work_json(8, json!({"do": "hold"})).await;
+    let called: Vec<_> = counted();
+    let called: Vec<_> = called
+        .iter()
+        .map(|(tool, is_wrong)| (tool.as_deref(), *is_wrong))
+        .collect();
+    assert_eq!(
+        called,
+        [
+            (Some("work"), false),
+            (Some(""), false),
+            (Some("other"), false),
+            (Some("other"), false),
+            (None, false),
+            (Some("work"), true),
+        ]
+    );
+}

@@ -25,9 +25,9 @@ use router_core::{
     route::{Route, Unavailable, UnavailableKind},
 };
 use router_proxy::{
-    FinishedRequest, GuardedTools, McpPath, Proxy, ProxyCount, ProxyLimits, ProxyObserver,
-    ProxyParts, RevocationStore, RevokedSession, RoutingEntry, RoutingTable, SessionClaims,
-    SessionSeal, SharedBreaker,
+    FinishedRequest, GuardedTools, McpPath, MeteredTools, Proxy, ProxyCount, ProxyLimits,
+    ProxyObserver, ProxyParts, RevocationStore, RevokedSession, RoutingEntry, RoutingTable,
+    SessionClaims, SessionSeal, SharedBreaker,
 };
 use router_upstream::UpstreamConfig;
 use tokio::{
@@ -66,6 +66,8 @@ impl Drop for World {
 #[derive(Default)]
 pub(crate) struct Notes {
     pub(crate) finished: Mutex<Vec<(String, Option<ErrorKind>, bool)>>,
+    /// By tool: which, and whether it went wrong.
+    pub(crate) called: Mutex<Vec<(Option<String>, bool)>>,
     counts: Mutex<HashMap<ProxyCount, u64>>,
     has_counted: Notify,
 }
@@ -100,6 +102,8 @@ impl Notes {
 
 impl ProxyObserver for Notes {
     fn finished(&self, finished: &FinishedRequest<'_>) {
+        let tool = finished.tool.map(str::to_owned);
+        self.called.lock().push((tool, finished.error.is_some()));
         self.finished.lock().push((
             finished.instance.to_owned(),
             finished.error,
@@ -256,6 +260,19 @@ impl World {
         let entry = RoutingEntry::new(key, route, upstream, self.breaker.clone());
         self.table.set(entry.with_tools(Some(tools.clone())));
         tools
+    }
+
+    /// Counts calls of these tools apart.
+    pub(crate) fn meter(&self, instance: &Instance, tools: &[&str], guarded: Vec<GuardedTool>) {
+        let metered = MeteredTools::new(tools.iter().map(|tool| (*tool).into()));
+        self.guard(instance, guarded);
+        let entry = self.table.get(self.id.as_str()).unwrap();
+        let (key, route) = (entry.key.clone(), entry.route.clone());
+        let upstream = entry.upstream.clone();
+        let renewed = RoutingEntry::new(key, route, upstream, self.breaker.clone())
+            .with_tools(entry.tools.clone())
+            .with_metered(Some(Arc::new(metered)));
+        self.table.set(renewed);
     }
 
     pub(crate) fn route(&self, route: Route) {

@@ -18,7 +18,7 @@ use router_core::{
 
 use self::exposition::Exposition;
 use super::{DURATION_BOUNDARIES_S, Metrics};
-use crate::{Count, DatabaseFigures, Figures, Outcome, PluginFigures, SpoolFigures};
+use crate::{Count, DatabaseFigures, Figures, Outcome, PluginFigures, SpoolFigures, ToolFigures};
 
 fn id(text: &str) -> InstanceId {
     InstanceId::parse(text).unwrap()
@@ -414,6 +414,68 @@ fn one_instance_more_or_less_costs_no_view() {
     metrics.remove_instance(&late);
     assert!(metrics.meter(&late).is_none());
     assert!(metrics.meter(&id("demo")).is_some());
+}
+
+#[test]
+fn refused_plans_are_counted_by_policy_and_vanish_with_it() {
+    let metrics = Metrics::new();
+    let breaker = PluginFigures {
+        name: "mine".to_owned(),
+        kind: "breaker-policy".to_owned(),
+        ..PluginFigures::default()
+    };
+    metrics.set_plugins(vec![breaker]);
+    let counted = || {
+        let exposition = Exposition::parse(&metrics.encode(Now::at(0)));
+        let labels = [("plugin", "mine"), ("kind", "breaker-policy")];
+        exposition.value("mcp_plugin_plans_refused_total", &labels)
+    };
+    assert_eq!(counted(), Some(0.0), "there from the start");
+    for _ in 0..2 {
+        metrics.count_refused_plan("mine", "breaker-policy");
+    }
+    // As many names as there may be, over time.
+    for n in 0..1_000 {
+        metrics.count_refused_plan(&format!("other-{n}"), "breaker-policy");
+    }
+    assert_eq!(counted(), Some(2.0));
+    assert!(metrics.refused_plans.lock().len() <= 256);
+    assert!(!metrics.encode(Now::at(0)).contains("other-1"));
+    metrics.set_plugins(Vec::new());
+    assert_eq!(counted(), None);
+}
+
+#[test]
+fn calls_are_counted_by_tool_for_the_instance_and_the_fleet() {
+    let metrics = busy();
+    let demo = id("demo");
+    let before = metrics.figures(Some(&demo), Now::at(1_000)).requests;
+    let call = |tool: &str| {
+        let elapsed = Duration::from_millis(1);
+        metrics.observe_call(("demo", tool), Now::at(1_000), elapsed, Outcome::Answered);
+    };
+    let shown = || metrics.tool_figures(&demo, Now::at(1_000), 256);
+    call("render");
+    assert_eq!(shown(), ToolFigures::default(), "nobody named it");
+    metrics.set_tools(&demo, &["render".into()]);
+    call("render");
+    call("invented");
+    let found = shown();
+    assert_eq!(found.busiest[0].1.requests, 1);
+    assert_eq!((found.busiest.len(), found.rest.requests), (1, 1));
+    assert_eq!(
+        metrics.figures(Some(&demo), Now::at(1_000)).requests,
+        before + 3
+    );
+    // An instance that is not there counts for the fleet only.
+    metrics.observe_call(
+        ("gone", "render"),
+        Now::at(1_000),
+        Duration::ZERO,
+        Outcome::Answered,
+    );
+    metrics.set_tools(&demo, &[]);
+    assert_eq!(shown(), ToolFigures::default());
 }
 
 #[test]

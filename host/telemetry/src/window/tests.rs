@@ -5,13 +5,18 @@ use std::{collections::VecDeque, thread, time::Duration};
 use proptest::prelude::*;
 use router_core::Now;
 
-use super::{Figures, Mark, REQUESTS_MIN, RequestWindow, SLOT_MS, WINDOW_MS};
+use super::{
+    CoarseWindow, Figures, FineWindow, Mark, REQUESTS_MIN, RequestWindow, WINDOW_MS, WindowSum,
+};
+
+/// Of the fine window.
+const SLOT_MS: u64 = 10_000;
 
 fn ended(elapsed: Duration, is_error: bool) -> Mark {
     Mark::Ended { elapsed, is_error }
 }
 
-fn record_ms(window: &RequestWindow, at_ms: u64, elapsed_ms: u64, is_error: bool, times: u64) {
+fn record_ms(window: &FineWindow, at_ms: u64, elapsed_ms: u64, is_error: bool, times: u64) {
     for _ in 0..times {
         window.record(
             Now::at(at_ms),
@@ -20,13 +25,17 @@ fn record_ms(window: &RequestWindow, at_ms: u64, elapsed_ms: u64, is_error: bool
     }
 }
 
-/// What the figures should be, from every request kept with its time: those of the present slot and the 30 before.
-fn exact(requests: &VecDeque<(u64, Option<(u64, bool)>)>, now_ms: u64) -> Figures {
-    let first = (now_ms / SLOT_MS).saturating_sub(WINDOW_MS / SLOT_MS);
+/// When, how long it took in microseconds, and whether it failed; `None`: a rejection.
+type Kept = (u64, Option<(u64, bool)>);
+
+/// What the figures should be, from every request kept with its time: those of the present slot and of as many before as make five
+/// minutes.
+fn exact(requests: &VecDeque<Kept>, now_ms: u64, slot_ms: u64) -> Figures {
+    let first = (now_ms / slot_ms).saturating_sub(WINDOW_MS / slot_ms);
     let recent = || {
         requests
             .iter()
-            .filter(|(at_ms, _)| at_ms / SLOT_MS >= first)
+            .filter(|(at_ms, _)| at_ms / slot_ms >= first)
     };
     let mut durations: Vec<u64> = recent()
         .filter_map(|(_, mark)| mark.map(|(us, _)| us))
@@ -65,44 +74,86 @@ proptest! {
             1..60,
         )
     ) {
-        let window = RequestWindow::default();
-        let mut kept = VecDeque::new();
-        let mut now_ms = 0;
-        for (pause_ms, mark, times) in steps {
-            now_ms += pause_ms;
-            for _ in 0..times {
-                let recorded = mark.map_or(Mark::Rejected, |(us, is_error)| ended(Duration::from_micros(us), is_error));
-                window.record(Now::at(now_ms), recorded);
-                kept.push_back((now_ms, mark));
-            }
-            let found = window.figures(Now::at(now_ms));
-            let expected = exact(&kept, now_ms);
-            prop_assert_eq!(found.requests, expected.requests);
-            prop_assert_eq!(found.errors, expected.errors);
-            prop_assert_eq!(found.rejected, expected.rejected);
-            prop_assert_eq!(found.error_rate, expected.error_rate);
-            for pair in [
-                (found.p50_ms, expected.p50_ms),
-                (found.p95_ms, expected.p95_ms),
-                (found.p99_ms, expected.p99_ms),
-            ] {
-                match pair {
-                    (None, None) => {}
-                    (Some(found), Some(expected)) => {
-                        // 3.2 % as stated, or half of the finest bucket.
-                        let allowed = (expected / 31.0).max(0.0041);
-                        prop_assert!((found - expected).abs() <= allowed, "{} for {}", found, expected);
-                    }
-                    other => prop_assert!(false, "{:?}", other),
+        check::<10_000, 0>(&steps, 31.0)?;
+        check::<60_000, 2>(&steps, 7.9)?;
+    }
+}
+
+/// After a pause, a request as in [`Kept`], so often.
+type Step = (u64, Option<(u64, bool)>, usize);
+
+/// Percentiles may be off by the `within`th part, or by half of the finest bucket.
+fn check<const EACH_MS: u64, const MERGED: u32>(
+    steps: &[Step],
+    within: f64,
+) -> Result<(), TestCaseError> {
+    let window = RequestWindow::<EACH_MS, MERGED>::default();
+    let mut kept = VecDeque::new();
+    let mut now_ms = 0;
+    for &(pause_ms, mark, times) in steps {
+        now_ms += pause_ms;
+        for _ in 0..times {
+            let recorded = mark.map_or(Mark::Rejected, |(us, is_error)| {
+                ended(Duration::from_micros(us), is_error)
+            });
+            window.record(Now::at(now_ms), recorded);
+            kept.push_back((now_ms, mark));
+        }
+        let found = window.figures(Now::at(now_ms));
+        let expected = exact(&kept, now_ms, EACH_MS);
+        prop_assert_eq!(found.requests, expected.requests);
+        prop_assert_eq!(found.errors, expected.errors);
+        prop_assert_eq!(found.rejected, expected.rejected);
+        prop_assert_eq!(found.error_rate, expected.error_rate);
+        for pair in [
+            (found.p50_ms, expected.p50_ms),
+            (found.p95_ms, expected.p95_ms),
+            (found.p99_ms, expected.p99_ms),
+        ] {
+            match pair {
+                (None, None) => {}
+                (Some(found), Some(expected)) => {
+                    let finest_ms = 0.0041 * f64::from(1_u32 << MERGED);
+                    let allowed = (expected / within).max(finest_ms);
+                    prop_assert!(
+                        (found - expected).abs() <= allowed,
+                        "{} for {}",
+                        found,
+                        expected
+                    );
                 }
+                other => prop_assert!(false, "{:?}", other),
             }
         }
     }
+    Ok(())
+}
+
+/// Figures of many tools that are summed are those of one window that all had gone into.
+#[test]
+fn sums_of_windows_are_windows_of_sums() {
+    let windows: [CoarseWindow; 3] = Default::default();
+    let all = CoarseWindow::default();
+    for n in 0..300_u64 {
+        let now = Now::at(n * 997);
+        let mark = ended(Duration::from_micros(n * n * 17), n % 7 == 0);
+        windows[n as usize % 3].record(now, mark);
+        all.record(now, mark);
+    }
+    let now = Now::at(300 * 997);
+    let mut sum = WindowSum::default();
+    for window in &windows {
+        let mut one = WindowSum::default();
+        window.add_to(&mut one, now);
+        sum.add(&one);
+    }
+    assert_eq!(sum.figures(), all.figures(now));
+    assert_eq!(sum.figures().requests, 300);
 }
 
 #[test]
 fn nothing_is_stated_under_twenty_requests_and_rejections_are_apart() {
-    let window = RequestWindow::default();
+    let window = FineWindow::default();
     assert_eq!(window.figures(Now::at(0)), Figures::default());
     for _ in 0..100 {
         window.record(Now::at(0), Mark::Rejected);
@@ -120,7 +171,7 @@ fn nothing_is_stated_under_twenty_requests_and_rejections_are_apart() {
 
 #[test]
 fn five_minutes_later_it_is_forgotten_and_not_before() {
-    let window = RequestWindow::default();
+    let window = FineWindow::default();
     record_ms(&window, 9_999, 10, true, 20);
     for (now_ms, requests) in [
         (9_999, 20),
@@ -139,7 +190,7 @@ fn five_minutes_later_it_is_forgotten_and_not_before() {
 
 #[test]
 fn a_slot_is_used_again_without_what_it_held() {
-    let window = RequestWindow::default();
+    let window = FineWindow::default();
     for round in 0..100 {
         record_ms(&window, round * SLOT_MS, 10, true, 20);
     }
@@ -149,7 +200,7 @@ fn a_slot_is_used_again_without_what_it_held() {
 
 #[test]
 fn who_comes_a_round_late_spoils_nothing() {
-    let window = RequestWindow::default();
+    let window = FineWindow::default();
     // Another round of the ring: the same slot, 320 seconds apart.
     let later = 32 * SLOT_MS;
     record_ms(&window, later, 10, false, 20);
@@ -162,7 +213,7 @@ fn who_comes_a_round_late_spoils_nothing() {
 fn threads_that_record_while_slots_rotate_lose_nothing() {
     const THREADS: u64 = 4;
     const EACH: u64 = 20_000;
-    let window = RequestWindow::default();
+    let window = FineWindow::default();
     thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {

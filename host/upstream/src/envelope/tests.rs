@@ -316,3 +316,38 @@ fn batches_are_taken_apart_within_a_bound() {
     let deep = format!("[{}1{}]", "[".repeat(100_000), "]".repeat(100_000));
     assert_eq!(split_batch(&deep, 4).map(|messages| messages.len()), Ok(1));
 }
+
+#[test]
+fn the_tool_of_a_call_is_found_wherever_it_stands() {
+    for (params, tool, leading) in [
+        (r#"{"name":"work"}"#, Some("work"), Some("work")),
+        (
+            r#" { "name" : "work", "arguments": {"name": "x"}}"#,
+            Some("work"),
+            Some("work"),
+        ),
+        (
+            r#"{"arguments":{"name":"x"},"name":"work"}"#,
+            Some("work"),
+            Some("work"),
+        ),
+        // Spelled with escapes.
+        (r#"{"name":"w\u006frk"}"#, Some("work"), Some("work")),
+        (r#"{"n\u0061me":"work"}"#, Some("work"), Some("work")),
+        (r#"{"name":"a\"b"}"#, Some("a\"b"), Some("a\"b")),
+        (r#"{"name":""}"#, Some(""), Some("")),
+        (r#"{"name":7}"#, None, None),
+        (r#"{"named":"work"}"#, None, None),
+        (r#"{}"#, None, None),
+        (r#"["name","work"]"#, None, None),
+        // Which of them is meant is the instance's business.
+        (r#"{"name":"a","name":"b"}"#, None, Some("a")),
+    ] {
+        let text = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{params}}}"#);
+        let envelope = parse(&text).unwrap();
+        assert_eq!(envelope.tool().as_deref(), tool, "{params}");
+        assert_eq!(envelope.leading_tool().as_deref(), leading, "{params}");
+        let other = text.replace("tools/call", "prompts/get");
+        assert_eq!(parse(&other).unwrap().leading_tool(), None, "{params}");
+    }
+}

@@ -12,6 +12,15 @@ pub fn string_of(raw: &str) -> Option<Cow<'_, str>> {
     serde_json::from_str::<String>(raw).ok().map(Cow::Owned)
 }
 
+/// The text of an object's first member, where that has this quoted key and is a string without escapes. The text is known to be JSON.
+pub(super) fn leading_string<'a>(object: &'a str, quoted_key: &str) -> Option<&'a str> {
+    let member = object.trim_start().strip_prefix('{')?.trim_start();
+    let value = member.strip_prefix(quoted_key)?.trim_start();
+    let inner = value.strip_prefix(':')?.trim_start().strip_prefix('"')?;
+    let end = memchr::memchr2(b'"', b'\\', inner.as_bytes())?;
+    inner[end..].starts_with('"').then(|| &inner[..end])
+}
+
 /// A text as a raw JSON string.
 #[must_use]
 pub fn quoted(text: &str) -> String {

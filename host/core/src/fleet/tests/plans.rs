@@ -153,16 +153,18 @@ fn the_plan_before_stays_where_one_is_refused_observed_or_not_given() {
         assert_eq!(view.plan.thresholds.consecutive_failures, 5);
         view
     };
-    // Said once, however often it is given.
-    for times in [1, 0] {
+    // News once, however often it is given.
+    for is_first in [true, false] {
         let actions = bench.plan_again();
         let actions = bench.plan(&actions, tripping_at(0));
         let refused = actions.iter().filter_map(|action| match action {
-            Action::Operator(OperatorAction::PlanRefused { reason, .. }) => Some(reason.as_str()),
+            Action::Operator(OperatorAction::PlanRefused {
+                reason, is_news, ..
+            }) => Some((reason.as_str(), *is_news)),
             _ => None,
         });
         let reason = "thresholds.consecutive-failures is 0; expected 1 to 10000";
-        assert_eq!(refused.collect::<Vec<_>>(), [reason].repeat(times));
+        assert_eq!(refused.collect::<Vec<_>>(), [(reason, is_first)]);
         assert_eq!(is_kept(&bench).refused.unwrap().reason, reason);
     }
     let actions = bench.plan_again();

@@ -26,7 +26,7 @@ fn plan(rows: &[(&str, u64)]) -> Arc<BreakerPlan> {
     })
 }
 
-fn list(tools: &[&str]) -> Vec<String> {
+fn list(tools: &[&str]) -> Arc<[String]> {
     tools.iter().map(|tool| (*tool).to_owned()).collect()
 }
 
@@ -62,7 +62,7 @@ fn tools_that_are_listed_and_fit_are_guarded_and_no_others() {
     let mut tools = ToolBreakers::default();
     tools.sync(0, None, Some(&list(&["render", "search"])));
     assert!(
-        tools.is_settled() && tools.listed.is_empty(),
+        tools.is_settled() && tools.listed.is_none(),
         "without rows nothing is kept"
     );
     let rows = plan(&[("render", 5), ("no_such", 6)]);
@@ -100,7 +100,7 @@ fn a_tool_that_stays_guarded_keeps_its_state() {
 
 #[test]
 fn no_more_than_256_are_guarded() {
-    let listed: Vec<String> = (0..300).map(|n| format!("tool_{n:03}")).collect();
+    let listed: Arc<[String]> = (0..300).map(|n| format!("tool_{n:03}")).collect();
     let mut tools = ToolBreakers::default();
     tools.sync(0, Some(&plan(&[("*", 5)])), Some(&listed));
     assert_eq!(tools.count(), 256);
