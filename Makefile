@@ -56,6 +56,7 @@ guests: plugins # the guests of the tests into target/guests
 	$(call place,$(GUESTS)/examples/hostile_breaker.wasm,$(CARGO_TARGET_DIR)/guests/hostile-breaker.wasm)
 	$(call place,$(GUESTS)/examples/hostile_capacity.wasm,$(CARGO_TARGET_DIR)/guests/hostile-capacity.wasm)
 	$(call place,$(GUESTS)/examples/hostile_rule.wasm,$(CARGO_TARGET_DIR)/guests/hostile-rule.wasm)
+	$(call place,$(GUESTS)/examples/hostile_sink.wasm,$(CARGO_TARGET_DIR)/guests/hostile-sink.wasm)
 	$(call place,$(GUESTS)/echo_guest.wasm,$(CARGO_TARGET_DIR)/guests/echo.wasm)
 
 fmt: ## is the code formatted?

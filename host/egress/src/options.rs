@@ -1,9 +1,11 @@
 //! What an operator configures for one sink.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, sync::LazyLock, time::UNIX_EPOCH};
 
 use percent_encoding::percent_decode_str;
+use rand::RngExt as _;
 use router_values::{InvalidOrigin, Origin, Secret};
+use sha2::{Digest as _, Sha256};
 
 /// Most secrets of one sink, and the longest of them in bytes: a key of RSA with 8,192 bits fits.
 pub(crate) const SECRETS_MAX: usize = 16;
@@ -20,6 +22,41 @@ pub struct EgressOptions {
     pub ca_file: Option<PathBuf>,
     /// `proxy`: what everything is sent through.
     pub proxy: Option<Proxy>,
+}
+
+/// What fingerprints are made with, so that nobody who sees one can try secrets against it.
+static SALT: LazyLock<[u8; 32]> = LazyLock::new(|| rand::rng().random());
+
+impl EgressOptions {
+    /// A text that is another one when any of it is, the secrets and the certificates in `ca_file` included; within this process only.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let Self {
+            allow,
+            secrets,
+            ca_file,
+            proxy,
+        } = self;
+        let mut parts = vec![format!("{allow:?} {ca_file:?} {proxy:?}")];
+        let proxy = proxy.as_ref().and_then(|proxy| proxy.credentials.as_ref());
+        let secrets = secrets.iter().map(|(name, secret)| (name.as_str(), secret));
+        for (name, secret) in secrets.chain(proxy.map(|secret| ("", secret))) {
+            parts.extend([name.to_owned(), secret.expose().to_owned()]);
+        }
+        if let Some(written) = ca_file.as_ref().and_then(|path| path.metadata().ok()) {
+            let at = written.modified().ok();
+            let at = at.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+            parts.push(format!("{} {at:?}", written.len()));
+        }
+        let mut hash = Sha256::new();
+        hash.update(*SALT);
+        for part in &parts {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        let digits = hash.finalize();
+        digits.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
 }
 
 /// A proxy that is asked for a tunnel (`CONNECT`, RFC 9110 §9.3.6), also for origins without TLS.
@@ -111,7 +148,40 @@ pub enum InvalidEgress {
 
 #[cfg(test)]
 mod tests {
-    use super::{InvalidProxy, Proxy};
+    use std::fs;
+
+    use router_values::{Origin, Secret};
+
+    use super::{EgressOptions, InvalidProxy, Proxy};
+
+    #[test]
+    fn a_fingerprint_is_another_one_when_anything_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ca.pem");
+        let before = EgressOptions::default();
+        let edits: [fn(&mut EgressOptions); 5] = [
+            |one| one.allow = vec![Origin::parse_http("https://a.example").unwrap()],
+            |one| drop(one.secrets.insert("a".to_owned(), Secret::new("b"))),
+            |one| drop(one.secrets.insert("a".to_owned(), Secret::new("c"))),
+            |one| one.proxy = Some(Proxy::parse("http://a:b@proxy").unwrap()),
+            |one| one.proxy = Some(Proxy::parse("http://a:c@proxy").unwrap()),
+        ];
+        let mut seen = vec![before.fingerprint()];
+        for edit in edits {
+            let mut edited = before.clone();
+            edit(&mut edited);
+            assert_eq!(edited.fingerprint(), edited.clone().fingerprint());
+            assert!(!seen.contains(&edited.fingerprint()));
+            seen.push(edited.fingerprint());
+        }
+        let with_file = EgressOptions {
+            ca_file: Some(path.clone()),
+            ..before
+        };
+        let missing = with_file.fingerprint();
+        fs::write(path, "x").unwrap();
+        assert_ne!(with_file.fingerprint(), missing);
+    }
 
     #[test]
     fn a_proxy_has_an_address_and_perhaps_credentials() {

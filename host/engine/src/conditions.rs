@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use router_core::policy::PolicyKind;
 
 use crate::{
-    registry::Entry,
     shared::EngineShared,
+    sinks::is_sink,
     texts::{TEXT_BYTES_MAX, cut},
 };
 
@@ -38,7 +38,7 @@ impl EngineShared {
     }
 
     fn conditions_now(&self) -> Conditions {
-        let policies = self.policies.lock().clone().unwrap_or_default();
+        let named = self.named();
         let configured: BTreeSet<String> = {
             let settings = self.settings.lock();
             let names = settings.config.keys().chain(settings.grants.keys());
@@ -58,18 +58,22 @@ impl EngineShared {
         let fault_of = |(name, kinds): (&String, &BTreeSet<PolicyKind>)| {
             let fault = match plugins.get(name) {
                 Some(entry) => entry.fault().or_else(|| entry.kind_fault(kinds))?,
-                None => Entry::missing_reason(name, &self.plugins_dir),
+                None => self.missing_reason(name),
             };
-            Some(format!("policy {name}: {}", cut(&fault, TEXT_BYTES_MAX)))
+            let fault = cut(&fault, TEXT_BYTES_MAX);
+            Some(if is_sink(name) {
+                format!("{name}: {fault}")
+            } else {
+                format!("policy {name}: {fault}")
+            })
         };
-        let mut faults: Vec<String> = policies.iter().filter_map(fault_of).collect();
+        let mut faults: Vec<String> = named.iter().filter_map(fault_of).collect();
         let more = faults.len().saturating_sub(NAMED_MAX);
         if more > 0 {
             faults.truncate(NAMED_MAX);
             faults.push(format!("and {more} more policies"));
         }
-        let is_unknown =
-            |name: &String| !plugins.contains_key(name) && !policies.contains_key(name);
+        let is_unknown = |name: &String| !plugins.contains_key(name) && !named.contains_key(name);
         Conditions {
             quarantined,
             faults,

@@ -11,9 +11,6 @@ const OFFERED: [&str; 2] = ["router:common/host@0.2.0", "router:common/types@0.2
 /// The interface that every kind exports beside its question.
 const LIFECYCLE: &str = "router:common/lifecycle@0.2.0";
 
-/// Worlds of `wit/` that are not served yet, with the interfaces that hold their questions.
-const DRAFTS: [(&str, &str); 1] = [("alert-sink", "router:alerts/sink@0.2.0")];
-
 /// The package that held the questions of all kinds before each had one of its own.
 const PACKAGE_BEFORE: &str = "router:plugin";
 
@@ -111,19 +108,6 @@ fn kind_of(exports: &[String], served: &[Served]) -> Result<Served, Rejection> {
             same_version(&export, kind.contract.world, kind.contract.question)?;
             return Ok(*kind);
         }
-        let draft = DRAFTS
-            .iter()
-            .find(|(_, question)| is_question(&export, question));
-        if let Some((world, question)) = draft {
-            same_version(&export, world, question)?;
-            return Err(Rejection::new(
-                "wrong_world",
-                format!(
-                    "it was built for the world {world}, which this version does not serve yet; it serves {}",
-                    worlds(served)
-                ),
-            ));
-        }
     }
     Err(Rejection::new(
         "wrong_world",
@@ -194,7 +178,7 @@ fn listed(names: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{DRAFTS, check_bytes, is_offered, kind_of};
+    use super::{check_bytes, is_offered, kind_of};
     use crate::kinds::SERVED;
 
     #[test]
@@ -257,15 +241,6 @@ mod tests {
                 reason.contains(offered) && reason.contains("rebuild it"),
                 "{reason}"
             );
-        }
-    }
-
-    #[test]
-    fn a_draft_is_refused_by_its_world() {
-        for (world, question) in DRAFTS {
-            let (code, reason) = refused(question);
-            assert_eq!(code, "wrong_world");
-            assert!(reason.contains(&format!("the world {world}")), "{reason}");
         }
     }
 }

@@ -79,7 +79,7 @@ pub(crate) struct Files {
 }
 
 /// A plugin's file as it was listed.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct ListedFile {
     pub(crate) path: PathBuf,
     pub(crate) stamps: Stamps,

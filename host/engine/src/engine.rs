@@ -145,7 +145,7 @@ impl Engine {
     /// Every plugin, and those that a policy names and that are not there.
     #[must_use]
     pub fn list(&self) -> Vec<PluginView> {
-        let policies = self.shared.policies.lock().clone();
+        let policies = self.shared.in_use();
         let mut views: Vec<PluginView> = {
             let plugins = self.shared.plugins.lock();
             let views = plugins.iter();
@@ -160,7 +160,7 @@ impl Engine {
     /// One plugin, with its last decisions.
     #[must_use]
     pub fn show(&self, name: &str) -> Option<PluginView> {
-        let policies = self.shared.policies.lock().clone();
+        let policies = self.shared.in_use();
         if let Some(entry) = self.shared.plugins.lock().get(name) {
             return Some(entry.view(name, is_in_use(policies.as_ref(), name), true));
         }
@@ -173,10 +173,10 @@ impl Engine {
         if let Some(missing) = &*shared.missing.lock() {
             let missing = missing.iter();
             return missing
-                .map(|name| Entry::missing(name, &shared.plugins_dir))
+                .map(|name| Entry::missing(name, shared.missing_reason(name)))
                 .collect();
         }
-        let named = shared.policies.lock().clone().unwrap_or_default();
+        let named = shared.named();
         let plugins = shared.plugins.lock();
         let named = named.keys().filter(|name| !plugins.contains_key(*name));
         named.map(|name| Entry::loading(name)).collect()

@@ -10,6 +10,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use router_egress::Egress;
 use wasmtime::{
     Store, UpdateDeadline,
     component::{Component, Instance, InstancePre},
@@ -23,8 +24,8 @@ use crate::{
     },
     contract,
     failure::{CallFailure, FailureKind},
-    guest::{CallTime, CpuMeter, GuestState, LineRate, read_clock},
-    kinds::{Contract, Exports, Kind, Load, Served},
+    guest::{CallTime, CpuMeter, GuestState, LineRate, Sending, read_clock},
+    kinds::{Contract, Exports, Kind, Load, Served, Unit},
     machine::Machine,
     rejection::{FAILED_AT_LOAD, INTERNAL, REFUSED_CONFIG, Rejection},
     texts::{NAME_BYTES_MAX, TEXT_BYTES_MAX, cut, truncate, truncate_attributes},
@@ -67,6 +68,7 @@ pub(crate) struct Generation {
     limits: Limits,
     settings: Vec<Setting>,
     values: Arc<PluginValues>,
+    egress: Option<Egress>,
     machine: Arc<Machine>,
     compiled: Compiled,
     /// Of all its stores.
@@ -92,6 +94,10 @@ pub(crate) struct Candidate {
     pub(crate) wasm: Vec<u8>,
     pub(crate) wasm_digest: String,
     pub(crate) settings: Vec<Setting>,
+    /// Where those stand in the configuration.
+    pub(crate) config_path: String,
+    /// Of a sink.
+    pub(crate) egress: Option<Egress>,
     pub(crate) limits: Limits,
     pub(crate) values: Arc<PluginValues>,
     /// What the generation before was made of.
@@ -112,11 +118,13 @@ impl Generation {
             wasm,
             wasm_digest,
             settings,
+            config_path,
+            egress,
             limits,
             values,
             before,
         } = candidate;
-        let compiled = match before.filter(|before| before.wasm_digest == wasm_digest) {
+        let compiled = match before.filter(|before| before.is_of(&wasm_digest)) {
             Some(before) => before,
             None => {
                 let machine = Arc::clone(&machine);
@@ -125,6 +133,16 @@ impl Generation {
                 compiled.map_err(|error| Rejection::new(INTERNAL, error.to_string()))??
             }
         };
+        let unit = compiled.contract.unit;
+        if unit == Unit::Plugin && egress.is_some() {
+            let world = compiled.contract.world;
+            let reason = format!(
+                "its plugin is a {world}, which delivers nothing: name one that is an alert-sink"
+            );
+            return Err(Rejection::new("wrong_world", reason));
+        }
+        // The file of sinks is no sink: it is examined, and never asked.
+        let is_asked = unit == Unit::Plugin || egress.is_some();
         let mut generation = Self {
             plugin,
             number,
@@ -138,14 +156,17 @@ impl Generation {
             limits,
             settings,
             values,
+            egress,
             machine,
             compiled,
             line_rate: Arc::default(),
             ahead: Mutex::new(None),
         };
         generation.description = generation.describe().await?;
-        generation.validate_config().await?;
-        generation.refill().await;
+        if is_asked {
+            generation.validate_config(&config_path).await?;
+            generation.refill().await;
+        }
         Ok(generation)
     }
 
@@ -163,12 +184,12 @@ impl Generation {
     }
 
     /// Whether it takes its configuration.
-    async fn validate_config(&self) -> Result<(), Rejection> {
+    async fn validate_config(&self, config_path: &str) -> Result<(), Rejection> {
         let settings = &self.settings;
         let checked = self.ask_lifecycle("validate-config", async |guest, store| {
             guest.call_validate_config(store, settings).await
         });
-        refused_config(&self.plugin, &checked.await?)
+        refused_config(config_path, &checked.await?)
     }
 
     async fn ask_lifecycle<T>(
@@ -265,7 +286,10 @@ impl Generation {
     async fn instantiate(&self) -> Result<(Store<GuestState>, Instance), CallFailure> {
         let plugin = Arc::clone(&self.plugin);
         let (values, line_rate) = (Arc::clone(&self.values), Arc::clone(&self.line_rate));
-        let data = GuestState::new(plugin, self.limits.clone(), values, line_rate);
+        let mut data = GuestState::new(plugin, self.limits.clone(), values, line_rate);
+        if let Some(egress) = &self.egress {
+            data.sending = Some(Sending::new(egress.clone(), self.machine.egress.clone()));
+        }
         let mut store = Store::new(&self.machine.engine, data);
         store.limiter(|state| &mut state.space);
         store.set_hostcall_fuel(self.contract().budget.crossing_bytes);
@@ -299,6 +323,11 @@ impl<A> Called<A> {
 }
 
 impl Compiled {
+    /// Whether it is of the file with this digest.
+    pub(crate) fn is_of(&self, wasm_digest: &str) -> bool {
+        self.wasm_digest == wasm_digest
+    }
+
     /// Reads, checks and links a component. Takes tens of milliseconds, and seconds for an interpreted guest.
     fn new(machine: &Machine, wasm: &[u8], wasm_digest: String) -> Result<Self, Rejection> {
         let component = Component::from_binary(&machine.engine, wasm)
@@ -348,14 +377,14 @@ async fn bounded<T>(
     }
 }
 
-fn refused_config(plugin: &str, faults: &[ConfigFault]) -> Result<(), Rejection> {
+fn refused_config(config_path: &str, faults: &[ConfigFault]) -> Result<(), Rejection> {
     if faults.is_empty() {
         return Ok(());
     }
     let faults = faults.iter().take(FAULTS_MAX).map(|fault| {
         let key = cut(&fault.key, TEXT_BYTES_MAX);
         let reason = cut(&fault.reason, TEXT_BYTES_MAX);
-        format!("plugins.config.{plugin}.{key} {reason}")
+        format!("{config_path}.{key} {reason}")
     });
     Err(Rejection::new(
         REFUSED_CONFIG,

@@ -2,6 +2,7 @@
 
 mod cpu_meter;
 mod output;
+mod sending;
 mod space;
 mod wasi;
 
@@ -25,6 +26,7 @@ use crate::{
 pub(crate) use cpu_meter::{CpuMeter, read_clock};
 use output::Output;
 pub(crate) use output::{LineRate, excerpt};
+pub(crate) use sending::Sending;
 pub(crate) use space::{INSTANCES_MAX, MEMORIES_MAX, Space, TABLE_ELEMENTS_MAX, TABLES_MAX};
 
 /// Most handles that a guest may hold: an empty WASI gives it a handful.
@@ -73,6 +75,8 @@ pub(crate) struct GuestState {
     host_calls: u32,
     output: Arc<Output>,
     deadline: Deadline,
+    /// Of a sink.
+    pub(crate) sending: Option<Sending>,
 }
 
 impl GuestState {
@@ -98,6 +102,7 @@ impl GuestState {
                 running: Duration::ZERO,
                 wall: Duration::ZERO,
             }),
+            sending: None,
         }
     }
 

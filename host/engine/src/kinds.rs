@@ -8,6 +8,7 @@ pub(crate) mod breaker;
 pub(crate) mod capacity;
 pub(crate) mod health;
 pub(crate) mod rule;
+pub(crate) mod sink;
 
 use std::{any::Any, fmt, future::Future, sync::Arc, time::Duration};
 
@@ -22,6 +23,7 @@ pub(crate) use breaker::BreakerKind;
 pub(crate) use capacity::CapacityKind;
 pub(crate) use health::HealthKind;
 pub(crate) use rule::RuleKind;
+pub(crate) use sink::SinkKind;
 
 /// The kinds of this version.
 pub(crate) const SERVED: &[Served] = &[
@@ -29,6 +31,7 @@ pub(crate) const SERVED: &[Served] = &[
     Served::of::<BreakerKind>(),
     Served::of::<CapacityKind>(),
     Served::of::<RuleKind>(),
+    Served::of::<SinkKind>(),
 ];
 
 /// What a plugin counts as whose kind is not known, because nothing of it was ever loaded.
@@ -90,8 +93,19 @@ pub(crate) struct Contract {
     pub(crate) question: &'static str,
     /// The interfaces that the world may import beside those of every kind.
     pub(crate) imports: &'static [&'static str],
+    /// What is loaded and asked of a plugin of this kind.
+    pub(crate) unit: Unit,
     /// What calls may take.
     pub(crate) budget: Budget,
+}
+
+/// What is loaded with settings of its own, limited, quarantined and asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unit {
+    /// The plugin: there is one.
+    Plugin,
+    /// Each sink that names the plugin (`sinks.rs`).
+    Sink,
 }
 
 /// What the calls of a kind may take beside [`crate::Limits`], which are the operator's.

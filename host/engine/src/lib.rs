@@ -23,6 +23,7 @@ mod registry;
 mod rejection;
 mod settings;
 mod shared;
+mod sinks;
 #[cfg(test)]
 mod tests;
 mod texts;
@@ -36,7 +37,7 @@ pub use event::EngineEvent;
 pub use failure::{CallFailure, FailureKind};
 pub use kinds::DEFAULT_WORLD;
 pub use loader::PluginReload;
-pub use options::{EngineOptions, Grants, Limits, NamedPolicies, PluginSettings};
+pub use options::{EngineOptions, Grants, Limits, NamedPolicies, PluginSettings, SinkSettings};
 pub use values::{Kept, LoadFuture, NoValues, SaveFuture, ValueError, ValueKeeper};
 pub use view::{
     Decision, LastFailure, LifetimeFigures, PluginCalls, PluginView, Refusal, Unanswered,

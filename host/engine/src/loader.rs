@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use router_egress::{Egress, EgressOptions};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -15,9 +16,10 @@ use crate::{
     directory::{self, Files, ListedFile, Stamps},
     event::EngineEvent,
     generation::{Candidate, Compiled, Generation},
-    rejection::{REFUSED_CONFIG, Rejection},
+    rejection::{INTERNAL, REFUSED_CONFIG, Rejection},
     settings,
     shared::EngineShared,
+    sinks::EntrySettings,
 };
 
 /// A file that is replaced by removing and writing it is missing for a moment; so long the plugin goes on without its file.
@@ -83,7 +85,8 @@ impl EngineShared {
         let settings = self.settings.lock().clone();
         let mut report = PluginReload::default();
         match self.listed().await {
-            Ok(found) => {
+            Ok(mut found) => {
+                settings.add_sinks(&mut found);
                 self.remove_missing(&found, &mut report);
                 for (name, listed) in found {
                     match self.scan_one(&name, listed, scan, &settings).await {
@@ -145,7 +148,7 @@ impl EngineShared {
             return false;
         };
         entry.stamps == stamps
-            && self.applied.lock().get(name) == Some(&configured(settings, name))
+            && self.applied.lock().get(name) == Some(&settings.fingerprint(name))
             && !entry.is_due(Instant::now())
     }
 
@@ -165,7 +168,7 @@ impl EngineShared {
             Ok(Err(rejection)) => return self.refuse(name, "", &rejection),
             Err(_) => return Scanned::Unchanged,
         };
-        let configured = configured(settings, name);
+        let configured = settings.fingerprint(name);
         let parts = [&files.wasm_digest, &files.manifest, &configured].map(String::as_bytes);
         let digest = directory::digest(&parts);
         let stamps = files.stamps;
@@ -173,7 +176,7 @@ impl EngineShared {
             let mut plugins = self.plugins.lock();
             let entry = plugins.entry(name.to_owned()).or_default();
             entry.stamps = stamps;
-            entry.grants = settings.grants.get(name).cloned().unwrap_or_default();
+            entry.grants = settings.of_entry(name).grants;
             entry.limits = settings.limits.clone();
             let is_tried_again =
                 entry.is_refused() && (scan == Scan::Requested || entry.is_due(Instant::now()));
@@ -231,10 +234,20 @@ impl EngineShared {
                 ),
             ));
         }
+        let EntrySettings {
+            config_path,
+            config,
+            sink,
+            ..
+        } = settings.of_entry(name);
+        let refused = |fault| Rejection::new(REFUSED_CONFIG, fault);
         let empty = toml::Table::new();
-        let config = settings.config.get(name).unwrap_or(&empty);
-        let flattened =
-            settings::flatten(config).map_err(|fault| Rejection::new(REFUSED_CONFIG, fault))?;
+        let flattened = settings::flatten(config.unwrap_or(&empty)).map_err(refused)?;
+        let egress = match sink {
+            Some(sink) => Some(open_egress(sink.egress.clone()).await?),
+            None => None,
+        };
+        let wasm_digest = files.wasm_digest;
         let generation = Generation::load(
             Arc::clone(&self.machine),
             Candidate {
@@ -242,11 +255,13 @@ impl EngineShared {
                 number: self.next_generation(name),
                 digest: digest.to_owned(),
                 wasm: files.wasm,
-                wasm_digest: files.wasm_digest,
+                wasm_digest: wasm_digest.clone(),
                 settings: flattened,
+                config_path,
+                egress,
                 limits: settings.limits.clone(),
                 values: self.values.of(name).await,
-                before: self.compiled(name),
+                before: self.compiled(&wasm_digest),
             },
         )
         .await?;
@@ -272,9 +287,12 @@ impl EngineShared {
         serving.map_or(1, |serving| serving.number + 1)
     }
 
-    fn compiled(&self, name: &str) -> Option<Compiled> {
+    /// What the same file was compiled to, for whichever entry.
+    fn compiled(&self, wasm_digest: &str) -> Option<Compiled> {
         let plugins = self.plugins.lock();
-        Some(plugins.get(name)?.serving.as_ref()?.compiled())
+        let serving = plugins.values().filter_map(|entry| entry.serving.as_ref());
+        let mut compiled = serving.map(|serving| serving.compiled());
+        compiled.find(|compiled| compiled.is_of(wasm_digest))
     }
 
     fn refuse(&self, name: &str, digest: &str, rejection: &Rejection) -> Scanned {
@@ -299,6 +317,10 @@ impl EngineShared {
         {
             let mut plugins = self.plugins.lock();
             plugins.retain(|name, entry| {
+                if self.is_former_sink(name) {
+                    gone.push((name.clone(), entry.serving.is_some()));
+                    return false;
+                }
                 if found.contains_key(name) {
                     entry.missing_since = None;
                     return true;
@@ -321,10 +343,9 @@ impl EngineShared {
     }
 }
 
-/// What the operator configured for a plugin, as text that changes when any of it does.
-fn configured(settings: &PluginSettings, name: &str) -> String {
-    let config = settings.config.get(name);
-    let grants = settings.grants.get(name);
-    let limits = &settings.limits;
-    serde_json::json!({ "config": config, "grants": grants, "limits": limits }).to_string()
+/// Opens the egress of a sink, which reads certificates.
+async fn open_egress(options: EgressOptions) -> Result<Egress, Rejection> {
+    let opened = tokio::task::spawn_blocking(move || Egress::open(options)).await;
+    let opened = opened.map_err(|error| Rejection::new(INTERNAL, error.to_string()))?;
+    opened.map_err(|fault| Rejection::new(REFUSED_CONFIG, fault.to_string()))
 }

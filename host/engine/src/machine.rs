@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio_util::sync::CancellationToken;
 use wasmtime::{
     Cache, CacheConfig, Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
@@ -22,7 +22,8 @@ use crate::{
     bindings::{host, types},
     directory::PLUGINS_MAX,
     guest::{GuestState, INSTANCES_MAX, MEMORIES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX, read_clock},
-    kinds::{Priority, Served},
+    kinds::{Priority, Served, Unit},
+    sinks::SINKS_MAX,
 };
 
 /// How often a running guest is interrupted: to check its deadline, and to let others run.
@@ -32,8 +33,13 @@ const TICK: Duration = Duration::from_millis(10);
 /// there is one less, the one for the next. There are two generations while one replaces the other. One candidate is checked at a
 /// time, and one store may be made to measure that.
 fn stores_max(served: &[Served]) -> u32 {
-    let calls_max = served.iter().map(|kind| kind.contract.budget.calls_max);
-    2 * PLUGINS_MAX as u32 * calls_max.max().unwrap_or(1) + 2
+    let stores = |unit: Unit, generations_max: usize| {
+        let kinds = served.iter().map(|kind| kind.contract);
+        let calls_max = kinds.filter(|kind| kind.unit == unit);
+        let calls_max = calls_max.map(|kind| kind.budget.calls_max).max();
+        2 * generations_max as u32 * calls_max.unwrap_or(0)
+    };
+    stores(Unit::Plugin, PLUGINS_MAX) + stores(Unit::Sink, SINKS_MAX) + 2
 }
 
 /// What the pool lets a memory grow to: as far as 32 bits reach, which costs address space only. The bound that counts is the
@@ -69,7 +75,7 @@ pub enum MachineError {
 /// How stores are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stores {
-    /// In address space that is reserved at the start, two terabytes of it and no memory, for as many as there may be.
+    /// In address space that is reserved at the start, terabytes of it and no memory, for as many as there may be.
     Reserved,
     /// Each for itself, which costs microseconds.
     OneByOne,
@@ -85,6 +91,9 @@ pub(crate) struct Machine {
     pub(crate) runtime: Handle,
     /// That of the other one.
     normal: Handle,
+    /// The runtime on which requests of sinks are sent: nothing of a guest runs there.
+    pub(crate) egress: Handle,
+    egress_runtime: parking_lot::Mutex<Option<Runtime>>,
     ends: CancellationToken,
     ticks: Arc<AtomicBool>,
     threads: parking_lot::Mutex<Vec<JoinHandle<()>>>,
@@ -110,6 +119,7 @@ impl Machine {
         let thread = |priority| guests(priority, ends.clone()).map_err(MachineError::Thread);
         let (runtime, low_guests) = thread(Priority::Low)?;
         let (normal, normal_guests) = thread(Priority::Normal)?;
+        let egress = egress().map_err(MachineError::Thread)?;
         let ticks = Arc::new(AtomicBool::new(true));
         let ticker = ticker(&engine, Arc::clone(&ticks)).map_err(MachineError::Thread)?;
         Ok(Self {
@@ -118,6 +128,8 @@ impl Machine {
             served,
             runtime,
             normal,
+            egress: egress.handle().clone(),
+            egress_runtime: parking_lot::Mutex::new(Some(egress)),
             ends,
             ticks,
             threads: parking_lot::Mutex::new(vec![low_guests, normal_guests, ticker]),
@@ -135,6 +147,9 @@ impl Machine {
     /// Ends the threads. A guest that runs is interrupted at its deadline at the latest.
     pub(crate) fn stop(&self) {
         self.ends.cancel();
+        if let Some(egress) = self.egress_runtime.lock().take() {
+            egress.shutdown_background();
+        }
         let mut threads = std::mem::take(&mut *self.threads.lock());
         let ticker = threads.pop();
         for guests in threads {
@@ -248,6 +263,17 @@ fn guests(
             runtime.shutdown_background();
         })?;
     Ok((handle, thread))
+}
+
+/// What sends the requests of sinks: one thread for connections and TLS, and more for names, since the system's resolver blocks for
+/// as long as it takes, and one that hangs must not hold up another.
+fn egress() -> std::io::Result<Runtime> {
+    Builder::new_multi_thread()
+        .worker_threads(1)
+        .max_blocking_threads(SINKS_MAX)
+        .thread_name("egress")
+        .enable_all()
+        .build()
 }
 
 /// Requests come first. Where the system does not let a thread step back, it stays as it is.

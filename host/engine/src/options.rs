@@ -8,6 +8,7 @@ use std::{
 };
 
 use router_core::policy::PolicyKind;
+use router_egress::EgressOptions;
 use serde::Serialize;
 
 use crate::ValueKeeper;
@@ -30,7 +31,7 @@ pub struct EngineOptions {
     pub name_fault: fn(&str) -> Option<String>,
     /// Where the values that plugins keep outlive the router.
     pub values: Arc<dyn ValueKeeper>,
-    /// Whether address space for all stores is reserved at the start, two terabytes and no memory, which makes a store cheap.
+    /// Whether address space for all stores is reserved at the start, terabytes and no memory, which makes a store cheap.
     /// Where the system does not give it, stores are made one by one all the same.
     pub reserve_address_space: bool,
 }
@@ -42,8 +43,21 @@ pub struct PluginSettings {
     pub config: BTreeMap<String, toml::Table>,
     /// `[plugins.grants.NAME]`.
     pub grants: BTreeMap<String, Grants>,
+    /// `[sink.NAME]`: the destinations of alerts.
+    pub sinks: BTreeMap<String, SinkSettings>,
     /// The bounds on each call.
     pub limits: Limits,
+}
+
+/// What a sink is made of beside the file of its plugin.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SinkSettings {
+    /// The plugin that serves it, and that may serve others.
+    pub plugin: String,
+    /// `config`.
+    pub config: toml::Table,
+    /// `allow`, `secrets`, `ca_file` and `proxy`.
+    pub egress: EgressOptions,
 }
 
 /// What the operator lets a plugin reach. Whatever is not here is denied.

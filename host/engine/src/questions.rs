@@ -1,7 +1,11 @@
 //! What the router asks plugins: one method per kind that is served. They are not generic, so that what wasmtime makes of a kind's
 //! types is compiled here, and not once more in each crate that asks.
 
-use router_alerts::{Condition, facts::FleetFacts};
+use router_alerts::{
+    Condition,
+    facts::FleetFacts,
+    notice::{DeliveryError, Notice, Receipt},
+};
 use router_core::{
     breaker::plan::{BreakerPlan, BreakerProfile},
     capacity::{CapacityLoad, CapacityPlan},
@@ -11,7 +15,8 @@ use router_core::{
 use crate::{
     engine::Engine,
     failure::CallFailure,
-    kinds::{BreakerKind, CapacityKind, HealthKind, RuleKind},
+    kinds::{BreakerKind, CapacityKind, HealthKind, RuleKind, SinkKind},
+    sinks::entry_of,
 };
 
 impl Engine {
@@ -61,6 +66,18 @@ impl Engine {
         fleet: FleetFacts,
     ) -> Option<Result<Vec<Condition>, CallFailure>> {
         self.ask::<RuleKind>(rule, fleet).await
+    }
+
+    /// Has a sink deliver a notice. `None`: no such sink is loaded, or it is in quarantine.
+    ///
+    /// # Errors
+    /// The sink failed. That it could not deliver is an answer.
+    pub async fn deliver(
+        &self,
+        sink: &str,
+        notice: Notice,
+    ) -> Option<Result<Result<Option<Receipt>, DeliveryError>, CallFailure>> {
+        self.ask::<SinkKind>(&entry_of(sink), notice).await
     }
 
     /// How long a judgement takes, recording included, so many times, in microseconds. For measuring tools.

@@ -69,7 +69,7 @@ impl EngineShared {
 
     /// Ends quarantines of plugins that no policy uses.
     pub(crate) fn lapse_quarantines(&self) {
-        let policies = self.policies.lock().clone();
+        let policies = self.in_use();
         let now = Instant::now();
         let mut lapsed = Vec::new();
         for (name, entry) in self.plugins.lock().iter_mut() {
@@ -84,10 +84,10 @@ impl EngineShared {
 
     /// Notes which plugins policies name that are not there, and reports each once.
     pub(crate) fn note_missing(&self) -> BTreeSet<String> {
-        let policies = self.policies.lock().clone().unwrap_or_default();
+        let named = self.named();
         let missing: BTreeSet<String> = {
             let plugins = self.plugins.lock();
-            let missing = policies.into_keys();
+            let missing = named.into_keys();
             missing.filter(|name| !plugins.contains_key(name)).collect()
         };
         let before = self.missing.lock().replace(missing.clone());

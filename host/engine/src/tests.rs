@@ -10,4 +10,5 @@ mod refused;
 mod reload;
 mod rules;
 mod second_kind;
+mod sinks;
 mod world;

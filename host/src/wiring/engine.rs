@@ -142,6 +142,7 @@ pub(crate) fn settings(config: &Config) -> PluginSettings {
                 (name.to_string(), grants)
             })
             .collect(),
+        sinks: BTreeMap::new(),
         limits: Limits {
             call_timeout: limits.call_timeout,
             memory_bytes: limits.memory_bytes,

@@ -25,6 +25,7 @@
 //! keeps values.
 
 pub mod alert_rule;
+pub mod alert_sink;
 #[allow(
     unsafe_code,
     missing_docs,

@@ -8,7 +8,7 @@ use router_core::breaker::plan::{BreakerPlan, BreakerProfile};
 use serde_json::{Map, Value};
 use wasmtime::Store;
 
-use super::{Budget, Contract, Kind, kind_bindings, kind_contract};
+use super::{Budget, Contract, Kind, Unit, kind_bindings, kind_contract};
 use crate::{bindings::types::Setting, guest::GuestState, texts::attributes_bytes};
 
 kind_bindings!("export router:breaker/breaker@0.2.0;");
@@ -26,6 +26,7 @@ impl Kind for BreakerKind {
             world: "breaker-policy",
             question: "router:breaker/breaker@0.2.0",
             imports: &[],
+            unit: Unit::Plugin,
             budget: Budget::POLICY,
         }
     );

@@ -7,7 +7,7 @@ use router_core::capacity::{
 use serde_json::{Map, Value, json};
 use wasmtime::Store;
 
-use super::{Budget, Contract, Kind, kind_bindings, kind_contract};
+use super::{Budget, Contract, Kind, Unit, kind_bindings, kind_contract};
 use crate::{
     bindings::types::Setting,
     guest::GuestState,
@@ -32,6 +32,7 @@ impl Kind for CapacityKind {
             world: "capacity-policy",
             question: "router:capacity/capacity@0.2.0",
             imports: &[],
+            unit: Unit::Plugin,
             budget: Budget::POLICY,
         }
     );

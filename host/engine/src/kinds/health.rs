@@ -4,7 +4,7 @@ use router_core::health::{Health, HealthFacts, HealthVerdict};
 use serde_json::{Map, Value, json};
 use wasmtime::Store;
 
-use super::{Budget, Contract, Kind, kind_bindings, kind_contract};
+use super::{Budget, Contract, Kind, Unit, kind_bindings, kind_contract};
 use crate::{
     bindings::types::Setting,
     guest::GuestState,
@@ -26,6 +26,7 @@ impl Kind for HealthKind {
             world: "health-policy",
             question: "router:health/health@0.2.0",
             imports: &[],
+            unit: Unit::Plugin,
             budget: Budget::POLICY,
         }
     );

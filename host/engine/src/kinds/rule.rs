@@ -19,13 +19,17 @@ use wasmtime::{
     component::{HasSelf, Linker},
 };
 
-use super::{Budget, Contract, Kind, Priority, kind_bindings, kind_contract};
+use super::{Budget, Contract, Kind, Priority, Unit, kind_bindings, kind_contract};
 use crate::{bindings::types::Setting, guest::GuestState, texts::attributes_bytes};
 
 kind_bindings!("export router:alerts/rule@0.2.0;");
 
 use bindings::exports::router::alerts::rule as wit;
-pub(crate) use bindings::router::alerts::types;
+#[allow(
+    unreachable_pub,
+    reason = "what is generated for sinks uses it again, and exports it"
+)]
+pub use bindings::router::alerts::types;
 
 impl types::Host for GuestState {}
 
@@ -40,6 +44,7 @@ impl Kind for RuleKind {
             world: "alert-rule",
             question: "router:alerts/rule@0.2.0",
             imports: &["router:alerts/types@0.2.0"],
+            unit: Unit::Plugin,
             budget: Budget {
                 // As many conditions as there may be, with all their texts: `wit/` states it.
                 crossing_bytes: 4 * 1024 * 1024,

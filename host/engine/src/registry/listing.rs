@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
     time::Instant,
 };
 
@@ -99,21 +98,13 @@ impl Entry {
         failure.map(|failure| failure.reason.clone())
     }
 
-    /// What operators see of a plugin that a policy names and that is not there.
-    pub(crate) fn missing(name: &str, directory: &Path) -> PluginView {
+    /// What operators see of a plugin that is named and that is not there, for this reason.
+    pub(crate) fn missing(name: &str, reason: String) -> PluginView {
         PluginView {
             state: "missing",
-            reason: Some(Self::missing_reason(name, directory)),
+            reason: Some(reason),
             ..Self::default().view(name, true, false)
         }
-    }
-
-    /// Why it is not there.
-    pub(crate) fn missing_reason(name: &str, directory: &Path) -> String {
-        format!(
-            "a policy names it, and {} holds no {name}.wasm: put it there, or correct the policy's name",
-            directory.display()
-        )
     }
 
     /// Why it does not judge as it is configured, where a policy names it. That a new file is refused is none while the generation

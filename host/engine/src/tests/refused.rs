@@ -87,6 +87,7 @@ async fn half_a_world_is_refused() {
         "router:health/health@0.2.0",
         "router:breaker/breaker@0.2.0",
         "router:alerts/rule@0.2.0",
+        "router:alerts/sink@0.2.0",
     ] {
         refused(&exporting(question), "wrong_world", "lifecycle").await;
     }

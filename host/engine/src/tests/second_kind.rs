@@ -18,7 +18,7 @@ use crate::{
     CallFailure, EngineEvent, FailureKind, PluginSettings,
     bindings::types::Setting,
     guest::GuestState,
-    kinds::{Budget, Contract, HealthKind, Kind, Served, kind_contract},
+    kinds::{Budget, Contract, HealthKind, Kind, Served, Unit, kind_contract},
 };
 
 mod bindings {
@@ -47,6 +47,7 @@ impl Kind for Echo {
             world: "echo",
             question: "test:echo/echo@0.2.0",
             imports: &["test:echo/clock@0.2.0"],
+            unit: Unit::Plugin,
             budget: Budget {
                 calls_max: 3,
                 wall: |_| Duration::from_secs(2),
