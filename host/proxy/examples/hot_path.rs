@@ -4,7 +4,8 @@
 //! this program again, echoing.
 //!
 //! `… --example hot_path count PATH REQUESTS CONNECTIONS` only asks so often, for instruction counts: the difference between
-//! `/mcp/echo` and `/bound` under `valgrind --tool=callgrind`, divided by the requests, is what the proxy itself costs.
+//! `/mcp/echo` and `/bound` under `valgrind --tool=callgrind`, divided by the requests, is what the proxy itself costs. At `/mcp/metered`
+//! calls are counted by tool.
 //!
 //! `… --example hot_path table` measures the routing table: what it costs to add an instance, to change its entry and to
 //! read it, with 10 to 100,000 instances.
@@ -31,11 +32,11 @@ use axum::{Router, extract::Request, routing::post};
 use parking_lot::Mutex;
 use router_core::{InstanceId, Now, Run, SlotKey, route::Route};
 use router_proxy::{
-    McpPath, Proxy, ProxyLimits, ProxyObserver, ProxyParts, RevocationStore, RevokedSession,
+    McpPath, MeteredTools, Proxy, ProxyLimits, ProxyObserver, ProxyParts, RevocationStore, RevokedSession,
     RoutingEntry, RoutingTable, SessionClaims, SessionSeal,
 };
 use router_upstream::{IgnoreEvents, Upstream, UpstreamConfig};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -221,7 +222,7 @@ async fn serve(ready: std::sync::mpsc::Sender<SocketAddr>) {
         .spawn()
         .unwrap();
     // It ends when its input does, with this process.
-    let id = InstanceId::parse("echo").unwrap();
+    let [id, metered] = ["echo", "metered"].map(|id| InstanceId::parse(id).unwrap());
     let config = UpstreamConfig::new(id.clone(), Run(1), "e1");
     let stdin = OwnedFd::from(child.stdin.take().unwrap());
     let stdout = OwnedFd::from(child.stdout.take().unwrap());
@@ -231,17 +232,19 @@ async fn serve(ready: std::sync::mpsc::Sender<SocketAddr>) {
     tokio::spawn(connection);
     upstream.handshake(Duration::from_secs(10)).await.unwrap();
     let table = Arc::new(RoutingTable::new());
-    let key = SlotKey::first(id);
-    let route = Route::Ready {
-        key: key.clone(),
-        run: Run(1),
+    let entry = |id: InstanceId| {
+        let key = SlotKey::first(id);
+        let route = Route::Ready {
+            key: key.clone(),
+            run: Run(1),
+        };
+        RoutingEntry::new(key, route, Some(upstream.clone()), Arc::default())
     };
-    table.set(RoutingEntry::new(
-        key,
-        route,
-        Some(upstream),
-        Arc::default(),
-    ));
+    table.set(entry(id));
+    // As many tools as a large server has.
+    let tools = (0..100).map(|n| format!("echo-{n}").into());
+    let tools = MeteredTools::new(tools.chain(["echo".into()]));
+    table.set(entry(metered).with_metered(Some(Arc::new(tools))));
     let (events, mut taken) = mpsc::channel(1024);
     tokio::spawn(async move { while taken.recv().await.is_some() {} });
     let begun = Instant::now();
@@ -296,14 +299,14 @@ async fn ask(address: SocketAddr, path: String, until: Until) -> Vec<Duration> {
     let mut buffer = Vec::with_capacity(4096);
     let params = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {}});
     let start = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params});
-    exchange(&mut socket, &request(&path, "", &start), &mut buffer).await;
+    exchange(&mut socket, &request(&path, "", &start.to_string()), &mut buffer).await;
     let head = String::from_utf8_lossy(&buffer).to_ascii_lowercase();
     let session = head
         .lines()
         .find_map(|line| line.strip_prefix("mcp-session-id: "));
-    let params = json!({"name": "echo", "arguments": {"text": "hello"}});
-    let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
-    let call = request(&path, session.unwrap_or(""), &call);
+    // In the order in which clients write it.
+    let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","arguments":{"text":"hello"}}}"#;
+    let call = request(&path, session.unwrap_or(""), call);
     let (mut took, begun) = (Vec::new(), Instant::now());
     while !until.is_over(begun, took.len()) {
         let asked = Instant::now();
@@ -313,8 +316,7 @@ async fn ask(address: SocketAddr, path: String, until: Until) -> Vec<Duration> {
     took
 }
 
-fn request(path: &str, session: &str, message: &Value) -> Vec<u8> {
-    let body = message.to_string();
+fn request(path: &str, session: &str, body: &str) -> Vec<u8> {
     let session = if session.is_empty() {
         String::new()
     } else {

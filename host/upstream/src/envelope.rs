@@ -19,7 +19,7 @@ use serde::{
 use serde_json::value::RawValue;
 
 use error::{invalid, is_overlong, overlong, syntax};
-use text::leading_string;
+use text::leading_name;
 
 pub use {
     batch::split_batch,
@@ -124,7 +124,7 @@ impl<'a> Envelope<'a> {
         let params = self
             .params
             .filter(|_| self.method.as_deref() == Some("tools/call"))?;
-        match leading_string(params, "\"name\"") {
+        match leading_name(params) {
             Some(tool) => Some(Cow::Borrowed(tool)),
             None => self.tool(),
         }

@@ -12,13 +12,19 @@ pub fn string_of(raw: &str) -> Option<Cow<'_, str>> {
     serde_json::from_str::<String>(raw).ok().map(Cow::Owned)
 }
 
-/// The text of an object's first member, where that has this quoted key and is a string without escapes. The text is known to be JSON.
-pub(super) fn leading_string<'a>(object: &'a str, quoted_key: &str) -> Option<&'a str> {
-    let member = object.trim_start().strip_prefix('{')?.trim_start();
-    let value = member.strip_prefix(quoted_key)?.trim_start();
-    let inner = value.strip_prefix(':')?.trim_start().strip_prefix('"')?;
-    let end = memchr::memchr2(b'"', b'\\', inner.as_bytes())?;
-    inner[end..].starts_with('"').then(|| &inner[..end])
+/// The text of an object's member `name`, where that is the first one and a string without escapes. The text is known to be JSON.
+pub(super) fn leading_name(object: &str) -> Option<&str> {
+    let bytes = object.as_bytes();
+    // Most write no blanks: one comparison.
+    let rest = bytes.strip_prefix(b"{\"name\":\"").or_else(|| {
+        let mut rest = bytes;
+        for token in ["{", "\"name\"", ":", "\""] {
+            rest = rest.trim_ascii_start().strip_prefix(token.as_bytes())?;
+        }
+        Some(rest)
+    })?;
+    let (start, length) = (object.len() - rest.len(), memchr::memchr2(b'"', b'\\', rest)?);
+    (rest[length] == b'"').then(|| &object[start..start + length])
 }
 
 /// A text as a raw JSON string.
