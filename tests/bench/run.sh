@@ -267,7 +267,7 @@ tool_breakers() {
 }
 
 # From a reload that gives a breaker policy another generation to its plan in force for 20 instances, as the API shows it: the last of
-# them. A look at all of them takes some of it.
+# them. A look at all of them is a part of it.
 plans() {
   local dir=$work/plans n begun pid api
   mkdir -p "$dir"
@@ -277,10 +277,7 @@ plans() {
   done
   planning() { { cat "$dir/common.toml"; printf '[plugins.config.default-breaker]\nsuccesses = %d\n' "$1"; } >"$dir/router.toml"; }
   all_plan() {
-    local i
-    for ((i = 0; i < 20; i++)); do
-      [[ $(curl -s "$api/api/instances/echo$( ((i == 0)) || printf -- '-%d' "$i")" | jq .breakerPlan.thresholds.successes.value) == "$1" ]] || return 1
-    done
+    [[ $(curl -s "$api/api/instances/echo" "$api/api/instances/echo-[1-19]" | jq -s "length == 20 and all(.breakerPlan.thresholds.successes.value == $1)") == true ]]
   }
   planning 1
   start_another "$dir"
