@@ -32,8 +32,8 @@ use axum::{Router, extract::Request, routing::post};
 use parking_lot::Mutex;
 use router_core::{InstanceId, Now, Run, SlotKey, route::Route};
 use router_proxy::{
-    McpPath, MeteredTools, Proxy, ProxyLimits, ProxyObserver, ProxyParts, RevocationStore, RevokedSession,
-    RoutingEntry, RoutingTable, SessionClaims, SessionSeal,
+    McpPath, MeteredTools, Proxy, ProxyLimits, ProxyObserver, ProxyParts, RevocationStore,
+    RevokedSession, RoutingEntry, RoutingTable, SessionClaims, SessionSeal,
 };
 use router_upstream::{IgnoreEvents, Upstream, UpstreamConfig};
 use serde_json::json;
@@ -299,7 +299,12 @@ async fn ask(address: SocketAddr, path: String, until: Until) -> Vec<Duration> {
     let mut buffer = Vec::with_capacity(4096);
     let params = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {}});
     let start = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params});
-    exchange(&mut socket, &request(&path, "", &start.to_string()), &mut buffer).await;
+    exchange(
+        &mut socket,
+        &request(&path, "", &start.to_string()),
+        &mut buffer,
+    )
+    .await;
     let head = String::from_utf8_lossy(&buffer).to_ascii_lowercase();
     let session = head
         .lines()

@@ -23,7 +23,10 @@ pub(super) fn leading_name(object: &str) -> Option<&str> {
         }
         Some(rest)
     })?;
-    let (start, length) = (object.len() - rest.len(), memchr::memchr2(b'"', b'\\', rest)?);
+    let (start, length) = (
+        object.len() - rest.len(),
+        memchr::memchr2(b'"', b'\\', rest)?,
+    );
     (rest[length] == b'"').then(|| &object[start..start + length])
 }
 
