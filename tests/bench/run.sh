@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Throughput and latency through the router beside its peers, in one run on one machine: the same stdio echo server behind the router
 # and behind mcp-proxy, and nginx in front of a unix socket as the bound that no JSON is looked at. Then what 100 breakers of tools cost a
-# request, how soon the plan of a breaker policy that was swapped is in force, what a policy, a step of the core and a change of a route
-# cost, and what a router with 1, 20 and 100 instances, and with 0, 10 and 30 policies more, takes of memory. Prints medians of ROUNDS
-# rounds, and ratios; says of each target whether it was met, and fails when one was not.
+# request, how soon the plan of a breaker policy that was swapped is in force, what a policy, an alert rule, a step of the core and a change
+# of a route cost, and what a router with 1, 20 and 100 instances, and with 0, 10 and 30 policies more, takes of memory. Prints medians of
+# ROUNDS rounds, and ratios; says of each target whether it was met, and fails when one was not.
 #
 # ROUNDS=3 SECONDS_EACH=5 tests/bench/run.sh [PART …]
 #
@@ -59,7 +59,7 @@ build() {
   [[ -z ${PROGRAMS:-} ]] || { say "measuring $programs"; return 0; }
   say 'building in release'
   # At once: one set of features, and so one compilation of each dependency.
-  cargo build --quiet --release --workspace --bins --example policy_cost --example step_cost --example hot_path
+  cargo build --quiet --release --workspace --bins --example policy_cost --example rule_cost --example step_cost --example hot_path
 }
 
 # Waits until an address answers anything at all.
@@ -369,6 +369,14 @@ policy() {
   judge 'p99 of a policy call in µs' "$(sed -n 's/^call with a fresh store.* p99 \([0-9.]*\) .*/\1/p' "$work/policy" | median)" '<=' 20
 }
 
+# A rule is asked once a second at most. 100 evaluations a second take a hundredth of a processor for it then.
+rules() {
+  printf '\n'
+  "$programs/examples/rule_cost" | tee "$work/rules"
+  # "evaluations per second with 1000 instances, nothing wrong (0 conditions): …"
+  judge 'evaluations per second with 1,000 instances' "$(sed -n 's/^evaluations.* 1000 instances, nothing wrong.*: //p' "$work/rules")" '>=' 100
+}
+
 # "used   390   420   450, 1.2 x": the last is that of 10,000 instances to that of 10.
 steps() {
   printf '\n'
@@ -384,7 +392,7 @@ routes() {
 }
 
 parts=("$@")
-((${#parts[@]})) || parts=(compare tool_breakers plans policy steps routes memory policy_memory)
+((${#parts[@]})) || parts=(compare tool_breakers plans policy rules steps routes memory policy_memory)
 packages
 build
 start_router

@@ -9,7 +9,7 @@ use crate::{
     Conditions, EngineOptions, NamedPolicies, PluginSettings,
     event::EngineEvent,
     failure::CallFailure,
-    kinds::{Kind, SERVED, Served},
+    kinds::{Kind, SERVED, Served, SinkKind},
     loader::{PluginReload, Scan},
     machine::{Machine, MachineError, Stores},
     registry::Entry,
@@ -154,6 +154,9 @@ impl Engine {
                 .collect()
         };
         views.extend(self.absent());
+        for view in &mut views {
+            Self::set_named_world(policies.as_ref(), view);
+        }
         views
     }
 
@@ -161,8 +164,23 @@ impl Engine {
     #[must_use]
     pub fn show(&self, name: &str) -> Option<PluginView> {
         let policies = self.shared.in_use();
+        let mut view = self.find(name, policies.as_ref())?;
+        Self::set_named_world(policies.as_ref(), &mut view);
+        Some(view)
+    }
+
+    /// One of which nothing was ever loaded counts as what it is named for: by a policy or a rule, else by a sink.
+    fn set_named_world(in_use: Option<&NamedPolicies>, view: &mut PluginView) {
+        let kinds = in_use.and_then(|named| named.get(&view.name));
+        if let Some(kinds) = kinds.filter(|_| view.generation == 0) {
+            let kind = kinds.first().map(|kind| kind.as_str());
+            view.world = kind.unwrap_or(SinkKind::CONTRACT.world);
+        }
+    }
+
+    fn find(&self, name: &str, in_use: Option<&NamedPolicies>) -> Option<PluginView> {
         if let Some(entry) = self.shared.plugins.lock().get(name) {
-            return Some(entry.view(name, is_in_use(policies.as_ref(), name), true));
+            return Some(entry.view(name, is_in_use(in_use, name), true));
         }
         self.absent().into_iter().find(|view| view.name == name)
     }

@@ -34,7 +34,7 @@ pub(crate) const SERVED: &[Served] = &[
     Served::of::<SinkKind>(),
 ];
 
-/// What a plugin counts as whose kind is not known, because nothing of it was ever loaded.
+/// What a plugin counts as whose kind is not known, because nothing of it was ever loaded and nothing names it.
 pub const DEFAULT_WORLD: &str = HealthKind::CONTRACT.world;
 
 /// One kind of plugin.

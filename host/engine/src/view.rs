@@ -12,7 +12,7 @@ use crate::{FailureKind, Grants, Limits, kinds::Record};
 pub struct PluginView {
     /// Its file's name without `.wasm`.
     pub name: String,
-    /// The world that it is built for.
+    /// The world that it is built for; where nothing of it was ever loaded, the one that it is named for.
     pub world: &'static str,
     /// `serving`; or `quarantined`, `refused` (nothing serves), `missing` (a policy names it, and there is no such file) or
     /// `loading` (for the first time): then the built-in default answers.

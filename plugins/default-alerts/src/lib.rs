@@ -97,24 +97,43 @@ fn severity(settings: &Settings, key: &str) -> Option<Option<Severity>> {
     Some(*severity)
 }
 
-/// The conditions that hold.
+/// What holds. Conditions are made of it at the end, of as many as an answer may name.
 struct Raised {
-    /// Of each kind of alert, in the order of the catalogue: as the configuration has it.
-    configured: Vec<(Option<Severity>, u64)>,
-    conditions: Vec<Condition>,
+    /// Each kind of alert as the configuration has it, in the order of the catalogue.
+    configured: Vec<Configured>,
+    found: Vec<Found>,
+}
+
+struct Configured {
+    alert: &'static Alert,
+    /// `None`: it is off.
+    severity: Option<Severity>,
+    for_ms: u64,
+}
+
+struct Found {
+    severity: Severity,
+    /// Which of the kinds of alert.
+    at: usize,
+    key: String,
+    instance: Option<String>,
+    summary: String,
 }
 
 impl Raised {
     fn new(settings: &Settings) -> Self {
-        let configured = |alert: &Alert| {
+        let configured = |alert: &'static Alert| {
             let key = format!("{SEVERITY}{}", alert.name);
-            let severity = severity(settings, &key).unwrap_or(Some(alert.severity));
             let for_ms = settings.number(&format!("{FOR_MS}{}", alert.name));
-            (severity, for_ms.map_or(alert.for_ms, |ms| ms as u64))
+            Configured {
+                alert,
+                severity: severity(settings, &key).unwrap_or(Some(alert.severity)),
+                for_ms: for_ms.map_or(alert.for_ms, |ms| ms as u64),
+            }
         };
         Self {
             configured: CATALOGUE.iter().map(configured).collect(),
-            conditions: Vec::new(),
+            found: Vec::new(),
         }
     }
 
@@ -130,20 +149,18 @@ impl Raised {
     }
 
     fn add(&mut self, alert: &Alert, key: &str, instance: Option<&str>, summary: String) {
-        let at = CATALOGUE.iter().position(|other| other.name == alert.name);
-        let configured = at.and_then(|at| self.configured.get(at));
-        let Some((Some(severity), for_ms)) = configured else {
-            return;
-        };
-        let remedy = alert.remedy.replace("{}", instance.unwrap_or_default());
-        let condition = Condition::new(bounded(key), alert.name, *severity, summary)
-            .with_remedy(remedy)
-            .with_anchor(alert.anchor)
-            .after_ms(*for_ms);
-        self.conditions.push(match instance {
-            Some(instance) => condition.of_instance(instance),
-            None => condition,
-        });
+        let mut all = self.configured.iter();
+        let at = all.position(|configured| configured.alert.name == alert.name);
+        let severity = at.and_then(|at| self.configured.get(at)?.severity);
+        if let (Some(at), Some(severity)) = (at, severity) {
+            self.found.push(Found {
+                severity,
+                at,
+                key: bounded(key),
+                instance: instance.map(str::to_owned),
+                summary,
+            });
+        }
     }
 
     /// At most as many as an answer may have: the most severe, and that there are more. In the same order each time, so that the same
@@ -151,19 +168,40 @@ impl Raised {
     fn into_answer(mut self) -> Vec<Condition> {
         // An answer with the same key twice counts as none, and then nothing would be said at all.
         let mut keys = HashSet::new();
-        self.conditions.retain(|one| keys.insert(one.key.clone()));
-        let more = (self.conditions.len() + 1).saturating_sub(CONDITIONS_MAX);
-        if self.conditions.len() > CONDITIONS_MAX {
-            let by_severity = |one: &Condition, other: &Condition| {
-                let rank = |condition: &Condition| condition.severity as u8;
-                (rank(one), &one.key).cmp(&(rank(other), &other.key))
+        self.found.retain(|one| keys.insert(one.key.clone()));
+        if self.found.len() > CONDITIONS_MAX {
+            let order = |one: &Found, other: &Found| {
+                (one.severity as u8, &one.key).cmp(&(other.severity as u8, &other.key))
             };
-            self.conditions.sort_by(by_severity);
-            self.conditions.truncate(CONDITIONS_MAX - 1);
+            self.found.sort_unstable_by(order);
+            let more = self.found.len() + 1 - CONDITIONS_MAX;
+            self.found.truncate(CONDITIONS_MAX - 1);
             let summary = format!("{more} more conditions hold than one answer may name");
             self.raise(&TOO_MANY_CONDITIONS, TOO_MANY_CONDITIONS.name, summary);
         }
-        self.conditions
+        let configured = &self.configured;
+        let found = self.found.into_iter();
+        found
+            .filter_map(|one| {
+                let configured = configured.get(one.at)?;
+                Some(one.condition(configured))
+            })
+            .collect()
+    }
+}
+
+impl Found {
+    fn condition(self, configured: &Configured) -> Condition {
+        let alert = configured.alert;
+        let instance = self.instance.as_deref().unwrap_or_default();
+        let remedy = alert.remedy.replace("{}", instance);
+        Condition {
+            instance: self.instance,
+            ..Condition::new(self.key, alert.name, self.severity, self.summary)
+                .with_remedy(remedy)
+                .with_anchor(alert.anchor)
+                .after_ms(configured.for_ms)
+        }
     }
 }
 

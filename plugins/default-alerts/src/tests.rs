@@ -4,6 +4,7 @@ mod documents;
 
 use std::collections::BTreeSet;
 
+use proptest::prelude::*;
 use router_plugin_sdk::{
     Settings, Value,
     alert_rule::{
@@ -531,4 +532,60 @@ fn a_key_is_one_short_line_and_there_is_one_of_each() {
     assert_eq!((raised.len(), keys.len()), (5, 5));
     let is_plain = |key: &&str| key.len() <= KEY_BYTES_MAX && !key.contains(char::is_control);
     assert!(keys.iter().all(is_plain), "{keys:?}");
+}
+
+/// A number of any size, also what is none.
+fn any_number() -> impl Strategy<Value = f64> {
+    prop_oneof![any::<f64>(), 0.0..2.0]
+}
+
+fn any_instance() -> impl Strategy<Value = InstanceState> {
+    let word = prop_oneof!["healthy", "unhealthy", "crash_loop", ".{0,9}"];
+    let counts = (any::<u32>(), any::<u32>());
+    let figures = (proptest::option::of(any_number()), any::<Option<u64>>());
+    (".{0,40}", word, counts, figures).prop_map(|(id, word, counts, (number, bytes))| {
+        InstanceState {
+            instance: id,
+            status: word.clone(),
+            lifecycle: word,
+            openings: counts.0,
+            restarts_recent: counts.1,
+            error_share: number,
+            p95_ms: number,
+            memory_bytes: bytes,
+            memory_limit_bytes: bytes.map(|bytes| bytes / 2),
+            heartbeat_age_ms: bytes,
+            ..InstanceState::default()
+        }
+    })
+}
+
+proptest! {
+    /// Whatever the facts are, the answer is one that the router takes.
+    #[test]
+    fn an_answer_stays_within_its_bounds(
+        instances in prop::collection::vec(any_instance(), 0..400),
+        paths in prop::collection::vec(("(?s).{0,300}", any_number()), 0..4),
+        (number, count) in (any_number(), any::<u32>()),
+    ) {
+        let fleet = Fleet {
+            instances,
+            disks: paths.iter().map(|(path, share)| disk(path, *share)).collect(),
+            capacity_limits: vec![limit(count.into(), 1)],
+            pool_share: number,
+            ..of_totals(|totals| {
+                (totals.able, totals.breakers_opened_together) = (count, count);
+                (totals.error_share, totals.p95_ms) = (Some(number), Some(number));
+            })
+        };
+        let raised = evaluate(&fleet, &Settings::default());
+        prop_assert!(raised.len() <= CONDITIONS_MAX);
+        let keys: BTreeSet<&str> = raised.iter().map(|one| one.key.as_str()).collect();
+        prop_assert_eq!(keys.len(), raised.len());
+        for one in &raised {
+            prop_assert!((1..=KEY_BYTES_MAX).contains(&one.key.len()), "{:?}", one.key);
+            prop_assert!(!one.key.contains(char::is_control), "{:?}", one.key);
+            prop_assert!(CATALOGUE.iter().any(|alert| alert.name == one.name));
+        }
+    }
 }

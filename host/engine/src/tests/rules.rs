@@ -13,7 +13,7 @@ use router_alerts::{
         PAGE_INSTANCES_MAX, PluginFacts, PluginRefusal, RouterState, SinkFacts,
     },
 };
-use router_core::InstanceId;
+use router_core::{InstanceId, policy::PolicyKind};
 
 use super::world::{NAME as POLICY, World, guest, settings};
 use crate::{CallFailure, FailureKind, Limits, PluginSettings, kinds::Priority};
@@ -281,7 +281,15 @@ async fn its_conditions_come_with_all_that_they_say() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_bundled_one_answers_for_a_whole_page() {
-    let world = loaded(BUNDLED, PluginSettings::default()).await;
+    // In a release it takes a fifth of what a call may; this host is not optimised.
+    let settings = PluginSettings {
+        limits: Limits {
+            call_timeout: Duration::from_millis(200),
+            ..Limits::default()
+        },
+        ..PluginSettings::default()
+    };
+    let world = loaded(BUNDLED, settings).await;
     let mut fleet = fleet();
     let instances = (0..PAGE_INSTANCES_MAX).map(|n| InstanceFacts {
         reason: "three pings failed in a row".to_owned(),
@@ -303,6 +311,33 @@ async fn the_bundled_one_answers_for_a_whole_page() {
         raised[999].summary,
         "9002 more conditions hold than one answer may name"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_never_served_counts_as_the_kind_that_it_is_named_for() {
+    let mut world = World::new(PluginSettings::default());
+    let named = |name: &str| (name.to_owned(), [PolicyKind::AlertRule].into());
+    let named = ["missing", "broken"].map(named).into();
+    world.engine.use_policies(named);
+    world.put("broken", b"not a component");
+    world.refused("broken").await;
+    world
+        .until("what is missing is noticed", |engine| {
+            engine
+                .show("missing")
+                .is_some_and(|view| view.state == "missing")
+        })
+        .await;
+    for (name, state) in [("missing", "missing"), ("broken", "refused")] {
+        let listed = world
+            .engine
+            .list()
+            .into_iter()
+            .find(|view| view.name == name);
+        for view in [world.view(name), listed.unwrap()] {
+            assert_eq!((view.world, view.state), ("alert-rule", state), "{name}");
+        }
+    }
 }
 
 async fn hostile(mode: &str) -> World {
