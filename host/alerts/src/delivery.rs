@@ -4,6 +4,22 @@
 //! fallback, and when it is given up is the schedule's. Both keep what they decide in the same journal: a delivery stands in the
 //! record of the step that decided it, so that it exists before anything is sent.
 
+mod content;
+mod dead_letters;
+mod ends;
+mod fallback;
+mod orders;
+mod planted;
+mod queue;
+mod retry;
+mod rows;
+mod schedule;
+#[cfg(test)]
+mod simulation;
+mod sink_breaker;
+mod sinks;
+mod view;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +29,12 @@ use crate::{
     identity::{AlertRef, DeliveryId},
     notice::{DeliveryError, NoticeAlert, Occasion},
 };
+
+pub use retry::ATTEMPT_MS_MAX;
+pub use rows::{DeliveryRow, DeliveryRowKey, RowChange};
+pub use schedule::{Attempt, Schedule, ScheduleEffects, ScheduleEvent, ScheduleLimits};
+pub use sinks::{InvalidSinks, SinkSettings, SinkTable};
+pub use view::{DeadLetter, Waiting};
 
 /// One message to one sink.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -118,6 +118,19 @@ impl DeliveryId {
         Self(format!("{decided}-{:016x}", first_bits(sink)))
     }
 
+    /// The id of what the same step says of one of its firings, to another sink: a fallback that gets one delivery per alert.
+    #[must_use]
+    pub fn for_firing(&self, about: AlertRef, sink: &str) -> Self {
+        Self::new(about, self.step(), sink)
+    }
+
+    /// Which step of its alert decided it: the number grows with the alert.
+    #[must_use]
+    pub fn step(&self) -> u32 {
+        let step = self.0.rsplit('-').nth(1);
+        step.and_then(|step| step.parse().ok()).unwrap_or_default()
+    }
+
     /// As it is sent, shown and kept.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -174,5 +187,13 @@ mod tests {
         assert_ne!(id, other);
         assert_eq!(other, DeliveryId::new(about, u32::MAX, "console"));
         assert_eq!(other.for_sink("team.a@b"), id);
+        let second = AlertRef {
+            alert: AlertId::of("y"),
+            firing: 1,
+        };
+        assert_eq!(
+            id.for_firing(second, "console"),
+            DeliveryId::new(second, u32::MAX, "console")
+        );
     }
 }

@@ -61,7 +61,7 @@ pub mod fleet;
 pub mod health;
 pub mod id;
 mod instance;
-mod jitter;
+pub mod jitter;
 pub mod loss;
 pub mod permit;
 mod planted;
