@@ -5,6 +5,9 @@ use std::{env, error::Error, fs, path::Path};
 
 const SOURCE: &str = "../../host/core/src/permit.rs";
 
+/// The plain values that it holds and reports.
+const VALUES: &str = "../../host/core/src/cell_state.rs";
+
 /// Name, what it replaces, and by what.
 const BUGS: [(&str, &str, &str); 7] = [
     (
@@ -58,7 +61,9 @@ const BUGS: [(&str, &str, &str); 7] = [
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    println!("cargo::rerun-if-changed={SOURCE}");
+    for file in [SOURCE, VALUES] {
+        println!("cargo::rerun-if-changed={file}");
+    }
     let source = fs::read_to_string(SOURCE)?;
     let out = env::var("OUT_DIR")?;
     let write = |name: &str, source: &str| {
@@ -67,6 +72,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let text: Vec<&str> = lines.take_while(|line| *line != "#[cfg(test)]").collect();
         fs::write(Path::new(&out).join(format!("{name}.rs")), text.join("\n"))
     };
+    write("values", &fs::read_to_string(VALUES)?)?;
     write("as_it_is", &source)?;
     for (name, what, by) in BUGS {
         if source.matches(what).count() != 1 {

@@ -52,6 +52,7 @@ pub mod action;
 mod backoff;
 pub mod breaker;
 pub mod capacity;
+mod cell_state;
 pub mod classify;
 mod error_kind;
 pub mod event;

@@ -1,16 +1,17 @@
 //! What people and metrics see of a fleet: plain values, taken between two steps.
 
-use std::sync::Arc;
+mod breaker;
+mod capacity;
 
 use crate::{
-    breaker::plan::BreakerPlan,
-    capacity::{CapacityLoad, CapacityPlan, Measure, TemplateLoad, Usage},
     health::Health,
     id::{InstanceId, Run, SlotKey},
-    permit::BreakerState,
-    policy::NoAnswer,
-    settings::BreakerThresholds,
     spec::Source,
+};
+
+pub use breaker::{BreakerView, ObservedPlanView, PlanView, RefusedPlanView, ToolBreakerView};
+pub use capacity::{
+    AdmissionView, CapacityView, PlanInForce, PlanRefused, StartRefused, Unanswered,
 };
 
 /// The lifecycle of a slot and, combined, of an instance. Closed.
@@ -217,75 +218,6 @@ pub struct SlotView {
     pub wanted: bool,
 }
 
-/// One breaker.
-#[derive(Debug, Clone, PartialEq)]
-pub struct BreakerView {
-    /// The state.
-    pub state: BreakerState,
-    /// Why it is not CLOSED, for people; empty when it is.
-    pub reason: String,
-    /// Time in this state.
-    pub since_ms: u64,
-    /// Until HALF_OPEN; `None` when not OPEN or isolated by hand.
-    pub retry_after_ms: Option<u64>,
-    /// Whether an operator isolated it.
-    pub isolated: bool,
-    /// How often it opened, less one for each long time CLOSED since: the next OPEN is that many doublings longer than the first.
-    pub openings: u32,
-}
-
-/// The plan of one breaker.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PlanView {
-    /// The policy that gave it; `None`: the built-in default.
-    pub policy: Option<Arc<str>>,
-    /// The plan in force.
-    pub plan: Arc<BreakerPlan>,
-    /// What the configuration says.
-    pub configured: BreakerThresholds,
-    /// For how long it has been in force.
-    pub since_ms: u64,
-    /// What the policy last answered, where that is only observed.
-    pub observed: Option<ObservedPlanView>,
-    /// The same, where it was refused.
-    pub refused: Option<RefusedPlanView>,
-}
-
-/// A plan that is observed and not applied.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ObservedPlanView {
-    /// The policy that gave it.
-    pub policy: Arc<str>,
-    /// The plan.
-    pub plan: Arc<BreakerPlan>,
-    /// For how long it has been observed.
-    pub since_ms: u64,
-    /// The state that the breaker would be in.
-    pub would_be: BreakerState,
-    /// Requests that it would have rejected.
-    pub would_reject: u64,
-}
-
-/// A plan that is out of bounds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RefusedPlanView {
-    /// The policy that gave it.
-    pub policy: Arc<str>,
-    /// Which of its numbers is out of which bounds.
-    pub reason: String,
-    /// How long ago it was given.
-    pub ago_ms: u64,
-}
-
-/// The breaker of one tool.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ToolBreakerView {
-    /// The tool.
-    pub tool: Arc<str>,
-    /// Its breaker.
-    pub breaker: BreakerView,
-}
-
 /// Counts over the fleet: `total` is the sum of the seven statuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Summary {
@@ -347,101 +279,6 @@ impl Readiness {
             Self::Down => "down",
         }
     }
-}
-
-/// How much is in use, needed and allowed.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct CapacityView {
-    /// Instances that a source defines.
-    pub instances: u32,
-    /// What is in use now.
-    pub usage: Usage,
-    /// What there is of each template that is configured, by name.
-    pub templates: Vec<TemplateLoad>,
-    /// The plan in force; `None` until the first answer.
-    pub in_force: Option<Arc<PlanInForce>>,
-    /// The last answer, where it was no plan.
-    pub refused: Option<PlanRefused>,
-    /// Where the policy did not answer the last question.
-    pub unanswered: Option<Unanswered>,
-    /// Who waits for a place, and who got none.
-    pub admission: AdmissionView,
-}
-
-/// Starts by use that limits held up.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct AdmissionView {
-    /// Instances that wait for a place.
-    pub waiting: u32,
-    /// Starts that were refused in the last hour, …
-    pub refused_last_hour: u64,
-    /// … and over the life of this router.
-    pub refused_total: u64,
-    /// The last of them.
-    pub last_refused: Option<StartRefused>,
-}
-
-/// A start that was refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StartRefused {
-    /// Of which instance.
-    pub instance: InstanceId,
-    /// For which limit, for people.
-    pub reason: String,
-    /// How long ago.
-    pub ago_ms: u64,
-}
-
-impl CapacityView {
-    /// How much of something is in use; `None` for what this version does not know.
-    #[must_use]
-    pub fn used(&self, of: &Measure) -> Option<u64> {
-        match of {
-            Measure::Running => Some(self.usage.running.into()),
-            Measure::MemoryBytes => Some(self.usage.memory_bytes),
-            Measure::InFlight => Some(self.usage.in_flight.into()),
-            Measure::RunningOfTemplate(name) => {
-                let load = self.templates.iter().find(|load| load.name == *name);
-                Some(load.map_or(0, |load| load.running.into()))
-            }
-            Measure::Other(_) => None,
-        }
-    }
-}
-
-/// A plan, and what it was reckoned from.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PlanInForce {
-    /// The plan.
-    pub plan: CapacityPlan,
-    /// The load that it is the answer to; `now_ms` is when that was asked.
-    pub load: CapacityLoad,
-    /// The policy that gave it; `None`: the built-in rule.
-    pub policy: Option<Arc<str>>,
-}
-
-/// An answer that was no plan.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PlanRefused {
-    /// The policy that gave it.
-    pub policy: Arc<str>,
-    /// What is wrong with it.
-    pub reason: String,
-    /// When that was asked, in milliseconds since 1970.
-    pub unix_ms: u64,
-}
-
-/// A policy that does not answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unanswered {
-    /// Its name.
-    pub policy: Arc<str>,
-    /// Why it did not answer the last question.
-    pub why: NoAnswer,
-    /// When the first question in a row that it did not answer was asked, in milliseconds since 1970.
-    pub since_unix_ms: u64,
-    /// How many it did not answer in a row.
-    pub questions: u64,
 }
 
 /// Readiness and what it was judged by.

@@ -3,6 +3,12 @@
 
 mod sync;
 
+/// What it holds and reports.
+#[allow(clippy::all, dead_code)]
+mod cell_state {
+    include!(concat!(env!("OUT_DIR"), "/values.rs"));
+}
+
 /// The cell as it is.
 #[allow(clippy::all, dead_code)]
 pub mod permit {
