@@ -108,7 +108,7 @@ pub struct FleetTotals {
     pub instances: u32,
     /// Those that are meant to run.
     pub wanted: u32,
-    /// Those of them that can serve: neither unhealthy nor in a crash loop, and their breaker is not OPEN.
+    /// Those of them that can serve or are about to: neither unhealthy nor failing to start, and their breaker is not OPEN.
     pub able: u32,
     /// Breakers that are in force.
     pub breakers: u32,

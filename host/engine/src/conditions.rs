@@ -14,6 +14,11 @@ use crate::{
 /// Faults that are named; how many more there are is counted.
 const NAMED_MAX: usize = 5;
 
+/// Whether a plugin is named as an alert rule alone.
+pub(crate) fn are_rules(kinds: &BTreeSet<PolicyKind>) -> bool {
+    kinds.iter().eq([&PolicyKind::AlertRule])
+}
+
 /// What is wrong with plugins now.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Conditions {
@@ -63,6 +68,8 @@ impl EngineShared {
             let fault = cut(&fault, TEXT_BYTES_MAX);
             Some(if is_sink(name) {
                 format!("{name}: {fault}")
+            } else if are_rules(kinds) {
+                format!("alert rule {name}: {fault}")
             } else {
                 format!("policy {name}: {fault}")
             })

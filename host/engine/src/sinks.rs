@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use toml::Table;
 
 use crate::{
-    Grants, NamedPolicies, PluginSettings, SinkSettings, directory::ListedFile,
-    rejection::Rejection, shared::EngineShared,
+    Grants, NamedPolicies, PluginSettings, SinkSettings, conditions::are_rules,
+    directory::ListedFile, rejection::Rejection, shared::EngineShared,
 };
 
 /// Most sinks that are loaded: each keeps a store ahead, and has as many as calls of it may be in progress. An organisation has a
@@ -128,10 +128,18 @@ impl EngineShared {
     /// Why what is named is not there.
     pub(crate) fn missing_reason(&self, name: &str) -> String {
         let directory = self.plugins_dir.display();
+        let is_rule = {
+            let policies = self.policies.lock();
+            let kinds = policies.as_ref().and_then(|named| named.get(name));
+            kinds.is_some_and(are_rules)
+        };
         let settings = self.settings.lock();
         match settings.sink_of(name) {
             Some(SinkSettings { plugin, .. }) => format!(
                 "[{name}] names the plugin {plugin}, and {directory} holds no {plugin}.wasm: put it there, or correct the name"
+            ),
+            None if is_rule => format!(
+                "alerts.rules names it, and {directory} holds no {name}.wasm: put it there, or correct the name"
             ),
             None => format!(
                 "a policy names it, and {directory} holds no {name}.wasm: put it there, or correct the policy's name"

@@ -328,6 +328,15 @@ async fn one_that_never_served_counts_as_the_kind_that_it_is_named_for() {
                 .is_some_and(|view| view.state == "missing")
         })
         .await;
+    let faults = world.engine.conditions().borrow().faults.clone();
+    assert!(
+        faults[0].starts_with("alert rule broken: it is not WebAssembly"),
+        "{faults:?}"
+    );
+    assert!(
+        faults[1].starts_with("alert rule missing: alerts.rules names it"),
+        "{faults:?}"
+    );
     for (name, state) in [("missing", "missing"), ("broken", "refused")] {
         let listed = world
             .engine
