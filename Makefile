@@ -44,11 +44,17 @@ define place
 endef
 
 plugins: toolchain ## the bundled plugins into plugins/dist
-	cargo build --profile plugin --target wasm32-wasip2 -p default-health -p default-breaker -p default-capacity -p default-alerts
+	cargo build --profile plugin --target wasm32-wasip2 -p default-health -p default-breaker -p default-capacity -p default-alerts \
+		-p alertmanager-sink -p console-sink -p pagerduty-sink -p slack-sink -p webhook-sink
 	$(call place,$(GUESTS)/default_health.wasm,plugins/dist/default-health.wasm)
 	$(call place,$(GUESTS)/default_breaker.wasm,plugins/dist/default-breaker.wasm)
 	$(call place,$(GUESTS)/default_capacity.wasm,plugins/dist/default-capacity.wasm)
 	$(call place,$(GUESTS)/default_alerts.wasm,plugins/dist/default-alerts.wasm)
+	$(call place,$(GUESTS)/alertmanager_sink.wasm,plugins/dist/alertmanager.wasm)
+	$(call place,$(GUESTS)/console_sink.wasm,plugins/dist/console.wasm)
+	$(call place,$(GUESTS)/pagerduty_sink.wasm,plugins/dist/pagerduty.wasm)
+	$(call place,$(GUESTS)/slack_sink.wasm,plugins/dist/slack.wasm)
+	$(call place,$(GUESTS)/webhook_sink.wasm,plugins/dist/webhook.wasm)
 
 guests: plugins # the guests of the tests into target/guests
 	cargo build --profile plugin --target wasm32-wasip2 -p hostile-guests -p echo-guest --lib --examples

@@ -5,11 +5,12 @@ use std::{collections::BTreeSet, fs};
 
 use router_tests::peers;
 
-const DOCUMENTS: [&str; 7] = [
+const DOCUMENTS: [&str; 8] = [
     "README.md",
     "docs/plugins.md",
     "docs/runbook.md",
     "plugins/templates/alert-rule/README.md",
+    "plugins/templates/alert-sink/README.md",
     "plugins/templates/breaker-policy/README.md",
     "plugins/templates/capacity-policy/README.md",
     "plugins/templates/health-policy/README.md",

@@ -3,6 +3,7 @@
 //! The guests are built by `make plugins`; without them every test fails and says so.
 
 mod breaker;
+mod bundled_sinks;
 mod capacity;
 mod fake_host;
 mod hostile;

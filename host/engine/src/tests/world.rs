@@ -37,7 +37,8 @@ pub(crate) fn guest(name: &str) -> Vec<u8> {
         root.join(target)
     };
     let path = match name {
-        "default-health" | "default-breaker" | "default-capacity" | "default-alerts" => {
+        "default-health" | "default-breaker" | "default-capacity" | "default-alerts"
+        | "alertmanager" | "console" | "pagerduty" | "slack" | "webhook" => {
             root.join("plugins/dist").join(format!("{name}.wasm"))
         }
         _ => target.join("guests").join(format!("{name}.wasm")),
