@@ -1,4 +1,52 @@
 //! Alert rules: the world `alert-rule`.
+//!
+//! A rule is asked anew each time and remembers nothing by itself. What it must remember it keeps with [`crate::host`], which natively
+//! is a fake one:
+//!
+//! ```
+//! use router_plugin_sdk::{
+//!     Settings,
+//!     alert_rule::{AlertRule, Condition, Fleet, Severity, Totals},
+//!     host::{self, FakeHost, LogLevel},
+//! };
+//!
+//! /// Instances that disappeared: less than half of the most that there were.
+//! struct Shrunk;
+//!
+//! impl AlertRule for Shrunk {
+//!     const NAME: &'static str = "shrunk";
+//!     const SUMMARY: &'static str = "less than half of the instances that there were";
+//!
+//!     fn evaluate(fleet: &Fleet, _settings: &Settings) -> Vec<Condition> {
+//!         let now = fleet.totals.instances;
+//!         let most = host::get("most").and_then(|kept| String::from_utf8(kept).ok()?.parse().ok());
+//!         let most = most.unwrap_or(0).max(now);
+//!         if let Err(error) = host::set("most", most.to_string().as_bytes()) {
+//!             host::log(LogLevel::Warn, &format!("most: {error}"));
+//!         }
+//!         if now * 2 >= most {
+//!             return Vec::new();
+//!         }
+//!         let summary = format!("{now} of {most} instances are left");
+//!         vec![
+//!             Condition::new("shrunk", "Shrunk", Severity::P2, summary)
+//!                 .with_remedy("Compare `GET /api/instances` with what should be there.")
+//!                 .after_ms(60_000),
+//!         ]
+//!     }
+//! }
+//!
+//! let host = FakeHost::new();
+//! let evaluate = |instances: u32| {
+//!     let totals = Totals { instances, ..Totals::default() };
+//!     let fleet = Fleet { totals, ..Fleet::default() };
+//!     host.call(|| Shrunk::evaluate(&fleet, &Settings::default()))
+//! };
+//! assert_eq!(evaluate(10), []);
+//! assert_eq!(evaluate(5), []);
+//! assert_eq!(evaluate(4)[0].summary, "4 of 10 instances are left");
+//! assert_eq!(host.value("most").as_deref(), Some(&b"10"[..]));
+//! ```
 
 use crate::{
     Settings,

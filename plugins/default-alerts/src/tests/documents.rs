@@ -29,15 +29,18 @@ fn anchors(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_anchor_is_a_heading_of_the_runbook() {
-    let anchors = anchors(&document("runbook.md"));
+fn every_anchor_is_a_heading_of_the_runbook_which_says_so() {
+    let text = document("runbook.md");
+    let anchors = anchors(&text);
     for alert in CATALOGUE {
-        assert!(
-            anchors.contains(alert.anchor),
-            "{}: #{}",
-            alert.name,
-            alert.anchor
-        );
+        let (name, anchor) = (alert.name, alert.anchor);
+        assert!(anchors.contains(anchor), "{name}: #{anchor}");
+        let cell = format!("`{name}` ({:?})", alert.severity).replace("Severity::", "");
+        let link = format!("](#{anchor}) |");
+        let has_row = text
+            .lines()
+            .any(|line| line.contains(&link) && line.contains(&cell));
+        assert!(has_row, "no row with {cell} and {link}");
     }
     assert!(
         !anchors.contains("bin-bash"),
