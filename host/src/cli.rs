@@ -47,7 +47,7 @@ enum Command {
     Doctor(ConfigArgument),
     /// Show and operate the instances of a running router.
     Instances(instances::Arguments),
-    /// Show the plugins of a running router.
+    /// Show the plugins of a running router, and decide about their generations.
     Plugin(plugin::Arguments),
     /// Show how much a running router has in use, and how much it needs.
     Capacity(capacity::Arguments),

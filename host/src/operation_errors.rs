@@ -6,6 +6,7 @@ use router_access::OpenWithoutToken;
 use router_admin::OperationError;
 use router_config::Faults;
 use router_core::{InstanceId, action::CommandError};
+use router_engine::DecisionError;
 use router_store::StoreError;
 
 use crate::error_chain::chain;
@@ -32,6 +33,16 @@ pub(crate) fn of_command(instance: &InstanceId, error: &CommandError) -> Operati
             retry_after: Some(RETRY_AFTER),
         },
         CommandError::StartFailed(_) => OperationError::Failed(error.to_string()),
+    }
+}
+
+/// A decision about a generation was not carried out.
+pub(crate) fn of_decision(error: &DecisionError) -> OperationError {
+    let reason = error.to_string();
+    match error {
+        DecisionError::NoPlugin(_) => OperationError::NotFound(reason),
+        DecisionError::NothingToDecide(_) => OperationError::Conflict(reason),
+        DecisionError::NotWritten(_) => OperationError::Failed(reason),
     }
 }
 

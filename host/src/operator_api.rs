@@ -133,6 +133,16 @@ impl Operations for OperatorApi {
         Some(json!(self.engine.show(name)?))
     }
 
+    async fn confirm_plugin(&self, name: &str) -> Result<String> {
+        let done = self.engine.confirm(name).await;
+        done.map_err(|error| errors::of_decision(&error))
+    }
+
+    async fn reject_plugin(&self, name: &str) -> Result<String> {
+        let done = self.engine.reject(name).await;
+        done.map_err(|error| errors::of_decision(&error))
+    }
+
     async fn reload_plugins(&self) -> Result<Value> {
         Ok(json!(self.engine.reload_now().await))
     }

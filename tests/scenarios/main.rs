@@ -21,6 +21,7 @@ mod definitions;
 mod documents;
 mod hanging_tool;
 mod harness;
+mod held;
 mod history;
 mod hostile_guests;
 mod hot_reload;

@@ -219,6 +219,18 @@ async fn a_policy_that_condemns_the_fleet_recycles_a_fifth_at_a_time() {
     }
     router.write_config(&fleet("condemn"));
     router.post("/api/config/reload").await;
+    // It is held, and only an operator puts it in force.
+    until("a generation that is held", SOON, async || {
+        let shown = plugin(&router).await;
+        if shown["trial"]["state"] == "held" {
+            Ok(())
+        } else {
+            Err(format!("{shown}\n{}", router.tail()))
+        }
+    })
+    .await;
+    assert_eq!(at_once(&router.log()), (0, 0, 0));
+    router.post("/api/plugins/hostile-health/confirm").await;
     // Once each: an instance is recycled again only after ten minutes.
     until(
         "every instance to be recycled",

@@ -23,6 +23,7 @@ use router_tests::{
 enum State {
     Well,
     Refused,
+    Held,
     Troubled,
     Down,
     OnPostgres,
@@ -58,7 +59,7 @@ const fn shows(
 }
 
 /// In the order in which they are run: the breaker stays open for half a minute only.
-const TABLE: [Shows; 27] = [
+const TABLE: [Shows; 30] = [
     shows(
         "readiness",
         State::Well,
@@ -148,6 +149,32 @@ const TABLE: [Shows; 27] = [
             "\"code\": \"not_wasm\"",
             "\"default-health\": \"it is not WebAssembly",
         ],
+        &[],
+    ),
+    shows(
+        "held",
+        State::Held,
+        WELL,
+        &[
+            "generation 2 is held",
+            "\"state\": \"held\"",
+            "unhealthy: nothing answered for",
+            "plugin default-health  held  generation 2",
+        ],
+        &[],
+    ),
+    shows(
+        "held-reject",
+        State::Held,
+        WELL,
+        &["generation 2 of default-health is rejected: generation "],
+        &[],
+    ),
+    shows(
+        "held-confirm",
+        State::Held,
+        WELL,
+        &["of default-health is in force"],
         &[],
     ),
     shows("project", State::Well, WELL, &["it can be served"], &[]),
@@ -453,6 +480,43 @@ async fn its_commands_on_a_router_that_refused_a_plugin() {
     let load = Load::run(router.address(), "/mcp/echo", &plan, Duration::from_secs(1)).await;
     load.assert_clean(20);
     assert_metrics_are_served(&router).await;
+    router.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn its_commands_on_a_router_that_holds_a_generation() {
+    let config = |setting: &str| {
+        let config = Config::new()
+            .bundled_policy()
+            .set("health", "interval = \"200ms\"")
+            .set("plugins.config.default-health", setting);
+        [WELL, "second", "third"]
+            .into_iter()
+            .fold(config, |config, name| {
+                config.server(peers::echo().named(name).autostart())
+            })
+    };
+    let router = Router::start(&config("requests_min = 20")).await;
+    for name in [WELL, "second", "third"] {
+        router.ready(name).await;
+    }
+    let plugin_until = async |what: &str, wanted: fn(&serde_json::Value) -> bool| {
+        until(what, Duration::from_secs(60), async || {
+            let shown = router.get("/api/plugins/default-health").await;
+            if wanted(&shown) {
+                Ok(())
+            } else {
+                Err(format!("{shown}\n{}", router.tail()))
+            }
+        })
+        .await;
+    };
+    plugin_until("a good generation", |shown| shown["generation"] == 1).await;
+    // A slip: a second for half a minute, while pings come every ten seconds.
+    router.write_config(&config("silent_unhealthy_ms = 1000"));
+    router.post("/api/config/reload").await;
+    plugin_until("what is held", |shown| shown["trial"]["state"] == "held").await;
+    check(&router, State::Held).await;
     router.end().await;
 }
 

@@ -73,6 +73,12 @@ pub trait Operations: Send + Sync + 'static {
     /// Scans the plugins directory now, and reports what came of it.
     fn reload_plugins(&self) -> impl Future<Output = Result<Value>> + Send;
 
+    /// Puts the generation of a plugin in force that is held, tried or was rejected. What is in force then, in words.
+    fn confirm_plugin(&self, name: &str) -> impl Future<Output = Result<String>> + Send;
+
+    /// Does not take the generation that is held or tried, or returns to the one before that in force. What is in force then, in words.
+    fn reject_plugin(&self, name: &str) -> impl Future<Output = Result<String>> + Send;
+
     /// Audit rows, newest first.
     fn audit_page(&self, query: AuditQuery) -> impl Future<Output = Result<Vec<AuditRow>>> + Send;
 

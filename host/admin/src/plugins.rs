@@ -1,4 +1,4 @@
-//! Plugins: what is loaded, what was refused, and a scan of the directory on demand.
+//! Plugins: what is loaded, what was refused, a scan of the directory on demand, and what operators decide about generations.
 
 use std::sync::Arc;
 
@@ -7,9 +7,10 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
+use serde_json::json;
 
 use crate::{
-    Operations, Problem,
+    Caller, OperationError, Operations, Problem,
     audit::{Calling, Mutation},
     problem::Path,
 };
@@ -45,4 +46,42 @@ pub(crate) async fn reload<O: Operations>(
     };
     let report = mutation.audit(&*operations, result)?;
     Ok(Json(report).into_response())
+}
+
+/// `POST /api/plugins/{name}/confirm`: the generation that is held, tried or was rejected is in force from now on.
+pub(crate) async fn confirm<O: Operations>(
+    State(operations): State<Arc<O>>,
+    Extension(caller): Calling,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
+    let result = operations.confirm_plugin(&name).await;
+    decided(&*operations, &caller, ("plugin.confirm", &name), result)
+}
+
+/// `POST /api/plugins/{name}/reject`: the generation that is held or tried is not taken; without one, the one before that in
+/// force is in force again.
+pub(crate) async fn reject<O: Operations>(
+    State(operations): State<Arc<O>>,
+    Extension(caller): Calling,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
+    let result = operations.reject_plugin(&name).await;
+    decided(&*operations, &caller, ("plugin.reject", &name), result)
+}
+
+/// What came of a decision: what is in force now, in words, and the plugin.
+fn decided<O: Operations>(
+    operations: &O,
+    caller: &Caller,
+    (action, target): (&'static str, &str),
+    result: Result<String, OperationError>,
+) -> Result<Response, Problem> {
+    let mutation = Mutation {
+        caller,
+        action,
+        target,
+    };
+    let done = mutation.audit_with(operations, result, String::clone)?;
+    let plugin = operations.plugin(target);
+    Ok(Json(json!({ "done": done, "plugin": plugin })).into_response())
 }

@@ -158,8 +158,13 @@ pub(crate) fn checks(view: &ReadinessView, facts: &RouterFacts) -> Value {
             "able": view.able,
         },
         "plugins": {
-            "status": status(view.plugins_quarantined == 0 && view.policy_faults.is_empty()),
+            "status": status(
+                view.plugins_quarantined == 0
+                    && view.policies_held == 0
+                    && view.policy_faults.is_empty()
+            ),
             "quarantined": view.plugins_quarantined,
+            "held": view.policies_held,
             "faults": view.policy_faults,
         },
         "disk": {

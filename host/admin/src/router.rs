@@ -47,6 +47,8 @@ pub fn router<O: Operations>(operations: Arc<O>) -> Router {
         .route("/api/plugins", get(plugins::list::<O>))
         .route("/api/plugins/reload", post(plugins::reload::<O>))
         .route("/api/plugins/{name}", get(plugins::show::<O>))
+        .route("/api/plugins/{name}/confirm", post(plugins::confirm::<O>))
+        .route("/api/plugins/{name}/reject", post(plugins::reject::<O>))
         .route("/api/capacity", get(capacity::show::<O>))
         .route("/api/audit", get(audit::page::<O>))
         .route("/api/history", get(history::page::<O>))

@@ -9,7 +9,7 @@ use crate::{
     health::Health,
     id::{InstanceId, Run, SlotKey},
     permit::{BreakerSetting, BreakerState},
-    policy::{Ask, PolicyKind},
+    policy::{Ask, PolicyAction, PolicyKind},
     route::Route,
     spec::Source,
     view::{Lifecycle, Readiness},
@@ -29,6 +29,8 @@ pub enum Action {
     },
     /// Ask policies.
     Ask(Ask),
+    /// Another generation of a policy is to be in force, or held.
+    Policy(PolicyAction),
     /// What requests read is to change.
     Routing(RoutingAction),
     /// What people see, or what is kept for them.

@@ -21,7 +21,7 @@ use crate::{
     view::BreakerView,
 };
 pub(crate) use observed::ObservedBreaker;
-use window::Window;
+use window::{Counts, Window};
 
 /// See the module.
 #[derive(Debug, Clone, PartialEq)]
@@ -262,26 +262,30 @@ impl Breaker {
                 slow,
             ],
         );
-        let [calls, failures, slow] = self.window.sums(now_ms, thresholds.window_ms);
-        if calls < thresholds.min_samples.max(1) {
-            return;
+        let sums = self.window.sums(now_ms, thresholds.window_ms);
+        if let Some(reason) = excess(sums, thresholds.window_ms, thresholds) {
+            self.open(now_ms, reason, thresholds, jitter, bugs);
         }
-        let share = |part: u64| part as f64 / calls as f64;
-        let seconds = thresholds.window_ms / 1_000;
-        let describe = |part: u64, what: &str| {
-            format!(
-                "{:.0} % of {calls} requests {what} in {seconds} s",
-                share(part) * 100.0
-            )
+    }
+
+    /// Why it would open by these thresholds, by what it has counted until now in a window of `window_ms`. `None`: it would not.
+    pub(crate) fn would_open(
+        &self,
+        now_ms: u64,
+        window_ms: u64,
+        thresholds: &BreakerThresholds,
+    ) -> Option<String> {
+        let Phase::Closed { in_a_row } = self.phase else {
+            return None;
         };
-        let reason = if share(failures) >= thresholds.failure_share {
-            describe(failures, "failed")
-        } else if share(slow) >= thresholds.slow_share {
-            describe(slow, "were too slow")
-        } else {
-            return;
-        };
-        self.open(now_ms, reason, thresholds, jitter, bugs);
+        if in_a_row >= thresholds.consecutive_failures.max(1) {
+            return Some(format!("{in_a_row} requests in a row failed"));
+        }
+        excess(
+            self.window.clone().sums(now_ms, window_ms),
+            window_ms,
+            thresholds,
+        )
     }
 
     /// Lets time pass. True: the instance is to be asked something now.
@@ -401,6 +405,29 @@ impl Breaker {
     fn begin_phase(&mut self, phase: Phase) {
         self.phase = phase;
         self.generation = self.generation.wrapping_add(1);
+    }
+}
+
+/// What of a window is past a threshold.
+fn excess(sums: Counts, window_ms: u64, thresholds: &BreakerThresholds) -> Option<String> {
+    let [calls, failures, slow] = sums;
+    if calls < thresholds.min_samples.max(1) {
+        return None;
+    }
+    let share = |part: u64| part as f64 / calls as f64;
+    let seconds = window_ms / 1_000;
+    let describe = |part: u64, what: &str| {
+        format!(
+            "{:.0} % of {calls} requests {what} in {seconds} s",
+            share(part) * 100.0
+        )
+    };
+    if share(failures) >= thresholds.failure_share {
+        Some(describe(failures, "failed"))
+    } else if share(slow) >= thresholds.slow_share {
+        Some(describe(slow, "were too slow"))
+    } else {
+        None
     }
 }
 

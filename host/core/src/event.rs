@@ -12,7 +12,7 @@ use crate::{
     capacity::LoadMeasure,
     id::{InstanceId, Run, SlotKey},
     permit::{BreakerTotals, Report},
-    policy::{PolicyAnswer, PolicyKind, QuestionId},
+    policy::{PolicyAnswer, PolicyGenerations, PolicyKind, QuestionId},
     settings::Settings,
     spec::{InstanceSpec, Source},
 };
@@ -215,6 +215,8 @@ pub enum PolicyEvent {
     },
     /// The policies of a kind were swapped or configured anew: what they judge is judged again at once.
     Changed(PolicyKind),
+    /// All policies that are named and loaded, with their generations: at the start, and whenever that is other.
+    Generations(Vec<PolicyGenerations>),
 }
 
 impl From<FleetEvent> for Event {

@@ -13,6 +13,7 @@ mod shared_cause;
 mod specs;
 #[cfg(test)]
 mod tests;
+mod trials;
 
 use std::collections::BTreeMap;
 
@@ -33,6 +34,7 @@ use admission::Admission;
 use capacity::CapacityWatch;
 use index::Index;
 use readiness::Watch;
+use trials::Trials;
 
 /// See the module.
 #[derive(Debug)]
@@ -49,6 +51,7 @@ pub struct Fleet {
     watch: Watch,
     capacity: CapacityWatch,
     admission: Admission,
+    trials: Trials,
     now_ms: u64,
     pub(crate) bugs: Bugs,
     /// How many times an instance has settled so far.
@@ -72,6 +75,7 @@ impl Fleet {
             watch: Watch::default(),
             capacity: CapacityWatch::default(),
             admission: Admission::default(),
+            trials: Trials::default(),
             now_ms: 0,
             bugs: Bugs::default(),
             #[cfg(test)]
@@ -164,6 +168,31 @@ impl Fleet {
     /// Lets everything follow from what was taken in. Instances settle in the order of their ids, so that which of them were
     /// touched changes nothing about what is decided.
     fn settle(&mut self, out: &mut Vec<Action>) {
+        self.settle_instances(out);
+        // Where another generation is in force, what was judged by the one before is judged anew.
+        if self.settle_trials(out) {
+            self.settle_instances(out);
+        }
+        if self.watch_rounds(out) {
+            self.settle_instances(out);
+        }
+        self.settle_admission(out);
+        self.ask_for_plans(out);
+        self.watch_capacity(out);
+        // Another plan may leave more room.
+        self.settle_admission(out);
+        self.watch_readiness(out);
+        let is_ending = self.phase == FleetPhase::ShuttingDown
+            || (self.phase == FleetPhase::Running && self.bugs.has(Planted::EndsUnasked));
+        // A survivor that is not found yet may be one that was being stopped, and nobody else would end it.
+        let is_over = is_ending && self.adoption_finished && self.index.alive() == 0;
+        if is_over && !self.all_stopped {
+            self.all_stopped = true;
+            out.push(Action::AllStopped);
+        }
+    }
+
+    fn settle_instances(&mut self, out: &mut Vec<Action>) {
         let mut touched = std::mem::take(&mut self.touched);
         let (instances, index, mut step) = self.parts(out);
         if touched.all {
@@ -187,20 +216,6 @@ impl Fleet {
         }
         touched.clear();
         self.touched = touched;
-        self.settle_admission(out);
-        self.ask_for_plans(out);
-        self.watch_capacity(out);
-        // Another plan may leave more room.
-        self.settle_admission(out);
-        self.watch_readiness(out);
-        let is_ending = self.phase == FleetPhase::ShuttingDown
-            || (self.phase == FleetPhase::Running && self.bugs.has(Planted::EndsUnasked));
-        // A survivor that is not found yet may be one that was being stopped, and nobody else would end it.
-        let is_over = is_ending && self.adoption_finished && self.index.alive() == 0;
-        if is_over && !self.all_stopped {
-            self.all_stopped = true;
-            out.push(Action::AllStopped);
-        }
     }
 
     /// Asks for plans of breakers, as many at once as may be.
@@ -313,6 +328,22 @@ impl Fleet {
         full.index = rebuilt;
         full.watch_breakers();
         (full != *self).then(|| format!("{self:#?}\nis not\n{full:#?}"))
+    }
+
+    /// Whether a slot serves by the built-in rule.
+    pub(crate) fn serves(&self, key: &SlotKey, now_ms: u64) -> bool {
+        let instance = self.instances.get(&key.instance);
+        instance.is_some_and(|one| one.facts(key.slot, now_ms).is_some())
+    }
+
+    /// What a trial that begins now asks about.
+    pub(crate) fn trial_size(&self, policy: &str, kind: crate::policy::PolicyKind) -> usize {
+        self.begin_trial(policy, kind).size()
+    }
+
+    /// What capacity would be reckoned from now.
+    pub(crate) fn load_now(&self) -> Option<crate::capacity::CapacityLoad> {
+        self.capacity_load()
     }
 
     pub(crate) fn open_question(&self, key: &SlotKey) -> Option<crate::policy::QuestionId> {

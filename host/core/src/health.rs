@@ -88,6 +88,11 @@ impl HealthVerdict {
             attributes: Vec::new(),
         }
     }
+
+    /// Whether what it is about would not serve any more.
+    pub(crate) fn takes_away(&self) -> bool {
+        self.health == Health::Unhealthy || self.recycle
+    }
 }
 
 /// Silence past which an instance is unhealthy; the limit that operators of the original router know.

@@ -2,6 +2,7 @@
 
 mod commands;
 mod index_entry;
+mod judged;
 mod place;
 mod planning;
 mod tool_metering;
@@ -12,13 +13,13 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     action::{Action, Change, OperatorAction, RoutingAction, Transition},
-    breaker::{Breaker, plan::BreakerProfile},
+    breaker::Breaker,
     classify::ClassTable,
     event::SlotEvent,
     id::{InstanceId, Run, SlotKey},
     permit::{BreakerSetting, BreakerState},
     planted::{Bugs, Planted},
-    policy::{Ask, PolicyAnswer, Question},
+    policy::{Answer, Ask, PolicyAnswer, Question},
     settings::{BreakerThresholds, Settings},
     slot::Slot,
     spec::{InstanceSpec, Source},
@@ -220,25 +221,11 @@ impl Instance {
             step.now_ms.saturating_add(step.settings.question_ms),
         );
         let ask = |planning: &mut Planning, basis: &PlanBasis<'_>| {
-            let figures = planning.ask(basis, id, deadline_ms);
-            (
-                Arc::clone(basis.policies),
-                basis.configured.clone(),
-                figures,
-            )
+            planning.ask(basis, id, deadline_ms);
+            Arc::clone(basis.policies)
         };
-        let (policies, configured, figures) = self.plan(step, ask);
-        let profile = BreakerProfile {
-            instance: self.id().as_str().to_owned(),
-            template: Some(&*self.spec.template)
-                .filter(|template| !template.is_empty())
-                .map(str::to_owned),
-            transport: self.spec.transport.to_owned(),
-            configured,
-            figures,
-            tools: Vec::new(),
-            attributes: Vec::new(),
-        };
+        let policies = self.plan(step, ask);
+        let profile = self.profile(step.settings, step.now_ms);
         let question = Question::Breaker {
             instance: self.id().clone(),
             profile: Box::new(profile),
@@ -248,6 +235,7 @@ impl Instance {
             policies,
             question,
             deadline_ms,
+            candidate: None,
         }));
     }
 
@@ -258,6 +246,12 @@ impl Instance {
         step: &mut Step<'_>,
         answers: Vec<PolicyAnswer>,
     ) -> Option<(Arc<str>, String, bool)> {
+        let plan = answers.iter().find_map(|entry| match &entry.answer {
+            Ok(Answer::Breaker(plan)) => Some(plan),
+            _ => None,
+        });
+        let opens = plan.and_then(|plan| self.would_open(plan, step.settings, step.now_ms));
+        self.planning.note_opens(opens);
         let refused = self.plan(step, |planning, basis| planning.answered(basis, answers));
         if step.bugs.has(Planted::PlanResetsBreaker) {
             self.breaker.reset(step.now_ms);

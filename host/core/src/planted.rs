@@ -169,6 +169,18 @@ pub(crate) enum Planted {
     PlanForgotten,
     /// A capacity plan is applied whatever it says.
     PlanUnchecked,
+    /// A new generation of a policy is applied without a trial.
+    TrialSkipped,
+    /// A trial waits for ever for an answer.
+    TrialNeverEnds,
+    /// However much a candidate would take away, it is not held.
+    NothingHeld,
+    /// What a generation in force takes away is not counted.
+    RoundsUnwatched,
+    /// That a generation is held is no news.
+    HeldUnsaid,
+    /// The answers to open questions count although the generation that gives them is held meanwhile.
+    HeldAnswersCount,
     /// New settings wait for the next event of each instance.
     SettingsUnnoticed,
 }

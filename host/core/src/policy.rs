@@ -59,6 +59,8 @@ pub struct Ask {
     pub question: Question,
     /// How long the answers are waited for.
     pub deadline_ms: u64,
+    /// The candidate of this number is asked, in its trial; `None`: the generation in force.
+    pub candidate: Option<u64>,
 }
 
 /// What a policy is asked: a case per kind.
@@ -115,6 +117,70 @@ pub struct PolicyAnswer {
     pub policy: Arc<str>,
     /// Its answer.
     pub answer: Result<Answer, NoAnswer>,
+}
+
+/// The generations of a policy that are loaded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PolicyGenerations {
+    /// Its name.
+    pub policy: Arc<str>,
+    /// What it answers.
+    pub kind: PolicyKind,
+    /// The one that answers; `None`: the built-in rule does.
+    pub in_force: Option<GenerationInForce>,
+    /// The one that does not yet.
+    pub candidate: Option<CandidateGeneration>,
+}
+
+/// A generation whose answers are applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GenerationInForce {
+    /// Its number.
+    pub generation: u64,
+    /// An operator confirmed it: it may take away what it will.
+    pub is_confirmed: bool,
+}
+
+/// A generation that is tried, or held.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CandidateGeneration {
+    /// Its number.
+    pub generation: u64,
+    /// Why it is held, where that was decided before.
+    pub held: Option<Arc<Holding>>,
+}
+
+/// Why a generation is held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holding {
+    /// What it would do, for people, in one sentence.
+    pub reason: String,
+    /// What would change, a line for each instance or limit, at most [`CHANGES_MAX`].
+    pub changes: Vec<String>,
+}
+
+/// Lines that say what would change: enough to see what a policy is about.
+pub const CHANGES_MAX: usize = 20;
+
+/// What the core decides about generations of policies. Those of other numbers are left as they are.
+#[derive(Debug, Clone, PartialEq)]
+pub enum PolicyAction {
+    /// Its trial is over: put the candidate in force.
+    Apply {
+        /// Which policy.
+        policy: Arc<str>,
+        /// Its candidate.
+        generation: u64,
+    },
+    /// Hold it. Where it was in force, the one before it is again.
+    Hold {
+        /// Which policy.
+        policy: Arc<str>,
+        /// Its candidate, or the generation in force.
+        generation: u64,
+        /// Why.
+        holding: Arc<Holding>,
+    },
 }
 
 /// Why a policy did not answer.

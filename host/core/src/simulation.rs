@@ -13,6 +13,7 @@ mod chaos;
 mod check;
 mod clients;
 mod dice;
+mod generations;
 mod plans;
 mod property;
 mod supervisor;

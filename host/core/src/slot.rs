@@ -22,7 +22,10 @@ use crate::{
     id::{Run, SlotKey},
     planted::Planted,
     route::Route,
-    slot::{service::Service, stop::Stop},
+    slot::{
+        service::{Judged, Service},
+        stop::Stop,
+    },
     step::{DesiredState, FleetPhase, Step},
     time::Since,
     view::Lifecycle,
@@ -55,6 +58,8 @@ pub(crate) struct Slot {
     last_recycle_ms: Option<u64>,
     /// A policy had it recycled, and it is not ready again yet.
     recycling: bool,
+    /// Who had, although it serves by the built-in rule.
+    recycled_by: Judged,
     /// The last run whose end was reported: what still comes of it or earlier ones is an echo.
     last_ended: Option<Run>,
     strays: Vec<Stray>,
@@ -150,6 +155,7 @@ impl Slot {
             idle_at_ms: None,
             last_recycle_ms: None,
             recycling: false,
+            recycled_by: Judged::default(),
             last_ended: None,
             strays: Vec::new(),
             due_ms: None,
@@ -241,6 +247,7 @@ impl Slot {
 
     /// Its policy changed: it is judged again at once.
     pub(crate) fn judge_again(&mut self, now_ms: u64) {
+        self.recycled_by.taken_by.clear();
         if let Phase::Ready(_, service) = &mut self.phase {
             service.judge_anew(now_ms);
         }

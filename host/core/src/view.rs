@@ -302,6 +302,8 @@ pub struct ReadinessView {
     pub breakers_opened_together: u32,
     /// Plugins in quarantine.
     pub plugins_quarantined: u32,
+    /// Policies of which a generation is held.
+    pub policies_held: u32,
     /// Policies that do not judge as they are configured, and why, for people.
     pub policy_faults: Vec<String>,
     /// Share in use of the fullest watched disk.

@@ -25,6 +25,7 @@ async fn main() {
     let begun = Instant::now();
     let (engine, mut events) = Engine::start(EngineOptions {
         plugins_dir,
+        trials_dir: None,
         cache_dir: None,
         settings: PluginSettings::default(),
         policies: None,
@@ -47,7 +48,7 @@ async fn main() {
     let mut answered = Vec::with_capacity(calls);
     for _ in 0..calls {
         let begun = Instant::now();
-        engine.judge(NAME, facts()).await.unwrap().unwrap();
+        engine.judge(NAME, None, facts()).await.unwrap().unwrap();
         answered.push(begun.elapsed().as_secs_f64() * 1e6);
         // The next store is made meanwhile, as between the judgements of a real router.
         tokio::time::sleep(Duration::from_micros(50)).await;

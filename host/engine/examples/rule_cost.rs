@@ -26,6 +26,7 @@ async fn main() {
         .map_or(500, |text| text.parse().unwrap());
     let (engine, mut events) = Engine::start(EngineOptions {
         plugins_dir: Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins/dist"),
+        trials_dir: None,
         cache_dir: None,
         settings: PluginSettings::default(),
         policies: None,

@@ -12,21 +12,27 @@ use crate::{
 };
 
 impl EngineShared {
-    /// Asks a plugin. Sends the answer as soon as it is there, and returns when that was; ends without one where no such plugin
-    /// serves, it is of another kind or in quarantine, or the asker is gone. Must run on the machine's runtime for that kind.
+    /// Asks a plugin: the generation in force, or the candidate of that number. Sends the answer as soon as it is there, and returns
+    /// when that was; ends without one where no such plugin serves, it is of another kind or in quarantine, or the asker is gone.
+    /// Must run on the machine's runtime for that kind.
     pub(crate) async fn call<K: Kind>(
         &self,
-        plugin: &str,
+        (plugin, candidate): (&str, Option<u64>),
         question: K::Question,
         reply: oneshot::Sender<Result<K::Answer, CallFailure>>,
     ) -> Option<Instant> {
         let calls = {
             let mut plugins = self.plugins.lock();
             let entry = plugins.get_mut(plugin)?;
-            if entry.calls.is_none() {
-                entry.count_unanswered();
+            match candidate {
+                Some(number) => entry.candidate_for_call(number, K::CONTRACT)?.1,
+                None => {
+                    if entry.calls.is_none() {
+                        entry.count_unanswered();
+                    }
+                    entry.calls.clone()?
+                }
             }
-            entry.calls.clone()?
         };
         let _permit = calls.acquire().await.ok()?;
         if reply.is_closed() {
@@ -34,7 +40,11 @@ impl EngineShared {
         }
         let generation = {
             let mut plugins = self.plugins.lock();
-            plugins.get_mut(plugin)?.generation_for_call(K::CONTRACT)?
+            let entry = plugins.get_mut(plugin)?;
+            match candidate {
+                Some(number) => entry.candidate_for_call(number, K::CONTRACT)?.0,
+                None => entry.generation_for_call(K::CONTRACT)?,
+            }
         };
         let Called {
             answer,

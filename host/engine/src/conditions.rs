@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use router_core::policy::PolicyKind;
+use router_core::policy::{PolicyGenerations, PolicyKind};
 
 use crate::{
     shared::EngineShared,
@@ -20,7 +20,7 @@ pub(crate) fn are_rules(kinds: &BTreeSet<PolicyKind>) -> bool {
 }
 
 /// What is wrong with plugins now.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Conditions {
     /// How many are in quarantine.
     pub quarantined: u32,
@@ -29,6 +29,8 @@ pub struct Conditions {
     pub faults: Vec<String>,
     /// Plugins that are configured or granted something, and that are neither there nor named by a policy.
     pub unknown: BTreeSet<String>,
+    /// The policies that are named and loaded, with their generations.
+    pub generations: Vec<PolicyGenerations>,
 }
 
 impl EngineShared {
@@ -49,6 +51,7 @@ impl EngineShared {
             let names = settings.config.keys().chain(settings.grants.keys());
             names.cloned().collect()
         };
+        let generations = self.generations(&named);
         // Before the first scan it is not known what is there.
         let is_scanned = self.missing.lock().is_some();
         let plugins = self.plugins.lock();
@@ -57,6 +60,7 @@ impl EngineShared {
         if !is_scanned {
             return Conditions {
                 quarantined,
+                generations,
                 ..Conditions::default()
             };
         }
@@ -85,6 +89,7 @@ impl EngineShared {
             quarantined,
             faults,
             unknown: configured.into_iter().filter(is_unknown).collect(),
+            generations,
         }
     }
 }

@@ -76,13 +76,13 @@ impl Engine {
         Ok((engine, receiver))
     }
 
-    /// Asks a plugin the question of its kind. `None`: no such plugin of that kind is loaded, or it is in quarantine.
+    /// Asks a plugin the question of its kind: the generation in force, or the candidate of that number. `None`: no such plugin of that kind is loaded, or it is in quarantine.
     ///
     /// # Errors
     /// It failed.
     pub(crate) async fn ask<K: Kind>(
         &self,
-        plugin: &str,
+        (plugin, candidate): (&str, Option<u64>),
         question: K::Question,
     ) -> Option<Result<K::Answer, CallFailure>> {
         let permit = Arc::clone(&self.questions).try_acquire_owned().ok()?;
@@ -92,7 +92,9 @@ impl Engine {
         let priority = K::CONTRACT.budget.priority;
         let runtime = self.shared.machine.runtime_of(priority);
         runtime.spawn(async move {
-            shared.call::<K>(&plugin, question, reply).await;
+            shared
+                .call::<K>((&plugin, candidate), question, reply)
+                .await;
             drop(permit);
         });
         answer.await.ok()
@@ -116,7 +118,7 @@ impl Engine {
                 let question = question.clone();
                 let begun = Instant::now();
                 let (reply, mut answer) = oneshot::channel();
-                let at = shared.call::<K>(&plugin, question, reply).await?;
+                let at = shared.call::<K>((&plugin, None), question, reply).await?;
                 answer.try_recv().ok()?.ok()?;
                 micros.push(at.duration_since(begun).as_secs_f64() * 1e6);
             }
@@ -150,7 +152,7 @@ impl Engine {
             let plugins = self.shared.plugins.lock();
             let views = plugins.iter();
             views
-                .map(|(name, entry)| entry.view(name, is_in_use(policies.as_ref(), name), false))
+                .map(|(name, entry)| self.view(name, entry, policies.as_ref(), false))
                 .collect()
         };
         views.extend(self.absent());
@@ -180,9 +182,24 @@ impl Engine {
 
     fn find(&self, name: &str, in_use: Option<&NamedPolicies>) -> Option<PluginView> {
         if let Some(entry) = self.shared.plugins.lock().get(name) {
-            return Some(entry.view(name, is_in_use(in_use, name), true));
+            return Some(self.view(name, entry, in_use, true));
         }
         self.absent().into_iter().find(|view| view.name == name)
+    }
+
+    fn view(
+        &self,
+        name: &str,
+        entry: &Entry,
+        policies: Option<&NamedPolicies>,
+        with_decisions: bool,
+    ) -> PluginView {
+        let view = entry.view(name, is_in_use(policies, name), with_decisions);
+        let digest = view.digest.as_deref().zip(self.shared.trials.as_ref());
+        PluginView {
+            confirmed: digest.is_some_and(|(digest, trials)| trials.is_confirmed(name, digest)),
+            ..view
+        }
     }
 
     /// Plugins that a policy names and that are not there, or were not loaded yet.
@@ -212,7 +229,11 @@ impl Engine {
     /// Sets which plugins are named by a policy: of the router, of a template, or of an instance. One that is not there is reported
     /// once; the quarantine of one that is no longer named ends.
     pub fn use_policies(&self, named: NamedPolicies) {
-        *self.shared.policies.lock() = Some(named);
+        let now = named.clone();
+        let before = self.shared.policies.lock().replace(named);
+        if let Some(before) = before {
+            self.shared.try_newly_named(&before, &now);
+        }
         self.shared.lapse_quarantines();
         // Before the first scan it is not known what is there.
         if self.shared.missing.lock().is_some() {

@@ -23,6 +23,24 @@ pub enum EngineEvent {
         /// Which generation goes on; 0: none.
         serving: u64,
     },
+    /// A generation would take away too much, and is not in force until an operator confirms it.
+    Held {
+        /// Which plugin.
+        plugin: String,
+        /// Which generation.
+        generation: u64,
+        /// What it would do.
+        reason: String,
+    },
+    /// An operator rejected a generation.
+    Rejected {
+        /// Which plugin.
+        plugin: String,
+        /// Which generation.
+        generation: u64,
+        /// Which one is in force; 0: none.
+        serving: u64,
+    },
     /// It failed too often in a row, and is not asked for a while.
     Quarantined {
         /// Which plugin.
@@ -61,6 +79,8 @@ impl EngineEvent {
         match self {
             Self::Swapped { plugin, .. }
             | Self::Refused { plugin, .. }
+            | Self::Held { plugin, .. }
+            | Self::Rejected { plugin, .. }
             | Self::Quarantined { plugin, .. }
             | Self::Released { plugin }
             | Self::Lapsed { plugin }

@@ -87,7 +87,7 @@ pub(crate) struct Compiled {
 }
 
 /// What a generation is made from.
-pub(crate) struct Candidate {
+pub(crate) struct GenerationParts {
     pub(crate) plugin: Arc<str>,
     pub(crate) number: u64,
     pub(crate) digest: String,
@@ -108,10 +108,10 @@ impl Generation {
     /// Checks, compiles and links a candidate, and asks it what every plugin is asked. Must run on the machine's runtime.
     pub(crate) async fn load(
         machine: Arc<Machine>,
-        candidate: Candidate,
+        candidate: GenerationParts,
     ) -> Result<Self, Rejection> {
         contract::check_bytes(&candidate.wasm)?;
-        let Candidate {
+        let GenerationParts {
             plugin,
             number,
             digest,
@@ -269,6 +269,11 @@ impl Generation {
         if let Ok(ready) = self.prepare().await {
             *self.ahead.lock() = Some(ready);
         }
+    }
+
+    /// Drops the store that is ahead: it is not asked for a while.
+    pub(crate) fn rest(&self) {
+        self.ahead.lock().take();
     }
 
     /// Makes a store and drops it.

@@ -8,6 +8,7 @@ mod bindings;
 mod calls;
 mod conditions;
 mod contract;
+mod deciding;
 mod directory;
 mod engine;
 mod event;
@@ -27,11 +28,13 @@ mod sinks;
 #[cfg(test)]
 mod tests;
 mod texts;
+mod trials;
 mod values;
 mod view;
 mod watcher;
 
 pub use conditions::Conditions;
+pub use deciding::DecisionError;
 pub use engine::{Engine, EngineError};
 pub use event::EngineEvent;
 pub use failure::{CallFailure, FailureKind};
@@ -40,5 +43,6 @@ pub use loader::PluginReload;
 pub use options::{EngineOptions, Grants, Limits, NamedPolicies, PluginSettings, SinkSettings};
 pub use values::{Kept, LoadFuture, NoValues, SaveFuture, ValueError, ValueKeeper};
 pub use view::{
-    Decision, LastFailure, LifetimeFigures, PluginCalls, PluginView, Refusal, Unanswered,
+    CandidateState, CandidateView, Decision, LastFailure, LifetimeFigures, PluginCalls, PluginView,
+    Refusal, Unanswered,
 };

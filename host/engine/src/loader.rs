@@ -12,14 +12,15 @@ use router_egress::{Egress, EgressOptions};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Grants, PluginSettings, contract,
+    Grants, PluginSettings, contract, deciding,
     directory::{self, Files, ListedFile, Stamps},
     event::EngineEvent,
-    generation::{Candidate, Compiled, Generation},
+    generation::{Compiled, Generation, GenerationParts},
     rejection::{INTERNAL, REFUSED_CONFIG, Rejection},
     settings,
     shared::EngineShared,
     sinks::EntrySettings,
+    trials::{DigestState, KeptCopy},
 };
 
 /// A file that is replaced by removing and writing it is missing for a moment; so long the plugin goes on without its file.
@@ -75,6 +76,8 @@ pub struct PluginReload {
 enum Scanned {
     Unchanged,
     Swapped,
+    /// It is tried before it is in force, or held.
+    Offered,
     Refused(String),
 }
 
@@ -91,7 +94,7 @@ impl EngineShared {
                 for (name, listed) in found {
                     match self.scan_one(&name, listed, scan, &settings).await {
                         Scanned::Unchanged => report.unchanged.push(name),
-                        Scanned::Swapped => report.loaded.push(name),
+                        Scanned::Swapped | Scanned::Offered => report.loaded.push(name),
                         Scanned::Refused(reason) => {
                             report.refused.insert(name, reason);
                         }
@@ -180,24 +183,55 @@ impl EngineShared {
             entry.limits = settings.limits.clone();
             let is_tried_again =
                 entry.is_refused() && (scan == Scan::Requested || entry.is_due(Instant::now()));
+            let serving = entry.serving.as_ref();
+            let is_in_force = serving.is_some_and(|serving| serving.digest == digest);
+            if is_in_force && (entry.candidate.is_some() || entry.rejected_digest().is_some()) {
+                entry.return_to_serving();
+                entry.tried.clone_from(&digest);
+            }
             entry.tried == digest && !is_tried_again
         };
         self.applied.lock().insert(name.to_owned(), configured);
         if is_same {
             return Scanned::Unchanged;
         }
+        if let Some(rejection) = self.prepare_trial(name, &digest).await {
+            if let Some(entry) = self.plugins.lock().get_mut(name) {
+                entry.candidate = None;
+                entry.tried.clone_from(&digest);
+            }
+            return self.refuse(name, &digest, &rejection);
+        }
         let begun = Instant::now();
+        let copy = self.trials.as_ref().map(|_| KeptCopy {
+            wasm: files.wasm.clone(),
+            wasm_digest: files.wasm_digest.clone(),
+            config: settings.config.get(name).cloned().unwrap_or_default(),
+        });
         let loaded = self.load(name, &digest, files, settings).await;
+        if let Ok((generation, _)) = &loaded
+            && deciding::kind_of(generation.contract().world).is_some()
+        {
+            self.keep(name, &digest, copy).await;
+        }
         let mut plugins = self.plugins.lock();
         let entry = plugins.entry(name.to_owned()).or_default();
         entry.tried.clone_from(&digest);
         match loaded {
             Ok((generation, requested)) => {
                 entry.requested = requested;
-                let event = entry.swap(Arc::new(generation));
+                entry.numbered = entry.numbered.max(generation.number);
+                let generation = Arc::new(generation);
                 let elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
                 tracing::debug!(plugin = name, elapsed_ms, "plugin generation loaded");
+                if let Some(candidate) = self.candidate(&generation) {
+                    entry.offer(candidate);
+                    return Scanned::Offered;
+                }
+                entry.candidate = None;
+                let event = entry.swap(Arc::clone(&generation));
                 drop(plugins);
+                self.note_in_force(&generation);
                 self.emit(event);
                 Scanned::Swapped
             }
@@ -206,6 +240,76 @@ impl EngineShared {
                 self.refuse(name, &digest, &rejection)
             }
         }
+    }
+
+    /// Before a generation is loaded that was held, or rejected: where none is in force, the last one that was is again. Returns why
+    /// it is not loaded at all.
+    async fn prepare_trial(self: &Arc<Self>, name: &str, digest: &str) -> Option<Rejection> {
+        match self.trials.as_ref()?.state_of(name, digest) {
+            // A new one is tried in a moment, while the built-in rule answers.
+            DigestState::Unknown | DigestState::Accepted => None,
+            DigestState::Held(_) => {
+                self.fall_back(name, digest).await;
+                None
+            }
+            DigestState::Rejected => {
+                self.fall_back(name, digest).await;
+                Some(Rejection::by_operator())
+            }
+        }
+    }
+
+    /// Keeps a copy of what was loaded, to return to it once its file is another one.
+    async fn keep(&self, name: &str, digest: &str, copy: Option<KeptCopy>) {
+        let Some((trials, copy)) = self.trials.clone().zip(copy) else {
+            return;
+        };
+        let (plugin, digest) = (name.to_owned(), digest.to_owned());
+        let keep = move || trials.keep(&plugin, &digest, &copy);
+        let kept = tokio::task::spawn_blocking(keep).await;
+        if let Err(error) = kept.map_err(io::Error::other).and_then(|kept| kept) {
+            tracing::error!(plugin = name, error = %error, "copy of a plugin not written");
+        }
+    }
+
+    /// Loads the copy of a generation that was in force.
+    pub(crate) async fn load_copy(&self, name: &str, digest: &str) -> Result<Generation, String> {
+        let settings = self.settings.lock().clone();
+        let (trials, bytes_max) = (self.trials.clone(), settings.limits.file_bytes);
+        let (plugin, of) = (name.to_owned(), digest.to_owned());
+        let read = move || match trials {
+            Some(trials) => trials.copy(&plugin, &of, bytes_max),
+            None => Err(io::ErrorKind::NotFound.into()),
+        };
+        let read = tokio::task::spawn_blocking(read).await;
+        let copy = read.map_err(io::Error::other).and_then(|read| read);
+        let KeptCopy {
+            wasm,
+            wasm_digest,
+            config,
+        } = copy.map_err(|error| error.to_string())?;
+        let generation = Generation::load(
+            Arc::clone(&self.machine),
+            GenerationParts {
+                plugin: name.into(),
+                number: self.next_generation(name),
+                digest: digest.to_owned(),
+                wasm,
+                wasm_digest,
+                settings: settings::flatten(&config)?,
+                config_path: format!("plugins.config.{name}"),
+                egress: None,
+                limits: settings.limits,
+                values: self.values.of(name).await,
+                before: None,
+            },
+        )
+        .await;
+        let generation = generation.map_err(|rejection| rejection.reason)?;
+        if let Some(entry) = self.plugins.lock().get_mut(name) {
+            entry.numbered = entry.numbered.max(generation.number);
+        }
+        Ok(generation)
     }
 
     async fn load(
@@ -250,7 +354,7 @@ impl EngineShared {
         let wasm_digest = files.wasm_digest;
         let generation = Generation::load(
             Arc::clone(&self.machine),
-            Candidate {
+            GenerationParts {
                 plugin: name.into(),
                 number: self.next_generation(name),
                 digest: digest.to_owned(),
@@ -283,8 +387,7 @@ impl EngineShared {
 
     fn next_generation(&self, name: &str) -> u64 {
         let plugins = self.plugins.lock();
-        let serving = plugins.get(name).and_then(|entry| entry.serving.as_ref());
-        serving.map_or(1, |serving| serving.number + 1)
+        plugins.get(name).map_or(0, |entry| entry.numbered) + 1
     }
 
     /// What the same file was compiled to, for whichever entry.

@@ -21,6 +21,9 @@ pub type NamedPolicies = BTreeMap<String, BTreeSet<PolicyKind>>;
 pub struct EngineOptions {
     /// The watched directory; `NAME.wasm` with an optional `NAME.toml` beside it. It may appear later.
     pub plugins_dir: PathBuf,
+    /// Where decisions about generations are kept, and copies of those in force. `None`: none is tried, and every one that loads is
+    /// in force.
+    pub trials_dir: Option<PathBuf>,
     /// Where compiled plugins are kept, so that a restart compiles nothing; `None`: nowhere.
     pub cache_dir: Option<PathBuf>,
     /// What each plugin is configured and granted, and the bounds of all.

@@ -20,40 +20,43 @@ use crate::{
 };
 
 impl Engine {
-    /// Asks a health policy about one slot. `None`: no such policy is loaded, or it is in quarantine.
+    /// Asks a health policy about one slot: the generation in force, or the candidate of that number. `None`: no such policy is loaded, or it is in quarantine.
     ///
     /// # Errors
     /// It failed.
     pub async fn judge(
         &self,
         policy: &str,
+        candidate: Option<u64>,
         facts: HealthFacts,
     ) -> Option<Result<HealthVerdict, CallFailure>> {
-        self.ask::<HealthKind>(policy, facts).await
+        self.ask::<HealthKind>((policy, candidate), facts).await
     }
 
-    /// Asks a breaker policy for the plan of one instance. `None`: no such policy is loaded, or it is in quarantine.
+    /// Asks a breaker policy for the plan of one instance, the generation in force or a candidate. `None`: no such policy is loaded, or it is in quarantine.
     ///
     /// # Errors
     /// It failed. A plan that is out of bounds is an answer: [`BreakerPlan::check`] says so.
     pub async fn plan_breaker(
         &self,
         policy: &str,
+        candidate: Option<u64>,
         profile: BreakerProfile,
     ) -> Option<Result<BreakerPlan, CallFailure>> {
-        self.ask::<BreakerKind>(policy, profile).await
+        self.ask::<BreakerKind>((policy, candidate), profile).await
     }
 
-    /// Asks a capacity policy about the fleet. `None`: no such policy is loaded, or it is in quarantine.
+    /// Asks a capacity policy about the fleet, the generation in force or a candidate. `None`: no such policy is loaded, or it is in quarantine.
     ///
     /// # Errors
     /// It failed.
     pub async fn plan_capacity(
         &self,
         policy: &str,
+        candidate: Option<u64>,
         load: CapacityLoad,
     ) -> Option<Result<CapacityPlan, CallFailure>> {
-        self.ask::<CapacityKind>(policy, load).await
+        self.ask::<CapacityKind>((policy, candidate), load).await
     }
 
     /// Asks an alert rule which conditions hold. `None`: no such rule is loaded, or it is in quarantine; that resolves nothing.
@@ -65,7 +68,7 @@ impl Engine {
         rule: &str,
         fleet: FleetFacts,
     ) -> Option<Result<Vec<Condition>, CallFailure>> {
-        self.ask::<RuleKind>(rule, fleet).await
+        self.ask::<RuleKind>((rule, None), fleet).await
     }
 
     /// Has a sink deliver a notice. `None`: no such sink is loaded, or it is in quarantine.
@@ -77,7 +80,7 @@ impl Engine {
         sink: &str,
         notice: Notice,
     ) -> Option<Result<Result<Option<Receipt>, DeliveryError>, CallFailure>> {
-        self.ask::<SinkKind>(&entry_of(sink), notice).await
+        self.ask::<SinkKind>((&entry_of(sink), None), notice).await
     }
 
     /// How long a judgement takes, recording included, so many times, in microseconds. For measuring tools.

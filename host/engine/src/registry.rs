@@ -1,5 +1,6 @@
 //! Every plugin's state: which generation serves, how its calls went, and what was refused.
 
+mod candidate;
 mod history;
 mod listing;
 mod quarantine;
@@ -19,9 +20,10 @@ use crate::{
     failure::CallFailure,
     generation::Generation,
     kinds::{Contract, Record},
-    rejection::Rejection,
+    rejection::{REJECTED, Rejection},
     view::{Refusal, Unanswered},
 };
+pub(crate) use candidate::Candidate;
 use history::History;
 use quarantine::Quarantine;
 
@@ -34,6 +36,10 @@ const RETRY_MAX: Duration = Duration::from_secs(300);
 #[derive(Default)]
 pub(crate) struct Entry {
     pub(crate) serving: Option<Arc<Generation>>,
+    /// The one that is tried, or held.
+    pub(crate) candidate: Option<Candidate>,
+    /// How many generations were loaded so far.
+    pub(crate) numbered: u64,
     /// Bounds the calls in progress, by the budget of its kind; `None`: nothing has served yet.
     pub(crate) calls: Option<Arc<Semaphore>>,
     pub(crate) stamps: Stamps,
@@ -134,6 +140,34 @@ impl Entry {
         event
     }
 
+    /// Takes a generation back into service that was before. What is held, or was refused, stays so.
+    pub(crate) fn restore(&mut self, generation: Arc<Generation>) -> EngineEvent {
+        let (refusal, retry) = (self.refusal.take(), self.retry.take());
+        let event = self.swap(generation);
+        (self.refusal, self.retry) = (refusal, retry);
+        event
+    }
+
+    /// An operator rejected a generation: it is neither a candidate any more, nor in force.
+    pub(crate) fn reject(&mut self, plugin: &str, number: u64, digest: &str) {
+        self.candidate
+            .take_if(|candidate| candidate.generation.number == number);
+        self.serving.take_if(|serving| serving.number == number);
+        digest.clone_into(&mut self.tried);
+        self.refuse(plugin, digest, &Rejection::by_operator());
+    }
+
+    /// The digest of what is refused because an operator rejected it.
+    pub(crate) fn rejected_digest(&self) -> Option<String> {
+        let refusal = self.refusal.as_ref()?;
+        (refusal.code == REJECTED).then(|| refusal.digest.clone())
+    }
+
+    /// The file of the generation in force is there again: nothing is to be decided, and nothing was refused.
+    pub(crate) fn return_to_serving(&mut self) {
+        (self.candidate, self.refusal, self.retry) = (None, None, None);
+    }
+
     /// Whether a candidate that was tried before is tried again.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
         self.retry.is_some_and(|retry| now >= retry.at)
@@ -212,7 +246,7 @@ impl Entry {
     }
 }
 
-fn unix_ms() -> u64 {
+pub(crate) fn unix_ms() -> u64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

@@ -21,6 +21,9 @@ pub(crate) const FAILED_AT_LOAD: &str = "failed_at_load";
 /// It refused its settings, or there are too many of them.
 pub(crate) const REFUSED_CONFIG: &str = "refused_config";
 
+/// An operator rejected it.
+pub(crate) const REJECTED: &str = "rejected";
+
 /// The fault is the router's.
 pub(crate) const INTERNAL: &str = "internal";
 
@@ -29,6 +32,14 @@ impl Rejection {
         let mut reason = reason.into();
         truncate(&mut reason, REASON_BYTES_MAX);
         Self { code, reason }
+    }
+
+    /// What an operator rejected.
+    pub(crate) fn by_operator() -> Self {
+        Self::new(
+            REJECTED,
+            "an operator rejected it: put another file in its place, or take it after all with `plugin confirm`",
+        )
     }
 
     /// A file that is cut off or changed.

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::{
     Conditions, EngineOptions, NamedPolicies, PluginSettings, event::EngineEvent, machine::Machine,
-    registry::Entry, values::Values,
+    registry::Entry, trials::TrialRecords, values::Values,
 };
 
 /// See the module.
@@ -30,6 +30,8 @@ pub(crate) struct EngineShared {
     pub(crate) missing: Mutex<Option<BTreeSet<String>>>,
     /// Why the directory could not be read at the last scan.
     pub(crate) fault: Mutex<Option<String>>,
+    /// What is remembered of generations; `None`: none is tried, and every one that loads is in force.
+    pub(crate) trials: Option<Arc<TrialRecords>>,
     /// What is wrong now.
     pub(crate) conditions: watch::Sender<Conditions>,
     /// Held by the scan in progress.
@@ -54,6 +56,9 @@ impl EngineShared {
             applied: Mutex::default(),
             missing: Mutex::default(),
             fault: Mutex::default(),
+            trials: options
+                .trials_dir
+                .map(|dir| Arc::new(TrialRecords::open(dir))),
             conditions: watch::Sender::default(),
             scan: tokio::sync::Mutex::default(),
             events,

@@ -12,4 +12,5 @@ mod reload;
 mod rules;
 mod second_kind;
 mod sinks;
+mod trials;
 mod world;

@@ -14,7 +14,7 @@ pub struct PluginView {
     pub name: String,
     /// The world that it is built for; where nothing of it was ever loaded, the one that it is named for.
     pub world: &'static str,
-    /// `serving`; or `quarantined`, `refused` (nothing serves), `missing` (a policy names it, and there is no such file) or
+    /// `serving`; or `quarantined`, `held` or `refused` (nothing serves), `missing` (a policy names it, and there is no such file) or
     /// `loading` (for the first time): then the built-in default answers.
     pub state: &'static str,
     /// Why it does not serve.
@@ -67,6 +67,10 @@ pub struct PluginView {
     pub unanswered: Option<Unanswered>,
     /// Values that it keeps and that wait for the database.
     pub unwritten_values: usize,
+    /// The generation that is tried before it is in force, or held.
+    pub trial: Option<CandidateView>,
+    /// Whether an operator confirmed the generation in force, which then may take away what it will.
+    pub confirmed: bool,
     /// The newest candidate, where it was refused.
     pub candidate: Option<Refusal>,
     /// The last decisions, newest first; only when one plugin is shown.
@@ -94,6 +98,34 @@ impl Serialize for Unanswered {
         map.serialize_entry("questions", &self.questions)?;
         map.end()
     }
+}
+
+/// A generation that is not in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CandidateView {
+    /// Which one.
+    pub generation: u64,
+    /// Its digest.
+    pub digest: String,
+    /// Whether it is held.
+    pub state: CandidateState,
+    /// Since when, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// Why it is held.
+    pub reason: Option<String>,
+    /// What would change if it were in force, a line each.
+    pub would_change: Vec<String>,
+}
+
+/// What becomes of a generation that is not in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CandidateState {
+    /// It is asked about everything, and is in force when that shows that it takes away little.
+    Tried,
+    /// It waits for an operator.
+    Held,
 }
 
 /// A candidate that was not taken into service.

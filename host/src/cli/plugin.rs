@@ -1,4 +1,4 @@
-//! `plugin list`: the plugins of a running router, and why some of them do not serve.
+//! `plugin`: the plugins of a running router, why some of them do not serve, and what operators decide about their generations.
 
 use std::process::ExitCode;
 
@@ -26,6 +26,10 @@ enum Command {
     Show { name: String },
     /// Scan the plugins directory now.
     Reload,
+    /// Put the generation in force that is held, whatever it takes away.
+    Confirm { name: String },
+    /// Do not take the generation that is held, or return to the one before that in force.
+    Reject { name: String },
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
@@ -40,8 +44,16 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             let report = remote.json(Method::POST, "/api/plugins/reload")?;
             print(&serde_json::to_string_pretty(&report)?);
         }
+        Command::Confirm { name } => decide(remote, name, "confirm")?,
+        Command::Reject { name } => decide(remote, name, "reject")?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn decide(remote: &Remote, name: &str, verb: &str) -> anyhow::Result<()> {
+    let answer = remote.json(Method::POST, &format!("/api/plugins/{name}/{verb}"))?;
+    print(&cell(member(&answer, "done")?));
+    Ok(())
 }
 
 fn list(remote: &Remote) -> anyhow::Result<()> {
@@ -97,7 +109,16 @@ fn reasons(plugin: &Value) -> Vec<String> {
         let code = cell(&candidate["code"]);
         format!("{name} was refused ({code}), {goes_on}: {reason}")
     });
-    state.into_iter().chain(refused).collect()
+    let trial = &plugin["trial"];
+    let held = (trial["state"] == "held").then(|| {
+        format!(
+            "{name}: generation {} is held, for {}: see `plugin show {name}`, then `plugin confirm {name}` or `plugin reject {name}`",
+            cell(&trial["generation"]),
+            cell(&trial["reason"])
+        )
+    });
+    let state = state.filter(|_| plugin["state"] != "held");
+    state.into_iter().chain(refused).chain(held).collect()
 }
 
 #[cfg(test)]
@@ -125,6 +146,13 @@ mod tests {
                 &[
                     "p is quarantined: it trapped",
                     "p was refused (damaged), generation 3 goes on: it is cut off",
+                ],
+            ),
+            (
+                json!({"name": "p", "state": "held", "generation": 0, "reason": "it would recycle all",
+                    "trial": {"generation": 2, "state": "held", "reason": "it would recycle all"}}),
+                &[
+                    "p: generation 2 is held, for it would recycle all: see `plugin show p`, then `plugin confirm p` or `plugin reject p`",
                 ],
             ),
         ] {

@@ -24,6 +24,7 @@ impl Driver {
         match action {
             Action::Slot { key, run, action } => self.perform_on_run(key, run, action),
             Action::Ask(ask) => self.ask(&ask),
+            Action::Policy(action) => self.parts.ports.carry_out(&action),
             Action::Routing(action) => self.perform_routing(action),
             Action::Operator(action) => self.perform_for_operators(action),
             Action::AllStopped => self.all_stopped = true,
@@ -159,7 +160,7 @@ impl Driver {
     fn ask(&self, ask: &Ask) {
         let within = self.parts.clock.until(ask.deadline_ms);
         let asked = ask.policies.iter().map(|policy| {
-            let asking = self.parts.ports.ask(policy, &ask.question);
+            let asking = self.parts.ports.ask(policy, ask);
             let policy = Arc::clone(policy);
             async move {
                 let answer = tokio::time::timeout(within, asking).await;

@@ -5,7 +5,7 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 use router_core::{
     InstanceId,
     action::{CrashRecord, Transition},
-    policy::{Answer, NoAnswer, PolicyKind, Question},
+    policy::{Answer, Ask, NoAnswer, PolicyAction, PolicyKind},
     view::FleetView,
 };
 use router_telemetry::Figures;
@@ -15,8 +15,11 @@ pub(crate) type Asking = Pin<Box<dyn Future<Output = Result<Answer, NoAnswer>> +
 
 /// See the module.
 pub(crate) trait Ports: Send + Sync {
-    /// Asks a policy. The driver bounds the wait.
-    fn ask(&self, policy: &Arc<str>, question: &Question) -> Asking;
+    /// Asks a policy, one of those that are asked. The driver bounds the wait.
+    fn ask(&self, policy: &Arc<str>, ask: &Ask) -> Asking;
+
+    /// Puts another generation of a policy in force, or holds one.
+    fn carry_out(&self, action: &PolicyAction);
 
     /// Keeps crash evidence.
     fn keep_crash(&self, record: CrashRecord);

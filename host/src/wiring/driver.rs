@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use router_core::{
     ErrorKind, InstanceId,
     action::{CrashRecord, Transition},
-    policy::{PolicyKind, Question},
+    policy::{Ask, PolicyAction, PolicyKind},
     view::FleetView,
 };
 use router_engine::Engine;
@@ -28,9 +28,13 @@ pub(crate) struct ConnectedRooms {
 }
 
 impl Ports for ConnectedRooms {
-    fn ask(&self, policy: &Arc<str>, question: &Question) -> Asking {
+    fn ask(&self, policy: &Arc<str>, ask: &Ask) -> Asking {
         let (engine, meters) = (self.engine.clone(), Arc::clone(&self.meters));
-        engine::ask(engine, meters, Arc::clone(policy), question)
+        engine::ask(engine, meters, Arc::clone(policy), ask)
+    }
+
+    fn carry_out(&self, action: &PolicyAction) {
+        self.engine.carry_out(action);
     }
 
     fn keep_crash(&self, record: CrashRecord) {

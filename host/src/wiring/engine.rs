@@ -12,12 +12,12 @@ use router_core::{
     ErrorKind,
     breaker::plan::{self, TOOL_PROFILES_MAX},
     health,
-    policy::{Answer, NoAnswer, PolicyKind, PolicyNames, Question},
+    policy::{Answer, Ask, NoAnswer, PolicyKind, PolicyNames, Question},
     spec::InstanceSpec,
 };
 use router_engine::{
-    DEFAULT_WORLD, Engine, EngineEvent, EngineOptions, FailureKind, Grants, Kept, Limits,
-    LoadFuture, NamedPolicies, PluginSettings, SaveFuture, ValueError, ValueKeeper,
+    CandidateState, DEFAULT_WORLD, Engine, EngineEvent, EngineOptions, FailureKind, Grants, Kept,
+    Limits, LoadFuture, NamedPolicies, PluginSettings, SaveFuture, ValueError, ValueKeeper,
 };
 use router_store::{Store, StoreError};
 use router_supervisor::DataDir;
@@ -34,6 +34,7 @@ const UNNAMED: &str = "_";
 pub(crate) fn options(config: &Config, store: &Store, data_dir: &DataDir) -> EngineOptions {
     EngineOptions {
         plugins_dir: config.plugins.dir.clone(),
+        trials_dir: Some(data_dir.path().join("plugin-generations")),
         cache_dir: Some(cache_dir(data_dir.path())),
         settings: settings(config),
         policies: Some(by_name(&policies(config))),
@@ -159,9 +160,9 @@ pub(crate) fn ask(
     engine: Engine,
     meters: Arc<RouterMeters>,
     policy: Arc<str>,
-    question: &Question,
+    ask: &Ask,
 ) -> Asking {
-    let question = question.clone();
+    let (question, candidate) = (ask.question.clone(), ask.candidate);
     Box::pin(async move {
         let is_builtin = &*policy == PolicyName::BUILTIN;
         let answer = match question {
@@ -169,7 +170,7 @@ pub(crate) fn ask(
                 Some(Ok(Answer::Health(health::builtin(&facts))))
             }
             Question::Health { facts, .. } => {
-                let verdict = engine.judge(&policy, *facts).await;
+                let verdict = engine.judge(&policy, candidate, *facts).await;
                 verdict.map(|verdict| verdict.map(Answer::Health))
             }
             Question::Breaker { profile, .. } if is_builtin => {
@@ -179,11 +180,11 @@ pub(crate) fn ask(
             Question::Breaker { instance, profile } => {
                 let figures = meters.tool_figures(&instance, TOOL_PROFILES_MAX);
                 let profile = tool_profiles::with(*profile, figures);
-                let plan = engine.plan_breaker(&policy, profile).await;
+                let plan = engine.plan_breaker(&policy, candidate, profile).await;
                 plan.map(|plan| plan.map(|plan| Answer::Breaker(Box::new(plan))))
             }
             Question::Capacity { load } => {
-                let plan = engine.plan_capacity(&policy, *load).await;
+                let plan = engine.plan_capacity(&policy, candidate, *load).await;
                 plan.map(|plan| plan.map(|plan| Answer::Capacity(Box::new(plan))))
             }
         };
@@ -232,6 +233,26 @@ pub(crate) fn log(event: &EngineEvent) {
             reason,
             serving,
         } => tracing::error!(plugin, generation = serving, reason, "plugin refused"),
+        EngineEvent::Held {
+            plugin,
+            generation,
+            reason,
+        } => tracing::error!(
+            plugin,
+            generation,
+            reason,
+            "plugin generation held: it is not in force until an operator confirms it"
+        ),
+        EngineEvent::Rejected {
+            plugin,
+            generation,
+            serving,
+        } => tracing::info!(
+            plugin,
+            generation,
+            reason = format!("generation {serving} is in force; 0: the built-in rule"),
+            "plugin generation rejected by an operator"
+        ),
         EngineEvent::Quarantined {
             plugin,
             reason,
@@ -271,6 +292,9 @@ pub(crate) fn figures(engine: &Engine) -> Vec<PluginFigures> {
             kind: view.world.to_owned(),
             generation: view.generation,
             quarantined: view.state == "quarantined",
+            held: view
+                .trial
+                .is_some_and(|trial| trial.state == CandidateState::Held),
             calls: view.lifetime.calls,
             call_time: view.call_time,
             failures: owned(view.lifetime.failures_by_kind),

@@ -23,6 +23,7 @@ pub(crate) async fn faults(config: &Config) -> Vec<String> {
     }
     let options = EngineOptions {
         plugins_dir: config.plugins.dir.clone(),
+        trials_dir: None,
         cache_dir: cache_dir(config),
         settings,
         policies: Some(policies),

@@ -52,7 +52,7 @@ impl PluginWatcher {
                     if changed.is_err() {
                         return;
                     }
-                    let Conditions { quarantined, faults, unknown: now } =
+                    let Conditions { quarantined, faults, unknown: now, generations } =
                         conditions.borrow_and_update().clone();
                     self.warn_of(now.difference(&unknown));
                     unknown = now;
@@ -60,7 +60,10 @@ impl PluginWatcher {
                         tracing::warn!(reason, "policy does not answer as it is configured");
                     }
                     logged.clone_from(&faults);
-                    vec![FleetEvent::Plugins { quarantined, faults }.into()]
+                    vec![
+                        FleetEvent::Plugins { quarantined, faults }.into(),
+                        PolicyEvent::Generations(generations).into(),
+                    ]
                 }
             };
             for event in events {
@@ -122,8 +125,20 @@ impl PluginWatcher {
             EngineEvent::Refused { plugin, reason, .. } => {
                 ("plugin.swap", plugin, "refused", reason.clone())
             }
+            EngineEvent::Held {
+                plugin,
+                generation,
+                reason,
+            } => (
+                "plugin.hold",
+                plugin,
+                "ok",
+                format!("generation {generation}: {reason}"),
+            ),
             EngineEvent::Removed { plugin } => ("plugin.remove", plugin, "ok", String::new()),
-            EngineEvent::Quarantined { .. }
+            // The operator's own row says it.
+            EngineEvent::Rejected { .. }
+            | EngineEvent::Quarantined { .. }
             | EngineEvent::Released { .. }
             | EngineEvent::Lapsed { .. }
             | EngineEvent::Missing { .. } => return,
@@ -142,6 +157,20 @@ fn row(event: &EngineEvent) -> HistoryRow {
             ..
         } => ("serving", format!("generation {generation}: {summary}")),
         EngineEvent::Refused { reason, .. } => ("refused", reason.clone()),
+        EngineEvent::Held {
+            generation, reason, ..
+        } => ("held", format!("generation {generation}: {reason}")),
+        EngineEvent::Rejected {
+            generation,
+            serving,
+            ..
+        } => (
+            "rejected",
+            match serving {
+                0 => format!("generation {generation}: the built-in rule answers"),
+                serving => format!("generation {generation}: generation {serving} is in force"),
+            },
+        ),
         EngineEvent::Quarantined { reason, .. } => ("quarantined", reason.clone()),
         EngineEvent::Released { .. } => ("released", "the plugin answers again".to_owned()),
         EngineEvent::Lapsed { .. } => ("released", "no policy uses the plugin".to_owned()),

@@ -382,6 +382,10 @@ fn plugins(plugins: &[PluginFigures]) -> impl Iterator<Item = MetricFamily> {
         "mcp_plugin_quarantined",
         "1 while a plugin is quarantined, else 0.",
     );
+    let mut held = Family::gauge(
+        "mcp_plugin_held",
+        "1 while a generation of a plugin is held until an operator decides, else 0.",
+    );
     let mut calls = Family::counter("mcp_plugin_calls_total", "Calls of a plugin.");
     let mut time = Family::counter(
         "mcp_plugin_call_seconds_total",
@@ -403,6 +407,7 @@ fn plugins(plugins: &[PluginFigures]) -> impl Iterator<Item = MetricFamily> {
         let name = ("plugin", plugin.name.as_str());
         generation.add(&[name, ("kind", &plugin.kind)], plugin.generation as f64);
         quarantined.add(&[name], f64::from(u8::from(plugin.quarantined)));
+        held.add(&[name], f64::from(u8::from(plugin.held)));
         calls.add(&[name], plugin.calls as f64);
         time.add(&[name], plugin.call_time.as_secs_f64());
         reloads.add(&[name], plugin.reloads as f64);
@@ -416,6 +421,7 @@ fn plugins(plugins: &[PluginFigures]) -> impl Iterator<Item = MetricFamily> {
     finished([
         generation,
         quarantined,
+        held,
         calls,
         time,
         failures,

@@ -39,6 +39,8 @@ pub struct PluginFigures {
     pub generation: u64,
     /// Whether it is quarantined, so that the built-in default answers.
     pub quarantined: bool,
+    /// Whether a generation of it is held until an operator decides.
+    pub held: bool,
     /// Calls that were made.
     pub calls: u64,
     /// Time that they took together.

@@ -35,7 +35,7 @@ impl HealthPolicy for Hostile {
         }
     }
 
-    fn judge(_: &Facts, settings: &Settings) -> Verdict {
+    fn judge(facts: &Facts, settings: &Settings) -> Verdict {
         match settings.text("mode").unwrap_or("nothing") {
             "loop" => endless(),
             "overflow" => Verdict::degraded(overflow(1).to_string()),
@@ -93,6 +93,9 @@ impl HealthPolicy for Hostile {
             }),
             "fill" => fill(),
             "condemn" => Verdict::unhealthy("condemned").and_recycle(),
+            "condemn-used" if facts.window_requests > 0 => {
+                Verdict::unhealthy("condemned").and_recycle()
+            }
             _ => Verdict::healthy(),
         }
     }

@@ -201,6 +201,21 @@ impl Operations for World {
         None
     }
 
+    async fn confirm_plugin(&self, name: &str) -> Result<String> {
+        match name {
+            "held" => Ok("generation 2 of held is in force".to_owned()),
+            _ => Err(OperationError::NotFound(format!(
+                "there is no plugin {name:?}"
+            ))),
+        }
+    }
+
+    async fn reject_plugin(&self, name: &str) -> Result<String> {
+        Err(OperationError::Conflict(format!(
+            "no generation of {name} is held"
+        )))
+    }
+
     async fn reload_plugins(&self) -> Result<Value> {
         Ok(json!({}))
     }
@@ -452,6 +467,8 @@ async fn refusals_are_problems_that_say_what_to_do_and_are_audited() {
     check("PATCH", "/api/instances/demo", "", 405, "PATCH").await;
     check("GET", "/api/nothing", "", 404, "/api/nothing").await;
     check("GET", "/api/plugins/none", "", 404, "none").await;
+    check("POST", "/api/plugins/none/confirm", "", 404, "none").await;
+    check("POST", "/api/plugins/held/reject", "", 409, "is held").await;
     check("GET", "/api/audit?limit=many", "", 400, "").await;
     check("GET", "/api/audit?size=1", "", 400, "size").await;
     let audit = world.audit.lock();
@@ -465,6 +482,8 @@ async fn refusals_are_problems_that_say_what_to_do_and_are_audited() {
         ("instance.register", "refused"),
         ("config.reload", "refused"),
         ("log-level.set", "refused"),
+        ("plugin.confirm", "refused"),
+        ("plugin.reject", "refused"),
     ];
     assert_eq!(refused, expected);
 }

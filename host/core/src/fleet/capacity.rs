@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::Fleet;
+use super::{Fleet, trials::of_capacity};
 use crate::{
     action::{Action, OperatorAction},
     capacity::{CapacityLoad, CapacityPlan, LoadMeasure, builtin},
@@ -171,6 +171,7 @@ impl Fleet {
             policies: [Arc::clone(&policy)].into(),
             question: Question::Capacity { load: load.clone() },
             deadline_ms,
+            candidate: None,
         }));
         self.capacity.pending = Some(Pending {
             question: id,
@@ -181,7 +182,7 @@ impl Fleet {
     }
 
     /// What is known of the load now; `None` before anything of it was measured.
-    fn capacity_load(&self) -> Option<CapacityLoad> {
+    pub(super) fn capacity_load(&self) -> Option<CapacityLoad> {
         let (at_ms, measure) = self.capacity.measured.as_ref()?;
         let since_ms = self.now_ms.saturating_sub(*at_ms);
         Some(CapacityLoad {
@@ -247,7 +248,15 @@ impl Fleet {
             }
             _ => {
                 watch.refused = None;
-                watch.take(plan, *load, Some(policy));
+                let bound = self.trials.bound(&policy);
+                let holding = bound.zip(of_capacity(&plan, &load));
+                match holding.filter(|_| !self.bugs.has(Planted::RoundsUnwatched)) {
+                    Some((generation, holding)) => {
+                        let of = (generation, PolicyKind::Capacity);
+                        self.hold_in_force(&policy, of, holding, out);
+                    }
+                    None => self.capacity.take(plan, *load, Some(policy)),
+                }
             }
         }
     }
@@ -269,6 +278,7 @@ impl Fleet {
     pub(super) fn next_own_wake(&self) -> Option<u64> {
         let readiness = self.watch.next_wake(&self.settings, self.bugs);
         let own = earlier(readiness, self.capacity.next_wake(self.phase));
+        let own = earlier(own, self.trials.next_wake(self.bugs));
         earlier(own, self.index.next_wait_end())
     }
 }

@@ -166,15 +166,12 @@ impl Fleet {
     fn apply_policy_event(&mut self, event: PolicyEvent, out: &mut Vec<Action>) {
         match event {
             PolicyEvent::Answered { question, answers } => self.answered(question, answers, out),
-            PolicyEvent::Changed(PolicyKind::Health) => self.judge_again(),
-            PolicyEvent::Changed(PolicyKind::Breaker) => self.plan_again(),
-            PolicyEvent::Changed(PolicyKind::Capacity) => self.capacity.ask_anew(self.now_ms),
-            // The core asks nothing of them.
-            PolicyEvent::Changed(PolicyKind::AlertRule) => {}
+            PolicyEvent::Changed(kind) => self.judge_anew(kind),
+            PolicyEvent::Generations(all) => self.note_generations(all),
         }
     }
 
-    fn judge_again(&mut self) {
+    pub(super) fn judge_again(&mut self) {
         self.touched.all = true;
         let instances = self.instances.values_mut();
         for slot in instances.flat_map(|instance| instance.slots.values_mut()) {
@@ -182,7 +179,7 @@ impl Fleet {
         }
     }
 
-    fn plan_again(&mut self) {
+    pub(super) fn plan_again(&mut self) {
         self.touched.all = true;
         for instance in self.instances.values_mut() {
             let is_kept = instance.planning.open_question().is_some()
@@ -234,6 +231,9 @@ impl Fleet {
         mut answers: Vec<PolicyAnswer>,
         out: &mut Vec<Action>,
     ) {
+        if self.trial_answered(question, &answers) {
+            return;
+        }
         self.capacity_answered(question, &mut answers, out);
         match self.index.asked_about(question).cloned() {
             Some(Subject::Slot(key)) => self.with_slot(&key, out, |slot, step, desired| {

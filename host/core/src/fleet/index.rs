@@ -47,6 +47,19 @@ pub(super) struct Index {
     waiting: BTreeMap<Arc<str>, BTreeMap<u64, InstanceId>>,
     /// When their waits are over.
     wait_ends: BTreeSet<(u64, InstanceId)>,
+    /// What each policy judges.
+    judged: BTreeMap<Arc<str>, JudgedCount>,
+}
+
+/// What one policy judges of the fleet.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(super) struct JudgedCount {
+    /// What serves by the built-in rule.
+    pub(super) serving: usize,
+    /// What of it the policy has taken away, or would, …
+    pub(super) taken: usize,
+    /// … and of how many instances that is.
+    pub(super) instances: usize,
 }
 
 /// The instances of one template.
@@ -149,6 +162,7 @@ impl Index {
             }
         }
         self.count_usage(&old, &instance.indexed);
+        self.count_judged(&old, &instance.indexed);
         self.count_waiting(instance.id(), &old, &instance.indexed);
     }
 
@@ -186,6 +200,38 @@ impl Index {
                 }
             }
         }
+    }
+
+    fn count_judged(&mut self, old: &IndexEntry, new: &IndexEntry) {
+        if old.judged == new.judged {
+            return;
+        }
+        for one in &new.judged {
+            let count = self.judged.entry(Arc::clone(&one.policy)).or_default();
+            count.serving += one.serving as usize;
+            count.taken += one.taken as usize;
+            count.instances += usize::from(one.taken > 0);
+        }
+        for one in &old.judged {
+            if let Some(count) = self.judged.get_mut(&one.policy) {
+                count.serving -= one.serving as usize;
+                count.taken -= one.taken as usize;
+                count.instances -= usize::from(one.taken > 0);
+                if count.serving == 0 {
+                    self.judged.remove(&one.policy);
+                }
+            }
+        }
+    }
+
+    /// What each policy judges of the fleet.
+    pub(super) fn judged(&self) -> impl Iterator<Item = (&Arc<str>, &JudgedCount)> {
+        self.judged.iter()
+    }
+
+    /// What one of them judges.
+    pub(super) fn judged_by(&self, policy: &str) -> JudgedCount {
+        self.judged.get(policy).copied().unwrap_or_default()
     }
 
     fn count_waiting(&mut self, id: &InstanceId, old: &IndexEntry, new: &IndexEntry) {

@@ -60,6 +60,7 @@ impl Fleet {
             Readiness::Down
         } else if (!self.watch.database && !self.bugs.has(Planted::DatabaseIgnored))
             || self.watch.plugins_quarantined > 0
+            || (self.trials.is_holding() && !self.bugs.has(Planted::HeldUnsaid))
             || (!self.watch.policy_faults.is_empty() && !self.bugs.has(Planted::PolicyFaultIgnored))
             || self.watch.disk_share > self.settings.disk_degraded_share
             || !self.index.troubled().is_empty()
@@ -107,6 +108,10 @@ impl Fleet {
                 self.watch.plugins_quarantined
             ));
         }
+        let held = self.trials.held();
+        if !self.bugs.has(Planted::HeldUnsaid) {
+            reasons.extend(held.iter().cloned());
+        }
         reasons.extend(self.watch.policy_faults.iter().cloned());
         if self.watch.disk_share > self.settings.disk_degraded_share {
             reasons.push(format!(
@@ -124,6 +129,7 @@ impl Fleet {
             breakers_open: count(self.index.tripped()),
             breakers_opened_together: count(self.opened_together()),
             plugins_quarantined: self.watch.plugins_quarantined,
+            policies_held: u32::try_from(held.len()).unwrap_or(u32::MAX),
             policy_faults: self.watch.policy_faults.clone(),
             disk_share: self.watch.disk_share,
         }

@@ -7,6 +7,7 @@ mod plans;
 mod tool_breakers;
 mod tool_metering;
 mod tools;
+mod trials;
 mod way_down;
 
 use super::Fleet;

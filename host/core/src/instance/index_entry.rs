@@ -48,6 +48,18 @@ pub(crate) struct IndexEntry {
     pub(crate) waiting: Option<(u64, u64)>,
     /// What it has in use.
     pub(crate) usage: Usage,
+    /// What its policies judge of it.
+    pub(crate) judged: Vec<JudgedBy>,
+}
+
+/// What one policy judges of an instance.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct JudgedBy {
+    pub(crate) policy: Arc<str>,
+    /// What serves by the built-in rule: slots, or the instance.
+    pub(crate) serving: u32,
+    /// What of it the policy has taken away, or would.
+    pub(crate) taken: u32,
 }
 
 impl Instance {
@@ -79,6 +91,7 @@ impl Instance {
                 .as_ref()
                 .map(|waiting| (waiting.sequence, waiting.until_ms)),
             usage: self.usage(alive, bugs),
+            judged: self.judged(),
         }
     }
 

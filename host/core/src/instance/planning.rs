@@ -43,6 +43,8 @@ pub(crate) struct Planning {
     observed: Option<ObservedPlan>,
     /// The same, where it was refused.
     refused: Option<RefusedPlan>,
+    /// Why what the policy answered last would have opened the breaker at once.
+    opens: Option<String>,
     figures: CallFigures,
     figures_ms: u64,
     asking: Asking,
@@ -156,6 +158,40 @@ impl Planning {
             self.asked = None;
         }
         self.asking = Asking::Idle;
+        self.opens = None;
+    }
+
+    /// A policy's generation is held: what it planned is given up, until the one before it plans.
+    pub(crate) fn forget(&mut self, policy: &Arc<str>, now_ms: u64) {
+        let is_its = |given: &mut GivenPlan| given.policy == *policy;
+        if self.in_force.take_if(is_its).is_some() {
+            self.builtin_ms = now_ms;
+        }
+        self.observed
+            .take_if(|observed| is_its(&mut observed.given));
+    }
+
+    /// Why what the policy answered last would have opened the breaker at once.
+    pub(super) fn opens(&self) -> Option<&str> {
+        self.opens.as_deref()
+    }
+
+    /// Notes that.
+    pub(super) fn note_opens(&mut self, why: Option<String>) {
+        self.opens = why;
+    }
+
+    /// Who was asked last.
+    pub(super) fn asked_of(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.asked.iter().flat_map(|asked| asked.policies.iter())
+    }
+
+    /// Its calls, as a policy is to learn of them.
+    pub(super) fn figures(&self, now_ms: u64) -> CallFigures {
+        if self.figures_ms.saturating_add(FIGURES_FOR_MS) <= now_ms {
+            return CallFigures::default();
+        }
+        self.figures
     }
 
     /// Takes in the verdict on one request, for a plan that is observed.
@@ -222,6 +258,7 @@ impl Planning {
         }
         self.asking = Asking::Idle;
         (self.asked, self.refused, self.observed) = (None, None, None);
+        self.opens = None;
     }
 
     /// When the policy is to be asked again, whatever is under way.
@@ -268,16 +305,9 @@ impl Planning {
         earlier(asking, observed.and_then(|one| one.breaker.next_wake()))
     }
 
-    /// The question's turn has come. Returns what the policy is to learn of its calls.
-    pub(super) fn ask(
-        &mut self,
-        basis: &PlanBasis<'_>,
-        question: QuestionId,
-        deadline_ms: u64,
-    ) -> CallFigures {
-        if self.figures_ms.saturating_add(FIGURES_FOR_MS) <= basis.now_ms {
-            self.figures = CallFigures::default();
-        }
+    /// The question's turn has come.
+    pub(super) fn ask(&mut self, basis: &PlanBasis<'_>, question: QuestionId, deadline_ms: u64) {
+        self.figures = self.figures(basis.now_ms);
         self.asking = Asking::Open {
             question,
             until_ms: deadline_ms.saturating_add(ANSWER_SLACK_MS),
@@ -289,7 +319,6 @@ impl Planning {
             figures: self.figures,
             is_unanswered: false,
         });
-        self.figures
     }
 
     /// Takes in what the policy answered to the open question. Returns why its plan is refused, and whether
@@ -367,6 +396,7 @@ impl Planning {
     /// The policy gave no answer: the plan before stays, unless it came from one that is no longer asked.
     fn unanswered(&mut self, basis: &PlanBasis<'_>) {
         self.asking = Asking::Idle;
+        self.opens = None;
         if let Some(asked) = &mut self.asked {
             asked.is_unanswered = true;
         }

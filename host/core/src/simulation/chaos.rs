@@ -359,6 +359,7 @@ impl World {
                 self.characters.insert(id, nature);
             }
             90..93 => self.outage(),
+            93..98 => self.some_generation(),
             _ => {}
         }
     }

@@ -6,6 +6,7 @@ mod breakers;
 mod capacity;
 mod clearing;
 mod failures;
+mod generations;
 mod idle;
 mod intent;
 mod plans;
@@ -37,6 +38,7 @@ use admission::AdmissionModel;
 use breakers::BreakerWatch;
 use capacity::CapacityModel;
 use failures::{Expected, SlotFailures};
+use generations::GenerationsModel;
 use intent::Order;
 use plans::PlanWatch;
 use questions::{Answered, AwaitedQuestion};
@@ -86,6 +88,7 @@ pub(super) struct Watched {
     answered: Option<Answered>,
     /// Runs that shutdown must not harm.
     keepers: BTreeSet<(SlotKey, Run)>,
+    generations: GenerationsModel,
     readiness: ReadinessModel,
     one_cause: OneCauseModel,
     capacity: CapacityModel,
@@ -177,6 +180,7 @@ impl World {
             Event::Slot { key, run, event } => self.expect_of_slot(key, *run, event),
             Event::Traffic(event) => self.expect_of_traffic(event),
             Event::Policy(PolicyEvent::Answered { question, answers }) => {
+                self.weigh_answers(*question, answers);
                 self.expect_answers(*question, answers);
                 self.expect_plan(*question, answers);
                 self.expect_breaker_plan(*question, answers);
@@ -184,14 +188,22 @@ impl World {
             Event::Policy(PolicyEvent::Changed(PolicyKind::Breaker)) => self.void_plans(),
             Event::Policy(PolicyEvent::Changed(PolicyKind::Capacity)) => self.ask_capacity_anew(),
             Event::Policy(PolicyEvent::Changed(_)) => self.void_questions(),
+            Event::Policy(PolicyEvent::Generations(all)) => self.expect_generations(all),
             Event::Operator(command) => self.expect_command(command),
         }
+        self.begin_trials();
     }
 
     fn expect_of_fleet(&mut self, event: &FleetEvent) {
         match event {
-            FleetEvent::SpecsApplied { source, specs } => self.expect_specs(*source, specs),
-            FleetEvent::SpecAdded(spec) => self.expect_spec(spec),
+            FleetEvent::SpecsApplied { source, specs } => {
+                self.forget_takers();
+                self.expect_specs(*source, specs);
+            }
+            FleetEvent::SpecAdded(spec) => {
+                self.forget_takers();
+                self.expect_spec(spec);
+            }
             FleetEvent::SpecRemoved(id) => self.expect_removal(id),
             FleetEvent::SettingsApplied(settings) => self.expect_settings(settings),
             FleetEvent::Adopted(adopted) => self.expect_adoption(adopted),
@@ -289,6 +301,8 @@ impl World {
         }
         match action {
             Action::Slot { key, run, action } => self.check_slot_action(key, *run, action),
+            Action::Policy(action) => self.check_policy_action(action),
+            Action::Ask(ask) if ask.candidate.is_some() => self.check_trial_ask(ask),
             Action::Ask(ask) => match &ask.question {
                 Question::Health { key, facts } => {
                     self.check_ask(ask, key);
@@ -351,6 +365,7 @@ impl World {
         if let Event::Fleet(FleetEvent::Adopted(adopted)) = event {
             self.note_adoption(adopted, after);
         }
+        self.check_generations(after);
         self.check_becoming_ready(event, after);
         self.note_strays(after);
         self.forget_slots(after);
@@ -390,6 +405,7 @@ impl World {
 
     /// New numbers hold from now on, for what is under way too.
     fn expect_settings(&mut self, settings: &Settings) {
+        self.forget_takers();
         self.expect_capacity_settings(settings);
         self.settings = settings.clone();
         for slot in self.watched.slots.values_mut() {

@@ -77,6 +77,16 @@ pub(super) enum Property {
     WaitsInOrder,
     /// A start that was refused is tried again by the next request.
     RefusedTriedAgain,
+    /// A new generation of a policy is tried before it is applied, and held where it would take away more than half of what serves.
+    TrialDecides,
+    /// A trial ends.
+    TrialEnds,
+    /// So is one in force that takes away as much in a later round.
+    RoundsHeld,
+    /// What is held does nothing: nobody waits for its answers.
+    HeldHarmless,
+    /// Readiness says what is held.
+    HeldSaid,
     /// A policy recycles a slot only so often, and only so many at once.
     RecycleBound,
     /// A slot at its memory limit, or with more processes than it may have, is killed at once.
@@ -118,7 +128,7 @@ pub(super) enum Property {
 }
 
 impl Property {
-    pub(super) const ALL: [Self; 54] = [
+    pub(super) const ALL: [Self; 59] = [
         Self::OneProcess,
         Self::RunsGrow,
         Self::AdoptionFirst,
@@ -154,6 +164,11 @@ impl Property {
         Self::RefusedForLimit,
         Self::WaitsInOrder,
         Self::RefusedTriedAgain,
+        Self::TrialDecides,
+        Self::TrialEnds,
+        Self::RoundsHeld,
+        Self::HeldHarmless,
+        Self::HeldSaid,
         Self::RecycleBound,
         Self::LimitsHold,
         Self::MemoryRecycles,
@@ -250,6 +265,12 @@ planted_bugs! {
     admission_forgotten: AdmissionForgotten breaks RefusedForLimit;
     last_comes_first: LastComesFirst breaks WaitsInOrder;
     refusal_stays: RefusalStays breaks RefusedTriedAgain;
+    trial_skipped: TrialSkipped breaks TrialDecides;
+    nothing_held: NothingHeld breaks TrialDecides;
+    trial_never_ends: TrialNeverEnds breaks TrialEnds;
+    rounds_unwatched: RoundsUnwatched breaks RoundsHeld;
+    held_answers_count: HeldAnswersCount breaks HeldHarmless;
+    held_unsaid: HeldUnsaid breaks HeldSaid;
     recycle_unbounded: RecycleUnbounded breaks RecycleBound;
     all_recycled: AllRecycled breaks RecycleBound;
     memory_ignored: MemoryIgnored breaks LimitsHold;
@@ -285,7 +306,7 @@ planted_bugs! {
 }
 
 /// What must come up often enough in a whole run for the properties to mean something.
-pub(super) const SITUATIONS: [&str; 58] = [
+pub(super) const SITUATIONS: [&str; 63] = [
     "adopted",
     "adopted with tools missing",
     "answered by a start",
@@ -308,7 +329,12 @@ pub(super) const SITUATIONS: [&str; 58] = [
     "demand waited",
     "early tick",
     "end lost",
+    "generation applied",
+    "generation confirmed",
+    "generation rejected",
     "half open",
+    "held in force",
+    "held in its trial",
     "idle stop",
     "kill lost",
     "late answer",

@@ -285,8 +285,24 @@ impl World {
                 // It is not even mentioned.
                 continue;
             }
+            let is_mad = !self.calm && self.loaded.is_mad(ask, policy);
             let answer = match &ask.question {
+                Question::Health { .. } if is_mad => {
+                    let reason = format!("{}was answered so by {policy}", reason_prefix(ask.id));
+                    Answer::Health(verdict(Health::Unhealthy, reason, self.dice.chance(50)))
+                }
                 Question::Health { .. } => Answer::Health(self.verdict(ask.id, policy)),
+                Question::Breaker { profile, .. } if is_mad => {
+                    let mut plan = crate::breaker::plan::builtin(&profile.configured);
+                    let thresholds = &mut plan.thresholds;
+                    (thresholds.consecutive_failures, thresholds.min_samples) = (1, 1);
+                    thresholds.failure_share = 0.01;
+                    Answer::Breaker(Box::new(plan))
+                }
+                Question::Capacity { .. } if is_mad => {
+                    let reason = format!("{}was answered so", reason_prefix(ask.id));
+                    plan(reason, vec![limit(Measure::Running, 1)])
+                }
                 // A policy of another kind than its name is expected to be of.
                 Question::Breaker { .. } if !self.calm && self.dice.chance(3) => {
                     Answer::Health(HealthVerdict::healthy())

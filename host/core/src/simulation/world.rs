@@ -12,6 +12,7 @@ use super::{
     check::Watched,
     clients::SimulatedRequest,
     dice::Dice,
+    generations::LoadedPolicies,
     property::Property,
     supervisor::{Character, Proc},
 };
@@ -49,6 +50,8 @@ pub(super) enum Item {
     Clients,
     /// Memory, pings' figures and counters are read.
     Sample,
+    /// The core learns which generations of policies there are.
+    Generations,
     /// Something unforeseen.
     Chaos,
     /// What the store defines can be read at last.
@@ -82,6 +85,7 @@ pub(super) struct World {
     pub(super) requests: BTreeMap<u64, SimulatedRequest>,
     /// Permits of probes that ended badly: whose, of which generation, and when they were taken.
     pub(super) kept_permits: Vec<(InstanceId, u32, u64)>,
+    pub(super) loaded: LoadedPolicies,
     pub(super) watched: Watched,
     pub(super) calm: bool,
     /// Until then every request fails.
@@ -125,6 +129,7 @@ impl World {
             routes: BTreeMap::new(),
             requests: BTreeMap::new(),
             kept_permits: Vec::new(),
+            loaded: LoadedPolicies::default(),
             watched: Watched::default(),
             calm: false,
             outage_until_ms: 0,
@@ -200,6 +205,7 @@ impl World {
             Item::RequestEnds(id) => self.request_ends(id),
             Item::Clients => self.clients(),
             Item::Sample => self.sample(),
+            Item::Generations => self.deliver_generations(),
             Item::Chaos => self.chaos(),
             Item::StoreIsBack => self.store_is_back(),
             Item::Calm => self.calm_down(),
@@ -317,7 +323,11 @@ impl World {
                 self.classes.remove(&instance);
             }
             Action::Slot { key, run, action } => self.supervise(key, run, &action),
-            Action::Ask(ask) => self.ask(&ask),
+            Action::Ask(ask) => {
+                self.note_asked(&ask);
+                self.ask(&ask);
+            }
+            Action::Policy(action) => self.carry_out(&action),
             Action::Routing(RoutingAction::MeterTools { .. })
             | Action::Operator(_)
             | Action::AllStopped => {}

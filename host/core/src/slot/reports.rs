@@ -335,7 +335,9 @@ impl Slot {
             return;
         }
         let reason = reason.clone();
+        let judged = service.judged.clone();
         if self.recycle(step, desired, &reason) {
+            self.recycled_by = judged;
             step.recycles_left = step.recycles_left.saturating_sub(1);
             self.recycling = true;
         }

@@ -30,6 +30,18 @@ pub(super) struct Service {
     ping_ms: Option<f64>,
     next_ask_ms: u64,
     pending: Option<Pending>,
+    pub(super) judged: Judged,
+}
+
+/// How the last answers stand beside the built-in rule.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Judged {
+    /// Who was asked last.
+    pub(super) by: PolicyNames,
+    /// It does not serve by the built-in rule either.
+    pub(super) is_unfit: bool,
+    /// Those that took it away although it serves by that rule.
+    pub(super) taken_by: Vec<Arc<str>>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -67,6 +79,7 @@ impl Service {
             ping_ms: None,
             next_ask_ms: now_ms,
             pending: None,
+            judged: Judged::default(),
         }
     }
 
@@ -88,6 +101,7 @@ impl Service {
     /// The policy is another one: what the one before still has to say is of no interest.
     pub(super) fn judge_anew(&mut self, now_ms: u64) {
         self.pending = None;
+        self.judged.taken_by.clear();
         self.judge_at(now_ms);
     }
 
@@ -167,6 +181,10 @@ impl Service {
             return;
         }
         self.next_ask_ms = now_ms.saturating_add(step.settings.health_every_ms.max(1));
+        if self.judged.by != *policies {
+            self.judged.by = Arc::clone(policies);
+            self.judged.taken_by.clear();
+        }
         if policies.is_empty() {
             self.answer_builtin(now_ms, about);
             return;
@@ -187,6 +205,7 @@ impl Service {
             policies: Arc::clone(policies),
             question,
             deadline_ms,
+            candidate: None,
         }));
     }
 
@@ -214,6 +233,17 @@ impl Service {
         if !step.bugs.has(Planted::AnsweredTwice) {
             self.pending = None;
         }
+        let takers = verdicts.into_iter();
+        let takers = takers.filter(|(_, verdict)| verdict.takes_away());
+        let takers: Vec<Arc<str>> = takers.map(|(policy, _)| policy).collect();
+        // Nearly always nobody takes it away, and the built-in rule need not be asked.
+        self.judged.is_unfit =
+            !takers.is_empty() && builtin(&self.facts(step.now_ms, about)).takes_away();
+        self.judged.taken_by = if self.judged.is_unfit {
+            Vec::new()
+        } else {
+            takers
+        };
         self.verdict = verdict;
     }
 
@@ -229,6 +259,8 @@ impl Service {
     pub(super) fn answer_builtin(&mut self, now_ms: u64, about: &About<'_>) {
         self.pending = None;
         self.verdict = builtin(&self.facts(now_ms, about));
+        self.judged.is_unfit = self.verdict.takes_away();
+        self.judged.taken_by.clear();
     }
 
     /// How long ago it last answered anything.
@@ -236,7 +268,7 @@ impl Service {
         now_ms.saturating_sub(self.last_answer_ms)
     }
 
-    fn facts(&self, now_ms: u64, about: &About<'_>) -> HealthFacts {
+    pub(super) fn facts(&self, now_ms: u64, about: &About<'_>) -> HealthFacts {
         HealthFacts {
             instance: about.key.instance.as_str().to_owned(),
             slot: about.key.slot,

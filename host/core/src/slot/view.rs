@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{Phase, Slot};
+use super::{Phase, Slot, service::About};
 use crate::{
-    health::Health,
+    health::{Health, HealthFacts, builtin},
     id::Run,
+    policy::PolicyNames,
     route::{Route, Unavailable, UnavailableKind},
+    spec::InstanceSpec,
     step::{DesiredState, FleetPhase},
     view::{Lifecycle, SlotView},
 };
@@ -66,6 +68,53 @@ impl Slot {
             _ => 0,
         };
         (memory_bytes.unwrap_or(0), in_flight)
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        matches!(self.phase, Phase::Ready(..))
+    }
+
+    /// What a health policy is to judge it by, where it is ready and serves by the built-in rule.
+    pub(crate) fn facts(&self, spec: &InstanceSpec, now_ms: u64) -> Option<HealthFacts> {
+        let Phase::Ready(process, service) = &self.phase else {
+            return None;
+        };
+        let facts = service.facts(
+            now_ms,
+            &About {
+                key: &self.key,
+                uptime_ms: process.uptime_ms(now_ms),
+                memory_limit_bytes: spec.max_memory_bytes,
+                restarts_recent: self.restarts_recent(now_ms),
+            },
+        );
+        (!builtin(&facts).takes_away()).then_some(facts)
+    }
+
+    /// Who judges it, and which of them took it away, where it would serve by the built-in rule.
+    pub(crate) fn judged(&self) -> Option<(&PolicyNames, &[Arc<str>])> {
+        let judged = match &self.phase {
+            Phase::Ready(_, service) => &service.judged,
+            _ if self.is_recycling() => &self.recycled_by,
+            _ => return None,
+        };
+        (!judged.is_unfit).then_some((&judged.by, judged.taken_by.as_slice()))
+    }
+
+    /// That it was taken away, for people.
+    pub(crate) fn describe_taken(&self) -> String {
+        let instance = &self.key.instance;
+        match &self.phase {
+            Phase::Ready(_, service) => {
+                let verdict = &service.verdict;
+                format!(
+                    "{instance}: {}: {}",
+                    verdict.health.as_str(),
+                    verdict.reason
+                )
+            }
+            _ => format!("{instance}: {}", self.reason),
+        }
     }
 
     /// Whether a request would be served, if need be after a wait that nothing speaks against.

@@ -7,7 +7,7 @@ use std::{
 
 use router_core::policy::PolicyKind;
 
-use super::Entry;
+use super::{Candidate, Entry};
 use crate::{
     Grants,
     kinds::DEFAULT_WORLD,
@@ -31,7 +31,9 @@ impl Entry {
         let (current, lifetime) = (&history.current, &history.lifetime);
         PluginView {
             name: name.to_owned(),
-            world: serving.map_or(DEFAULT_WORLD, |serving| serving.contract().world),
+            world: serving
+                .or(self.candidate.as_ref().map(|one| &one.generation))
+                .map_or(DEFAULT_WORLD, |one| one.contract().world),
             state,
             reason,
             in_use: is_in_use,
@@ -70,6 +72,8 @@ impl Entry {
             quarantined_for_ms: self.quarantine.until().map(ms_until),
             unanswered: self.unanswered,
             unwritten_values: serving.map_or(0, |serving| serving.unwritten()),
+            trial: self.candidate.as_ref().map(Candidate::view),
+            confirmed: false,
             candidate,
             decisions: if with_decisions {
                 history.decisions()
@@ -85,6 +89,9 @@ impl Entry {
         match (&self.serving, candidate) {
             (Some(_), _) if self.is_quarantined() => ("quarantined", self.last_error()),
             (Some(_), _) => ("serving", None),
+            (None, _) if let Some(held) = self.candidate.as_ref().and_then(Candidate::held) => {
+                ("held", Some(held.reason.clone()))
+            }
             (None, Some(refusal)) => ("refused", Some(refusal.reason.clone())),
             (None, None) => (
                 "loading",

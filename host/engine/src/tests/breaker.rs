@@ -40,7 +40,7 @@ async fn hostile(mode: &str) -> World {
 }
 
 async fn plan(world: &World, name: &str) -> Option<Result<BreakerPlan, CallFailure>> {
-    world.engine.plan_breaker(name, profile()).await
+    world.engine.plan_breaker(name, None, profile()).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -59,7 +59,7 @@ async fn loaded(name: &str, settings: PluginSettings) -> World {
 }
 
 async fn plan(world: &World, name: &str) -> Option<Result<CapacityPlan, CallFailure>> {
-    world.engine.plan_capacity(name, load()).await
+    world.engine.plan_capacity(name, None, load()).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

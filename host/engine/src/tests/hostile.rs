@@ -263,7 +263,7 @@ async fn many_askers_of_a_memory_hog_take_the_memory_of_one() {
     world.swapped("default-health").await;
     let ask = |policy: &'static str| {
         let engine = world.engine.clone();
-        tokio::spawn(async move { engine.judge(policy, super::world::facts()).await })
+        tokio::spawn(async move { engine.judge(policy, None, super::world::facts()).await })
     };
     let hostile: Vec<_> = (0..64).map(|_| ask("hostile-health")).collect();
     let good: Vec<_> = (0..64).map(|_| ask("default-health")).collect();
@@ -304,7 +304,11 @@ async fn many_askers_of_an_endless_loop_do_not_wait_for_each_other_for_ever() {
     let world = World::hostile("loop").await;
     let asked = (0..200).map(|_| {
         let engine = world.engine.clone();
-        tokio::spawn(async move { engine.judge("hostile-health", super::world::facts()).await })
+        tokio::spawn(async move {
+            engine
+                .judge("hostile-health", None, super::world::facts())
+                .await
+        })
     });
     let mut unanswered = 0;
     for asking in asked.collect::<Vec<_>>() {
@@ -318,8 +322,11 @@ async fn many_askers_of_an_endless_loop_do_not_wait_for_each_other_for_ever() {
 async fn an_engine_ends_while_a_guest_loops() {
     let world = World::hostile("loop").await;
     let engine = world.engine.clone();
-    let asking =
-        tokio::spawn(async move { engine.judge("hostile-health", super::world::facts()).await });
+    let asking = tokio::spawn(async move {
+        engine
+            .judge("hostile-health", None, super::world::facts())
+            .await
+    });
     world.engine.shutdown().await;
     assert!(!matches!(asking.await.unwrap(), Some(Ok(_))));
 }

@@ -190,7 +190,7 @@ async fn a_fleet_that_is_judged_at_once_gets_an_answer_each() {
     }
     let ask = |policy: &'static str| {
         let engine = world.engine.clone();
-        tokio::spawn(async move { engine.judge(policy, facts()).await })
+        tokio::spawn(async move { engine.judge(policy, None, facts()).await })
     };
     // While one call uses up its time, all the others come to wait behind it.
     let slow = ask("hostile-health");

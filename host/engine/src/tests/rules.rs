@@ -439,7 +439,8 @@ async fn a_rule_answers_while_the_thread_of_policies_is_kept() {
     });
     begun.await.unwrap();
     let engine = world.engine.clone();
-    let judged = tokio::spawn(async move { engine.judge(POLICY, super::world::facts()).await });
+    let judged =
+        tokio::spawn(async move { engine.judge(POLICY, None, super::world::facts()).await });
     for _ in 0..3 {
         let answer = tokio::time::timeout(Duration::from_secs(30), evaluate(&world, HOSTILE)).await;
         let raised = answer.expect("no policy keeps the thread of rules");
@@ -461,8 +462,11 @@ async fn a_rule_answers_within_its_deadline_while_a_policy_loops() {
     world.swapped(HOSTILE).await;
     let engine = world.engine.clone();
     let begun = Instant::now();
-    let looping =
-        tokio::spawn(async move { engine.judge("hostile-health", super::world::facts()).await });
+    let looping = tokio::spawn(async move {
+        engine
+            .judge("hostile-health", None, super::world::facts())
+            .await
+    });
     let mut answers = 0;
     while !looping.is_finished() && begun.elapsed() < Duration::from_secs(1) {
         let asked = Instant::now();

@@ -113,7 +113,10 @@ async fn loaded(settings: PluginSettings) -> World {
 }
 
 async fn say(world: &World, text: &str) -> Option<Result<String, CallFailure>> {
-    world.engine.ask::<Echo>(NAME, text.to_owned()).await
+    world
+        .engine
+        .ask::<Echo>((NAME, None), text.to_owned())
+        .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -130,7 +133,9 @@ async fn another_kind_is_loaded_asked_recorded_and_replaced() {
     );
     // Neither is asked what the other one answers, nor is that held against it.
     assert!(world.judge(NAME).await.is_none());
-    let asked = world.engine.ask::<Echo>("default-health", String::new());
+    let asked = world
+        .engine
+        .ask::<Echo>(("default-health", None), String::new());
     assert!(asked.await.is_none());
     assert_eq!((world.view(NAME).calls, world.view(NAME).failures), (1, 0));
     assert!(world.judge("default-health").await.unwrap().is_ok());
@@ -174,7 +179,11 @@ async fn its_calls_are_bounded_by_its_own_budget() {
     let asked: Vec<_> = (0..7)
         .map(|_| {
             let engine = world.engine.clone();
-            tokio::spawn(async move { engine.ask::<Echo>(NAME, "wait 600".to_owned()).await })
+            tokio::spawn(async move {
+                engine
+                    .ask::<Echo>((NAME, None), "wait 600".to_owned())
+                    .await
+            })
         })
         .collect();
     for answer in asked {

@@ -90,6 +90,7 @@ impl World {
     ) -> Self {
         let mut options = EngineOptions {
             plugins_dir: dir.path().join("plugins"),
+            trials_dir: None,
             cache_dir: Some(dir.path().join("cache")),
             settings,
             policies: None,
@@ -176,7 +177,7 @@ impl World {
     }
 
     pub(crate) async fn judge(&self, policy: &str) -> Option<Result<HealthVerdict, CallFailure>> {
-        self.engine.judge(policy, facts()).await
+        self.engine.judge(policy, None, facts()).await
     }
 
     pub(crate) fn view(&self, name: &str) -> PluginView {

@@ -90,6 +90,7 @@ fn fleet(instances: Vec<InstanceView>) -> Arc<FleetView> {
             breakers_open: 0,
             breakers_opened_together: 0,
             plugins_quarantined: 0,
+            policies_held: 0,
             policy_faults: Vec::new(),
             disk_share: 0.0,
         },

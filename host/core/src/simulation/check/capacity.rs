@@ -106,6 +106,13 @@ impl World {
             return;
         };
         let answer = answers.iter().find(|entry| entry.policy == open.policy);
+        if let Some(Ok(Answer::Capacity(plan))) = answer.map(|entry| &entry.answer)
+            && !plan.reason.ends_with(FAULTY)
+            && self.is_plan_held(&open.policy, plan, &open.load)
+        {
+            return;
+        }
+        let model = &mut self.watched.capacity;
         let answer = match answer.map(|entry| &entry.answer) {
             // The faulty plans of this world say so.
             Some(Ok(Answer::Capacity(plan))) => Ok(!plan.reason.ends_with(FAULTY)),

@@ -364,6 +364,14 @@ impl World {
         }
     }
 
+    /// What a policy planned is given up.
+    pub(super) fn forget_plans_of(&mut self, policy: &Arc<str>) {
+        for held in self.watched.instances.values_mut() {
+            held.plan.in_force.take_if(|(by, _)| by == policy);
+            held.plan.observed.take_if(|one| one.policy == *policy);
+        }
+    }
+
     pub(super) fn check_plan(&mut self, view: &InstanceView) {
         let id = &view.id;
         self.settle_plan(id);

@@ -98,6 +98,12 @@ impl World {
         }
     }
 
+    /// The slot that an open question is about.
+    pub(super) fn asked_about(&self, question: QuestionId) -> Option<SlotKey> {
+        let open = self.watched.questions.get(&question)?;
+        Some(open.key.clone())
+    }
+
     /// Policies answer, or fail to.
     pub(super) fn expect_answers(&mut self, question: QuestionId, answers: &[PolicyAnswer]) {
         let Some(open) = self.watched.questions.remove(&question) else {
@@ -116,6 +122,7 @@ impl World {
 
     /// The policies changed: what was asked before is void.
     pub(super) fn void_questions(&mut self) {
+        self.forget_takers();
         self.watched.questions.clear();
         for slot in self.watched.slots.values_mut() {
             slot.question = None;

@@ -168,6 +168,7 @@ impl World {
         let degraded = readiness.database_lost
             || readiness.quarantined > 0
             || !readiness.policy_faults.is_empty()
+            || !self.held_generations().is_empty()
             || readiness.disk_share > self.settings.disk_degraded_share
             || wanted.iter().any(troubled)
             || self.watched.one_cause.holds();
