@@ -9,7 +9,7 @@ use std::{
 use router_tests::{Config, Load, Router, Server, load::Plan, peers, until};
 use serde_json::{Value, json};
 
-const CLIENTS: usize = 8;
+const CLIENTS: usize = 32;
 
 /// The design's promise, and five times as long for a machine that other tests share.
 const IN_FORCE_WITHIN: Duration = Duration::from_secs(5);
