@@ -12,9 +12,6 @@ use std::{
 
 use router_tests::{Load, Router, load::Plan};
 
-/// Windows of each kind. Odd, so that the median is one of them; a thousand rewrites are shared out among them.
-pub(crate) const ROUNDS: u32 = 5;
-
 /// So long that a call which is cut after its 50 ms fills the fortieth part of it: the bound is meant for such a window. In a shorter one
 /// the same guest has a larger share of the requests.
 const WINDOW: Duration = Duration::from_secs(2);
@@ -25,6 +22,7 @@ const QUIET: &str = "nothing wrong";
 /// See the module.
 pub(crate) struct Windows {
     load: Load,
+    window: Duration,
     times: BTreeMap<&'static str, Vec<Range<Instant>>>,
 }
 
@@ -36,8 +34,15 @@ impl Windows {
         let path = format!("/mcp/{instance}");
         Self {
             load: Load::start(router.address(), &path, &plan).await,
+            window: WINDOW,
             times: BTreeMap::new(),
         }
+    }
+
+    /// Windows of another length.
+    pub(crate) fn each(mut self, window: Duration) -> Self {
+        self.window = window;
+        self
     }
 
     /// One window: what is done at its beginning, and what is waited for before its end.
@@ -49,7 +54,7 @@ impl Windows {
     ) {
         let begun = Instant::now();
         first().await;
-        tokio::time::sleep(WINDOW.saturating_sub(begun.elapsed())).await;
+        tokio::time::sleep(self.window.saturating_sub(begun.elapsed())).await;
         last().await;
         let times = self.times.entry(what).or_default();
         times.push(begun..Instant::now());
@@ -78,7 +83,7 @@ impl Windows {
             let mut ratios: Vec<f64> = pairs
                 .map(|(&p99, &quiet)| f64::from(p99) / f64::from(quiet))
                 .collect();
-            assert_eq!(ratios.len(), ROUNDS as usize, "{what}");
+            assert_eq!(ratios.len(), quiet.len(), "{what}");
             ratios.sort_by(f64::total_cmp);
             let ratio = ratios[ratios.len() / 2];
             let line = format!("{what}: ratio {ratio:.2}, p99 in us {p99s:?}");
