@@ -33,8 +33,8 @@ use crate::{
 pub use retry::ATTEMPT_MS_MAX;
 pub use rows::{DeliveryRow, DeliveryRowKey, RowChange};
 pub use schedule::{Attempt, Schedule, ScheduleEffects, ScheduleEvent, ScheduleLimits};
-pub use sinks::{InvalidSinks, SinkSettings, SinkTable};
-pub use view::{DeadLetter, Waiting};
+pub use sinks::{InvalidSinks, SinkSchedule, SinkTable};
+pub use view::{DeadLetter, WaitingDelivery};
 
 /// One message to one sink.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,8 +1,8 @@
 //! Which database a URL means, how it is connected to, and how it is called in messages without its secrets.
 
 use std::{
-    fs::{DirBuilder, OpenOptions},
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+    fs::OpenOptions,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     str::FromStr as _,
     time::Duration,
@@ -14,7 +14,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous},
 };
 
-use router_values::{DatabaseUrl, Secret};
+use router_values::{DatabaseUrl, Secret, segment::create_dir};
 
 use crate::{StoreError, link::SqlLink};
 
@@ -231,11 +231,6 @@ fn prepare_file(path: &Path) -> std::io::Result<()> {
         .mode(0o600)
         .open(path)
         .map(drop)
-}
-
-/// Creates a directory for its owner only, with those above it.
-pub(crate) fn create_dir(dir: &Path) -> std::io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod log_filter;
 mod origin;
 mod rate;
 mod secret;
+pub mod segment;
 mod session_key;
 mod token_hash;
 

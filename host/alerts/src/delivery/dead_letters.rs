@@ -8,7 +8,7 @@ use super::{
     queue::QueueEntry,
     retry,
     rows::DeliveryRowKey,
-    schedule::{Place, Schedule, ScheduleEffects, report},
+    schedule::{DeliveryPlace, Schedule, ScheduleEffects, report},
 };
 use crate::{AlertRef, DeliveryId, notice::LISTED_MAX};
 
@@ -128,7 +128,7 @@ impl Schedule {
         entry.state.dead = Some((now_ms, reason));
         self.dirty.insert(DeliveryRowKey::Content(id.clone()));
         self.dirty.insert(DeliveryRowKey::State(id.clone()));
-        self.ids.insert(id, Place::Dead(seq));
+        self.ids.insert(id, DeliveryPlace::Dead(seq));
         self.dead.insert(seq, entry);
         if self.dead.len() <= self.limits.dead_max || self.bugs.has(PlantedBug::DeadUnbounded) {
             return;
@@ -155,7 +155,7 @@ impl Schedule {
     ) {
         let bugs = self.bugs;
         match self.ids.get(delivery).cloned() {
-            Some(Place::Waiting(sink, seq)) => {
+            Some(DeliveryPlace::Waiting(sink, seq)) => {
                 if let Some(queue) = self.queues.get_mut(&sink)
                     && let Some(state) = queue.state_mut(seq)
                 {
@@ -164,7 +164,7 @@ impl Schedule {
                     self.reopen(now_ms, &sink, effects);
                 }
             }
-            Some(Place::Dead(seq)) => {
+            Some(DeliveryPlace::Dead(seq)) => {
                 let sink = self
                     .dead
                     .get(&seq)

@@ -8,7 +8,7 @@ use super::{
     queue::QueueEntry,
     retry,
     rows::DeliveryRowKey,
-    schedule::{Place, Schedule, ScheduleEffects, report},
+    schedule::{DeliveryPlace, Schedule, ScheduleEffects, report},
 };
 use crate::{
     DeliveryId,
@@ -25,7 +25,7 @@ impl Schedule {
         result: Result<Option<Receipt>, DeliveryError>,
         effects: &mut ScheduleEffects,
     ) {
-        let Some(Place::Waiting(sink, seq)) = self.ids.get(delivery).cloned() else {
+        let Some(DeliveryPlace::Waiting(sink, seq)) = self.ids.get(delivery).cloned() else {
             return;
         };
         let Some(queue) = self.queues.get_mut(&sink) else {

@@ -7,7 +7,7 @@ use super::{
     planted::PlantedBug,
     queue::QueueEntry,
     rows::DeliveryRowKey,
-    schedule::{Place, Schedule, ScheduleEffects, report},
+    schedule::{DeliveryPlace, Schedule, ScheduleEffects, report},
 };
 use crate::{AlertRef, DeliveryId};
 
@@ -101,7 +101,8 @@ impl Schedule {
         queue.insert(entry);
         self.dirty.insert(DeliveryRowKey::Content(id.clone()));
         self.dirty.insert(DeliveryRowKey::State(id.clone()));
-        self.ids.insert(id, Place::Waiting(Arc::clone(&sink), seq));
+        self.ids
+            .insert(id, DeliveryPlace::Waiting(Arc::clone(&sink), seq));
         self.touched.insert(sink);
     }
 

@@ -12,7 +12,7 @@ use super::{
     planted::{PlantedBug, PlantedBugs},
     retry,
     sink_breaker::SinkBreaker,
-    sinks::SinkSettings,
+    sinks::SinkSchedule,
 };
 use crate::{AlertId, AlertRef, DeliveryId, Severity, notice::Receipt};
 
@@ -109,22 +109,22 @@ impl QueueEntry {
 
 /// What is kept in order: news of one alert, and messages about one group, whose receipts build on each other.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Subject {
+enum OrderKey {
     Alert(AlertId),
     Group(Arc<str>),
 }
 
-fn subjects(delivery: &Delivery) -> impl Iterator<Item = Subject> {
-    let alerts = delivery.news.iter().map(|news| Subject::Alert(news.alert));
-    alerts.chain([Subject::Group(Arc::clone(&delivery.group_key))])
+fn order_keys(delivery: &Delivery) -> impl Iterator<Item = OrderKey> {
+    let alerts = delivery.news.iter().map(|news| OrderKey::Alert(news.alert));
+    alerts.chain([OrderKey::Group(Arc::clone(&delivery.group_key))])
 }
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct SinkQueue {
-    pub(super) settings: SinkSettings,
+    pub(super) settings: SinkSchedule,
     entries: BTreeMap<u64, QueueEntry>,
-    lines: BTreeMap<Subject, BTreeSet<u64>>,
+    lines: BTreeMap<OrderKey, BTreeSet<u64>>,
     pub(super) breaker: SinkBreaker,
     /// The other side asked to be left alone until then.
     pub(super) retry_after_ms: u64,
@@ -144,7 +144,7 @@ pub(super) struct SinkQueue {
 }
 
 impl SinkQueue {
-    pub(super) fn new(settings: SinkSettings) -> Self {
+    pub(super) fn new(settings: SinkSchedule) -> Self {
         Self {
             settings,
             entries: BTreeMap::new(),
@@ -163,19 +163,19 @@ impl SinkQueue {
 
     pub(super) fn insert(&mut self, entry: QueueEntry) {
         let seq = entry.state.seq;
-        for subject in subjects(&entry.delivery) {
-            self.lines.entry(subject).or_default().insert(seq);
+        for key in order_keys(&entry.delivery) {
+            self.lines.entry(key).or_default().insert(seq);
         }
         self.entries.insert(seq, entry);
     }
 
     pub(super) fn remove(&mut self, seq: u64) -> Option<QueueEntry> {
         let entry = self.entries.remove(&seq)?;
-        for subject in subjects(&entry.delivery) {
-            if let Some(line) = self.lines.get_mut(&subject) {
+        for key in order_keys(&entry.delivery) {
+            if let Some(line) = self.lines.get_mut(&key) {
                 line.remove(&seq);
                 if line.is_empty() {
-                    self.lines.remove(&subject);
+                    self.lines.remove(&key);
                 }
             }
         }
@@ -214,7 +214,7 @@ impl SinkQueue {
 
     /// Numbers of what waits about an alert, in order.
     pub(super) fn about(&self, alert: AlertId) -> Vec<u64> {
-        let line = self.lines.get(&Subject::Alert(alert));
+        let line = self.lines.get(&OrderKey::Alert(alert));
         line.into_iter().flatten().copied().collect()
     }
 
@@ -223,7 +223,7 @@ impl SinkQueue {
         let mut ahead = BTreeSet::new();
         let mut next = vec![(entry.state.seq, Arc::clone(&entry.delivery))];
         while let Some((seq, delivery)) = next.pop() {
-            let lines = subjects(&delivery).filter_map(|subject| self.lines.get(&subject));
+            let lines = order_keys(&delivery).filter_map(|key| self.lines.get(&key));
             for first in lines.flat_map(|line| line.range(..seq)) {
                 if ahead.insert(*first)
                     && let Some(entry) = self.entries.get(first)
@@ -237,7 +237,7 @@ impl SinkQueue {
 
     /// The number of one of those, that stands first in its line.
     pub(super) fn first_ahead_of(&self, entry: &QueueEntry) -> Option<u64> {
-        let mut lines = subjects(&entry.delivery).filter_map(|subject| self.lines.get(&subject));
+        let mut lines = order_keys(&entry.delivery).filter_map(|key| self.lines.get(&key));
         lines.find_map(|line| line.first().copied().filter(|seq| *seq < entry.state.seq))
     }
 
@@ -251,11 +251,11 @@ impl SinkQueue {
     /// The one that can take in or be taken in by a new delivery: the last about its group, never attempted, and nothing that is
     /// ordered stands between.
     pub(super) fn regroups_with(&self, delivery: &Delivery, bugs: PlantedBugs) -> Option<u64> {
-        let group = Subject::Group(Arc::clone(&delivery.group_key));
+        let group = OrderKey::Group(Arc::clone(&delivery.group_key));
         let last = *self.lines.get(&group)?.last()?;
         let entry = self.entries.get(&last)?;
         let is_clear = |news: &AlertRef| {
-            let line = self.lines.get(&Subject::Alert(news.alert));
+            let line = self.lines.get(&OrderKey::Alert(news.alert));
             let is_last = line.and_then(BTreeSet::last).is_none_or(|seq| *seq <= last);
             let mut known = entry.delivery.news.iter();
             is_last && known.all(|known| known.alert != news.alert || known == news)

@@ -9,9 +9,9 @@ use super::{
     planted::PlantedBug,
     queue::{EntryState, QueueEntry, SinkQueue},
     retry,
-    schedule::{Place, Schedule, ScheduleEffects},
+    schedule::{DeliveryPlace, Schedule, ScheduleEffects},
     sink_breaker::SinkBreaker,
-    sinks::{SinkSettings, SinkTable},
+    sinks::{SinkSchedule, SinkTable},
 };
 use crate::{AlertRef, DeliveryId, notice::Receipt};
 
@@ -110,8 +110,8 @@ impl Schedule {
 
     pub(super) fn entry(&self, id: &DeliveryId) -> Option<&QueueEntry> {
         match self.ids.get(id)? {
-            Place::Waiting(sink, seq) => self.queues.get(sink)?.get(*seq),
-            Place::Dead(seq) => self.dead.get(seq),
+            DeliveryPlace::Waiting(sink, seq) => self.queues.get(sink)?.get(*seq),
+            DeliveryPlace::Dead(seq) => self.dead.get(seq),
         }
     }
 
@@ -171,7 +171,7 @@ impl Schedule {
         };
         let seq = entry.state.seq;
         if entry.state.dead.is_some() {
-            self.ids.insert(id, Place::Dead(seq));
+            self.ids.insert(id, DeliveryPlace::Dead(seq));
             self.dead.insert(seq, entry);
             return;
         }
@@ -189,13 +189,13 @@ impl Schedule {
         }
         let (sink, id) = (Arc::clone(&entry.delivery.sink), entry.delivery.id.clone());
         self.kept_queue(&sink).insert(entry);
-        self.ids.insert(id, Place::Waiting(sink, seq));
+        self.ids.insert(id, DeliveryPlace::Waiting(sink, seq));
     }
 
     /// The queue of a sink of which only rows are known yet.
     fn kept_queue(&mut self, sink: &Arc<str>) -> &mut SinkQueue {
         self.queues.entry(Arc::clone(sink)).or_insert_with(|| {
-            SinkQueue::new(SinkSettings {
+            SinkQueue::new(SinkSchedule {
                 sink: Arc::clone(sink),
                 interval_ms: 0,
                 at_once_max: 1,

@@ -109,7 +109,7 @@ pub struct Attempt {
 #[derive(Debug)]
 pub struct Schedule {
     pub(super) queues: BTreeMap<Arc<str>, SinkQueue>,
-    pub(super) ids: BTreeMap<DeliveryId, Place>,
+    pub(super) ids: BTreeMap<DeliveryId, DeliveryPlace>,
     pub(super) dead: BTreeMap<u64, QueueEntry>,
     pub(super) limits: ScheduleLimits,
     pub(super) next_seq: u64,
@@ -126,7 +126,7 @@ pub struct Schedule {
 
 /// Where a delivery is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum DeliveryPlace {
     Waiting(Arc<str>, u64),
     Dead(u64),
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 /// One sink, as it is configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SinkSettings {
+pub struct SinkSchedule {
     /// Its name: that of `[sink.NAME]`.
     pub sink: Arc<str>,
     /// The least time from the beginning of one attempt to that of the next, in milliseconds: Slack takes 1 per second, PagerDuty
@@ -23,7 +23,7 @@ pub struct SinkSettings {
 
 /// Every configured sink. Each fallback is one of them, and following them ends.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct SinkTable(BTreeMap<Arc<str>, SinkSettings>);
+pub struct SinkTable(BTreeMap<Arc<str>, SinkSchedule>);
 
 /// Why sinks cannot be configured so.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -49,7 +49,7 @@ impl SinkTable {
     ///
     /// # Errors
     /// Names the first sink whose name or fallback cannot be.
-    pub fn new(sinks: impl IntoIterator<Item = SinkSettings>) -> Result<Self, InvalidSinks> {
+    pub fn new(sinks: impl IntoIterator<Item = SinkSchedule>) -> Result<Self, InvalidSinks> {
         let mut table = BTreeMap::new();
         for settings in sinks {
             let sink = Arc::clone(&settings.sink);
@@ -83,23 +83,23 @@ impl SinkTable {
     }
 
     /// All of them, by name.
-    pub fn iter(&self) -> impl Iterator<Item = &SinkSettings> {
+    pub fn iter(&self) -> impl Iterator<Item = &SinkSchedule> {
         self.0.values()
     }
 
     /// The sink of that name.
     #[must_use]
-    pub fn get(&self, sink: &str) -> Option<&SinkSettings> {
+    pub fn get(&self, sink: &str) -> Option<&SinkSchedule> {
         self.0.get(sink)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{InvalidSinks, SinkSettings, SinkTable};
+    use super::{InvalidSinks, SinkSchedule, SinkTable};
 
-    fn sink((name, fallback): (&str, &str)) -> SinkSettings {
-        SinkSettings {
+    fn sink((name, fallback): (&str, &str)) -> SinkSchedule {
+        SinkSchedule {
             sink: name.into(),
             interval_ms: 1_000,
             at_once_max: 1,

@@ -7,7 +7,7 @@ use crate::facts::SinkFacts;
 
 /// One delivery that waits or is under way.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Waiting {
+pub struct WaitingDelivery {
     /// Which.
     pub delivery: Arc<Delivery>,
     /// Attempts that were begun.
@@ -41,7 +41,7 @@ pub struct DeadLetter {
 
 impl Schedule {
     /// What waits for each sink, in the order in which it was ordered.
-    pub fn waiting(&self, now_ms: u64) -> impl Iterator<Item = Waiting> {
+    pub fn waiting(&self, now_ms: u64) -> impl Iterator<Item = WaitingDelivery> {
         self.queues.values().flat_map(move |queue| {
             let hold = queue.hold(now_ms);
             queue.entries().map(move |entry| {
@@ -53,7 +53,7 @@ impl Schedule {
                 } else {
                     hold.map(|(by, until_ms)| (by, Some(until_ms)))
                 };
-                Waiting {
+                WaitingDelivery {
                     delivery: Arc::clone(&entry.delivery),
                     attempts: entry.state.attempts,
                     in_flight_ms: entry.state.in_flight_ms,

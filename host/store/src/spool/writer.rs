@@ -10,12 +10,13 @@ use std::{
     },
 };
 
+use router_values::segment::{OpenSegment, SegmentFile};
 use tokio::sync::{mpsc, watch};
 
 use super::{
     Order, Progress, SpoolBatch, lose,
     rejects::Rejects,
-    segment::{self, OpenSegment},
+    segment::{self, FACTS},
 };
 use crate::{counted::Counted, facts::Fact};
 
@@ -96,13 +97,18 @@ impl SpoolWriter {
 
     /// What earlier lives left.
     pub(super) fn recover(&mut self) {
-        let files = segment::list(&self.dir).unwrap_or_else(|error| {
+        let files = FACTS.list(&self.dir).unwrap_or_else(|error| {
             let dir = self.dir.display().to_string();
             tracing::error!(dir, error = %error, "spool directory not readable: facts of earlier lives wait for the next start");
             Vec::new()
         });
         let mut waiting = 0;
-        for (number, path, bytes) in files {
+        for SegmentFile {
+            number,
+            path,
+            bytes,
+        } in files
+        {
             self.next_number = self.next_number.max(number.saturating_add(1));
             // Counted now, so that what waits is known before the database is there.
             let facts = segment::count(&path).unwrap_or(0);
@@ -230,7 +236,7 @@ impl SpoolWriter {
                 if self
                     .open
                     .as_ref()
-                    .is_some_and(|open| open.bytes >= SEGMENT_BYTES_MAX)
+                    .is_some_and(|open| open.bytes() >= SEGMENT_BYTES_MAX)
                 {
                     self.seal();
                 }
@@ -242,11 +248,11 @@ impl SpoolWriter {
     fn append(&mut self, lines: &[u8]) -> io::Result<()> {
         let mut open = match self.open.take() {
             Some(open) => open,
-            None => OpenSegment::create(&self.dir, self.next_number)?,
+            None => OpenSegment::create(&self.dir, FACTS, self.next_number)?,
         };
-        self.next_number = open.number.saturating_add(1);
+        self.next_number = open.number().saturating_add(1);
         let appended = open.append(lines);
-        if open.bytes > 0 {
+        if open.bytes() > 0 {
             self.open = Some(open);
         } else {
             open.discard();
@@ -305,18 +311,18 @@ impl SpoolWriter {
             for fact in facts {
                 fact.write_line(&mut lines);
             }
-            let Ok(mut segment) = OpenSegment::create(&self.dir, sealed.number) else {
+            let Ok(mut segment) = OpenSegment::create(&self.dir, FACTS, sealed.number) else {
                 return;
             };
             if segment.append(&lines).is_err() {
                 return segment.discard();
             }
             self.in_memory -= size_of(facts);
-            self.bytes += segment.bytes;
+            self.bytes += segment.bytes();
             let persisted = sealed.facts;
             self.progress
                 .send_modify(|progress| progress.spooled += persisted);
-            sealed.place = Place::File(segment.path, segment.bytes);
+            sealed.place = Place::File(segment.path().to_owned(), segment.bytes());
         }
     }
 
@@ -334,8 +340,8 @@ impl SpoolWriter {
             return;
         };
         self.sealed.push_back(Sealed {
-            number: open.number,
-            place: Place::File(open.path, open.bytes),
+            number: open.number(),
+            place: Place::File(open.path().to_owned(), open.bytes()),
             facts: std::mem::take(&mut self.open_facts),
             mine: std::mem::take(&mut self.open_mine),
         });

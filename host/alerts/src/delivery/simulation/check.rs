@@ -14,7 +14,7 @@ use crate::{
     AlertRef, DeliveryId, Severity,
     delivery::{
         Delivery, DeliveryOrder, HeldBy, Precedence, Schedule, ScheduleEvent, ScheduleLimits,
-        SinkTable, Waiting,
+        SinkTable, WaitingDelivery,
     },
     notice::{DeliveryError, Receipt},
 };
@@ -126,7 +126,7 @@ fn shares(a: &Delivery, b: &Delivery) -> bool {
 }
 
 /// Whether one that was ordered before is not over.
-fn is_blocked(one: &Waiting, waiting: &[Waiting]) -> bool {
+fn is_blocked(one: &WaitingDelivery, waiting: &[WaitingDelivery]) -> bool {
     let before = waiting
         .iter()
         .take_while(|other| other.delivery.id != one.delivery.id);
@@ -182,7 +182,7 @@ impl Model {
         now_ms: u64,
         event: &ScheduleEvent,
         orders: &[DeliveryOrder],
-        before: &[Waiting],
+        before: &[WaitingDelivery],
     ) -> Checked {
         let unattempted = || before.iter().filter(|one| one.attempts == 0);
         for order in orders {
@@ -289,7 +289,7 @@ impl Model {
         &mut self,
         now_ms: u64,
         schedule: &Schedule,
-        waiting: &[Waiting],
+        waiting: &[WaitingDelivery],
     ) -> Checked {
         use DeliveryProperty as P;
         let dead = schedule.dead_letters().count();

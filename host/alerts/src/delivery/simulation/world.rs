@@ -18,7 +18,7 @@ use crate::{
     DeliveryId,
     delivery::{
         Attempt, DeliveryOrder, DeliveryRow, DeliveryRowKey, RowChange, Schedule, ScheduleEffects,
-        ScheduleEvent, ScheduleLimits, SinkSettings, SinkTable, Waiting,
+        ScheduleEvent, ScheduleLimits, SinkSchedule, SinkTable, WaitingDelivery,
         planted::{PlantedBug, PlantedBugs},
     },
     notice::{DeliveryError, Receipt},
@@ -78,7 +78,7 @@ const SINKS: [&str; 4] = ["a", "b", "c", "d"];
 fn table(dice: &mut Jitter, generation: u64, at_once: &[u32; 4]) -> SinkTable {
     let fallbacks = [Some("b"), Some("c"), None, None];
     let intervals_ms = [500, 1_000, 50, 1_000];
-    let settings = |at: usize| SinkSettings {
+    let settings = |at: usize| SinkSchedule {
         sink: SINKS[at].into(),
         interval_ms: intervals_ms[at],
         at_once_max: at_once[at],
@@ -315,7 +315,7 @@ impl DeliveryWorld {
         self.steps += 1;
         let fed = event.clone();
         self.note(|| format!("{fed:?}"));
-        let before: Vec<Waiting> = self.schedule.waiting(self.now_ms).collect();
+        let before: Vec<WaitingDelivery> = self.schedule.waiting(self.now_ms).collect();
         let mut effects = ScheduleEffects::default();
         self.schedule.step(self.now_ms, event, &mut effects);
         let crash = match (self.is_calm, self.dice.next() % 200) {
@@ -358,7 +358,7 @@ impl DeliveryWorld {
             let checked = self.model.report(self.now_ms, report, &mut self.seen);
             self.take(checked);
         }
-        let waiting: Vec<Waiting> = self.schedule.waiting(self.now_ms).collect();
+        let waiting: Vec<WaitingDelivery> = self.schedule.waiting(self.now_ms).collect();
         if crash == Some(1) {
             self.saw("crash before the attempt");
             return self.restart();

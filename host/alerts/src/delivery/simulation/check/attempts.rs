@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use super::{Checked, Model, check, is_blocked};
 use crate::{
     AlertId, Severity,
-    delivery::{Attempt, Precedence, Waiting, simulation::property::DeliveryProperty},
+    delivery::{Attempt, Precedence, WaitingDelivery, simulation::property::DeliveryProperty},
     notice::Occasion,
 };
 
@@ -14,7 +14,7 @@ impl Model {
         &mut self,
         now_ms: u64,
         attempt: &Attempt,
-        waiting: &[Waiting],
+        waiting: &[WaitingDelivery],
     ) -> Checked {
         use DeliveryProperty as P;
         let delivery = &attempt.delivery;
@@ -86,7 +86,12 @@ impl Model {
         Ok(())
     }
 
-    fn in_order(&mut self, _now_ms: u64, attempt: &Attempt, waiting: &[Waiting]) -> Checked {
+    fn in_order(
+        &mut self,
+        _now_ms: u64,
+        attempt: &Attempt,
+        waiting: &[WaitingDelivery],
+    ) -> Checked {
         let delivery = &attempt.delivery;
         let sink = self.sink(&delivery.sink);
         if delivery.precedence != Precedence::Resolve {
@@ -133,7 +138,7 @@ impl Model {
 }
 
 /// Among what could have been attempted instead there was no first firing.
-fn first_firings_first(now_ms: u64, attempt: &Attempt, waiting: &[Waiting]) -> Checked {
+fn first_firings_first(now_ms: u64, attempt: &Attempt, waiting: &[WaitingDelivery]) -> Checked {
     let delivery = &attempt.delivery;
     let is_first = delivery.precedence == Precedence::FirstFiring;
     if is_first || delivery.severity == Severity::P1 {
