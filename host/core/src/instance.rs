@@ -5,6 +5,7 @@ mod index_entry;
 mod judged;
 mod place;
 mod planning;
+mod publishing;
 mod tool_metering;
 mod tools;
 mod view;
@@ -12,7 +13,7 @@ mod view;
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    action::{Action, Change, OperatorAction, RoutingAction, Transition},
+    action::{Action, RoutingAction},
     breaker::Breaker,
     classify::ClassTable,
     event::SlotEvent,
@@ -349,32 +350,6 @@ impl Instance {
         is_gone
     }
 
-    /// The tools of the first ready slot are the list that rows are for. Whether it makes another set of breakers.
-    fn sync_tools(&mut self, step: &Step<'_>) -> bool {
-        let listed = self.slots.values().find_map(Slot::tools);
-        self.tools.sync(step.now_ms, self.planning.plan(), listed)
-    }
-
-    fn meter_tools(&mut self, step: &mut Step<'_>) {
-        let policies = &step.settings.breaker_policy;
-        let is_planned = !self
-            .spec
-            .breaker_policy
-            .as_ref()
-            .unwrap_or(policies)
-            .is_empty();
-        let listed = self.slots.values().find_map(Slot::tools);
-        self.tool_metering
-            .sync(step, &self.spec.id, is_planned, listed);
-    }
-
-    fn settle_tools(&mut self, step: &mut Step<'_>) {
-        if !self.tools.is_settled() {
-            let thresholds = self.thresholds(step.settings).clone();
-            self.tools.settle(step, &self.spec.id, &thresholds);
-        }
-    }
-
     /// Whether the run of one of its slots leaves pings unanswered.
     pub(crate) fn is_silent(&self, run: Run) -> bool {
         self.slots.values().any(|slot| slot.is_silent(run))
@@ -395,48 +370,5 @@ impl Instance {
         let own = earlier(self.breaker.next_wake(), self.planning.next_wake());
         let own = earlier(own, self.tools.next_wake());
         slots.fold(own, earlier)
-    }
-
-    fn publish_classes(&mut self, step: &mut Step<'_>) {
-        let configured = self.configured(step.settings);
-        if self.planning.is_table(&self.published_classes, configured)
-            || step.bugs.has(Planted::ClassesForgotten)
-        {
-            return;
-        }
-        let classes = Arc::new(self.planning.table(configured));
-        self.published_classes = Arc::clone(&classes);
-        let instance = self.spec.id.clone();
-        step.push(RoutingAction::SetClasses { instance, classes });
-    }
-
-    fn publish_breaker(&mut self, step: &mut Step<'_>) {
-        let thresholds = self.thresholds(step.settings);
-        let setting = self.breaker.setting(thresholds, step.bugs);
-        let setting = setting.within(self.published.as_ref());
-        let withheld =
-            step.bugs.has(Planted::CellForgotten) && setting.state == BreakerState::HalfOpen;
-        if self.published != Some(setting) && !withheld {
-            self.published = Some(setting);
-            let instance = self.spec.id.clone();
-            let cause = self.breaker.cause().map(Arc::new);
-            step.push(RoutingAction::SetBreaker {
-                instance,
-                setting,
-                cause,
-            });
-        }
-        let state = (self.breaker.state(), self.breaker.isolated());
-        if state != self.announced_breaker {
-            let (from, _) = std::mem::replace(&mut self.announced_breaker, state);
-            step.push(OperatorAction::Announce(Transition {
-                key: Some(SlotKey::first(self.spec.id.clone())),
-                tool: None,
-                run: None,
-                change: Change::Breaker { from, to: state.0 },
-                reason: self.breaker.reason().to_owned(),
-                detail: None,
-            }));
-        }
     }
 }

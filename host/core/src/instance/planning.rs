@@ -7,22 +7,24 @@
 //!
 //! Settling only says that a question is due: the fleet asks, so many at once and the longest waiting first.
 
+mod answer;
+mod view;
+
 use std::sync::Arc;
 
 use crate::{
     breaker::{
         ObservedBreaker, Verdict,
-        plan::{BreakerPlan, CallFigures, PlanMode, builtin},
+        plan::{BreakerPlan, CallFigures},
     },
     classify::ClassTable,
     event::Sample,
     jitter::Jitter,
     permit::BreakerTotals,
     planted::{Bugs, Planted},
-    policy::{ANSWER_SLACK_MS, Answer, PolicyAnswer, PolicyNames, QuestionId},
+    policy::{ANSWER_SLACK_MS, PolicyNames, QuestionId},
     settings::BreakerThresholds,
     time::earlier,
-    view::{ObservedPlanView, PlanView, RefusedPlanView},
 };
 
 /// How long a policy is not asked again about an instance whose calls have changed, or after it did not answer: five windows of it
@@ -319,137 +321,5 @@ impl Planning {
             figures: self.figures,
             is_unanswered: false,
         });
-    }
-
-    /// Takes in what the policy answered to the open question. Returns why its plan is refused, and whether
-    /// that is news.
-    pub(super) fn answered(
-        &mut self,
-        basis: &PlanBasis<'_>,
-        answers: Vec<PolicyAnswer>,
-    ) -> Option<(Arc<str>, String, bool)> {
-        let given = answers.into_iter().find_map(|entry| {
-            let is_asked = basis.policies.contains(&entry.policy);
-            match entry.answer {
-                Ok(Answer::Breaker(plan)) if is_asked => Some((entry.policy, plan)),
-                _ => None,
-            }
-        });
-        let Some((policy, plan)) = given else {
-            self.unanswered(basis);
-            return None;
-        };
-        self.asking = Asking::Idle;
-        let checked = plan.check();
-        if let Err(fault) = &checked
-            && !basis.bugs.has(Planted::BreakerPlanUnchecked)
-        {
-            return Some(self.refuse(basis.now_ms, policy, fault.to_string()));
-        }
-        self.refused = None;
-        self.take(basis, policy, *plan);
-        None
-    }
-
-    fn take(&mut self, basis: &PlanBasis<'_>, policy: Arc<str>, plan: BreakerPlan) {
-        let given = GivenPlan {
-            policy,
-            plan: Arc::new(plan),
-            at_ms: basis.now_ms,
-        };
-        let is_same = |held: &GivenPlan| held.policy == given.policy && held.plan == given.plan;
-        let is_observed = given.plan.mode == PlanMode::Observe;
-        if is_observed && !basis.bugs.has(Planted::ObservedPlanEnforced) {
-            match &mut self.observed {
-                // Other numbers, and no other state.
-                Some(held) if !is_same(&held.given) => held.given = given,
-                Some(_) => {}
-                None => {
-                    let breaker = ObservedBreaker::new(basis.now_ms, basis.totals);
-                    self.observed = Some(ObservedPlan { given, breaker });
-                }
-            }
-            return;
-        }
-        self.observed = None;
-        if !self.in_force.as_ref().is_some_and(is_same) {
-            self.in_force = Some(given);
-        }
-    }
-
-    fn refuse(
-        &mut self,
-        now_ms: u64,
-        policy: Arc<str>,
-        reason: String,
-    ) -> (Arc<str>, String, bool) {
-        let held = self.refused.as_ref();
-        let is_news = !held.is_some_and(|held| held.policy == policy && held.reason == reason);
-        self.refused = Some(RefusedPlan {
-            policy: Arc::clone(&policy),
-            reason: reason.clone(),
-            at_ms: now_ms,
-        });
-        (policy, reason, is_news)
-    }
-
-    /// The policy gave no answer: the plan before stays, unless it came from one that is no longer asked.
-    fn unanswered(&mut self, basis: &PlanBasis<'_>) {
-        self.asking = Asking::Idle;
-        self.opens = None;
-        if let Some(asked) = &mut self.asked {
-            asked.is_unanswered = true;
-        }
-        let is_past = |given: &mut GivenPlan| {
-            !basis.policies.contains(&given.policy) || basis.bugs.has(Planted::PlanLostUnanswered)
-        };
-        if self.in_force.take_if(is_past).is_some() {
-            self.builtin_ms = basis.now_ms;
-        }
-        self.observed
-            .take_if(|observed| is_past(&mut observed.given));
-    }
-
-    /// The state that a plan which is observed would bring about.
-    #[cfg(test)]
-    pub(crate) fn would_be(&self) -> Option<crate::permit::BreakerState> {
-        self.observed.as_ref().map(|one| one.breaker.state())
-    }
-
-    /// What of it people see, without making a view: whose plan is in force, and whether another one is observed, or refused.
-    #[cfg(test)]
-    pub(crate) fn shown(&self) -> (Option<&str>, bool, bool) {
-        let policy = self.in_force.as_ref().map(|given| &*given.policy);
-        (policy, self.observed.is_some(), self.refused.is_some())
-    }
-
-    /// What people see.
-    pub(super) fn view(&self, now_ms: u64, configured: &BreakerThresholds) -> PlanView {
-        let ago = |at_ms: u64| now_ms.saturating_sub(at_ms);
-        let in_force = self.in_force.as_ref();
-        PlanView {
-            policy: in_force.map(|given| Arc::clone(&given.policy)),
-            plan: in_force.map_or_else(
-                || Arc::new(builtin(configured)),
-                |given| Arc::clone(&given.plan),
-            ),
-            configured: configured.clone(),
-            since_ms: ago(in_force.map_or(self.builtin_ms, |given| given.at_ms)),
-            observed: self
-                .observed
-                .as_ref()
-                .map(|ObservedPlan { given, breaker }| ObservedPlanView {
-                    policy: Arc::clone(&given.policy),
-                    plan: Arc::clone(&given.plan),
-                    since_ms: ago(given.at_ms),
-                    would_be: breaker.state(),
-                    would_reject: breaker.would_reject(),
-                }),
-            refused: self.refused.as_ref().map(|refused| RefusedPlanView {
-                policy: Arc::clone(&refused.policy),
-                reason: refused.reason.clone(),
-                ago_ms: ago(refused.at_ms),
-            }),
-        }
     }
 }
