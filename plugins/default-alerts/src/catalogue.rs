@@ -80,8 +80,8 @@ catalogue! {
         "What it looks after is not watched, or not delivered. `godot-mcp-router plugin list` says why; a new file, or the one before, ends it.";
     PLUGIN_REFUSES_SETTINGS = "PluginRefusesSettings", P3 after 0 ms, "a-plugin-does-not-load":
         "The settings before hold on. Correct what the reason names in `[plugins.config]`, then `POST /api/config/reload`.";
-    PLUGIN_HELD = "PluginHeld", P3 after 0 ms, "a-plugin-does-not-load":
-        "The generation before goes on. Read what the new one would do in `GET /api/plugins`, then confirm or reject it.";
+    PLUGIN_HELD = "PluginHeld", P3 after 0 ms, "a-generation-is-held":
+        "It would take away more than half of what serves, so the generation before goes on. `GET /api/plugins` shows what would change (`trial`); then `godot-mcp-router plugin confirm` or `reject` it.";
     DELIVERY_FAILING = "DeliveryFailing", P2 after 0 ms, "escalation":
         "Alerts do not reach this sink: they are tried again, and go to its fallback where it has one. Look whether its receiver is reached; until then page people by other means.";
     SINK_GONE = "SinkGone", P2 after 0 ms, "escalation":

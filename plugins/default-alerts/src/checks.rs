@@ -159,7 +159,8 @@ fn plugin(plugin: &PluginState, raised: &mut Raised) {
         return;
     }
     let name = &plugin.name;
-    let is_down = !matches!(plugin.state.as_str(), "serving" | "loading");
+    // One whose new generation is held and which nothing else serves is said to be held, once.
+    let is_down = !matches!(plugin.state.as_str(), "serving" | "loading" | "held");
     let refuses_settings = plugin
         .refusal
         .as_ref()
@@ -185,7 +186,8 @@ fn plugin(plugin: &PluginState, raised: &mut Raised) {
         }
         raised.raise(alert, &of(alert, name), summary);
     }
-    if let Some(reason) = &plugin.held {
+    let is_held = plugin.held.is_some() || plugin.state == "held";
+    if let Some(reason) = (plugin.held.as_ref().or(plugin.reason.as_ref())).filter(|_| is_held) {
         let alert = &PLUGIN_HELD;
         let summary = format!("the new generation of plugin {name} is held: {reason}");
         raised.raise(alert, &of(alert, name), summary);

@@ -326,6 +326,11 @@ fn states() -> Vec<(&'static str, Fleet, &'static str)> {
             "the new generation of plugin default-health is held: it would recycle 5 of 6",
         ),
         (
+            "PluginHeld",
+            state("held", "health-policy"),
+            "the new generation of plugin default-health is held: three calls",
+        ),
+        (
             "SinkGone",
             of_sink(|sink, _| sink.gone = Some("no_service".to_owned())),
             "nothing is delivered to sink slack any more: no_service",
