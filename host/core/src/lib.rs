@@ -44,7 +44,7 @@
 //! know without going through its instances; `slot` is the state machine of one process place; `failure_tally` and `backoff`
 //! decide about failures, `breaker` and [`permit`] about admission, [`health`] makes one verdict of what policies answered,
 //! [`capacity`] says what a plan is, and `fleet/capacity` which one is in force,
-//! `fleet/readiness` judges the whole. `simulation` (tests only) is the proof.
+//! `fleet/trials` says which generation of a policy is applied and which is held, `fleet/readiness` judges the whole. `simulation` (tests only) is the proof.
 //!
 //! A further kind of policy is a case of [`policy::Question`] and [`policy::Answer`], and its handler in `fleet/events`.
 

@@ -17,6 +17,9 @@ pub(crate) use copies::KeptCopy;
 /// again, should it come back.
 const DECIDED_MAX: usize = 32;
 
+/// Plugins that something is remembered of: four times as many as there may be at once.
+const PLUGINS_KNOWN_MAX: usize = 256;
+
 /// Where the file is, in the directory of trials.
 const FILE: &str = "generations.json";
 
@@ -175,7 +178,19 @@ impl TrialRecords {
     }
 
     fn change(&self, plugin: &str, change: impl FnOnce(&mut Remembered)) {
-        change(self.plugins.lock().entry(plugin.to_owned()).or_default());
+        let mut plugins = self.plugins.lock();
+        change(plugins.entry(plugin.to_owned()).or_default());
+        // Nobody has decided anything about the first to go.
+        for only_undecided in [true, false] {
+            let too_many = plugins.len().saturating_sub(PLUGINS_KNOWN_MAX);
+            let names = plugins
+                .iter()
+                .filter(|(name, known)| *name != plugin && !(only_undecided && known.is_decided()));
+            let gone: Vec<String> = names.take(too_many).map(|(name, _)| name.clone()).collect();
+            for name in gone {
+                plugins.remove(&name);
+            }
+        }
     }
 
     /// Writes what is known now. It waits for the disk.
@@ -200,6 +215,10 @@ impl TrialRecords {
 }
 
 impl Remembered {
+    fn is_decided(&self) -> bool {
+        self.held.is_some() || !self.confirmed.is_empty() || !self.rejected.is_empty()
+    }
+
     /// A generation is not in force any more: the one before it is.
     fn leave(&mut self, digest: &str) {
         self.before.take_if(|one| one == digest);
@@ -220,7 +239,7 @@ fn remember(digests: &mut Vec<String>, digest: &str) {
 mod tests {
     use router_core::policy::Holding;
 
-    use super::{DECIDED_MAX, DigestState, TrialRecords};
+    use super::{DECIDED_MAX, DigestState, PLUGINS_KNOWN_MAX, TrialRecords};
 
     #[test]
     fn what_was_decided_is_known_after_a_restart() {
@@ -258,6 +277,23 @@ mod tests {
         assert!(matches!(
             TrialRecords::open(path).state_of("p", "4"),
             DigestState::Unknown
+        ));
+    }
+
+    #[test]
+    fn what_is_remembered_of_plugins_is_bounded_and_decisions_stay_longest() {
+        let dir = tempfile::tempdir().unwrap();
+        let trials = TrialRecords::open(dir.path().to_owned());
+        trials.reject("a", "1");
+        for n in 0..=PLUGINS_KNOWN_MAX {
+            trials.note_in_force(&format!("p{n:03}"), "1");
+        }
+        assert_eq!(trials.plugins.lock().len(), PLUGINS_KNOWN_MAX);
+        assert!(matches!(trials.state_of("a", "1"), DigestState::Rejected));
+        assert!(matches!(trials.state_of("p000", "1"), DigestState::Unknown));
+        assert!(matches!(
+            trials.state_of("p256", "1"),
+            DigestState::Accepted
         ));
     }
 

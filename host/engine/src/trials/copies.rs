@@ -45,6 +45,17 @@ impl TrialRecords {
         self.drop_others(plugin, digest, &dir)
     }
 
+    /// Drops all copies of a plugin whose file is gone. It waits for the disk.
+    pub(crate) fn drop_copies(&self, plugin: &str) {
+        let dir = self.dir.join(plugin);
+        match fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::error!(path = %dir.display(), error = %error, "copies of a plugin not removed");
+            }
+            _ => {}
+        }
+    }
+
     fn drop_others(&self, plugin: &str, digest: &str, dir: &Path) -> io::Result<()> {
         let mut kept: BTreeSet<String> = [digest.to_owned()].into();
         if let Some(known) = self.plugins.lock().get(plugin) {
@@ -122,5 +133,8 @@ mod tests {
         assert!(trials.copy("p", "2", 99).is_err());
         std::fs::write(dir.path().join("p/3.wasm"), [7; 100]).unwrap();
         assert!(trials.copy("p", "3", 100).is_err());
+        trials.drop_copies("p");
+        trials.drop_copies("p");
+        assert!(trials.copy("p", "2", 100).is_err());
     }
 }
