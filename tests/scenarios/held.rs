@@ -198,6 +198,28 @@ async fn decision_known(router: &Router, wanted: impl Fn(&Value) -> bool) -> Val
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn settings_that_changed_while_no_router_ran_are_tried_against_what_is_adopted() {
+    let mut router = with_hostile_guest().await;
+    let before = pids(&router).await;
+    assert!(router.terminate().await.success());
+    router.write_config(&fleet("condemn"));
+    router.start_again().await;
+    let is_known =
+        |shown: &Value| shown["trial"]["state"] == "held" && shown["generation"].as_u64() > Some(0);
+    let shown = decision_known(&router, is_known).await;
+    assert_eq!(shown["trial"]["generation"], 1, "{shown}");
+    for number in 0..INSTANCES {
+        let is_healthy = |one: &Value| one["health"] == "healthy";
+        router
+            .instance_until(&id(number), "healthy", SOON, is_healthy)
+            .await;
+    }
+    assert_eq!(pids(&router).await, before, "somebody was recycled");
+    assert!(!router.log().contains("recycled: condemned"));
+    router.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_policy_that_changes_its_mind_gives_way_to_the_one_before() {
     let router = with_hostile_guest().await;
     reload(&router, &fleet("condemn-used")).await;
