@@ -35,4 +35,5 @@ mod policies;
 mod postgres;
 mod runbook_own;
 mod runbook_source;
+mod sinks;
 mod windows;

@@ -17,6 +17,7 @@ pub mod load;
 pub mod mcp;
 pub mod peers;
 pub mod processes;
+pub mod receivers;
 pub mod router;
 pub mod shell;
 pub mod wait;
