@@ -7,7 +7,7 @@
 use std::{future::Future, io, net::SocketAddr, pin::Pin, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use router_values::{Host, Origin};
+use router_values::{Host, Origin, Proxy};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -18,7 +18,6 @@ use crate::{
     allow::AllowList,
     message::EgressError,
     metered::{Metered, Stream},
-    options::Proxy,
     tls::Tls,
 };
 
@@ -100,14 +99,14 @@ impl Dialler {
 
     /// A tunnel through the proxy, to where it finds the origin.
     async fn tunnel(&self, proxy: &Proxy, origin: &Origin) -> Result<Stream, EgressError> {
-        let addresses = self.resolve(&proxy.origin).await?;
-        let stream = dial(&proxy.origin, &addresses).await?;
+        let addresses = self.resolve(proxy.origin()).await?;
+        let stream = dial(proxy.origin(), &addresses).await?;
         let mut stream = Metered::new(stream);
         match ask_for_tunnel(&mut stream, proxy, origin).await {
             Ok(()) => Ok(Box::new(stream)),
             Err(error) => Err(EgressError::Failed(format!(
                 "no tunnel through the proxy {}: {error}",
-                proxy.origin
+                proxy.origin()
             ))),
         }
     }
@@ -121,7 +120,7 @@ async fn ask_for_tunnel(
 ) -> io::Result<()> {
     let authority = format!("{}:{}", origin.host(), origin.port().unwrap_or(443));
     let mut request = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n");
-    if let Some(credentials) = &proxy.credentials {
+    if let Some(credentials) = proxy.credentials() {
         let encoded = STANDARD.encode(credentials.expose());
         request = format!("{request}Proxy-Authorization: Basic {encoded}\r\n");
     }

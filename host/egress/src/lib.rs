@@ -30,5 +30,5 @@ pub use message::{
     BODY_BYTES_MAX, EgressError, EgressRequest, EgressResponse, HEADERS_MAX, SENDS_MAX,
     URL_BYTES_MAX,
 };
-pub use options::{EgressOptions, InvalidEgress, InvalidProxy, Proxy};
+pub use options::{EgressOptions, InvalidEgress};
 pub use sign::{Algorithm, SecretError};

@@ -2,9 +2,8 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::LazyLock, time::UNIX_EPOCH};
 
-use percent_encoding::percent_decode_str;
 use rand::RngExt as _;
-use router_values::{InvalidOrigin, Origin, Secret};
+use router_values::{Origin, Proxy, Secret};
 use sha2::{Digest as _, Sha256};
 
 /// Most secrets of one sink, and the longest of them in bytes: a key of RSA with 8,192 bits fits.
@@ -38,7 +37,7 @@ impl EgressOptions {
             proxy,
         } = self;
         let mut parts = vec![format!("{allow:?} {ca_file:?} {proxy:?}")];
-        let proxy = proxy.as_ref().and_then(|proxy| proxy.credentials.as_ref());
+        let proxy = proxy.as_ref().and_then(Proxy::credentials);
         let secrets = secrets.iter().map(|(name, secret)| (name.as_str(), secret));
         for (name, secret) in secrets.chain(proxy.map(|secret| ("", secret))) {
             parts.extend([name.to_owned(), secret.expose().to_owned()]);
@@ -57,68 +56,6 @@ impl EgressOptions {
         let digits = hash.finalize();
         digits.iter().map(|byte| format!("{byte:02x}")).collect()
     }
-}
-
-/// A proxy that is asked for a tunnel (`CONNECT`, RFC 9110 §9.3.6), also for origins without TLS.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Proxy {
-    /// Where it listens; `http`: what is said to the proxy itself is not encrypted, what goes through the tunnel is.
-    pub(crate) origin: Origin,
-    /// `user:password`.
-    pub(crate) credentials: Option<Secret>,
-}
-
-/// Why a text is no proxy.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidProxy {
-    /// Its address.
-    #[error("it is not the address of a proxy: {0}")]
-    Address(InvalidOrigin),
-    /// Its scheme.
-    #[error("proxies are reached by http:// only; what goes through one is encrypted all the same")]
-    Https,
-    /// Its credentials.
-    #[error("the user or the password is not UTF-8, or has a colon or control characters")]
-    Credentials,
-}
-
-impl Proxy {
-    /// Parses `http://[user:password@]host[:port]`, user and password percent-encoded.
-    ///
-    /// # Errors
-    /// It is none.
-    pub fn parse(text: &str) -> Result<Self, InvalidProxy> {
-        let text = text.strip_suffix('/').unwrap_or(text);
-        let Some((scheme, rest)) = text.split_once("://") else {
-            return Err(InvalidProxy::Address(InvalidOrigin::Scheme));
-        };
-        let (credentials, authority) = match rest.rsplit_once('@') {
-            Some((credentials, authority)) => (Some(parse_credentials(credentials)?), authority),
-            None => (None, rest),
-        };
-        let origin = Origin::parse_http(&format!("{scheme}://{authority}"))
-            .map_err(InvalidProxy::Address)?;
-        if origin.is_https() {
-            return Err(InvalidProxy::Https);
-        }
-        Ok(Self {
-            origin,
-            credentials,
-        })
-    }
-}
-
-fn parse_credentials(text: &str) -> Result<Secret, InvalidProxy> {
-    let decode = |part: &str| {
-        let decoded = percent_decode_str(part).decode_utf8().ok()?.into_owned();
-        (!decoded.contains(char::is_control)).then_some(decoded)
-    };
-    let (user, password) = text.split_once(':').unwrap_or((text, ""));
-    let user = decode(user).filter(|user| !user.contains(':'));
-    let (Some(user), Some(password)) = (user, decode(password)) else {
-        return Err(InvalidProxy::Credentials);
-    };
-    Ok(Secret::new(format!("{user}:{password}")))
 }
 
 /// Why a sink cannot send as it is configured.
@@ -150,9 +87,9 @@ pub enum InvalidEgress {
 mod tests {
     use std::fs;
 
-    use router_values::{Origin, Secret};
+    use router_values::{Origin, Proxy, Secret};
 
-    use super::{EgressOptions, InvalidProxy, Proxy};
+    use super::EgressOptions;
 
     #[test]
     fn a_fingerprint_is_another_one_when_anything_is() {
@@ -181,37 +118,5 @@ mod tests {
         let missing = with_file.fingerprint();
         fs::write(path, "x").unwrap();
         assert_ne!(with_file.fingerprint(), missing);
-    }
-
-    #[test]
-    fn a_proxy_has_an_address_and_perhaps_credentials() {
-        let proxy = Proxy::parse("http://ann:s%3Acret@proxy.example:3128/").unwrap();
-        assert_eq!(proxy.origin.to_string(), "http://proxy.example:3128");
-        assert_eq!(proxy.credentials.as_ref().unwrap().expose(), "ann:s:cret");
-        assert!(!format!("{proxy:?}").contains("cret"));
-        let proxy = Proxy::parse("http://10.0.0.1:3128").unwrap();
-        assert_eq!(proxy.credentials, None);
-    }
-
-    #[test]
-    fn what_is_no_proxy_is_refused_with_the_reason() {
-        for text in [
-            "proxy.example:3128",
-            "http://proxy.example/path",
-            "ftp://proxy",
-        ] {
-            let refused = Proxy::parse(text).unwrap_err();
-            assert!(matches!(refused, InvalidProxy::Address(_)), "{text}");
-        }
-        let refused = Proxy::parse("https://proxy.example").unwrap_err();
-        assert_eq!(refused, InvalidProxy::Https);
-        for text in [
-            "http://a%3Ab:c@proxy",
-            "http://a:b%0A@proxy",
-            "http://a:%FF@proxy",
-        ] {
-            let refused = Proxy::parse(text).unwrap_err();
-            assert_eq!(refused, InvalidProxy::Credentials, "{text}");
-        }
     }
 }

@@ -13,6 +13,7 @@ mod history;
 mod launch;
 mod log_filter;
 mod origin;
+mod proxy;
 mod rate;
 mod secret;
 pub mod segment;
@@ -28,6 +29,7 @@ pub use history::{EventPosition, HistoryQuery, HistoryRow, InvalidEventPosition}
 pub use launch::{OnRouterExit, Transport};
 pub use log_filter::{FilterLevel, InvalidLogFilter, LogFilter, LogFormat};
 pub use origin::{InvalidOrigin, Origin};
+pub use proxy::{InvalidProxy, Proxy};
 pub use rate::RateBudget;
 pub use secret::Secret;
 pub use session_key::{InvalidSessionKey, SessionKey};

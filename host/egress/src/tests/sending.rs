@@ -1,5 +1,6 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
+use router_values::Proxy;
 use tokio::time::Instant;
 
 use super::{
@@ -7,7 +8,7 @@ use super::{
     receiver::{Authority, Receiver, TunnelProxy},
     resolved,
 };
-use crate::{Algorithm, Egress, EgressError, Proxy, SENDS_MAX, SecretError};
+use crate::{Algorithm, Egress, EgressError, SENDS_MAX, SecretError};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Who: me\r\n\r\nok";
 
