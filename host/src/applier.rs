@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, sync::Arc};
 use parking_lot::Mutex;
 use router_access::Access;
 use router_admin::{OperationError, ReloadReport, Result};
-use router_config::{Config, ConfigChange};
+use router_config::{Config, ConfigChange, Named};
 use router_core::{
     InstanceId,
     event::{Event, FleetEvent},
@@ -309,11 +309,18 @@ fn report(change: ConfigChange) -> ReloadReport {
     let names = |ids: &BTreeSet<InstanceId>| ids.iter().map(ToString::to_string).collect();
     let mut changed = change.instances.changed;
     changed.extend(change.adjusted);
+    let Named {
+        added,
+        removed,
+        changed: changed_sinks,
+    } = change.sinks;
+    let sinks = added.into_iter().chain(removed).chain(changed_sinks);
+    let sinks: BTreeSet<String> = sinks.map(|sink| format!("sink.{sink}")).collect();
     ReloadReport {
         added: names(&change.instances.added),
         removed: names(&change.instances.removed),
         changed: names(&changed),
-        applied: change.live,
+        applied: change.live.into_iter().chain(sinks).collect(),
         ..ReloadReport::default()
     }
 }

@@ -178,7 +178,7 @@ pub struct ReloadReport {
     pub applied: Vec<String>,
     /// Settings that differ but take a restart of the router to apply.
     pub needs_restart: Vec<String>,
-    /// Plugins whose new configuration, grants or limits were refused, each with the reason; what served before serves on.
+    /// Plugins whose new configuration or limits were refused, each with the reason; what served before serves on.
     pub refused_plugins: BTreeMap<String, String>,
 }
 

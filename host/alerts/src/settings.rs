@@ -107,6 +107,17 @@ pub enum Grouping {
     None,
 }
 
+impl Grouping {
+    /// The name in JSON and the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Group => "group",
+            Self::None => "none",
+        }
+    }
+}
+
 /// Which sinks an alert goes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AlertRoute {

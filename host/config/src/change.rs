@@ -8,7 +8,7 @@ use router_values::Secret;
 
 use crate::{
     Applies, Config, InstanceConfig, InstanceDefinition, Logging, PluginName, Server, Setting,
-    TemplateName,
+    SinkName, TemplateName,
 };
 
 /// What differs between two configurations.
@@ -26,8 +26,8 @@ pub struct ConfigChange {
     pub adjusted: BTreeSet<InstanceId>,
     /// Plugins whose `[plugins.config.NAME]` differs.
     pub plugin_config: BTreeSet<PluginName>,
-    /// Plugins whose `[plugins.grants.NAME]`, or a granted secret, differs.
-    pub plugin_grants: BTreeSet<PluginName>,
+    /// Sinks; `changed` ones also where only a secret differs.
+    pub sinks: Named<SinkName>,
     /// Whether any `[[token]]` differs.
     pub tokens: bool,
 }
@@ -68,7 +68,7 @@ impl Config {
         let mut change = ConfigChange {
             templates: named(&self.templates, &new.templates),
             plugin_config: differing(&self.plugins.config, &new.plugins.config),
-            plugin_grants: differing(&self.plugins.grants, &new.plugins.grants),
+            sinks: named(&self.sinks, &new.sinks),
             tokens: self.tokens != new.tokens,
             ..ConfigChange::default()
         };
@@ -102,7 +102,21 @@ impl Config {
                 Applies::Restart => change.restart.push((*key).to_owned()),
             }
         }
+        change.live.extend(self.alert_lists_unlike(new));
+        change.live.sort_unstable();
         change
+    }
+
+    /// Those lists of `[alerts]` that differ: their entries have no names by which they could be compared.
+    fn alert_lists_unlike(&self, new: &Self) -> impl Iterator<Item = String> {
+        let (ours, theirs) = (&self.alerts.settings, &new.alerts.settings);
+        let lists = [
+            ("alerts.route", ours.routes != theirs.routes),
+            ("alerts.escalation", ours.escalations != theirs.escalations),
+            ("alerts.maintenance", ours.maintenance != theirs.maintenance),
+        ];
+        let unlike = lists.into_iter().filter(|(_, is_other)| *is_other);
+        unlike.map(|(key, _)| key.to_owned())
     }
 
     /// This configuration as far as a running router can take it: what needs a restart stays as in `running`.
@@ -147,7 +161,15 @@ type Compared<'c> = ((&'c Option<String>, &'c Option<Secret>), Applies);
 
 /// The keys outside of what is compared as a whole.
 fn compared(config: &Config) -> impl Iterator<Item = (&str, Compared<'_>)> {
-    const AS_A_WHOLE: [&str; 4] = ["template.", "instance.", "token.", "plugins.grants."];
+    const AS_A_WHOLE: [&str; 7] = [
+        "template.",
+        "instance.",
+        "token.",
+        "sink.",
+        "alerts.route.",
+        "alerts.escalation.",
+        "alerts.maintenance.",
+    ];
     let singly = |setting: &&Setting| {
         setting.compared
             && !AS_A_WHOLE

@@ -11,12 +11,13 @@ use router_values::is_reachable;
 use serde_json::error::Category;
 
 use crate::{
-    Audit, BreakerConfig, ConfigFault, Environment, Faults, HealthConfig, InstanceConfig,
-    Instances, Logging, Place, Plugins, Policies, Server, Setting, Storage, Template, TemplateName,
-    TokenConfig,
+    Alerts, Audit, BreakerConfig, ConfigFault, Environment, Faults, HealthConfig, InstanceConfig,
+    Instances, Logging, Place, Plugins, Policies, Server, Setting, SinkConfig, SinkName, Storage,
+    Template, TemplateName, TokenConfig,
     node::{self, Lines, Raw},
     policies::check_kinds,
     reader::{ConfigReader, ConfigSection},
+    sinks::ReadSinks,
     template::Faulty,
 };
 
@@ -47,6 +48,10 @@ pub struct Config {
     pub policies: Policies,
     /// `[plugins]`.
     pub plugins: Plugins,
+    /// `[sink.NAME]`, what the environment makes in its place, and the console.
+    pub sinks: BTreeMap<SinkName, SinkConfig>,
+    /// `[alerts]`.
+    pub alerts: Alerts,
     /// `[template.NAME]`.
     pub templates: BTreeMap<TemplateName, Template>,
     /// `[[instance]]`, in the order of the file.
@@ -191,6 +196,7 @@ impl Config {
         let server = Server::read(root);
         let breaker = BreakerConfig::read(root, &BreakerConfig::default());
         let (templates, faulty) = Template::read_all(root, &breaker);
+        let sinks = ReadSinks::read(root);
         let mut config = Self {
             file: path.to_owned(),
             working_dir: root.reader.environment.working_dir().to_owned(),
@@ -204,6 +210,8 @@ impl Config {
             health: HealthConfig::read(root),
             policies: Policies::read(root),
             plugins: Plugins::read(root),
+            alerts: Alerts::read(root, &sinks),
+            sinks: sinks.sinks,
             templates,
             instance: Vec::new(),
             notices: Vec::new(),
@@ -250,34 +258,12 @@ impl Config {
             let what = "shorter than audit.retention_days: the AUDIT lines in the log go before the audit rows do";
             reader.notice("logging.retention_days", what);
         }
-        for (name, why) in NOT_YET {
-            let granted = self
-                .plugins
-                .grants
-                .values()
-                .any(|grants| grants.secret_names.contains(name));
-            if reader.environment.variable(name).is_some() && !granted {
-                reader.notice(name, why);
-            }
+        if reader.environment.variable("GODOT_PROJECTS_PATH").is_some() {
+            let what = "projects are not discovered yet: list each version as an [[instance]]";
+            reader.notice("GODOT_PROJECTS_PATH", what);
         }
     }
 }
-
-/// Variables of the contract that nothing listens to yet.
-const NOT_YET: [(&str, &str); 3] = [
-    (
-        "GODOT_PROJECTS_PATH",
-        "projects are not discovered yet: list each version as an [[instance]]",
-    ),
-    (
-        "SLACK_WEBHOOK_URL",
-        "no plugin is granted it: see [plugins.grants.NAME] secrets",
-    ),
-    (
-        "PAGERDUTY_ROUTING_KEY",
-        "no plugin is granted it: see [plugins.grants.NAME] secrets",
-    ),
-];
 
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@
 //! **Relative paths** are taken from the directory that the router is started in, not from the file's: `make run` and the
 //! shipped `config/router.toml` mean the project's root. They are absolute in [`Config`].
 
+mod alerts;
 mod change;
 mod config;
 mod duration;
@@ -25,11 +26,13 @@ mod policies;
 mod reader;
 mod server;
 mod setting;
+mod sinks;
 mod storage;
 mod suggest;
 mod template;
 mod value;
 
+pub use alerts::{Alerts, WebAddress};
 pub use change::{ConfigChange, Named};
 pub use config::{Config, Notice, load, load_file, parse_instance_json};
 pub use environment::Environment;
@@ -39,11 +42,12 @@ pub use instances::{CrashLoop, InstanceLogs, Instances, Restart, StopConfig};
 pub use judging::{BreakerConfig, HealthConfig, Policies};
 pub use launch::{InstanceDefinition, LaunchPlan, Waits};
 pub use logging::Logging;
-pub use names::{InvalidName, PluginName, PolicyName, TemplateName};
-pub use plugins::{PluginGrants, PluginLimits, Plugins};
+pub use names::{ChainName, InvalidName, PluginName, PolicyName, SinkName, TemplateName};
+pub use plugins::{PluginLimits, Plugins};
 pub use policies::PolicyList;
 pub use server::{Server, TokenConfig};
 pub use setting::{Applies, Setting, SettingOrigin};
+pub use sinks::{SinkConfig, SinkRate};
 pub use storage::{Audit, Storage, TableName};
 pub use suggest::nearest;
 pub use template::{Era, Sharing, Switchable, Template, Tuning};

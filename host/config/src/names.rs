@@ -1,4 +1,4 @@
-//! Names that an operator chooses: of templates, plugins and policies.
+//! Names that an operator chooses: of templates, plugins, policies and sinks.
 
 use std::{fmt, sync::Arc};
 
@@ -81,6 +81,14 @@ name! {
 name! {
     /// Names a plugin: the stem of its file, `NAME.wasm`.
     PluginName
+}
+name! {
+    /// Names a `[sink.NAME]`.
+    SinkName
+}
+name! {
+    /// Names a chain: `[alerts.escalation.NAME]`.
+    ChainName
 }
 name! {
     /// Names the policy that judges: a plugin, or `builtin` for the host's own rule.

@@ -1,18 +1,15 @@
-//! `[plugins]`: where plugins come from, what bounds them, how each is configured and what each may reach.
+//! `[plugins]`: where plugins come from, what bounds them and how each is configured.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use router_values::{Origin, Secret};
+use router_values::quoted;
 
 use crate::{
     PluginName,
+    names::is_variable,
     node::to_toml,
     reader::ConfigSection,
-    value::{HttpOrigin, PathText, VariableName},
+    value::{PathText, Value as _},
 };
 
 /// `[plugins]`.
@@ -24,8 +21,6 @@ pub struct Plugins {
     pub limits: PluginLimits,
     /// `[plugins.config.NAME]`: the configuration of each plugin. Its meaning is the plugin's own.
     pub config: BTreeMap<PluginName, toml::Table>,
-    /// `[plugins.grants.NAME]`: what each plugin may reach.
-    pub grants: BTreeMap<PluginName, PluginGrants>,
 }
 
 /// `[plugins.limits]`.
@@ -45,17 +40,6 @@ pub struct PluginLimits {
     pub file_bytes: u64,
 }
 
-/// `[plugins.grants.NAME]`. Whatever is not granted is denied.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct PluginGrants {
-    /// Where it may send HTTP requests.
-    pub http: Vec<Origin>,
-    /// Names of the secrets that it may read.
-    pub secret_names: BTreeSet<String>,
-    /// Those of them that the environment holds (`NAME` or `NAME_FILE`).
-    pub secrets: BTreeMap<String, Secret>,
-}
-
 impl Plugins {
     pub(crate) fn read(root: &ConfigSection<'_, '_>) -> Self {
         let section = root.child("plugins");
@@ -70,8 +54,8 @@ impl Plugins {
             ),
             limits: PluginLimits::read(&section),
             config: read_config(&section),
-            grants: read_grants(&section),
         };
+        refuse_grants(&section);
         section.close();
         plugins
     }
@@ -120,54 +104,57 @@ fn read_config(outer: &ConfigSection<'_, '_>) -> BTreeMap<PluginName, toml::Tabl
     let mut all = BTreeMap::new();
     for (name, section) in outer.named("config") {
         let name = read_name(&section, &name);
-        let Some(table) = section.whole() else {
-            continue;
-        };
-        match (name, to_toml(table)) {
-            (Some(name), Ok(config)) => {
-                all.insert(name, config);
-            }
-            (None, Ok(_)) => {}
-            (_, Err((at, what))) => {
-                let place = section.reader.place(at);
-                section.reader.fault(
-                    place,
-                    section.path(),
-                    what,
-                    "write it in double quotes, as a string",
-                );
-            }
-        }
+        let config = read_plugin_table(&section);
+        all.extend(name.zip(config));
     }
     all
 }
 
-fn read_grants(outer: &ConfigSection<'_, '_>) -> BTreeMap<PluginName, PluginGrants> {
-    let mut all = BTreeMap::new();
-    for (name, section) in outer.named("grants") {
-        let name = read_name(&section, &name);
-        let http: Vec<HttpOrigin> = section.key("http").or(Vec::new());
-        let names: Vec<VariableName> = section.key("secrets").or(Vec::new());
-        let mut grants = PluginGrants {
-            http: http.into_iter().map(|origin| origin.0).collect(),
-            ..PluginGrants::default()
+/// What a plugin is configured with. Its meaning is the plugin's own.
+pub(crate) fn read_plugin_table(section: &ConfigSection<'_, '_>) -> Option<toml::Table> {
+    let read = to_toml(section.whole()?);
+    read.map_err(|(at, what)| {
+        let place = section.reader.place(at);
+        let remedy = "write it in double quotes, as a string";
+        section.reader.fault(place, section.path(), what, remedy);
+    })
+    .ok()
+}
+
+/// What a plugin was once granted is now of the sink that it serves.
+fn refuse_grants(outer: &ConfigSection<'_, '_>) {
+    for (name, section) in outer.former("grants") {
+        let Some(table) = section.whole() else {
+            continue;
         };
-        for VariableName(name) in names {
-            match section.reader.granted_secret(&section.key_path("secrets"), &name) {
-                Some(secret) => {
-                    grants.secrets.insert(name.clone(), secret);
-                }
-                None => section.reader.notice(
-                    section.key_path("secrets"),
-                    format!("{name} is granted, but neither {name} nor {name}_FILE is set: the plugin will not find it"),
-                ),
-            }
-            grants.secret_names.insert(name);
+        let texts = |key: &str| {
+            let entry = table.entries.get(key);
+            let texts = entry.and_then(|entry| Vec::<String>::read(&entry.node.raw).ok());
+            texts.unwrap_or_default()
+        };
+        let name =
+            PluginName::parse(&name).map_or_else(|_| "NAME".to_owned(), |name| name.to_string());
+        let secrets = texts("secrets").into_iter();
+        let secrets = secrets.filter(|variable| is_variable(variable));
+        let secrets = secrets.map(|variable| {
+            let lower = variable.to_ascii_lowercase();
+            let before = format!("{}_", name.replace('-', "_"));
+            let placeholder = lower.strip_prefix(&before).unwrap_or(&lower);
+            format!("{placeholder} = \"{variable}\"")
+        });
+        let secrets: Vec<String> = secrets.collect();
+        let allow: Vec<String> = texts("http").iter().map(|origin| quoted(origin)).collect();
+        let mut keys = format!("plugin = \"{name}\"");
+        if !secrets.is_empty() {
+            keys = format!("{keys}, secrets = {{ {} }}", secrets.join(", "));
         }
-        section.close();
-        if let Some(name) = name {
-            all.insert(name, grants);
+        if !allow.is_empty() {
+            keys = format!("{keys}, allow = [{}]", allow.join(", "));
         }
+        let what = "is no more: what a plugin may reach belongs to the sink that it serves";
+        let remedy = format!("write a section [sink.{name}] in its place, with {keys}");
+        section
+            .reader
+            .fault(section.place(), section.path(), what, remedy);
     }
-    all
 }

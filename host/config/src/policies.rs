@@ -1,4 +1,5 @@
-//! The policies that judge together: `health = "a"`, or `health = ["a", "b"]`; and that no plugin is named for questions of two kinds.
+//! The policies that judge together: `health = "a"`, or `health = ["a", "b"]`; and that no plugin is named for
+//! questions of two kinds.
 
 use std::collections::BTreeMap;
 
@@ -38,21 +39,51 @@ impl PolicyList {
 /// `places` are the sections of the instances.
 pub(crate) fn check_kinds(config: &Config, places: &[String], reader: &ConfigReader<'_>) {
     let mut kinds = BTreeMap::new();
-    for (section, health, breaker) in sections(config, places) {
-        let health = health.into_iter().flat_map(PolicyList::plugins);
-        let health = health.map(|plugin| ("health", plugin));
-        let breaker = breaker.and_then(PolicyName::plugin);
-        let breaker = breaker.map(|plugin| ("breaker", plugin));
-        for (kind, plugin) in health.chain(breaker) {
-            let key = format!("{section}policy.{kind}");
-            let (first_kind, first_key) = kinds.entry(plugin).or_insert((kind, key.clone()));
-            if *first_kind != kind {
-                let what = format!("names {plugin}, which {first_key} names too");
-                let remedy = "a plugin is of one kind: name one that is a breaker policy here, and one that is a health policy there";
-                reader.fault_at(&key, what, remedy);
-            }
+    for NamedPlugin { plugin, kind, key } in named_plugins(config, places) {
+        let (first_kind, first_key) = kinds.entry(plugin).or_insert((kind, key.clone()));
+        if *first_kind != kind {
+            let what = format!("names {plugin}, which {first_key} names too");
+            let remedy = format!(
+                "a plugin is of one kind: name one that is {kind} here, and one that is {first_kind} there"
+            );
+            reader.fault_at(&key, what, remedy);
         }
     }
+}
+
+/// A plugin, of which kind it has to be there, and the key that names it.
+struct NamedPlugin<'c> {
+    plugin: &'c str,
+    /// With its article.
+    kind: &'static str,
+    key: String,
+}
+
+fn named_plugins<'c>(config: &'c Config, places: &[String]) -> Vec<NamedPlugin<'c>> {
+    let mut all = Vec::new();
+    let mut add = |plugin: &'c str, kind, key: String| {
+        all.push(NamedPlugin { plugin, kind, key });
+    };
+    for (section, health, breaker) in sections(config, places) {
+        for plugin in health.into_iter().flat_map(PolicyList::plugins) {
+            add(plugin, "a health policy", format!("{section}policy.health"));
+        }
+        if let Some(plugin) = breaker.and_then(PolicyName::plugin) {
+            let key = format!("{section}policy.breaker");
+            add(plugin, "a breaker policy", key);
+        }
+    }
+    if let Some(plugin) = config.policies.capacity.plugin() {
+        add(plugin, "a capacity policy", "policy.capacity".to_owned());
+    }
+    for rule in &config.alerts.settings.rules {
+        add(rule, "an alert rule", "alerts.rules".to_owned());
+    }
+    for (name, sink) in &config.sinks {
+        let key = format!("sink.{name}.plugin");
+        add(sink.plugin.as_str(), "an alert sink", key);
+    }
+    all
 }
 
 /// What each section names, with what its keys begin with.

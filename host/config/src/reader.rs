@@ -11,7 +11,7 @@ use std::{
 use router_values::Secret;
 
 use crate::{
-    ConfigFault, Environment, Notice, Place, Setting,
+    Applies, ConfigFault, Environment, Notice, Place, Setting, SettingOrigin,
     fault::cut,
     node::{Lines, Node, Table},
     suggest::nearest,
@@ -23,7 +23,7 @@ mod secret;
 mod section;
 
 pub(crate) use key::Key;
-pub(crate) use secret::SecretKey;
+pub(crate) use secret::{FoundSecret, SecretKey};
 pub(crate) use section::ConfigSection;
 
 /// What every overriding variable starts with.
@@ -66,6 +66,7 @@ impl<'a> ConfigReader<'a> {
             place: self.place(Some(0)),
             variable: self.lines.is_some().then(|| PREFIX.to_owned()),
             known: RefCell::default(),
+            former: RefCell::default(),
             closed: Cell::new(false),
         }
     }
@@ -125,6 +126,20 @@ impl<'a> ConfigReader<'a> {
         }
     }
 
+    /// Notes a key that nobody wrote: what is in `place`, a variable, means it.
+    pub(crate) fn made_of(&self, place: &Place, key: String, schema_key: String, value: String) {
+        self.settings.borrow_mut().push(Setting {
+            key,
+            schema_key,
+            value: Some(value),
+            default: None,
+            origin: SettingOrigin::of(Some(place)),
+            applies: Applies::Live,
+            secret: None,
+            compared: true,
+        });
+    }
+
     /// How many faults there are by now.
     pub(crate) fn count(&self) -> usize {
         self.faults.borrow().len()
@@ -138,6 +153,11 @@ impl<'a> ConfigReader<'a> {
     /// Whether a key or section was written or set.
     pub(crate) fn is_set(&self, key: &str) -> bool {
         self.places.borrow().contains_key(key)
+    }
+
+    /// Whether a key that was read can come from this variable.
+    pub(crate) fn is_known_variable(&self, name: &str) -> bool {
+        self.variables.borrow().contains(name)
     }
 
     /// Variables with our prefix that no key knows.

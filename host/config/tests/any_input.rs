@@ -24,6 +24,12 @@ id = "a"
 template = "t"
 [instance.env]
 C = "hunter2"
+[alerts]
+heartbeat_url = "https://hunter2 "
+[sink.s]
+plugin = "slack"
+secrets = { webhook_url = "https://hunter2/" }
+proxy = "hunter2"
 [plugins.config.slack]
 keys = [
   "hunter2",
@@ -206,6 +212,15 @@ fn nothing_that_a_terminal_obeys_is_in_a_message() {
         format!("[storage]\nurl = {escape}\nversions_table = {escape}"),
         format!(
             "[plugins.config.{escape}]\n[plugins.grants.x]\nsecrets = [{escape}]\nhttp = [{escape}]"
+        ),
+        format!(
+            "[sink.{escape}]\nplugin = {escape}\nsecrets = {{ {escape} = {escape} }}\nallow = [{escape}]\nrate = {escape}\nfallback = {escape}"
+        ),
+        format!(
+            "[[alerts.route]]\nid = {escape}\nseverity = [{escape}]\nsinks = [{escape}]\nescalation = {escape}\n[alerts.escalation.{escape}]\nsteps = [{escape}]"
+        ),
+        format!(
+            "[alerts]\nrules = [{escape}]\nrunbook_url = {escape}\nheartbeat_url = {escape}\n[[alerts.maintenance]]\nname = {escape}\nat = {escape}\ntimezone = {escape}"
         ),
         "a = \u{1b}[2J".to_owned(),
     ] {

@@ -27,7 +27,7 @@ pub struct Conditions {
     /// The plugins that a policy names and that are not there, are of another kind, are refused, or refuse their settings: by name and
     /// with the reason, for people. At most six lines of some hundred bytes.
     pub faults: Vec<String>,
-    /// Plugins that are configured or granted something, and that are neither there nor named by a policy.
+    /// Plugins that are configured, and that are neither there nor named by a policy.
     pub unknown: BTreeSet<String>,
     /// The policies that are named and loaded, with their generations.
     pub generations: Vec<PolicyGenerations>,
@@ -46,11 +46,7 @@ impl EngineShared {
 
     fn conditions_now(&self) -> Conditions {
         let named = self.named();
-        let configured: BTreeSet<String> = {
-            let settings = self.settings.lock();
-            let names = settings.config.keys().chain(settings.grants.keys());
-            names.cloned().collect()
-        };
+        let configured: BTreeSet<String> = self.settings.lock().config.keys().cloned().collect();
         let generations = self.generations(&named);
         // Before the first scan it is not known what is there.
         let is_scanned = self.missing.lock().is_some();

@@ -28,7 +28,7 @@ use crate::{
 /// A file that is replaced by removing and writing it is missing for a moment; so long the plugin goes on without its file.
 const MISSING_FOR: Duration = Duration::from_secs(5);
 
-/// `NAME.toml`: what a plugin asks for. It only asks: the operator grants.
+/// `NAME.toml`: what a plugin asks for. It only asks: the operator grants, to a sink.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Manifest {

@@ -26,7 +26,7 @@ pub struct EngineOptions {
     pub trials_dir: Option<PathBuf>,
     /// Where compiled plugins are kept, so that a restart compiles nothing; `None`: nowhere.
     pub cache_dir: Option<PathBuf>,
-    /// What each plugin is configured and granted, and the bounds of all.
+    /// What each plugin and each sink is configured, and the bounds of all.
     pub settings: PluginSettings,
     /// The plugins that a policy names ([`crate::Engine::use_policies`]); `None`: any may be asked.
     pub policies: Option<NamedPolicies>,
@@ -44,8 +44,6 @@ pub struct EngineOptions {
 pub struct PluginSettings {
     /// `[plugins.config.NAME]`.
     pub config: BTreeMap<String, toml::Table>,
-    /// `[plugins.grants.NAME]`.
-    pub grants: BTreeMap<String, Grants>,
     /// `[sink.NAME]`: the destinations of alerts.
     pub sinks: BTreeMap<String, SinkSettings>,
     /// The bounds on each call.

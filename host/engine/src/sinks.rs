@@ -72,7 +72,7 @@ impl PluginSettings {
                 config_path: format!("plugins.config.{entry}"),
                 config: self.config.get(entry),
                 sink: None,
-                grants: self.grants.get(entry).cloned().unwrap_or_default(),
+                grants: Grants::default(),
             },
         }
     }
@@ -83,18 +83,13 @@ impl PluginSettings {
 
     /// Everything that is configured for an entry, as a text that is another one when any of it is.
     pub(crate) fn fingerprint(&self, entry: &str) -> String {
-        let EntrySettings {
-            config,
-            sink,
-            grants,
-            ..
-        } = self.of_entry(entry);
+        let EntrySettings { config, sink, .. } = self.of_entry(entry);
         let (plugin, egress) = sink
             .map(|sink| (&sink.plugin, sink.egress.fingerprint()))
             .unzip();
         let limits = &self.limits;
         serde_json::json!({
-            "config": config, "grants": grants, "limits": limits, "plugin": plugin, "egress": egress,
+            "config": config, "limits": limits, "plugin": plugin, "egress": egress,
         })
         .to_string()
     }

@@ -23,7 +23,7 @@ pub struct PluginView {
     pub in_use: bool,
     /// Which generation serves, counted from 1 since its file appeared; 0: none.
     pub generation: u64,
-    /// What the generation is made of: digest of file, manifest, configuration, grants and limits.
+    /// What the generation is made of: digest of file, manifest, configuration, limits and, of a sink, what it may reach.
     pub digest: Option<String>,
     /// When it was taken into service, in milliseconds since 1970.
     pub loaded_at_ms: Option<u64>,

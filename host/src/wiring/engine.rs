@@ -16,8 +16,8 @@ use router_core::{
     spec::InstanceSpec,
 };
 use router_engine::{
-    CandidateState, DEFAULT_WORLD, Engine, EngineEvent, EngineOptions, FailureKind, Grants, Kept,
-    Limits, LoadFuture, NamedPolicies, PluginSettings, SaveFuture, ValueError, ValueKeeper,
+    CandidateState, DEFAULT_WORLD, Engine, EngineEvent, EngineOptions, FailureKind, Kept, Limits,
+    LoadFuture, NamedPolicies, PluginSettings, SaveFuture, ValueError, ValueKeeper,
 };
 use router_store::{Store, StoreError};
 use router_supervisor::DataDir;
@@ -132,17 +132,6 @@ pub(crate) fn settings(config: &Config) -> PluginSettings {
             .iter()
             .map(|(name, table)| (name.to_string(), table.clone()))
             .collect(),
-        grants: plugins
-            .grants
-            .iter()
-            .map(|(name, grants)| {
-                let grants = Grants {
-                    http: grants.http.iter().map(ToString::to_string).collect(),
-                    secrets: grants.secret_names.iter().cloned().collect(),
-                };
-                (name.to_string(), grants)
-            })
-            .collect(),
         sinks: BTreeMap::new(),
         limits: Limits {
             call_timeout: limits.call_timeout,
@@ -210,9 +199,7 @@ pub(crate) fn unknown_settings(plugin: &str, engine: &Engine) -> String {
     let known: Vec<String> = engine.list().into_iter().map(|view| view.name).collect();
     let near = router_config::nearest(plugin, known.iter().map(String::as_str));
     let near = near.map_or_else(String::new, |near| format!("; did you mean \"{near}\"?"));
-    format!(
-        "there is no plugin {plugin} for [plugins.config.{plugin}] or [plugins.grants.{plugin}]{near}"
-    )
+    format!("there is no plugin {plugin} for [plugins.config.{plugin}]{near}")
 }
 
 /// Logs what happened to a plugin.

@@ -18,7 +18,7 @@ pub(crate) async fn faults(config: &Config) -> Vec<String> {
         engine::by_name(&engine::policies(config)),
         engine::settings(config),
     );
-    if policies.is_empty() && settings.config.is_empty() && settings.grants.is_empty() {
+    if policies.is_empty() && settings.config.is_empty() {
         return Vec::new();
     }
     let options = EngineOptions {

@@ -133,14 +133,106 @@ fn a_default_that_changes_adjusts_all_who_follow_it() {
 fn plugins_and_tokens_are_compared_as_a_whole() {
     let found = change(&[(
         "memory_degraded_mb = 500",
-        "memory_degraded_mb = 400\n[plugins.config.other]\n[plugins.grants.slack]\nsecrets = [\"TOKEN\"]",
+        "memory_degraded_mb = 400\n[plugins.config.other]",
     )]);
     assert_eq!(names(&found.plugin_config), ["default-health", "other"]);
-    assert_eq!(names(&found.plugin_grants), ["slack"]);
     assert!(found.live.is_empty() && !found.tokens, "{found:?}");
     let token = "[[token]]\nname = \"x\"\nroles = [\"viewer\"]\nsha256 = \"0000000000000000000000000000000000000000000000000000000000000000\"\n[storage]";
     let found = change(&[("[storage]", token)]);
     assert!(found.tokens && found.live.is_empty() && found.restart.is_empty());
+}
+
+/// Alerts and sinks, with one secret in the environment.
+const ALERTS: &str = r#"
+[sink.a]
+plugin = "slack"
+secrets = { webhook_url = "SLACK" }
+allow = ["https://hooks.slack.com"]
+[sink.b]
+plugin = "webhook"
+fallback = "a"
+[[alerts.route]]
+sinks = ["a"]
+escalation = "c"
+[alerts.escalation.c]
+steps = [{ after = "1m", sinks = ["b"] }]
+[[alerts.maintenance]]
+name = "weekly"
+at = "Mon 02:00"
+for = "1h"
+"#;
+
+fn alerts(text: &str, secret: &str) -> Config {
+    let environment = Environment::new("/srv", [("SLACK", secret)]);
+    load(text, Path::new("router.toml"), &environment).unwrap_or_else(|faults| panic!("{faults}"))
+}
+
+#[test]
+fn a_changed_sink_is_named_and_no_other() {
+    let edits = [
+        ("\"https://hooks.slack.com\"", "\"http://127.0.0.1:9\""),
+        ("fallback = \"a\"", "fallback = \"console\""),
+        (
+            "plugin = \"webhook\"",
+            "plugin = \"webhook\"\nrate = \"1/m\"",
+        ),
+        (
+            "plugin = \"webhook\"",
+            "plugin = \"webhook\"\nconfig = { url = \"x\" }",
+        ),
+    ];
+    for ((from, to), changed) in edits.into_iter().zip(["a", "b", "b", "b"]) {
+        assert!(ALERTS.contains(from), "{from}");
+        let found = alerts(ALERTS, "x").diff(&alerts(&ALERTS.replace(from, to), "x"));
+        assert_eq!(names(&found.sinks.changed), [changed], "{to}");
+        let of_sinks = ConfigChange {
+            sinks: found.sinks.clone(),
+            ..ConfigChange::default()
+        };
+        assert_eq!(found, of_sinks, "{to}");
+    }
+    // Its secret is another one, and nothing in the file is.
+    let found = alerts(ALERTS, "x").diff(&alerts(ALERTS, "y"));
+    assert_eq!(names(&found.sinks.changed), ["a"]);
+    let renamed = ALERTS
+        .replace("[sink.b]", "[sink.c]")
+        .replace("[\"b\"]", "[\"c\"]");
+    let found = alerts(ALERTS, "x").diff(&alerts(&renamed, "x"));
+    assert_eq!(names(&found.sinks.added), ["c"]);
+    assert_eq!(names(&found.sinks.removed), ["b"]);
+    assert_eq!(found.live, ["alerts.escalation"]);
+}
+
+#[test]
+fn routes_chains_and_windows_are_compared_each_as_a_whole_and_count_at_once() {
+    for (from, to, key) in [
+        ("sinks = [\"a\"]", "sinks = [\"a\", \"b\"]", "alerts.route"),
+        ("escalation = \"c\"", "", "alerts.route"),
+        ("\"1m\"", "\"2m\"", "alerts.escalation"),
+        ("\"1h\"", "\"2h\"", "alerts.maintenance"),
+        (
+            "[sink.a]",
+            "[alerts]\nresolve_after = \"1m\"\n[sink.a]",
+            "alerts.resolve_after",
+        ),
+        (
+            "[sink.a]",
+            "[alerts]\nheartbeat_url = \"https://hc.example/x\"\n[sink.a]",
+            "alerts.heartbeat_url",
+        ),
+    ] {
+        assert!(ALERTS.contains(from), "{from}");
+        let found = alerts(ALERTS, "x").diff(&alerts(&ALERTS.replace(from, to), "x"));
+        assert_eq!(found.live, [key], "{to}");
+        assert!(found.restart.is_empty(), "{to}");
+        assert_eq!(found.sinks, super::Named::default(), "{to}");
+    }
+    let without = &ALERTS[..ALERTS.find("[[alerts.route]]").unwrap()];
+    let found = alerts(ALERTS, "x").diff(&alerts(without, "x"));
+    assert_eq!(
+        found.live,
+        ["alerts.escalation", "alerts.maintenance", "alerts.route"]
+    );
 }
 
 #[test]

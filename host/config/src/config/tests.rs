@@ -5,7 +5,8 @@ use std::{collections::BTreeSet, path::Path, time::Duration};
 use router_core::{Role, spec::Source};
 
 use crate::{
-    Applies, Config, Environment, Faults, Setting, SettingOrigin, load, parse_instance_json,
+    Applies, Config, Environment, Faults, Setting, SettingOrigin, SinkName, load,
+    parse_instance_json,
 };
 
 const SHIPPED: &str = include_str!("../../../../config/router.toml");
@@ -52,8 +53,25 @@ command = "true"
 [[instance]]
 id = "one"
 template = "one"
-[plugins.grants.one]
+[sink.one]
+plugin = "slack"
+[[alerts.route]]
+sinks = ["one"]
+escalation = "one"
+[alerts.escalation.one]
+steps = [{ after = "1m", sinks = ["one"] }]
+[[alerts.maintenance]]
+name = "one"
+at = "Mon 02:00"
+for = "1h"
 "#;
+
+/// What the sinks of the shipped file name.
+const SECRETS: [(&str, &str); 3] = [
+    ("SLACK_WEBHOOK_URL", "https://hooks.slack.com/services/x"),
+    ("PAGERDUTY_ROUTING_KEY", "x"),
+    ("PAGERDUTY_WEBHOOK_SECRET", "x"),
+];
 
 #[test]
 fn the_shipped_file_documents_every_key() {
@@ -70,27 +88,26 @@ fn the_shipped_file_documents_every_key() {
         .collect();
     assert!(schema.len() > 120, "{}", schema.len());
     for key in schema {
-        let mut table = &document;
-        let mut parts = key.split('.').peekable();
-        while let Some(part) = parts.next() {
-            let entry = match part {
-                "NAME" => table.entries.values().next(),
-                other => table.entries.get(other),
-            };
-            let entry = entry.unwrap_or_else(|| panic!("{key} is not in config/router.toml"));
-            table = match &entry.node.raw {
-                crate::node::Raw::Table(table) => table,
-                crate::node::Raw::List(items) if parts.peek().is_some() => match &items[0].raw {
-                    crate::node::Raw::Table(table) => table,
-                    other => panic!("{key}: {}", other.kind()),
-                },
-                _ => {
-                    assert_eq!(parts.peek(), None, "{key}");
-                    break;
-                }
-            };
-        }
+        let parts: Vec<&str> = key.split('.').collect();
+        let is_there = documents(&document, &parts);
+        assert!(is_there, "{key} is not in config/router.toml");
     }
+}
+
+/// Whether a key is there: under `NAME`, and in a list, in one of those that are there.
+fn documents(table: &crate::node::Table, parts: &[&str]) -> bool {
+    use crate::node::Raw;
+    let (part, rest) = parts.split_first().unwrap();
+    let entries = table.entries.iter();
+    let mut entries = entries.filter(|(name, _)| *part == "NAME" || part == name);
+    entries.any(|(_, entry)| match &entry.node.raw {
+        _ if rest.is_empty() => true,
+        Raw::Table(inner) => documents(inner, rest),
+        Raw::List(items) => items
+            .iter()
+            .any(|item| matches!(&item.raw, Raw::Table(inner) if documents(inner, rest))),
+        _ => false,
+    })
 }
 
 #[test]
@@ -137,6 +154,8 @@ fn no_file_at_all_means_the_same_as_the_shipped_one() {
     assert_eq!(empty.health, shipped.health);
     assert_eq!(empty.policies, shipped.policies);
     assert_eq!(empty.plugins.limits, shipped.plugins.limits);
+    assert_eq!(empty.sinks, shipped.sinks);
+    assert_eq!(empty.alerts, shipped.alerts);
     let core = shipped.core_settings(7, 9);
     assert_eq!(core.templates[..], ["godot".into()]);
     let without = router_core::settings::Settings {
@@ -177,7 +196,7 @@ fn the_defaults_are_those_of_the_core() {
 #[test]
 fn the_file_with_everything_switched_on_is_valid_but_for_what_excludes_another() {
     let everything = shipped_with_everything();
-    let faults = read(&everything, NONE).unwrap_err();
+    let faults = read(&everything, SECRETS).unwrap_err();
     let keys: BTreeSet<&str> = faults
         .faults
         .iter()
@@ -190,6 +209,8 @@ fn the_file_with_everything_switched_on_is_valid_but_for_what_excludes_another()
         "storage.password",
         "storage.password_file",
         "storage.url_file",
+        "alerts.heartbeat_url_file",
+        "sink.oncall.proxy_file",
     ];
     assert_eq!(keys, BTreeSet::from(excluded), "{faults}");
 }
@@ -364,13 +385,20 @@ env = { API_KEY = "hunter2" }
 id = "a"
 template = "t"
 env = { TOKEN = "hunter2" }
-[plugins.grants.slack]
-secrets = ["SLACK_WEBHOOK_URL"]
+[sink.slack]
+plugin = "slack"
+secrets = { webhook_url = "SLACK_WEBHOOK_URL" }
+allow = ["https://hooks.slack.com"]
+proxy = "http://ann:hunter2@proxy.example:3128"
+webhook_secret = "SIGNING"
+[alerts]
+heartbeat_url = "https://hc.example/hunter2"
 "#;
     let config = read(
         text,
         [
             ("SLACK_WEBHOOK_URL", "https://hunter2"),
+            ("SIGNING", "hunter2"),
             ("DATABASE_PASSWORD", "hunter2"),
         ],
     )
@@ -382,11 +410,13 @@ secrets = ["SLACK_WEBHOOK_URL"]
         setting(&config, "storage.password").value.as_deref(),
         Some("[redacted]")
     );
-    let granted = config.plugins.grants.values().next().unwrap();
     assert_eq!(
-        granted.secrets["SLACK_WEBHOOK_URL"].expose(),
-        "https://hunter2"
+        setting(&config, "sink.slack.proxy").value.as_deref(),
+        Some("\"http://proxy.example:3128\"")
     );
+    let sink = &config.sinks[&SinkName::parse("slack").unwrap()];
+    assert_eq!(sink.secrets["webhook_url"].expose(), "https://hunter2");
+    assert_eq!(sink.webhook_secret.as_ref().unwrap().expose(), "hunter2");
 }
 
 #[test]
@@ -417,7 +447,7 @@ fn settings_say_where_each_value_comes_from() {
 #[test]
 fn what_is_not_wrong_but_may_not_be_meant_is_noticed() {
     let config = read(
-        "[logging]\nretention_days = 30\n[plugins.grants.slack]\nsecrets = [\"SLACK_WEBHOOK_URL\"]",
+        "[logging]\nretention_days = 30\n[sink.a]\nplugin = \"mine\"\n[alerts.escalation.b]\nsteps = [{ after = \"1m\", sinks = [\"a\"] }]",
         [
             ("GODOT_PROJECTS_PATH", "/srv/games"),
             ("PAGERDUTY_ROUTING_KEY", "k"),
@@ -432,7 +462,7 @@ fn what_is_not_wrong_but_may_not_be_meant_is_noticed() {
         .collect();
     let expected = [
         "logging.retention_days",
-        "plugins.grants.slack.secrets",
+        "alerts.escalation.b",
         "GODOT_PROJECTS_PATH",
         "PAGERDUTY_ROUTING_KEY",
         "storage.password",

@@ -28,11 +28,7 @@ pub(crate) struct SecretKey {
 
 impl ConfigReader<'_> {
     /// A secret that the environment holds, as `NAME` or in the file that `NAME_FILE` names.
-    pub(crate) fn granted_secret(&self, key: &str, name: &str) -> Option<Secret> {
-        self.secret_variable(key, name).map(|found| found.secret)
-    }
-
-    fn secret_variable(&self, key: &str, name: &str) -> Option<FoundSecret> {
+    pub(crate) fn named_secret(&self, key: &str, name: &str) -> Option<FoundSecret> {
         let file_name = format!("{name}_FILE");
         self.variables
             .borrow_mut()
@@ -201,7 +197,7 @@ impl ConfigSection<'_, '_> {
         let path = self.key_path(key.name);
         let mut found: Option<FoundSecret> = None;
         for name in names {
-            let here = self.reader.secret_variable(&path, name);
+            let here = self.reader.named_secret(&path, name);
             if let (Some(first), Some(here)) = (&found, &here)
                 && first.secret != here.secret
             {

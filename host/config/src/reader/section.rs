@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 
 use crate::{
     Applies, Place, Setting, SettingOrigin,
+    fault::cut,
     node::{Node, Raw, Table},
     reader::{ConfigReader, Key, join, upper},
     suggest::nearest,
@@ -20,6 +21,8 @@ pub(crate) struct ConfigSection<'r, 'a> {
     /// What a variable for a key in here starts with; `None`: none can reach it.
     pub(super) variable: Option<String>,
     pub(super) known: RefCell<Vec<&'static str>>,
+    /// Keys that are no more, and were refused with what replaces them.
+    pub(super) former: RefCell<Vec<&'static str>>,
     pub(super) closed: Cell<bool>,
 }
 
@@ -83,14 +86,26 @@ impl<'r, 'a> ConfigSection<'r, 'a> {
         all
     }
 
+    /// The same of a section that is no more: the caller refuses each, and nobody is pointed to it.
+    pub(crate) fn former(&self, name: &'static str) -> Vec<(String, ConfigSection<'r, 'a>)> {
+        let all = self.named(name);
+        self.known.borrow_mut().retain(|known| *known != name);
+        if !all.is_empty() {
+            self.former.borrow_mut().push(name);
+        }
+        all
+    }
+
     /// The tables of an array: `[[instance]]`, counted from 1.
     pub(crate) fn items(&self, name: &'static str) -> Vec<ConfigSection<'r, 'a>> {
         let Some((at, node)) = self.entry(name) else {
             return Vec::new();
         };
+        self.reader.remember(&self.key_path(name), at);
         let Raw::List(items) = &node.raw else {
             let what = format!("expected an array of tables, found {}", node.raw.kind());
-            let remedy = format!("write [[{name}]] above the keys of each");
+            let path = cut(&self.key_path(name));
+            let remedy = format!("write [[{path}]] above the keys of each");
             self.reader
                 .fault(self.reader.place(at), self.key_path(name), what, remedy);
             return Vec::new();
@@ -156,7 +171,8 @@ impl<'r, 'a> ConfigSection<'r, 'a> {
         self.closed.set(true);
         let known = self.known.borrow();
         for (name, entry) in self.table.iter().flat_map(|table| &table.entries) {
-            if known.contains(&name.as_str()) {
+            let is_refused = self.former.borrow().contains(&name.as_str());
+            if is_refused || known.contains(&name.as_str()) {
                 continue;
             }
             let is_table = matches!(&entry.node.raw, Raw::Table(_) | Raw::List(_));
@@ -200,6 +216,7 @@ impl<'r, 'a> ConfigSection<'r, 'a> {
             place,
             variable: variable.map(|before| format!("{before}{}__", upper(name))),
             known: RefCell::default(),
+            former: RefCell::default(),
             closed: Cell::new(false),
         }
     }
@@ -215,6 +232,7 @@ impl<'r, 'a> ConfigSection<'r, 'a> {
             return Some(table);
         }
         let what = format!("expected a table, found {}", node.raw.kind());
+        let path = &cut(path);
         let remedy = match (path.split_once('['), self.reader.lines) {
             (_, None) => "write an object: {\"name\": \"value\"}".to_owned(),
             (Some((name, _)), _) => {

@@ -1,5 +1,6 @@
 //! Values that are one of a few choices.
 
+use router_alerts::{Severity, settings::Grouping};
 use router_core::Role;
 use router_values::{LogFormat, OnRouterExit, Transport, quoted};
 
@@ -41,6 +42,8 @@ macro_rules! choices {
 }
 
 choices! {
+    Severity: "severity", [Severity::P1, Severity::P2, Severity::P3, Severity::P4], later [];
+    Grouping: "grouping", [Grouping::Group, Grouping::None], later [];
     Role: "role", [Role::Viewer, Role::Client, Role::Operator, Role::Admin], later [];
     LogFormat: "format", [LogFormat::Text, LogFormat::Json], later [];
     Transport: "transport", [Transport::Stdio, Transport::Socket], later [

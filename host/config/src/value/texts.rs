@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 
+use router_alerts::matcher::Pattern as AlertPattern;
 use router_core::InstanceId;
 use router_values::{Authority, LogFilter, Origin, TokenHash, quoted};
 
 use crate::{
-    PluginName, PolicyName, TableName, TemplateName,
+    ChainName, PluginName, PolicyName, SinkName, SinkRate, TableName, TemplateName, WebAddress,
     names::is_variable,
     node::Raw,
     value::{InvalidValue, Shape, Value, parsed},
@@ -69,7 +70,7 @@ macro_rules! parsed_values {
     )*};
 }
 
-/// Where a plugin may send requests.
+/// Where a sink may send requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct HttpOrigin(pub(crate) Origin);
 
@@ -91,6 +92,19 @@ parsed_values! {
         parsed.map_err(|what| format!("{} is not an origin: {what}", quoted(text)))
     }, |origin| origin.0.to_string();
     LogFilter, "write error, warn, info, debug or trace, or a filter such as \"info,router_proxy=debug\"", |text| {
+        Self::parse(text).map_err(|error| error.to_string())
+    }, ToString::to_string;
+    SinkName, NAME_REMEDY, |text| Self::parse(text).map_err(|_| format!("{} is not a sink's name", quoted(text))),
+        ToString::to_string;
+    ChainName, NAME_REMEDY, |text| Self::parse(text).map_err(|_| format!("{} is not a chain's name", quoted(text))),
+        ToString::to_string;
+    SinkRate, "write how many in a second or a minute, from 1 to 1000: \"1/s\" or \"120/m\"", |text| {
+        Self::parse(text).ok_or_else(|| format!("{} is not a rate", quoted(text)))
+    }, ToString::to_string;
+    WebAddress, "write a whole address: \"https://wiki.example.org/router-runbook\"", |text| {
+        Self::parse(text).map_err(|what| format!("{} is not an address: {what}", quoted(text)))
+    }, ToString::to_string;
+    AlertPattern, "write a name, in which * stands for any text: \"disk-*\"", |text| {
         Self::parse(text).map_err(|error| error.to_string())
     }, ToString::to_string;
     TemplateName, NAME_REMEDY, |text| Self::parse(text).map_err(|_| format!("{} is not a template's name", quoted(text))),
