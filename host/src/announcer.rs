@@ -11,9 +11,9 @@ use router_core::{
     view::{Lifecycle, Readiness},
 };
 use router_values::{AuditRow, HistoryRow};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
-use crate::evidence::EvidenceRecorder;
+use crate::{alerting::published, evidence::EvidenceRecorder};
 
 /// Changes that a slow listener may be behind: a fleet of some hundred instances that all change at once.
 const EVENTS_KEPT: usize = 1024;
@@ -25,6 +25,7 @@ const LISTENERS_MAX: usize = 64;
 pub(crate) struct Announcer {
     /// Replaced to end the streams of all listeners.
     listeners: Mutex<broadcast::Sender<Arc<HistoryRow>>>,
+    changes: watch::Sender<()>,
     recorder: Arc<EvidenceRecorder>,
 }
 
@@ -33,6 +34,7 @@ impl Announcer {
     pub(crate) fn new(recorder: Arc<EvidenceRecorder>) -> Self {
         Self {
             listeners: Mutex::new(broadcast::Sender::new(EVENTS_KEPT)),
+            changes: watch::Sender::new(()),
             recorder,
         }
     }
@@ -41,6 +43,11 @@ impl Announcer {
     pub(crate) fn subscribe(&self) -> Option<broadcast::Receiver<Arc<HistoryRow>>> {
         let listeners = self.listeners.lock();
         (listeners.receiver_count() < LISTENERS_MAX).then(|| listeners.subscribe())
+    }
+
+    /// Changes with everything that happens but for alerts, for those who look at the state anew then.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
     }
 
     /// Ends the streams of all listeners. Those with the right to may open new ones.
@@ -61,7 +68,11 @@ impl Announcer {
         let listeners = self.listeners.lock();
         let row = self.recorder.record_history(row);
         // An error means that there are no listeners.
+        let is_of_alerts = row.axis == published::AXIS;
         let _ = listeners.send(Arc::new(row));
+        if !is_of_alerts {
+            self.changes.send_replace(());
+        }
     }
 
     /// Records that an instance started, or ended.

@@ -22,6 +22,7 @@ use serde_json::Value;
 use tokio::sync::Mutex as AsyncMutex;
 
 use crate::{
+    alerting::open::AlertConfigurator,
     definitions::{DefinedInstances, RefusedDefinition},
     driver_handle::DriverHandle,
     error_chain::chain,
@@ -48,6 +49,7 @@ pub(crate) struct ConfigApplier {
     pub(crate) store: Store,
     pub(crate) access: Arc<Access>,
     pub(crate) engine: Engine,
+    pub(crate) alerts: AlertConfigurator,
     pub(crate) policies: Mutex<PoliciesInUse>,
     pub(crate) logs: LogControl,
     /// Of the core's settings, what the configuration does not hold.
@@ -124,6 +126,8 @@ impl ConfigApplier {
         for gone in &change.instances.removed {
             self.plans.remove(gone, Source::Config);
         }
+        let alerts = self.alerts.apply(&new).await;
+        alerts.map_err(|error| OperationError::Failed(format!("{error:#}")))?;
         *self.config.lock() = Arc::new(new);
         self.use_policies(policies);
         let reloaded = Reloaded {

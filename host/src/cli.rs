@@ -1,8 +1,10 @@
 //! The command line: what can be asked of the program.
 
+mod alerts;
 mod capacity;
 mod check;
 mod config_argument;
+mod deliveries;
 mod doctor;
 mod instance;
 mod instances;
@@ -49,6 +51,10 @@ enum Command {
     Instances(instances::Arguments),
     /// Show the plugins of a running router, and decide about their generations.
     Plugin(plugin::Arguments),
+    /// Show, explain and acknowledge the alerts of a running router, silence some, and test its sinks.
+    Alerts(alerts::Arguments),
+    /// Show what waits to be delivered and what could not be, and send it again.
+    Deliveries(deliveries::Arguments),
     /// Show how much a running router has in use, and how much it needs.
     Capacity(capacity::Arguments),
     /// Make tokens for those who call from elsewhere.
@@ -66,6 +72,8 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Some(Command::Doctor(doctor)) => doctor::run(&doctor.config),
         Some(Command::Instances(arguments)) => instances::run(&arguments),
         Some(Command::Plugin(arguments)) => plugin::run(&arguments),
+        Some(Command::Alerts(arguments)) => alerts::run(&arguments),
+        Some(Command::Deliveries(arguments)) => deliveries::run(&arguments),
         Some(Command::Capacity(arguments)) => capacity::run(&arguments),
         Some(Command::Token(arguments)) => token::run(&arguments),
     };

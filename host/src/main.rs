@@ -1,5 +1,6 @@
 //! `godot-mcp-router`: one program for the daemon, the bundled instance, and the operator's commands.
 
+mod alerting;
 mod announcer;
 mod applier;
 mod auth_layer;

@@ -8,7 +8,14 @@ use std::{
     time::Duration,
 };
 
-use router_admin::{Definition, OperationError, Operations, ReloadReport, Result, RouterFacts};
+use router_admin::{
+    Definition, OperationError, Operations, ReloadReport, Result, RouterFacts, TestResult,
+};
+use router_alerts::{
+    AlertEngine, Severity,
+    delivery::Schedule,
+    event::{AlertDone, AlertVerb},
+};
 use router_core::{
     InstanceId, SlotKey,
     action::Done,
@@ -26,9 +33,9 @@ use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
 use crate::{
-    announcer::Announcer, applier::ConfigApplier, clock::Clock, driver_handle::DriverHandle,
-    error_chain::chain, evidence::EvidenceRecorder, instance_plan::InstancePlans,
-    meters::RouterMeters, operation_errors as errors, wiring::engine,
+    alerting::handle::AlertsHandle, announcer::Announcer, applier::ConfigApplier, clock::Clock,
+    driver_handle::DriverHandle, error_chain::chain, evidence::EvidenceRecorder,
+    instance_plan::InstancePlans, meters::RouterMeters, operation_errors as errors, wiring::engine,
 };
 
 /// The driver's loop runs at least once a second; after this long it is stuck.
@@ -49,6 +56,7 @@ pub(crate) struct OperatorApi {
     pub(crate) engine: Engine,
     pub(crate) proxy: Arc<Proxy>,
     pub(crate) announcer: Arc<Announcer>,
+    pub(crate) alerts: AlertsHandle,
     pub(crate) applier: Arc<ConfigApplier>,
 }
 
@@ -173,6 +181,8 @@ impl Operations for OperatorApi {
             ..HistoryRow::default()
         });
         let reloaded = result?;
+        self.alerts
+            .changed(format!("configuration applied: {}", reloaded.report));
         if reloaded.is_access_changed {
             // Clients that may still read them resume at once.
             self.proxy.close_streams();
@@ -194,6 +204,30 @@ impl Operations for OperatorApi {
         self.view().await?;
         let plugins = engine::figures(&self.engine);
         Ok(self.meters.render(&self.store, plugins, &self.proxy))
+    }
+
+    async fn read_alerts<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&AlertEngine, &Schedule) -> T + Send + 'static,
+    ) -> Result<T> {
+        self.alerts.read(read).await
+    }
+
+    async fn alert_command(&self, by: String, verb: AlertVerb) -> Result<AlertDone> {
+        self.alerts.command(by, verb).await
+    }
+
+    async fn test_alert(
+        &self,
+        by: String,
+        severity: Severity,
+        sink: Option<String>,
+    ) -> Result<Vec<TestResult>> {
+        self.alerts.test(by, severity, sink).await
+    }
+
+    async fn retry_delivery(&self, id: String, by: String) -> Result<()> {
+        self.alerts.retry(id, by).await
     }
 
     fn subscribe(&self) -> Option<broadcast::Receiver<Arc<HistoryRow>>> {

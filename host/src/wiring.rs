@@ -2,6 +2,7 @@
 //! from it to the driver. Nothing here decides anything.
 
 pub(crate) mod access;
+pub(crate) mod alerts;
 pub(crate) mod config;
 pub(crate) mod disks;
 pub(crate) mod driver;

@@ -457,10 +457,15 @@ async fn its_commands_on_a_router_that_is_well() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn its_commands_on_a_router_that_refused_a_plugin() {
+    // A policy that plans has metrics of its own.
     let config = Config::new()
         .bundled_policy()
+        .set("policy", "breaker = \"default-breaker\"")
         .server(peers::echo().named(WELL).autostart());
-    let router = Router::start(&config).await;
+    let mut router = Router::prepared(&config, &[]);
+    let breaker = router.path("plugins/default-breaker.wasm");
+    std::fs::copy(peers::bundled_breaker_policy(), breaker).unwrap();
+    router.start_again().await;
     let plugin_until = async |what: &str, wanted: fn(&serde_json::Value) -> bool| {
         until(what, Duration::from_secs(60), async || {
             let shown = router.get("/api/plugins/default-health").await;

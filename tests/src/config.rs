@@ -78,6 +78,7 @@ pub struct Config {
     servers: Vec<Server>,
     tail: String,
     bundled_policy: bool,
+    bundled_alerts: bool,
 }
 
 impl Config {
@@ -98,6 +99,19 @@ impl Config {
     #[must_use]
     pub fn wants_bundled_policy(&self) -> bool {
         self.bundled_policy
+    }
+
+    /// With the bundled alert rule in the folder's `plugins`, asked.
+    #[must_use]
+    pub fn bundled_alerts(mut self) -> Self {
+        self.bundled_alerts = true;
+        self.set("alerts", "rules = [\"default-alerts\"]")
+    }
+
+    /// Whether the bundled alert rule has to be there.
+    #[must_use]
+    pub fn wants_bundled_alerts(&self) -> bool {
+        self.bundled_alerts
     }
 
     /// A line in a section. A later line on the same key wins.
@@ -151,6 +165,7 @@ impl Config {
         }
         merged = merged.set("policy", "breaker = \"builtin\"");
         merged = merged.set("policy", "capacity = \"builtin\"");
+        merged = merged.set("alerts", "rules = []");
         for (section, lines) in &self.sections {
             for line in lines {
                 merged = merged.set(section, line);

@@ -45,31 +45,28 @@ pub fn program(name: &str) -> PathBuf {
     there(programs().join(name), "cargo build --workspace --bins")
 }
 
+/// A plugin that comes with the router.
+#[must_use]
+pub fn bundled_plugin(file: &str) -> PathBuf {
+    there(repository().join("plugins/dist").join(file), "make plugins")
+}
+
 /// The bundled policy.
 #[must_use]
 pub fn bundled_policy() -> PathBuf {
-    there(
-        repository().join("plugins/dist/default-health.wasm"),
-        "make plugins",
-    )
+    bundled_plugin("default-health.wasm")
 }
 
 /// The bundled breaker policy.
 #[must_use]
 pub fn bundled_breaker_policy() -> PathBuf {
-    there(
-        repository().join("plugins/dist/default-breaker.wasm"),
-        "make plugins",
-    )
+    bundled_plugin("default-breaker.wasm")
 }
 
 /// The bundled capacity policy.
 #[must_use]
 pub fn bundled_capacity_policy() -> PathBuf {
-    there(
-        repository().join("plugins/dist/default-capacity.wasm"),
-        "make plugins",
-    )
+    bundled_plugin("default-capacity.wasm")
 }
 
 /// A guest that only tests use.

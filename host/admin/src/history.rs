@@ -78,25 +78,28 @@ fn numbered(row: &HistoryRow) -> Value {
 
 /// A time, or how long ago: `15m`, `2h`, `7d`.
 fn moment_ms(text: &str) -> Result<i64, Problem> {
-    let ago_ms = || {
-        let unit_at = text.len().checked_sub(1)?;
-        let (count, unit) = text.split_at_checked(unit_at)?;
-        let unit_ms: i64 = match unit {
-            "s" => 1_000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            "d" => 86_400_000,
-            _ => return None,
-        };
-        let count: u32 = count.parse().ok()?;
-        Some(now_ms() - i64::from(count) * unit_ms)
-    };
-    parse_rfc3339_ms(text).or_else(ago_ms).ok_or_else(|| {
+    let ago = || Some(now_ms() - i64::try_from(lasting_ms(text)?).ok()?);
+    parse_rfc3339_ms(text).or_else(ago).ok_or_else(|| {
         Problem::bad_request(format!(
             "since is neither a time in UTC, such as 2026-01-02T03:04:05Z, nor how long ago, such as 90s, 15m, 2h or 7d: {}",
             router_values::quoted(text)
         ))
     })
+}
+
+/// How long `90s`, `15m`, `2h` or `7d` is, in milliseconds.
+pub(crate) fn lasting_ms(text: &str) -> Option<u64> {
+    let unit_at = text.len().checked_sub(1)?;
+    let (count, unit) = text.split_at_checked(unit_at)?;
+    let unit_ms = match unit {
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    let count: u32 = count.parse().ok()?;
+    Some(u64::from(count) * unit_ms)
 }
 
 fn now_ms() -> i64 {

@@ -4,6 +4,7 @@
 //! which the app implements over the driver and the other rooms. Who may call what is decided in front of these routes, which
 //! leaves a [`Caller`] in the request for the audit.
 
+mod alerts;
 mod audit;
 mod capacity;
 mod control;
@@ -19,7 +20,7 @@ mod render;
 mod router;
 
 pub use operations::{
-    Caller, Definition, OperationError, Operations, ReloadReport, Result, RouterFacts,
+    Caller, Definition, OperationError, Operations, ReloadReport, Result, RouterFacts, TestResult,
 };
 pub use problem::Problem;
 pub use router::{BODY_BYTES_MAX, router};

@@ -2,6 +2,11 @@
 
 use std::{collections::BTreeMap, fmt, future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
+use router_alerts::{
+    AlertEngine, Severity,
+    delivery::Schedule,
+    event::{AlertDone, AlertVerb},
+};
 use router_core::{
     InstanceId,
     action::Done,
@@ -97,6 +102,30 @@ pub trait Operations: Send + Sync + 'static {
     /// All metrics as Prometheus text.
     fn metrics(&self) -> impl Future<Output = Result<String>> + Send;
 
+    /// Shows something of the alerts and their deliveries, between two steps.
+    fn read_alerts<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&AlertEngine, &Schedule) -> T + Send + 'static,
+    ) -> impl Future<Output = Result<T>> + Send;
+
+    /// Does something to an alert or a silence, for somebody.
+    fn alert_command(
+        &self,
+        by: String,
+        verb: AlertVerb,
+    ) -> impl Future<Output = Result<AlertDone>> + Send;
+
+    /// Sends a marked test the way of an alert of a severity, or to one sink, and waits for the answers.
+    fn test_alert(
+        &self,
+        by: String,
+        severity: Severity,
+        sink: Option<String>,
+    ) -> impl Future<Output = Result<Vec<TestResult>>> + Send;
+
+    /// Sends a delivery again, and tries its sink at once.
+    fn retry_delivery(&self, id: String, by: String) -> impl Future<Output = Result<()>> + Send;
+
     /// Everything that happens from now on; `None` when too many listen already.
     fn subscribe(&self) -> Option<broadcast::Receiver<Arc<HistoryRow>>>;
 
@@ -112,6 +141,15 @@ pub trait Operations: Send + Sync + 'static {
         position: EventPosition,
         rows_max: u32,
     ) -> impl Future<Output = Result<Vec<HistoryRow>>> + Send;
+}
+
+/// How a sink answered a test.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TestResult {
+    /// Which sink.
+    pub sink: String,
+    /// It arrived, or why not, in the receiver's own words where it said some.
+    pub outcome: std::result::Result<(), String>,
 }
 
 /// Who this router is.

@@ -11,7 +11,8 @@ use axum::{
 };
 
 use crate::{
-    Operations, Problem, audit, capacity, control, events, health, history, instances, plugins,
+    Operations, Problem, alerts, audit, capacity, control, events, health, history, instances,
+    plugins,
 };
 
 /// Longest body on `/api`: the definition of an instance with a long environment.
@@ -49,6 +50,19 @@ pub fn router<O: Operations>(operations: Arc<O>) -> Router {
         .route("/api/plugins/{name}", get(plugins::show::<O>))
         .route("/api/plugins/{name}/confirm", post(plugins::confirm::<O>))
         .route("/api/plugins/{name}/reject", post(plugins::reject::<O>))
+        .route("/api/alerts", get(alerts::list::<O>))
+        .route("/api/alerts/test", post(alerts::test::<O>))
+        .route("/api/alerts/route", get(alerts::route::<O>))
+        .route("/api/alerts/{id}", get(alerts::show::<O>))
+        .route("/api/alerts/{id}/{verb}", post(alerts::operate::<O>))
+        .route(
+            "/api/silences",
+            get(alerts::silences::<O>).post(alerts::add_silence::<O>),
+        )
+        .route("/api/silences/{id}", delete(alerts::end_silence::<O>))
+        .route("/api/maintenance", get(alerts::maintenance::<O>))
+        .route("/api/deliveries", get(alerts::deliveries::<O>))
+        .route("/api/deliveries/{id}/retry", post(alerts::retry::<O>))
         .route("/api/capacity", get(capacity::show::<O>))
         .route("/api/audit", get(audit::page::<O>))
         .route("/api/history", get(history::page::<O>))

@@ -28,27 +28,40 @@ pub(crate) struct Remote {
 impl Remote {
     /// Asks for JSON; a problem becomes an error with its detail.
     pub(crate) fn json(&self, method: Method, path: &str) -> anyhow::Result<Value> {
-        let text = self.text(method, path)?;
-        if text.is_empty() {
-            return Ok(Value::Null);
-        }
-        serde_json::from_str(&text).with_context(|| format!("{path} did not answer with JSON"))
+        parsed(&self.text(method, path)?, path)
+    }
+
+    /// Sends JSON and asks for JSON.
+    pub(crate) fn send(&self, method: Method, path: &str, body: &Value) -> anyhow::Result<Value> {
+        parsed(&self.wait(self.ask(method, path, Some(body)))?, path)
     }
 
     /// Asks for text.
     pub(crate) fn text(&self, method: Method, path: &str) -> anyhow::Result<String> {
+        self.wait(self.ask(method, path, None))
+    }
+
+    fn wait(&self, asking: impl Future<Output = anyhow::Result<String>>) -> anyhow::Result<String> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        runtime.block_on(self.ask(method, path))
+        runtime.block_on(asking)
     }
 
-    async fn ask(&self, method: Method, path: &str) -> anyhow::Result<String> {
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> anyhow::Result<String> {
         let url = format!("{}{path}", self.url.trim_end_matches('/'));
         let client = reqwest::Client::builder().timeout(ANSWER_WITHIN).build()?;
         let mut request = client.request(method, &url);
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
+        }
+        if let Some(body) = body {
+            request = request.json(body);
         }
         let response = request
             .send()
@@ -63,6 +76,13 @@ impl Remote {
         }
         Ok(text)
     }
+}
+
+fn parsed(text: &str, path: &str) -> anyhow::Result<Value> {
+    if text.is_empty() {
+        return Ok(Value::Null);
+    }
+    serde_json::from_str(text).with_context(|| format!("{path} did not answer with JSON"))
 }
 
 /// A member that is there, or an error that names it.

@@ -21,6 +21,12 @@ use router_telemetry::LogGuard;
 use tokio::{runtime::Handle, sync::mpsc};
 
 use crate::{
+    alerting::{
+        self,
+        facts::{DiskGauge, FactSources},
+        handle::AlertsHandle,
+        open::{AlertConfigurator, OpenAlerts},
+    },
     announcer::Announcer,
     applier::ConfigApplier,
     auth_layer::AuthLayer,
@@ -147,6 +153,7 @@ impl Base {
         path: PathBuf,
         rooms: &Rooms,
         shared: &SharedState,
+        alerts: AlertConfigurator,
     ) -> ConfigApplier {
         ConfigApplier {
             path,
@@ -160,6 +167,7 @@ impl Base {
             store: rooms.store.clone(),
             access: Arc::clone(&rooms.access),
             engine: rooms.engine.clone(),
+            alerts,
             policies: Mutex::default(),
             logs: rooms.logs.control(),
             seed: rand::random(),
@@ -221,6 +229,30 @@ impl Base {
         Proxy::new(parts)
     }
 
+    /// Alerts, opened and not running yet.
+    pub(super) async fn alerts(
+        &self,
+        rooms: &Rooms,
+        shared: &SharedState,
+    ) -> anyhow::Result<OpenAlerts> {
+        let sources = FactSources {
+            clock: self.clock,
+            driver: shared.driver.clone(),
+            plans: Arc::clone(&shared.plans),
+            engine: rooms.engine.clone(),
+            store: rooms.store.clone(),
+            meters: Arc::clone(&rooms.meters),
+            disks: DiskGauge::new(disks::paths(&self.config)),
+        };
+        alerting::open::open(
+            &self.config,
+            self.data_dir.path(),
+            sources,
+            &rooms.announcer,
+        )
+        .await
+    }
+
     /// Serves operators.
     pub(super) fn api(
         &self,
@@ -228,6 +260,7 @@ impl Base {
         shared: &SharedState,
         applier: Arc<ConfigApplier>,
         proxy: &Arc<Proxy>,
+        alerts: AlertsHandle,
     ) -> OperatorApi {
         let capabilities = rooms.supervisor.capabilities();
         OperatorApi {
@@ -249,6 +282,7 @@ impl Base {
             engine: rooms.engine.clone(),
             proxy: Arc::clone(proxy),
             announcer: Arc::clone(&rooms.announcer),
+            alerts,
             applier,
         }
     }
@@ -275,6 +309,7 @@ impl Base {
             plugins,
             recorder: Arc::clone(&rooms.recorder),
             announcer: Arc::clone(&rooms.announcer),
+            alerts: api.alerts.clone(),
             events: shared.events.clone(),
             kinds: BTreeMap::new(),
         };

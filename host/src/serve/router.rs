@@ -69,20 +69,23 @@ impl Router {
             data_dir: start.data_dir,
         };
         let (rooms, shared, receivers) = base.open_rooms().await?;
-        let applier = Arc::new(base.applier(start.path, &rooms, &shared));
+        let alerts = base.alerts(&rooms, &shared).await?;
+        let applier = Arc::new(base.applier(start.path, &rooms, &shared, alerts.settings));
         let (mut driver, plugins) = base.driver(&rooms, &shared, &applier, receivers);
         driver.apply_first();
         let revoked = RevokedSessions::open(base.data_dir.path());
         let revoked = Arc::new(revoked.context("the list of revoked sessions")?);
         let sealer = SessionSealer::new(&access::session_key(&base.config, &base.data_dir)?, &[]);
         let proxy = base.proxy(&rooms, &shared, sealer, Arc::clone(&revoked));
-        let api = Arc::new(base.api(&rooms, &shared, applier, &proxy));
+        let api = Arc::new(base.api(&rooms, &shared, applier, &proxy, alerts.handle));
         let auth = Arc::new(AuthLayer::new(
             Arc::clone(&rooms.access),
             Arc::clone(&rooms.recorder),
             Arc::clone(&rooms.meters),
         ));
         let watchers = base.watch(&rooms, shared, &api, &auth, plugins);
+        watchers.spawn(alerts.room.run());
+        watchers.spawn(alerts.asker.run());
         let front_ends = CancellationToken::new();
         let front = Front {
             auth,

@@ -15,9 +15,10 @@ use router_core::{
     policy::{Answer, Ask, NoAnswer, PolicyKind, PolicyNames, Question},
     spec::InstanceSpec,
 };
+use router_egress::EgressOptions;
 use router_engine::{
     CandidateState, DEFAULT_WORLD, Engine, EngineEvent, EngineOptions, FailureKind, Kept, Limits,
-    LoadFuture, NamedPolicies, PluginSettings, SaveFuture, ValueError, ValueKeeper,
+    LoadFuture, NamedPolicies, PluginSettings, SaveFuture, SinkSettings, ValueError, ValueKeeper,
 };
 use router_store::{Store, StoreError};
 use router_supervisor::DataDir;
@@ -25,7 +26,7 @@ use router_telemetry::PluginFigures;
 use tokio::runtime::Handle;
 
 use super::tool_profiles;
-use crate::{driver::Asking, meters::RouterMeters};
+use crate::{alerting::sinks::CONSOLE, driver::Asking, meters::RouterMeters};
 
 /// What stands in metrics for files whose name cannot be a plugin's, nor a label: no plugin is called so.
 const UNNAMED: &str = "_";
@@ -85,9 +86,11 @@ pub(crate) fn policies(config: &Config) -> BTreeSet<NamedPolicy> {
     let breaker = breaker.into_iter().flatten().chain([&all.breaker]);
     let breaker = breaker.filter_map(PolicyName::plugin);
     let capacity = all.capacity.plugin().into_iter();
+    let rules = config.alerts.settings.rules.iter().map(|rule| &**rule);
     plugins(health, PolicyKind::Health)
         .chain(plugins(breaker, PolicyKind::Breaker))
         .chain(plugins(capacity, PolicyKind::Capacity))
+        .chain(plugins(rules, PolicyKind::AlertRule))
         .collect()
 }
 
@@ -132,7 +135,7 @@ pub(crate) fn settings(config: &Config) -> PluginSettings {
             .iter()
             .map(|(name, table)| (name.to_string(), table.clone()))
             .collect(),
-        sinks: BTreeMap::new(),
+        sinks: sinks(config),
         limits: Limits {
             call_timeout: limits.call_timeout,
             memory_bytes: limits.memory_bytes,
@@ -200,6 +203,26 @@ pub(crate) fn unknown_settings(plugin: &str, engine: &Engine) -> String {
     let near = router_config::nearest(plugin, known.iter().map(String::as_str));
     let near = near.map_or_else(String::new, |near| format!("; did you mean \"{near}\"?"));
     format!("there is no plugin {plugin} for [plugins.config.{plugin}]{near}")
+}
+
+/// What each sink but the log is made of.
+fn sinks(config: &Config) -> BTreeMap<String, SinkSettings> {
+    let sinks = config.sinks.iter();
+    let sinks = sinks.filter(|(name, _)| name.as_str() != CONSOLE);
+    let sinks = sinks.map(|(name, sink)| {
+        let settings = SinkSettings {
+            plugin: sink.plugin.to_string(),
+            config: sink.config.clone(),
+            egress: EgressOptions {
+                allow: sink.allow.clone(),
+                secrets: sink.secrets.clone(),
+                ca_file: sink.ca_file.clone(),
+                proxy: sink.proxy.clone(),
+            },
+        };
+        (name.to_string(), settings)
+    });
+    sinks.collect()
 }
 
 /// Logs what happened to a plugin.

@@ -14,7 +14,7 @@ use router_values::{AuditRow, HistoryRow};
 use tokio::sync::mpsc;
 
 use super::engine;
-use crate::{announcer::Announcer, evidence::EvidenceRecorder};
+use crate::{alerting::handle::AlertsHandle, announcer::Announcer, evidence::EvidenceRecorder};
 
 /// Takes the engine's events.
 pub(crate) struct PluginWatcher {
@@ -22,6 +22,7 @@ pub(crate) struct PluginWatcher {
     pub(crate) plugins: mpsc::Receiver<EngineEvent>,
     pub(crate) recorder: Arc<EvidenceRecorder>,
     pub(crate) announcer: Arc<Announcer>,
+    pub(crate) alerts: AlertsHandle,
     pub(crate) events: mpsc::Sender<Event>,
     /// Of which kind each plugin was when something last happened to it.
     pub(crate) kinds: BTreeMap<String, PolicyKind>,
@@ -78,7 +79,12 @@ impl PluginWatcher {
     fn note(&mut self, event: &EngineEvent) -> Vec<Event> {
         engine::log(event);
         self.audit(event);
-        self.announcer.publish(row(event));
+        let row = row(event);
+        if let EngineEvent::Swapped { .. } | EngineEvent::Removed { .. } = event {
+            let line = format!("plugin {} {}: {}", row.subject, row.to, row.reason);
+            self.alerts.changed(line);
+        }
+        self.announcer.publish(row);
         // A refused candidate and a missing file change no answer.
         if let EngineEvent::Refused { .. } | EngineEvent::Missing { .. } = event {
             return Vec::new();

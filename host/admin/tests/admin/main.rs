@@ -6,6 +6,7 @@
     reason = "a failed expectation is how a test fails"
 )]
 
+mod alerts;
 mod history;
 
 use std::{sync::Arc, time::Instant};
@@ -18,7 +19,13 @@ use axum::{
 use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
 use router_admin::{
-    Caller, Definition, OperationError, Operations, ReloadReport, Result, RouterFacts, router,
+    Caller, Definition, OperationError, Operations, ReloadReport, Result, RouterFacts, TestResult,
+    router,
+};
+use router_alerts::{
+    AlertEngine, Severity,
+    delivery::Schedule,
+    event::{AlertAction, AlertCommand, AlertDone, AlertEvent, AlertVerb},
 };
 use router_core::{
     Fleet, InstanceId, Now,
@@ -42,6 +49,7 @@ struct World {
     listeners: broadcast::Sender<Arc<HistoryRow>>,
     /// What is recorded; `None` while there is no database.
     history: Mutex<Option<Vec<HistoryRow>>>,
+    alerts: Mutex<(AlertEngine, Schedule)>,
     figures: Figures,
 }
 
@@ -77,6 +85,7 @@ impl World {
             is_loop_alive: true,
             listeners: broadcast::Sender::new(2),
             history: Mutex::new(Some(Vec::new())),
+            alerts: Mutex::new(alerts::engine()),
             figures: Figures::default(),
         }
     }
@@ -258,6 +267,41 @@ impl Operations for World {
 
     fn subscribe(&self) -> Option<broadcast::Receiver<Arc<HistoryRow>>> {
         Some(self.listeners.subscribe())
+    }
+
+    async fn read_alerts<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&AlertEngine, &Schedule) -> T + Send + 'static,
+    ) -> Result<T> {
+        let alerts = self.alerts.lock();
+        Ok(read(&alerts.0, &alerts.1))
+    }
+
+    async fn alert_command(&self, by: String, verb: AlertVerb) -> Result<AlertDone> {
+        let command = AlertCommand { id: 1, by, verb };
+        let actions = alerts::step(&self.alerts, AlertEvent::Command(command));
+        let done = actions.into_iter().find_map(|action| match action {
+            AlertAction::CommandDone { result, .. } => Some(result),
+            _ => None,
+        });
+        let result = done.expect("every command is answered");
+        result.map_err(|error| OperationError::Conflict(error.to_string()))
+    }
+
+    async fn test_alert(
+        &self,
+        _by: String,
+        _severity: Severity,
+        sink: Option<String>,
+    ) -> Result<Vec<TestResult>> {
+        Ok(vec![TestResult {
+            sink: sink.unwrap_or_else(|| "console".to_owned()),
+            outcome: Err("no_service".to_owned()),
+        }])
+    }
+
+    async fn retry_delivery(&self, id: String, _by: String) -> Result<()> {
+        Err(OperationError::NotFound(format!("no delivery {id}")))
     }
 
     async fn history_page(&self, query: HistoryQuery) -> Result<Vec<HistoryRow>> {

@@ -1,0 +1,10 @@
+//! Alerts in the running router: what rules are asked, the loop that decides, and the sinks that deliver.
+
+pub(crate) mod facts;
+pub(crate) mod handle;
+mod kept;
+pub(crate) mod open;
+pub(crate) mod published;
+pub(crate) mod room;
+pub(crate) mod rules;
+pub(crate) mod sinks;

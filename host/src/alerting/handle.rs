@@ -1,0 +1,193 @@
+//! What the rest of the router asks of the alerts' loop.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use router_admin::{OperationError, Result, TestResult};
+use router_alerts::{
+    AlertEngine, DeliveryId, Severity,
+    delivery::{DeliveryProgress, DeliveryReport, Schedule, SinkTable},
+    event::{AlertDone, AlertVerb},
+    settings::AlertSettings,
+};
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+/// Requests that may wait for the loop.
+const REQUESTS_MAX: usize = 256;
+
+/// How long a request may take: a step is made of memory and one fsync.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long a test may take: an attempt takes 30 s at most, and others may be before it.
+const TEST_WITHIN: Duration = Duration::from_secs(60);
+
+/// Reports of deliveries that a listener may be behind: those of one test are a few.
+const REPORTS_KEPT: usize = 256;
+
+type AlertRead = Box<dyn FnOnce(&AlertEngine, &Schedule) + Send>;
+
+/// What is asked of the loop.
+pub(crate) enum AlertRequest {
+    /// Show something.
+    Read(AlertRead),
+    /// Do something.
+    Command {
+        by: String,
+        verb: AlertVerb,
+        reply: oneshot::Sender<std::result::Result<AlertDone, String>>,
+    },
+    /// Send a delivery again.
+    Retry {
+        id: String,
+        by: String,
+        reply: oneshot::Sender<bool>,
+    },
+    /// The configuration changed.
+    Configure(Box<AlertSettings>, SinkTable),
+    /// Something changed that those who are notified may want to know.
+    Changed(Arc<str>),
+}
+
+/// The loop's end of a handle.
+pub(crate) struct AlertInbox {
+    pub(crate) requests: mpsc::Receiver<AlertRequest>,
+    pub(crate) reports: broadcast::Sender<DeliveryReport>,
+}
+
+/// A handle on the loop; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct AlertsHandle {
+    requests: mpsc::Sender<AlertRequest>,
+    reports: broadcast::Sender<DeliveryReport>,
+}
+
+impl AlertsHandle {
+    /// A handle, and the loop's end of it.
+    pub(crate) fn new() -> (Self, AlertInbox) {
+        let (requests, inbox) = mpsc::channel(REQUESTS_MAX);
+        let reports = broadcast::Sender::new(REPORTS_KEPT);
+        let inbox = AlertInbox {
+            requests: inbox,
+            reports: reports.clone(),
+        };
+        (Self { requests, reports }, inbox)
+    }
+
+    /// Shows something.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&AlertEngine, &Schedule) -> T + Send + 'static,
+    ) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        let read: AlertRead = Box::new(move |engine, schedule| {
+            let _ = reply.send(read(engine, schedule));
+        });
+        self.ask(AlertRequest::Read(read), answer).await
+    }
+
+    /// Does something for somebody.
+    pub(crate) async fn command(&self, by: String, verb: AlertVerb) -> Result<AlertDone> {
+        let (reply, answer) = oneshot::channel();
+        let done = self.ask(AlertRequest::Command { by, verb, reply }, answer);
+        done.await?.map_err(OperationError::Conflict)
+    }
+
+    /// Sends a marked test, and waits for how each sink answers.
+    pub(crate) async fn test(
+        &self,
+        by: String,
+        severity: Severity,
+        sink: Option<String>,
+    ) -> Result<Vec<TestResult>> {
+        let mut reports = self.reports.subscribe();
+        let sink = sink.map(Into::into);
+        let done = self.command(by, AlertVerb::Test { severity, sink }).await?;
+        let AlertDone::Test(deliveries) = done else {
+            return Err(OperationError::Failed(
+                "the test was answered as another command".to_owned(),
+            ));
+        };
+        let mut awaited: BTreeSet<DeliveryId> = deliveries.into_iter().collect();
+        let mut results = Vec::new();
+        let answers = async {
+            while !awaited.is_empty() {
+                let report = match reports.recv().await {
+                    Ok(report) => report,
+                    // What was missed is not known: the time runs out then.
+                    Err(broadcast::error::RecvError::Lagged(_)) => continue,
+                    Err(broadcast::error::RecvError::Closed) => return,
+                };
+                let outcome = match report.progress {
+                    DeliveryProgress::Delivered { .. } => Ok(()),
+                    DeliveryProgress::Failed { error, .. } => Err(error.to_string()),
+                    DeliveryProgress::DeadLetter { reason, .. } => Err(reason),
+                    _ => continue,
+                };
+                if awaited.remove(&report.delivery) {
+                    results.push(TestResult {
+                        sink: report.sink.to_string(),
+                        outcome,
+                    });
+                }
+            }
+        };
+        if tokio::time::timeout(TEST_WITHIN, answers).await.is_err() {
+            let late = self.read(move |_, schedule| {
+                let waiting = schedule.waiting(0).map(|one| one.delivery);
+                let late = waiting.filter(|delivery| awaited.contains(&delivery.id));
+                let late = late.map(|delivery| delivery.sink.to_string());
+                late.collect::<Vec<_>>()
+            });
+            results.extend(late.await?.into_iter().map(|sink| TestResult {
+                sink,
+                outcome: Err("it did not answer in time; it is tried again".to_owned()),
+            }));
+        }
+        results.sort_by(|one, other| one.sink.cmp(&other.sink));
+        Ok(results)
+    }
+
+    /// Sends a delivery again.
+    pub(crate) async fn retry(&self, id: String, by: String) -> Result<()> {
+        let (reply, answer) = oneshot::channel();
+        let unknown =
+            format!("no delivery {id:?} waits or was given up; GET /api/deliveries lists them");
+        if self
+            .ask(AlertRequest::Retry { id, by, reply }, answer)
+            .await?
+        {
+            Ok(())
+        } else {
+            Err(OperationError::NotFound(unknown))
+        }
+    }
+
+    /// Applies a configuration.
+    pub(crate) async fn configure(&self, settings: AlertSettings, sinks: SinkTable) {
+        let request = AlertRequest::Configure(Box::new(settings), sinks);
+        // A loop that has ended applies nothing any more.
+        let _ = self.requests.send(request).await;
+    }
+
+    /// Notes a change that those who are notified may want to know.
+    pub(crate) fn changed(&self, line: impl Into<Arc<str>>) {
+        let _ = self.requests.try_send(AlertRequest::Changed(line.into()));
+    }
+
+    async fn ask<T>(&self, request: AlertRequest, answer: oneshot::Receiver<T>) -> Result<T> {
+        let ended = || OperationError::Unavailable {
+            reason: "the router is shutting down".to_owned(),
+            retry_after: None,
+        };
+        let exchange = async {
+            self.requests.send(request).await.map_err(|_| ended())?;
+            answer.await.map_err(|_| ended())
+        };
+        match tokio::time::timeout(ANSWER_WITHIN, exchange).await {
+            Ok(answer) => answer,
+            Err(_) => Err(OperationError::UnderWay(
+                "the alerts did not answer in time: is the disk of the data directory slow?"
+                    .to_owned(),
+            )),
+        }
+    }
+}

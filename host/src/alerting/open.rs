@@ -1,0 +1,112 @@
+//! How alerts are opened, and how a changed configuration reaches them.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use router_alerts::delivery::ScheduleLimits;
+use router_config::Config;
+use router_delivery::{AlertJournal, CourierSettings};
+use tokio::sync::{mpsc, watch};
+
+use super::{
+    facts::FactSources,
+    handle::AlertsHandle,
+    room::{AlertRoom, RoomParts},
+    rules::RuleAsker,
+    sinks::SinkCaller,
+};
+use crate::{announcer::Announcer, wiring::alerts};
+
+/// Answers of rules that may wait for the loop: each has at most a thousand conditions.
+const ANSWERS_MAX: usize = 32;
+
+/// Where the journal is, in the data directory.
+const JOURNAL: &str = "alerts";
+
+/// What is run, and what is held.
+pub(crate) struct OpenAlerts {
+    pub(crate) room: AlertRoom,
+    pub(crate) asker: RuleAsker,
+    pub(crate) handle: AlertsHandle,
+    pub(crate) settings: AlertConfigurator,
+}
+
+/// Applies configurations to the loop, the asker and the sinks.
+pub(crate) struct AlertConfigurator {
+    handle: AlertsHandle,
+    rules: Mutex<watch::Sender<Arc<[Arc<str>]>>>,
+    sinks: Arc<SinkCaller>,
+}
+
+impl AlertConfigurator {
+    /// Applies a configuration.
+    ///
+    /// # Errors
+    /// Fallbacks lead nowhere, which the configuration refuses.
+    pub(crate) async fn apply(&self, config: &Config) -> anyhow::Result<()> {
+        let table = alerts::table(config)?;
+        self.sinks.set_links(alerts::links(config));
+        self.handle
+            .configure(config.alerts.settings.clone(), table)
+            .await;
+        let rules = alerts::rules(config);
+        self.rules.lock().send_if_modified(|before| {
+            let differs = *before != rules;
+            *before = rules;
+            differs
+        });
+        Ok(())
+    }
+}
+
+/// Opens alerts where the journal ends.
+///
+/// # Errors
+/// No thread could be started; or fallbacks lead nowhere, which the configuration refuses.
+pub(crate) async fn open(
+    config: &Config,
+    data_dir: &std::path::Path,
+    sources: FactSources,
+    announcer: &Arc<Announcer>,
+) -> anyhow::Result<OpenAlerts> {
+    let (journal, kept) = AlertJournal::open(data_dir.join(JOURNAL))?;
+    let sinks = SinkCaller::new(sources.engine.clone(), alerts::links(config));
+    let (answers, from_rules) = mpsc::channel(ANSWERS_MAX);
+    let (sink_states, seen) = watch::channel(Vec::new());
+    let (rules, in_force) = watch::channel(alerts::rules(config));
+    let (handle, inbox) = AlertsHandle::new();
+    let parts = RoomParts {
+        settings: config.alerts.settings.clone(),
+        courier: CourierSettings {
+            sinks: alerts::table(config)?,
+            limits: ScheduleLimits::default(),
+            seed: rand::random(),
+        },
+        journal,
+        kept,
+        sinks: Arc::clone(&sinks),
+        inbox,
+        answers: from_rules,
+        sink_states,
+        announcer: Arc::clone(announcer),
+    };
+    let room = AlertRoom::new(parts).await;
+    let asker = RuleAsker {
+        sources,
+        rules: in_force,
+        sinks: seen,
+        changes: announcer.changes(),
+        answers,
+    };
+    let settings = AlertConfigurator {
+        handle: handle.clone(),
+        rules: Mutex::new(rules),
+        sinks,
+    };
+    Ok(OpenAlerts {
+        room,
+        asker,
+        handle,
+        settings,
+    })
+}

@@ -1,0 +1,262 @@
+//! The loop that decides about alerts: one step after the other, each on disk before anything of it is sent.
+//!
+//! What goes in: answers of rules, what operators ask for, how attempts ended, and time. The engine decides what each sink is to be
+//! notified of; the courier keeps that together with what its schedule makes of it, and sends.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use router_alerts::{
+    AlertEngine, DeliveryId,
+    delivery::ScheduleEvent,
+    event::{AlertAction, AlertCommand, AlertDone, AlertEvent, RuleAnswer},
+    facts::SinkFacts,
+    record::Record,
+    settings::AlertSettings,
+};
+use router_delivery::{AlertJournal, Courier, CourierSettings, JournalContents, StepOutcome};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::sleep,
+};
+
+use super::{
+    handle::{AlertInbox, AlertRequest},
+    kept::RecordKeeper,
+    published,
+    sinks::SinkCaller,
+};
+use crate::announcer::Announcer;
+
+type CommandReply = oneshot::Sender<Result<AlertDone, String>>;
+
+/// See the module.
+pub(crate) struct AlertRoom {
+    engine: AlertEngine,
+    courier: Courier<SinkCaller>,
+    keeper: RecordKeeper,
+    inbox: AlertInbox,
+    answers: mpsc::Receiver<RuleAnswer>,
+    /// Who waits for the end of a command.
+    commands: HashMap<u64, CommandReply>,
+    commands_count: u64,
+    sink_states: watch::Sender<Vec<SinkFacts>>,
+    announcer: Arc<Announcer>,
+    /// The journal refused the last step: logged once.
+    is_refused: bool,
+    /// What the courier found to do at once.
+    first: Option<StepOutcome>,
+}
+
+/// What the loop is opened with.
+pub(crate) struct RoomParts {
+    pub(crate) settings: AlertSettings,
+    pub(crate) courier: CourierSettings,
+    pub(crate) journal: AlertJournal,
+    pub(crate) kept: JournalContents,
+    pub(crate) sinks: Arc<SinkCaller>,
+    pub(crate) inbox: AlertInbox,
+    pub(crate) answers: mpsc::Receiver<RuleAnswer>,
+    pub(crate) sink_states: watch::Sender<Vec<SinkFacts>>,
+    pub(crate) announcer: Arc<Announcer>,
+}
+
+/// Something that happens in a step.
+enum RoomInput {
+    Alert(AlertEvent),
+    Delivery(ScheduleEvent),
+}
+
+impl AlertRoom {
+    /// A loop that goes on where the journal ends. It decides nothing before [`AlertRoom::run`].
+    pub(crate) async fn new(parts: RoomParts) -> Self {
+        let mut kept = parts.kept;
+        if kept.damaged > 0 {
+            let damaged = kept.damaged;
+            tracing::error!(damaged, "alert journal is damaged: steps are missing");
+        }
+        let mut keeper = RecordKeeper::default();
+        let record = keeper.restore(&kept);
+        let (courier, first) =
+            Courier::start(parts.courier, parts.journal, &mut kept, parts.sinks).await;
+        let now_ms = courier.now_ms();
+        let mut engine = AlertEngine::new(parts.settings, now_ms);
+        let mut out = Vec::new();
+        engine.step(now_ms, AlertEvent::JournalRead(vec![record]), &mut out);
+        let mut room = Self {
+            engine,
+            courier,
+            keeper,
+            inbox: parts.inbox,
+            answers: parts.answers,
+            commands: HashMap::new(),
+            commands_count: 0,
+            sink_states: parts.sink_states,
+            announcer: parts.announcer,
+            is_refused: false,
+            first: Some(first),
+        };
+        room.act(out, &mut VecDeque::new()).await;
+        room
+    }
+
+    /// Runs until nobody has a handle on it any more.
+    pub(crate) async fn run(mut self) {
+        let mut inputs = VecDeque::new();
+        if let Some(first) = self.first.take() {
+            self.take_outcome(first, &mut inputs);
+        }
+        loop {
+            self.carry_out(&mut inputs).await;
+            let wake_ms = self.engine.next_wake();
+            let rest = Duration::from_millis(wake_ms.saturating_sub(self.courier.now_ms()));
+            tokio::select! {
+                request = self.inbox.requests.recv() => match request {
+                    Some(request) => inputs.extend(self.take(request)),
+                    None => return,
+                },
+                Some(answer) = self.answers.recv() => {
+                    inputs.push_back(RoomInput::Alert(AlertEvent::Answered(answer)));
+                }
+                event = self.courier.next() => inputs.push_back(RoomInput::Delivery(event)),
+                () = sleep(rest) => inputs.push_back(RoomInput::Alert(AlertEvent::Tick)),
+            }
+        }
+    }
+
+    /// What a request means to the engine and the courier.
+    fn take(&mut self, request: AlertRequest) -> Vec<RoomInput> {
+        match request {
+            AlertRequest::Read(read) => {
+                read(&self.engine, self.courier.schedule());
+                Vec::new()
+            }
+            AlertRequest::Command { by, verb, reply } => {
+                self.commands_count += 1;
+                let id = self.commands_count;
+                self.commands.insert(id, reply);
+                let command = AlertCommand { id, by, verb };
+                vec![RoomInput::Alert(AlertEvent::Command(command))]
+            }
+            AlertRequest::Retry { id, by, reply } => {
+                let delivery = self.find(&id);
+                let _ = reply.send(delivery.is_some());
+                let retry = delivery.map(|delivery| ScheduleEvent::Retry { delivery, by });
+                retry.map(RoomInput::Delivery).into_iter().collect()
+            }
+            AlertRequest::Configure(settings, table) => vec![
+                RoomInput::Delivery(ScheduleEvent::Configured(table)),
+                RoomInput::Alert(AlertEvent::SettingsApplied(settings)),
+            ],
+            AlertRequest::Changed(line) => vec![RoomInput::Alert(AlertEvent::Changed(line))],
+        }
+    }
+
+    /// The delivery of that id which waits or was given up.
+    fn find(&self, id: &str) -> Option<DeliveryId> {
+        let schedule = self.courier.schedule();
+        let waiting = schedule
+            .waiting(self.courier.now_ms())
+            .map(|one| one.delivery);
+        let dead = schedule.dead_letters().map(|one| one.delivery);
+        let found = waiting
+            .chain(dead)
+            .find(|delivery| delivery.id.as_str() == id);
+        found.map(|delivery| delivery.id.clone())
+    }
+
+    /// Takes in what happened, and everything that follows from it. It ends: a report of the courier makes the engine order less than
+    /// it reported.
+    async fn carry_out(&mut self, inputs: &mut VecDeque<RoomInput>) {
+        while let Some(input) = inputs.pop_front() {
+            match input {
+                RoomInput::Alert(event) => {
+                    let mut out = Vec::new();
+                    self.engine.step(self.courier.now_ms(), event, &mut out);
+                    self.act(out, inputs).await;
+                }
+                RoomInput::Delivery(event) => {
+                    let outcome = self.courier.step(event, Vec::new()).await;
+                    self.take_outcome(outcome, inputs);
+                }
+            }
+        }
+        let states: Vec<SinkFacts> = self.courier.schedule().sink_facts().collect();
+        self.sink_states.send_if_modified(|before| {
+            let differs = *before != states;
+            *before = states;
+            differs
+        });
+    }
+
+    async fn act(&mut self, actions: Vec<AlertAction>, inputs: &mut VecDeque<RoomInput>) {
+        for action in actions {
+            match action {
+                AlertAction::Keep(record) => self.keep(*record, inputs).await,
+                AlertAction::CommandDone { id, result } => {
+                    if let Some(reply) = self.commands.remove(&id) {
+                        let _ = reply.send(result.map_err(|error| error.to_string()));
+                    }
+                }
+                AlertAction::Audited { findings, .. } => {
+                    for finding in findings {
+                        let alert = finding.alert.map(|alert| alert.to_string());
+                        let reason = format!("{:?}", finding.what);
+                        tracing::error!(alert, reason, "alert audit found an irregularity");
+                    }
+                }
+                AlertAction::AnswerRefused {
+                    rule,
+                    reasons,
+                    left_out,
+                } => {
+                    let reason = reasons.join("; ");
+                    let plugin = &*rule;
+                    tracing::warn!(
+                        plugin,
+                        reason,
+                        left_out,
+                        "conditions of an alert rule refused"
+                    );
+                }
+            }
+        }
+    }
+
+    /// Makes a step durable, then has it sent.
+    async fn keep(&mut self, record: Record, inputs: &mut VecDeque<RoomInput>) {
+        let rows = self.keeper.rows(&record, &self.engine);
+        let happened = published::rows(&record);
+        let ordered = ScheduleEvent::Ordered(record.orders);
+        let outcome = self.courier.step(ordered, rows).await;
+        self.take_outcome(outcome, inputs);
+        for row in happened {
+            self.announcer.publish(row);
+        }
+    }
+
+    fn take_outcome(&mut self, outcome: StepOutcome, inputs: &mut VecDeque<RoomInput>) {
+        match outcome.not_durable {
+            None => self.is_refused = false,
+            Some(reason) => {
+                if !std::mem::replace(&mut self.is_refused, true) {
+                    tracing::error!(
+                        error = %reason,
+                        "alert journal not written: what is sent now may be sent again after a restart"
+                    );
+                }
+            }
+        }
+        for report in outcome.reports {
+            // An error means that nobody listens.
+            let _ = self.inbox.reports.send(report.clone());
+            inputs.push_back(RoomInput::Alert(AlertEvent::Delivery(report)));
+        }
+        for health in outcome.sinks {
+            inputs.push_back(RoomInput::Alert(AlertEvent::Sink(health)));
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Alerts as the configuration has them, for the loop, the schedule and the rules.
+
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::Arc,
+};
+
+use router_alerts::{
+    delivery::{SinkSchedule, SinkTable},
+    settings::Grouping,
+};
+use router_config::{Config, SinkConfig};
+
+use crate::alerting::sinks::LinkBases;
+
+/// Attempts of one sink at once.
+const AT_ONCE_MAX: u32 = 4;
+
+/// The rules that are asked.
+pub(crate) fn rules(config: &Config) -> Arc<[Arc<str>]> {
+    config.alerts.settings.rules.as_slice().into()
+}
+
+/// Where links of a notice lead.
+pub(crate) fn links(config: &Config) -> LinkBases {
+    let text = |url: &router_config::WebAddress| url.to_string();
+    LinkBases {
+        runbook: config.alerts.runbook_url.as_ref().map(text),
+        public: config.alerts.public_url.as_ref().map(text),
+    }
+}
+
+/// What the schedule must know of each sink.
+///
+/// # Errors
+/// Fallbacks lead nowhere, which the configuration has refused before.
+pub(crate) fn table(config: &Config) -> anyhow::Result<SinkTable> {
+    let sinks = config.sinks.iter().map(|(name, sink)| SinkSchedule {
+        sink: name.as_str().into(),
+        interval_ms: router_values::whole_ms(sink.rate.interval()),
+        at_once_max: AT_ONCE_MAX,
+        fallback: sink.settings.fallback.clone(),
+        is_per_alert: sink.settings.grouping == Grouping::None,
+        generation: generation(sink),
+    });
+    Ok(SinkTable::new(sinks)?)
+}
+
+/// Another number where what it is made of is another.
+fn generation(sink: &SinkConfig) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    sink.plugin.as_str().hash(&mut hasher);
+    sink.config.to_string().hash(&mut hasher);
+    for (name, secret) in &sink.secrets {
+        (name, secret.expose()).hash(&mut hasher);
+    }
+    for origin in &sink.allow {
+        origin.to_string().hash(&mut hasher);
+    }
+    hasher.finish()
+}
