@@ -2,6 +2,7 @@
 //! for itself only; whatever goes wrong in a store ends with it.
 
 use std::{
+    collections::BTreeMap,
     future::{Future, poll_fn},
     pin::pin,
     sync::Arc,
@@ -221,6 +222,12 @@ impl Generation {
     /// Its kind.
     pub(crate) fn contract(&self) -> &'static Contract {
         self.compiled.contract
+    }
+
+    /// How often each secret of a sink was used.
+    pub(crate) fn secret_uses(&self) -> BTreeMap<String, u64> {
+        let egress = self.egress.as_ref();
+        egress.map_or_else(BTreeMap::new, Egress::secret_uses)
     }
 
     /// How many values of it are in memory only.

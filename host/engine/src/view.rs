@@ -67,6 +67,9 @@ pub struct PluginView {
     pub unanswered: Option<Unanswered>,
     /// Values that it keeps and that wait for the database.
     pub unwritten_values: usize,
+    /// How often each secret of a sink was used by the generation that serves: put into a request, or signed with.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub secret_uses: BTreeMap<String, u64>,
     /// The generation that is tried before it is in force, or held.
     pub trial: Option<CandidateView>,
     /// Whether an operator confirmed the generation in force, which then may take away what it will.

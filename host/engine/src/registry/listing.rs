@@ -72,6 +72,7 @@ impl Entry {
             quarantined_for_ms: self.quarantine.until().map(ms_until),
             unanswered: self.unanswered,
             unwritten_values: serving.map_or(0, |serving| serving.unwritten()),
+            secret_uses: serving.map_or_else(BTreeMap::new, |serving| serving.secret_uses()),
             trial: self.candidate.as_ref().map(Candidate::view),
             confirmed: false,
             candidate,

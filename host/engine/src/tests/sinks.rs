@@ -198,6 +198,7 @@ async fn a_sink_sends_with_a_secret_that_it_never_sees() {
     );
     assert_eq!(view.grants.http, [receiver.url()]);
     assert_eq!(view.grants.secrets, ["key"]);
+    assert_eq!(view.secret_uses["key"], 1);
     let shown = serde_json::to_string(&world.view("sink.a")).unwrap();
     assert!(
         shown.contains("\"delivered\":true") && !shown.contains("hunter2"),
