@@ -10,7 +10,7 @@ use router_alerts::facts::{
     PluginFacts, PluginRefusal, RouterState, SinkFacts,
 };
 use router_core::view::{CapacityView, FleetView, InstanceView, SlotView};
-use router_engine::{Engine, PluginView};
+use router_engine::{CandidateState, Engine, PluginView};
 use router_store::Store;
 use router_values::unix_ms_now;
 
@@ -139,7 +139,9 @@ fn plugin(view: &PluginView) -> PluginFacts {
             code: refusal.code,
             reason: refusal.reason.clone(),
         }),
-        held: None,
+        held: (view.trial.as_ref())
+            .filter(|trial| trial.state == CandidateState::Held)
+            .map(|trial| trial.reason.clone().unwrap_or_default()),
         quarantined_since_ms: unanswered
             .filter(|_| is_quarantined)
             .map(|unanswered| unanswered.since_ms),
