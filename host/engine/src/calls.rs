@@ -5,10 +5,11 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use crate::{
+    deciding::kind_of,
     failure::CallFailure,
     generation::Called,
     kinds::{Kind, record},
-    shared::EngineShared,
+    shared::{EngineShared, is_in_use},
 };
 
 impl EngineShared {
@@ -21,6 +22,11 @@ impl EngineShared {
         question: K::Question,
         reply: oneshot::Sender<Result<K::Answer, CallFailure>>,
     ) -> Option<Instant> {
+        // What no policy names yet has not been tried, and answers nobody until it has.
+        let is_policy = self.trials.is_some() && kind_of(K::CONTRACT.world).is_some();
+        if is_policy && !is_in_use(self.policies.lock().as_ref(), plugin) {
+            return None;
+        }
         let calls = {
             let mut plugins = self.plugins.lock();
             let entry = plugins.get_mut(plugin)?;

@@ -33,6 +33,17 @@ pub struct Conditions {
     pub generations: Vec<PolicyGenerations>,
 }
 
+impl Conditions {
+    /// Whether every generation that is loaded is in force or held.
+    pub(crate) fn are_trials_over(&self) -> bool {
+        let mut candidates = self
+            .generations
+            .iter()
+            .filter_map(|one| one.candidate.as_ref());
+        candidates.all(|candidate| candidate.held.is_some())
+    }
+}
+
 impl EngineShared {
     /// Publishes what is wrong now, where it is something else than before.
     pub(crate) fn publish_conditions(&self) {

@@ -1,6 +1,9 @@
 //! The engine's front: asking plugins, and listing them.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::{Semaphore, mpsc, oneshot, watch as conditions};
 use tokio_util::sync::CancellationToken;
@@ -24,6 +27,9 @@ const QUESTIONS_MAX: usize = 128 * 1024;
 
 /// Events that may wait to be received. What does not fit is in the listing all the same.
 const EVENTS_MAX: usize = 256;
+
+/// How long a reload waits for the trials of what it loaded: most take milliseconds, and an operator is waiting.
+const DECIDED_WITHIN: Duration = Duration::from_secs(2);
 
 /// Why there is no engine.
 pub type EngineError = MachineError;
@@ -242,12 +248,17 @@ impl Engine {
         self.shared.publish_conditions();
     }
 
-    /// Scans the directory now: reads every file, and tries every refused candidate again.
+    /// Scans the directory now: reads every file, and tries every refused candidate again. New generations are in force or held then,
+    /// unless their trials take long.
     pub async fn reload_now(&self) -> PluginReload {
         let shared = Arc::clone(&self.shared);
         let runtime = &self.shared.machine.runtime;
         let scan = runtime.spawn(async move { shared.scan(Scan::Requested).await });
-        scan.await.unwrap_or_default()
+        let report = scan.await.unwrap_or_default();
+        let mut conditions = self.shared.conditions.subscribe();
+        let decided = conditions.wait_for(Conditions::are_trials_over);
+        let _ = tokio::time::timeout(DECIDED_WITHIN, decided).await;
+        report
     }
 
     /// Takes other settings, and loads every plugin anew that they concern.

@@ -213,6 +213,7 @@ async fn a_plugin_is_tried_as_soon_as_a_policy_names_it() {
     world.put(NAME, &guest(NAME));
     assert_eq!(world.swapped(NAME).await, 1);
     assert!(world.engine.conditions().borrow().generations.is_empty());
+    assert!(world.judge(NAME).await.is_none(), "it has not been tried");
     world.engine.use_policies(named_for_health(&[NAME]));
     let one = generations(&world);
     assert_eq!((one.in_force, one.candidate.unwrap().generation), (None, 1));
