@@ -194,6 +194,8 @@ pub struct Closing {
 pub(crate) struct Need {
     pub(crate) news: News,
     pub(crate) about: AlertRef,
+    /// As severe it was when it began to wait.
+    pub(crate) severity: Severity,
     pub(crate) group_key: Arc<str>,
 }
 

@@ -54,7 +54,8 @@ pub struct Delivery {
     pub precedence: Precedence,
     /// The severity of the group, by which the retry schedule is chosen.
     pub severity: Severity,
-    /// Of which firings of which alerts this is news, at least one, the first being the one that the id is made of. Order is by
+    /// Of which firings of which alerts this is news, at least one, the first being the one that the id is made of: that each of them
+    /// is over, where `precedence` is `Resolve`, and of none of them otherwise. Order is by
     /// these: what is news of a firing waits until what was handed over before about it, to the same sink, is over.
     pub news: Vec<AlertRef>,
     /// What is shown: the alerts of the group, those that are news first, at most [`crate::notice::LISTED_MAX`].
@@ -142,7 +143,9 @@ pub enum DeliveryProgress {
         /// With which attempt.
         attempt: u32,
     },
-    /// The same delivery goes to the sink's fallback as well: that may have the firing from now on.
+    /// The same delivery goes to the sink's fallback as well: that may have the firing from now on. Reported within
+    /// [`crate::settings::FLAP_WINDOW_MS`] of the end of the firing, when the engine forgets it: who gets it later is to get it with
+    /// its end.
     FellBack {
         /// To which sink.
         to: Arc<str>,

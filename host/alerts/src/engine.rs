@@ -270,6 +270,14 @@ impl AlertEngine {
                 silence: silence.clone(),
             });
         let floor = RecordChange::FiringFloor(self.tombstones.floor());
+        let groups =
+            self.groups
+                .heard()
+                .map(|((sink, group_key), at_ms)| RecordChange::GroupHeard {
+                    sink: sink.clone(),
+                    group_key: group_key.clone(),
+                    at_ms,
+                });
         let tombstones = self.tombstones.iter().map(RecordChange::Forgotten);
         Record {
             at_ms: self.now_ms,
@@ -277,6 +285,7 @@ impl AlertEngine {
                 .chain(tombstones)
                 .chain(alerts)
                 .chain(silences)
+                .chain(groups)
                 .collect(),
             orders: Vec::new(),
         }

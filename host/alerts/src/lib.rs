@@ -21,6 +21,8 @@ mod planted;
 pub mod record;
 pub mod settings;
 pub mod silence;
+#[cfg(test)]
+mod simulation;
 pub mod window;
 
 pub use alert::{Alert, AlertState};

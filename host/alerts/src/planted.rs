@@ -17,13 +17,13 @@ pub(crate) enum Planted {
     SilenceResolves,
     /// Each page of an answer counts as the whole.
     PageIsAll,
-    /// What was named before a restart and is named after it is heard of anew.
+    /// Who has heard of what fires is called anew after a restart.
     RestartForgets,
     /// Nothing settles after a start.
     SettlesAtOnce,
     /// The end of a silence goes unnoticed.
     SilenceEndUnnoticed,
-    /// A silence mutes nothing.
+    /// A silence mutes no alert of an instance.
     SilenceIgnored,
     /// A weekly window comes again after seven times 24 hours.
     WindowAddsAWeek,
@@ -55,8 +55,14 @@ pub(crate) enum Planted {
     NeverForgets,
     /// A record lacks who has heard of an alert.
     RecordLacksHeard,
-    /// Two sinks that share a route count as one.
+    /// Only the first sink of an alert hears of it.
     SinkForgotten,
+    /// Who has heard hears again a minute later.
+    HeardTwice,
+    /// The auditor does not accept that something is muted.
+    AuditorStrict,
+    /// What is overdue is counted so again and again.
+    WakeInThePast,
 }
 
 /// Which bug is in, if any.

@@ -1,5 +1,7 @@
 //! What is kept of each step: one record, made durable before anything of the step is sent, from which the same state comes again.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -37,6 +39,15 @@ pub enum RecordChange {
     Forgotten(Tombstone),
     /// Every alert that comes for the first time, or that nothing is kept of, goes on from this number of firings.
     FiringFloor(u32),
+    /// A sink heard of an open group; where a journal is whole, its deliveries say it.
+    GroupHeard {
+        /// Which sink.
+        sink: Arc<str>,
+        /// Of which group.
+        group_key: Arc<str>,
+        /// When, in milliseconds since 1970.
+        at_ms: u64,
+    },
     /// A silence is made, or its end is another.
     Silence {
         /// Names it.

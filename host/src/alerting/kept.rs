@@ -83,6 +83,8 @@ impl RecordKeeper {
             }
             RecordChange::Silence { id, .. } => rows.push(put(format!("{SILENCE}{id}"), change)),
             RecordChange::SilenceEnded(id) => rows.push(remove(format!("{SILENCE}{id}"))),
+            // No step has it, only a snapshot: when a group was heard of last is known of its alerts.
+            RecordChange::GroupHeard { .. } => {}
         }
     }
 

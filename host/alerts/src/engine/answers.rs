@@ -97,9 +97,12 @@ impl AlertEngine {
         if let Some(known) = &mut watch.round {
             known.answered.insert(page.number);
             let is_complete = known.answered.len() == known.pages as usize;
-            if is_complete || self.bugs.has(Planted::PageIsAll) {
+            if is_complete {
                 let named = std::mem::take(&mut known.named);
                 self.complete(&rule, &named);
+            } else if self.bugs.has(Planted::PageIsAll) {
+                let named = known.named.clone();
+                self.end_unnamed(&rule, &named);
             }
         }
     }
@@ -212,7 +215,12 @@ impl AlertEngine {
         if was_silent {
             self.own_due_ms = Some(self.now_ms);
         }
-        for id in watch.alerts.clone() {
+        self.end_unnamed(rule, named);
+    }
+
+    fn end_unnamed(&mut self, rule: &Arc<str>, named: &BTreeSet<AlertId>) {
+        let alerts = self.rules.get(rule).map(|watch| watch.alerts.clone());
+        for id in alerts.unwrap_or_default() {
             let Some(alert) = self.alerts.get_mut(&id) else {
                 continue;
             };

@@ -53,7 +53,7 @@ impl AlertEngine {
             }
             AlertState::Firing => {}
         }
-        if self.mute_of(alert).is_some() {
+        if self.mute_of(alert).is_some() && !self.bugs.has(Planted::AuditorStrict) {
             return None;
         }
         let Some(escalation) = &alert.escalation else {

@@ -128,6 +128,10 @@ impl AlertEngine {
             self.silences.remove(&id);
             self.record.changes.push(RecordChange::SilenceEnded(id));
         }
+        if self.bugs.has(Planted::SilenceEndUnnoticed) {
+            self.silence_edge_ms = None;
+            return;
+        }
         self.silences_changed();
     }
 
@@ -140,9 +144,7 @@ impl AlertEngine {
             .flat_map(|silence| [silence.starts_ms, silence.ends_ms])
             .filter(|at_ms| *at_ms > now_ms)
             .min();
-        if !self.bugs.has(Planted::SilenceEndUnnoticed) {
-            self.touch_all();
-        }
+        self.touch_all();
     }
 
     pub(super) fn apply_settings(&mut self, settings: AlertSettings) {

@@ -81,32 +81,34 @@ impl AlertEngine {
             return;
         };
         let (now_ms, taken) = (self.now_ms, escalation.taken as usize);
-        alert.note(
-            now_ms,
-            Happening::Escalated {
-                step: escalation.taken + 1,
-            },
-        );
-        let configured = escalation
-            .chain
-            .as_ref()
-            .and_then(|chain| self.settings.escalations.get(chain));
+        let chain = escalation.chain.as_ref();
+        let configured = chain.and_then(|chain| self.settings.escalations.get(chain));
         let steps = match configured {
             Some(steps) if self.bugs.has(Planted::ChainUnkept) => steps,
             _ => &escalation.steps,
         };
+        // Without a chain the first step is the repeat of a P1, or the one reminder of a P2.
+        let is_repeat = taken >= steps.len().max(1);
+        let is_over = match alert.severity {
+            Severity::P1 => {
+                is_repeat && taken > steps.len() && self.bugs.has(Planted::RepeatedOnce)
+            }
+            // It may have been more severe when the step was due.
+            Severity::P2 => is_repeat,
+            Severity::P3 | Severity::P4 => is_repeat || steps.is_empty(),
+        };
+        if is_over {
+            escalation.due_ms = None;
+            alert.escalation = Some(escalation);
+            alert.note(now_ms, Happening::EscalationEnded);
+            return;
+        }
+        let step = escalation.taken + 1;
+        alert.note(now_ms, Happening::Escalated { step });
         match steps.get(taken).or(steps.last()) {
             Some(step) => {
-                let is_repeat = taken >= steps.len();
-                let route = escalation.route.as_ref();
-                self.call(
-                    alert,
-                    &step.sinks,
-                    route,
-                    escalation.began_ms,
-                    is_repeat,
-                    calls,
-                );
+                let (route, began_ms) = (escalation.route.as_ref(), escalation.began_ms);
+                self.call(alert, &step.sinks, route, began_ms, is_repeat, calls);
             }
             None => {
                 for (sink, route) in alert.targets.clone() {
@@ -117,12 +119,12 @@ impl AlertEngine {
         }
         let next_ms = match steps.get(taken + 1) {
             Some(step) => Some(step.after_ms),
-            None if alert.severity == Severity::P1 => {
-                let has_repeated = taken > steps.len();
-                (!(has_repeated && self.bugs.has(Planted::RepeatedOnce)))
-                    .then_some(self.settings.repeat_ms)
-            }
+            None if alert.severity == Severity::P1 => Some(self.settings.repeat_ms),
             None => None,
+        };
+        let next_ms = match next_ms {
+            Some(_) if self.bugs.has(Planted::HeardTwice) => Some(60_000),
+            next_ms => next_ms,
         };
         escalation.taken += 1;
         escalation.due_ms = next_ms.map(|ms| now_ms + ms);

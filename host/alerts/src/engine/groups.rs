@@ -90,6 +90,12 @@ impl Groups {
         }
     }
 
+    /// When each open group was heard of last.
+    pub(super) fn heard(&self) -> impl Iterator<Item = (&GroupId, u64)> {
+        let heard = |(id, group): (_, &Group)| Some((id, group.last_ms?));
+        self.open.iter().filter_map(heard)
+    }
+
     /// The sink has heard of this group before, at this time.
     pub(super) fn note_heard(&mut self, id: &GroupId, heard_ms: u64) {
         if let Some(group) = self.open.get_mut(id) {

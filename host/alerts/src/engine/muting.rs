@@ -29,7 +29,7 @@ impl AlertEngine {
             .filter(|(_, silence)| silence.is_active(now_ms) && matches(&silence.matcher))
             .max_by_key(|(_, silence)| silence.ends_ms);
         if let Some((id, silence)) = silence
-            && !self.bugs.has(Planted::SilenceIgnored)
+            && !(self.bugs.has(Planted::SilenceIgnored) && alert.condition.instance.is_some())
         {
             return Some(Mute {
                 by: MutedBy::Silence(*id),

@@ -22,10 +22,15 @@ type Due = BTreeMap<AlertRef, Pending>;
 impl AlertEngine {
     pub(super) fn flush_groups(&mut self) {
         while let Some((group, due)) = self.groups.take_due(self.now_ms) {
-            if self.settings.sinks.contains_key(&group.0) {
-                self.hand_over(&group, &due);
-            }
             self.touched.extend(due.keys().map(|about| about.alert));
+            if self.settings.sinks.contains_key(&group.0) {
+                // Ends go apart: who gets a firing by a fallback is to hear that it is over, who gets an end is not.
+                let (ends, due): (Due, Due) = due
+                    .into_iter()
+                    .partition(|(_, pending)| pending.news == News::Resolved);
+                self.hand_over(&group, &due);
+                self.hand_over(&group, &ends);
+            }
             self.groups.close_if_over(&group);
         }
     }
@@ -183,9 +188,8 @@ impl AlertEngine {
         heard.at_ms = now_ms;
         heard.severity = severity;
         heard.refused = false;
-        if matches!(news, News::Acknowledged { .. }) {
-            heard.acknowledged = true;
-        }
+        // Whatever it is, it says who is on it.
+        heard.acknowledged = acknowledged;
         self.groups.add_member(group, about.alert, now_ms);
     }
 }

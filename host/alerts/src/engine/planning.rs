@@ -120,7 +120,7 @@ impl AlertEngine {
             let is_wanted = wanted
                 .get(&sink)
                 .is_some_and(|(news, _)| *news == need.news);
-            if is_wanted && need.about == about {
+            if is_wanted && need.about == about && need.severity == alert.severity {
                 kept.insert(sink, need);
                 continue;
             }
@@ -146,6 +146,7 @@ impl AlertEngine {
             let need = Need {
                 news,
                 about,
+                severity: alert.severity,
                 group_key: group.1.clone(),
             };
             let due_ms = self.due_of(alert, &need.news, &group);
@@ -292,7 +293,8 @@ impl AlertEngine {
                 let due_ms = alert.escalation.as_ref().and_then(|one| one.due_ms);
                 // What is muted is planned again when that ends.
                 let due_ms = due_ms.filter(|_| alert.mute.is_none());
-                let overdue_ms = overdue_at(alert).filter(|_| !alert.overdue);
+                let is_counted = alert.overdue && !self.bugs.has(Planted::WakeInThePast);
+                let overdue_ms = overdue_at(alert).filter(|_| !is_counted);
                 [due_ms, overdue_ms].into_iter().flatten().min()
             }
             AlertState::Resolved { at_ms, holds, .. } => {

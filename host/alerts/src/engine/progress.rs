@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::AlertEngine;
+use super::{AlertEngine, groups::Groups};
 use crate::{
     alert::{Alert, Closing, Heard},
     delivery::{DeliveryProgress, DeliveryReport, Precedence, SinkHealth},
@@ -48,7 +48,10 @@ impl AlertEngine {
                 DeliveryProgress::DeadLetter {
                     may_have_arrived: false,
                     ..
-                } => mark_refused(alert, report, true),
+                } => {
+                    mark_refused(alert, report, true);
+                    drop_closing(&mut self.groups, alert, report);
+                }
                 DeliveryProgress::Delivered { .. } => mark_refused(alert, report, false),
                 DeliveryProgress::Requeued { .. } => {
                     mark_refused(alert, report, false);
@@ -60,22 +63,14 @@ impl AlertEngine {
                     }
                 }
                 DeliveryProgress::Cancelled => {
-                    let is_first = |delivery: &DeliveryId| *delivery == report.delivery;
                     if let Some(heard) = alert.heard.get(&report.sink)
-                        && is_first(&heard.delivery)
+                        && heard.delivery == report.delivery
                     {
                         let group = (report.sink.clone(), heard.group_key.clone());
                         alert.left.push(group);
                         alert.heard.remove(&report.sink);
                     }
-                    let group = (report.sink.clone(), report.group_key.clone());
-                    for closing in alert
-                        .closings
-                        .extract_if(.., |one| one.sink == report.sink && is_first(&one.delivery))
-                    {
-                        let firing = closing.firing;
-                        self.groups.remove(&group, AlertRef { firing, ..*about });
-                    }
+                    drop_closing(&mut self.groups, alert, report);
                 }
                 _ => {}
             }
@@ -148,5 +143,18 @@ fn mark_refused(alert: &mut Alert, report: &DeliveryReport, refused: bool) {
         && heard.delivery == report.delivery
     {
         heard.refused = refused;
+    }
+}
+
+/// The sink has nothing that could be over.
+fn drop_closing(groups: &mut Groups, alert: &mut Alert, report: &DeliveryReport) {
+    let id = alert.id;
+    let closings = alert.closings.extract_if(.., |one| {
+        one.sink == report.sink && one.delivery == report.delivery
+    });
+    for closing in closings {
+        let group = (closing.sink, closing.group_key);
+        let firing = closing.firing;
+        groups.remove(&group, AlertRef { alert: id, firing });
     }
 }

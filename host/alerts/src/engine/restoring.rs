@@ -1,20 +1,29 @@
 //! Going on where an earlier engine was: from its records the same alerts come again, and from the alerts the same groups.
 
-use super::{AlertEngine, OWN_RULE};
+use std::collections::BTreeMap;
+
+use super::{AlertEngine, OWN_RULE, groups::GroupId};
 use crate::{
     alert::{Alert, AlertState},
+    delivery::DeliveryOrder,
     identity::AlertId,
     planted::Planted,
     record::{Record, RecordChange},
     settings::HISTORY_MAX,
 };
-use std::collections::BTreeMap;
 
 impl AlertEngine {
     /// Takes in what the journal has, the oldest first. An alert that was raised since the start (the journal took longer than it is
     /// waited for) goes on under the numbers of the one before.
     pub(super) fn restore(&mut self, records: Vec<Record>) {
         let mut restored: BTreeMap<AlertId, Alert> = BTreeMap::new();
+        let mut groups: BTreeMap<GroupId, u64> = BTreeMap::new();
+        for order in records.iter().flat_map(|record| &record.orders) {
+            if let DeliveryOrder::Deliver(delivery) = order {
+                let group = (delivery.sink.clone(), delivery.group_key.clone());
+                groups.insert(group, delivery.decided_ms);
+            }
+        }
         for change in records.into_iter().flat_map(|record| record.changes) {
             match change {
                 RecordChange::Alert { alert, history } => {
@@ -33,6 +42,14 @@ impl AlertEngine {
                         self.tombstones.put(tombstone);
                     }
                 }
+                RecordChange::GroupHeard {
+                    sink,
+                    group_key,
+                    at_ms,
+                } => {
+                    let known_ms = groups.entry((sink, group_key)).or_default();
+                    *known_ms = at_ms.max(*known_ms);
+                }
                 RecordChange::FiringFloor(firing) => self.tombstones.raise_floor(firing),
                 RecordChange::Silence { id, silence } => {
                     self.silence_last = self.silence_last.max(id.0);
@@ -48,12 +65,16 @@ impl AlertEngine {
         for (id, mut alert) in restored {
             self.tombstones.take(id);
             if self.bugs.has(Planted::RestartForgets) {
-                alert.heard.clear();
+                alert.escalation = None;
+                alert.recall = alert.state == AlertState::Firing;
             }
             if let Some(newer) = self.alerts.remove(&id) {
                 self.merge(&mut alert, newer);
             }
             self.take_over(alert);
+        }
+        for (group, at_ms) in groups {
+            self.groups.note_heard(&group, at_ms);
         }
         self.journal_read = true;
         self.silences_changed();
