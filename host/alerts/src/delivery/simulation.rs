@@ -38,6 +38,10 @@ fn simulate(seed: u64, planted: Option<PlantedBug>, recorded: usize) -> Outcome 
     DeliveryWorld::new(seed, planted, recorded).run()
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how a person names the seed to replay"
+)]
 fn from_environment(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().expect("a number"))
