@@ -73,6 +73,8 @@ pub struct Courier<S> {
     under_way: JoinSet<EndedAttempt>,
     /// Which attempt a task makes, should it panic.
     tasks: HashMap<Id, (DeliveryId, u32)>,
+    /// What was decided and is not carried out.
+    decided: ScheduleEffects,
 }
 
 impl<S: Sink> Courier<S> {
@@ -96,7 +98,8 @@ impl<S: Sink> Courier<S> {
             limits,
             seed,
         } = settings;
-        let (schedule, effects) = Schedule::new(clock.now_ms(), &sinks, limits, seed, rows);
+        let (schedule, mut decided) = Schedule::new(clock.now_ms(), &sinks, limits, seed, rows);
+        let reports = std::mem::take(&mut decided.reports);
         let mut courier = Self {
             schedule,
             journal,
@@ -104,20 +107,64 @@ impl<S: Sink> Courier<S> {
             clock,
             under_way: JoinSet::new(),
             tasks: HashMap::new(),
+            decided,
         };
-        let progress = courier.carry_out(effects, Vec::new()).await;
-        (courier, progress)
+        let not_durable = courier.carry_out(Vec::new()).await;
+        let outcome = StepOutcome {
+            reports,
+            sinks: Vec::new(),
+            not_durable,
+        };
+        (courier, outcome)
     }
 
-    /// Feeds the schedule. `with` are rows of others that belong to the same step: all are in one record of the journal, before
-    /// anything is sent.
+    /// Feeds the schedule and carries out what it decides, with rows of others that belong to the same step.
     pub async fn step(&mut self, event: ScheduleEvent, with: Vec<JournalRow>) -> StepOutcome {
-        let mut effects = ScheduleEffects::default();
-        self.schedule.step(self.clock.now_ms(), event, &mut effects);
-        self.carry_out(effects, with).await
+        let (reports, sinks) = self.decide(event);
+        let not_durable = self.carry_out(with).await;
+        StepOutcome {
+            reports,
+            sinks,
+            not_durable,
+        }
     }
 
-    /// Waits for what comes next of itself, to be fed to [`Courier::step`]: an attempt that ended, or a moment that the schedule
+    /// Feeds the schedule and returns what it reports. Who hears of that may decide more, and feed it again: all that one moment
+    /// leads to belongs in one record, or a crash in between leaves one side without what the other knows.
+    pub fn decide(&mut self, event: ScheduleEvent) -> (Vec<DeliveryReport>, Vec<SinkHealth>) {
+        self.schedule
+            .step(self.clock.now_ms(), event, &mut self.decided);
+        let reports = std::mem::take(&mut self.decided.reports);
+        (reports, std::mem::take(&mut self.decided.sinks))
+    }
+
+    /// Writes what was decided, with rows of others that belong to it, in one record of the journal, and begins the attempts. Why
+    /// the record is not on the disk, if it is not: the attempts begin all the same.
+    pub async fn carry_out(&mut self, with: Vec<JournalRow>) -> Option<NotDurable> {
+        let ScheduleEffects {
+            changes, attempts, ..
+        } = std::mem::take(&mut self.decided);
+        let mut rows = with;
+        let mut not_durable = None;
+        for change in &changes {
+            match journal_row(change) {
+                Ok(row) => rows.push(row),
+                Err(error) => not_durable = Some(NotDurable::Refused(error.to_string())),
+            }
+        }
+        if !rows.is_empty() {
+            let kept = timeout(COMMIT_WAIT, self.journal.commit(rows)).await;
+            let slow = || NotDurable::Refused("the disk does not answer".to_owned());
+            let kept = kept.unwrap_or_else(|_| Err(slow()));
+            not_durable = kept.err().or(not_durable);
+        }
+        for attempt in attempts {
+            self.begin(&attempt);
+        }
+        not_durable
+    }
+
+    /// Waits for what comes next of itself, to be fed to [`Courier::decide`]: an attempt that ended, or a moment that the schedule
     /// asked for. Nothing is lost when the wait is given up.
     pub async fn next(&mut self) -> ScheduleEvent {
         let wake = self
@@ -172,37 +219,6 @@ impl<S: Sink> Courier<S> {
             delivery,
             attempt,
             result,
-        }
-    }
-
-    async fn carry_out(&mut self, effects: ScheduleEffects, with: Vec<JournalRow>) -> StepOutcome {
-        let ScheduleEffects {
-            changes,
-            attempts,
-            reports,
-            sinks,
-        } = effects;
-        let mut rows = with;
-        let mut not_durable = None;
-        for change in &changes {
-            match journal_row(change) {
-                Ok(row) => rows.push(row),
-                Err(error) => not_durable = Some(NotDurable::Refused(error.to_string())),
-            }
-        }
-        if !rows.is_empty() {
-            let kept = timeout(COMMIT_WAIT, self.journal.commit(rows)).await;
-            let slow = || NotDurable::Refused("the disk does not answer".to_owned());
-            let kept = kept.unwrap_or_else(|_| Err(slow()));
-            not_durable = kept.err().or(not_durable);
-        }
-        for attempt in attempts {
-            self.begin(&attempt);
-        }
-        StepOutcome {
-            reports,
-            sinks,
-            not_durable,
         }
     }
 

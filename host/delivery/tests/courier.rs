@@ -12,7 +12,9 @@ use router_alerts::{
     },
     notice::{DeliveryError, Notice, NoticeAlert, Occasion, Receipt},
 };
-use router_delivery::{AlertJournal, Courier, CourierSettings, JournalContents, Sink, StepOutcome};
+use router_delivery::{
+    AlertJournal, Courier, CourierSettings, JournalContents, JournalRow, NotDurable, Sink,
+};
 use serde_json::value::to_raw_value;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -99,19 +101,30 @@ fn order(key: &str, sink: &str, now_ms: u64) -> ScheduleEvent {
     ScheduleEvent::Ordered(vec![DeliveryOrder::Deliver(Arc::new(delivery))])
 }
 
+/// Feeds one event and carries out what it leads to.
+async fn step(
+    courier: &mut Courier<Fickle>,
+    event: ScheduleEvent,
+    with: Vec<JournalRow>,
+) -> (Vec<DeliveryReport>, Option<NotDurable>) {
+    let (reports, _) = courier.decide(event);
+    let not_durable = courier.carry_out(with).await;
+    (reports, not_durable)
+}
+
 /// Goes on until a report is as wanted.
 async fn until(
     courier: &mut Courier<Fickle>,
-    mut outcome: StepOutcome,
+    mut reports: Vec<DeliveryReport>,
     wanted: impl Fn(&DeliveryReport) -> bool,
 ) -> DeliveryReport {
     let found = async {
         loop {
-            if let Some(report) = outcome.reports.drain(..).find(|report| wanted(report)) {
+            if let Some(report) = reports.drain(..).find(|report| wanted(report)) {
                 return report;
             }
             let event = courier.next().await;
-            outcome = courier.step(event, Vec::new()).await;
+            (reports, _) = step(courier, event, Vec::new()).await;
         }
     };
     tokio::time::timeout(PATIENCE, found)
@@ -127,17 +140,16 @@ fn is_delivered(report: &DeliveryReport) -> bool {
 async fn a_sink_that_panics_is_tried_again_and_its_fallback_hears() {
     let dir = tempfile::tempdir().unwrap();
     let (mut courier, _) = courier(dir.path()).await;
-    let outcome = courier
-        .step(order("k", "panics", courier.now_ms()), Vec::new())
-        .await;
+    let event = order("k", "panics", courier.now_ms());
+    let (reports, _) = step(&mut courier, event, Vec::new()).await;
     let failed = until(
         &mut courier,
-        outcome,
+        reports,
         |report| matches!(&report.progress, DeliveryProgress::Failed { error: DeliveryError::Other(why), .. } if why.contains("panicked")),
     );
     assert_eq!(&*failed.await.sink, "panics");
     // The step that heard of the failure has sent it to the fallback already.
-    let taken = until(&mut courier, StepOutcome::default(), is_delivered).await;
+    let taken = until(&mut courier, Vec::new(), is_delivered).await;
     assert_eq!(&*taken.sink, "takes");
     let waits: Vec<_> = courier.schedule().waiting(courier.now_ms()).collect();
     assert_eq!(waits.len(), 1);
@@ -149,13 +161,12 @@ async fn rows_of_others_are_in_the_same_record_and_dead_letters_outlive_a_restar
     let dir = tempfile::tempdir().unwrap();
     let (mut first, _) = courier(dir.path()).await;
     let row = ("alert/k".to_owned(), Some(to_raw_value("firing").unwrap()));
-    let outcome = first
-        .step(order("k", "refuses", first.now_ms()), vec![row])
-        .await;
-    assert_eq!(outcome.not_durable, None);
+    let event = order("k", "refuses", first.now_ms());
+    let (reports, not_durable) = step(&mut first, event, vec![row]).await;
+    assert_eq!(not_durable, None);
     let is_dead =
         |report: &DeliveryReport| matches!(report.progress, DeliveryProgress::DeadLetter { .. });
-    let dead = until(&mut first, outcome, is_dead).await;
+    let dead = until(&mut first, reports, is_dead).await;
     drop(first);
     let (second, contents) = courier(dir.path()).await;
     assert_eq!(contents.rows["alert/k"].get(), "\"firing\"");
@@ -176,13 +187,12 @@ async fn a_disk_that_refuses_keeps_nothing_from_its_sink() {
     let place = dir.path().join("alerts");
     std::fs::write(&place, "").unwrap();
     let (mut courier, _) = courier(&place).await;
-    let outcome = courier
-        .step(order("k", "takes", courier.now_ms()), Vec::new())
-        .await;
-    let refused = outcome.not_durable.clone().expect("it is said");
+    let event = order("k", "takes", courier.now_ms());
+    let (reports, not_durable) = step(&mut courier, event, Vec::new()).await;
+    let refused = not_durable.expect("it is said");
     assert!(
         refused.to_string().contains("cannot be written"),
         "{refused}"
     );
-    until(&mut courier, outcome, is_delivered).await;
+    until(&mut courier, reports, is_delivered).await;
 }

@@ -144,24 +144,22 @@ async fn child(dir: PathBuf) {
     let row = format!("alert/{key}");
     let is_known = contents.rows.contains_key(&row);
     let (mut courier, _) = Courier::start(settings, journal, &mut contents, sink).await;
+    let mut with = Vec::new();
     if !is_known {
         die_at("before_fsync");
-        let with = vec![(row, Some(to_raw_value("firing").unwrap()))];
-        let orders = vec![DeliveryOrder::Deliver(Arc::new(firing(
-            &key,
-            courier.now_ms(),
-        )))];
-        let mut step = Box::pin(courier.step(ScheduleEvent::Ordered(orders), with));
-        if variable(STEP) == "during_fsync" {
-            tokio::select! {
-                biased;
-                _ = &mut step => {}
-                () = async {} => die_at("during_fsync"),
-            }
-        }
-        let outcome = step.await;
-        assert_eq!(outcome.not_durable, None);
+        with.push((row, Some(to_raw_value("firing").unwrap())));
+        let order = DeliveryOrder::Deliver(Arc::new(firing(&key, courier.now_ms())));
+        courier.decide(ScheduleEvent::Ordered(vec![order]));
     }
+    let mut written = Box::pin(courier.carry_out(with));
+    if variable(STEP) == "during_fsync" {
+        tokio::select! {
+            biased;
+            _ = &mut written => {}
+            () = async {} => die_at("during_fsync"),
+        }
+    }
+    assert_eq!(written.await, None);
     while courier
         .schedule()
         .waiting(courier.now_ms())
@@ -169,15 +167,11 @@ async fn child(dir: PathBuf) {
         .is_some()
     {
         let event = courier.next().await;
-        let outcome = courier.step(event, Vec::new()).await;
-        assert_eq!(outcome.not_durable, None);
+        let (reports, _) = courier.decide(event);
+        assert_eq!(courier.carry_out(Vec::new()).await, None);
         let is_delivered =
             |progress: &DeliveryProgress| matches!(progress, DeliveryProgress::Delivered { .. });
-        if outcome
-            .reports
-            .iter()
-            .any(|report| is_delivered(&report.progress))
-        {
+        if reports.iter().any(|report| is_delivered(&report.progress)) {
             die_at("receipt_kept");
         }
     }

@@ -60,10 +60,13 @@ impl Delivery {
             .saturating_add(u32::try_from(cut).unwrap_or(u32::MAX));
     }
 
-    /// It says nothing more of this firing.
+    /// It says nothing more of this firing, nor of that an earlier one of the alert is over.
     pub(super) fn leave_out(&mut self, firing: AlertRef) {
-        self.news.retain(|news| *news != firing);
-        self.listed.retain(|alert| alert_id(alert) != firing.alert);
+        let is_other = |news: &AlertRef| news.alert != firing.alert || news.firing > firing.firing;
+        self.news.retain(is_other);
+        let is_news = self.news.iter().any(|news| news.alert == firing.alert);
+        self.listed
+            .retain(|alert| is_news || alert_id(alert) != firing.alert);
     }
 
     /// It says that this alert is over already.

@@ -190,7 +190,14 @@ impl Schedule {
                 self.reopen(now_ms, &sink, effects);
                 self.queue(now_ms, entry);
                 for resolve in resolves {
+                    let id = resolve.id.clone();
                     self.accept(now_ms, Arc::unwrap_or_clone(resolve), &[], effects);
+                    if let Some(DeliveryPlace::Waiting(sink, seq)) = self.ids.get(&id).cloned()
+                        && let Some(queue) = self.queues.get_mut(&sink)
+                        && let Some(state) = queue.state_mut(seq)
+                    {
+                        state.is_repeat = true;
+                    }
                 }
             }
             None => {}

@@ -11,7 +11,7 @@ use super::{
     schedule::{DeliveryPlace, Schedule, ScheduleEffects, report},
 };
 use crate::{
-    DeliveryId,
+    AlertRef, DeliveryId,
     notice::{DeliveryError, Occasion, Receipt},
 };
 
@@ -127,8 +127,12 @@ impl Schedule {
             queue.hear(*firing, step);
             changed.push(*firing);
         }
-        if entry.is_resolve() {
-            for firing in &entry.delivery.news {
+        let news = &entry.delivery.news;
+        // A message about a later firing says of an earlier one that it is over.
+        let is_later =
+            |of: &AlertRef, one: &AlertRef| one.alert == of.alert && one.firing > of.firing;
+        for firing in news {
+            if entry.is_resolve() || news.iter().any(|one| is_later(firing, one)) {
                 queue.heard.remove(firing);
                 changed.push(*firing);
             }

@@ -81,8 +81,8 @@ impl Schedule {
         };
         let step = entry.delivery.id.step();
         let about = entry.delivery.news.first();
-        let last_step = about.and_then(|about| other.heard.get(about)).copied();
-        let is_sent = last_step.is_some_and(|last_step| last_step >= step);
+        let last = about.and_then(|about| other.heard.get(about));
+        let is_sent = last.is_some_and(|last_step| *last_step >= step);
         let is_news = |firing: &&AlertRef| {
             let needs_none = is_sent || entry.state.first.contains(firing);
             !(needs_none && other.knows(**firing))

@@ -161,6 +161,7 @@ impl Schedule {
                 into = Some(earlier);
                 continue;
             }
+            let knows_earlier = queue.knows_earlier(firing);
             for seq in queue.about(firing.alert) {
                 let is_news = |entry: &&QueueEntry| {
                     entry.is_open() && !entry.is_resolve() && entry.delivery.news.contains(&firing)
@@ -174,7 +175,7 @@ impl Schedule {
                 let is_first = entry.state.first.contains(&firing);
                 let sends = entry.delivery.severity.is_urgent()
                     || self.bugs.has(PlantedBug::OverSentAnyway);
-                if is_first {
+                if is_first && (sends || !knows_earlier) {
                     resolve.news.retain(|news| *news != firing);
                 }
                 if is_first && sends {
@@ -188,7 +189,9 @@ impl Schedule {
         if let Some(queue) = self.queues.get(&sink)
             && !self.bugs.has(PlantedBug::ResolveUnheard)
         {
-            resolve.news.retain(|firing| queue.knows(*firing));
+            resolve
+                .news
+                .retain(|firing| queue.knows(*firing) || queue.knows_earlier(*firing));
         }
         if resolve.news.is_empty() {
             report(effects, &ordered, DeliveryProgress::Collapsed { into });
@@ -231,19 +234,36 @@ impl Schedule {
             return;
         };
         self.touched.insert(Arc::clone(sink));
-        if entry.delivery.news.len() <= 1 {
+        let ordered = Arc::clone(&entry.delivery);
+        Arc::make_mut(&mut entry.delivery).leave_out(firing);
+        if entry.delivery.news.is_empty() {
             report(
                 effects,
-                &entry.delivery,
+                &ordered,
                 DeliveryProgress::Collapsed { into: None },
             );
             self.forget(&entry.delivery.id);
             return;
         }
-        Arc::make_mut(&mut entry.delivery).leave_out(firing);
-        entry.state.first.retain(|first| *first != firing);
+        let news = &entry.delivery.news;
+        entry.state.first.retain(|first| news.contains(first));
         queue.insert(entry);
         self.mark_dirty(sink, seq);
+    }
+
+    /// A resolve that nobody needs any more is dropped.
+    pub(super) fn drop_needless(
+        &mut self,
+        sink: &Arc<str>,
+        seq: u64,
+        effects: &mut ScheduleEffects,
+    ) {
+        let queue = self.queues.get_mut(sink);
+        if let Some(entry) = queue.and_then(|queue| queue.remove(seq)) {
+            let progress = DeliveryProgress::Collapsed { into: None };
+            report(effects, &entry.delivery, progress);
+            self.forget(&entry.delivery.id);
+        }
     }
 
     /// Somebody acknowledged: what is news of this firing alone and was never attempted is not sent.

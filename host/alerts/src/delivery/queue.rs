@@ -57,6 +57,8 @@ pub(super) struct EntryState {
     pub(super) may_have_arrived: bool,
     /// The fallback has it too, or needs it not.
     pub(super) fell_back: bool,
+    /// A resolve that follows a dead letter that an operator sent again: it is sent whatever was sent before.
+    pub(super) is_repeat: bool,
     /// Why the last attempt failed.
     pub(super) failure: Option<String>,
     /// It is a dead letter, since then and for this reason.
@@ -81,6 +83,7 @@ impl QueueEntry {
             in_flight_ms: None,
             may_have_arrived: false,
             fell_back: false,
+            is_repeat: false,
             failure: None,
             dead: None,
             resolves: Vec::new(),
@@ -137,7 +140,7 @@ pub(super) struct SinkQueue {
     pub(super) in_flight: u32,
     /// With the number of the delivery that each came from.
     pub(super) receipts: BTreeMap<Arc<str>, (u64, Receipt)>,
-    /// Firings that it heard of and that are not over, with the last step of the alert that it heard of.
+    /// Firings that it heard of and that are not over, each with the last step of the alert that it heard of.
     pub(super) heard: BTreeMap<AlertRef, u32>,
     /// When it wants to be looked at again.
     pub(super) wake_ms: Option<u64>,
@@ -357,6 +360,38 @@ impl SinkQueue {
                     !entry.is_resolve() && entry.delivery.news.contains(&firing)
                 })
             })
+    }
+
+    /// Whether a sink with groups knows of an earlier firing of the alert, or is about to, and so wants to hear that it is over. One
+    /// that gets one delivery per alert hears of each firing by itself.
+    pub(super) fn knows_earlier(&self, firing: AlertRef) -> bool {
+        if self.settings.is_per_alert {
+            return false;
+        }
+        let first = AlertRef {
+            firing: 0,
+            ..firing
+        };
+        let is_earlier = |entry: &QueueEntry| {
+            let mut news = entry.delivery.news.iter();
+            !entry.is_resolve()
+                && !entry.delivery.news.contains(&firing)
+                && news.any(|news| news.alert == firing.alert && news.firing < firing.firing)
+        };
+        self.heard.range(first..firing).next().is_some()
+            || self
+                .about(firing.alert)
+                .iter()
+                .any(|seq| self.entries.get(seq).is_some_and(is_earlier))
+    }
+
+    /// A resolve of what the sink never heard of: the firing that it waited for was dropped meanwhile.
+    pub(super) fn is_needless(&self, seq: u64) -> bool {
+        self.get(seq).is_some_and(|entry| {
+            let mut news = entry.delivery.news.iter();
+            let is_known = |firing: &AlertRef| self.knows(*firing) || self.knows_earlier(*firing);
+            entry.is_open() && entry.is_resolve() && !entry.state.is_repeat && !news.any(is_known)
+        })
     }
 
     /// The resolve of a firing that waits already, behind everything else about it, where there is one.

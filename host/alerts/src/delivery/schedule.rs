@@ -296,6 +296,10 @@ impl Schedule {
             let Some(seq) = queue.pick(now_ms, others, bugs) else {
                 return;
             };
+            if queue.is_needless(seq) && !bugs.has(PlantedBug::ResolveUnheard) {
+                self.drop_needless(sink, seq, effects);
+                continue;
+            }
             let Some(state) = queue.state_mut(seq) else {
                 return;
             };

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::{Checked, Model, check, is_blocked};
 use crate::{
-    AlertId, Severity,
+    AlertId, AlertRef, Severity,
     delivery::{Attempt, Precedence, WaitingDelivery, simulation::property::DeliveryProperty},
     notice::Occasion,
 };
@@ -99,7 +99,11 @@ impl Model {
             return Ok(());
         }
         for firing in &delivery.news {
-            let was_sent = sink.attempted.contains(firing);
+            let first = AlertRef {
+                firing: 0,
+                ..*firing
+            };
+            let was_sent = sink.attempted.range(first..=*firing).next().is_some();
             check(was_sent, DeliveryProperty::OrderKept, || {
                 format!("{} resolves what was never sent", delivery.id)
             })?;

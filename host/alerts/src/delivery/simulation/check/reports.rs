@@ -77,6 +77,10 @@ impl Model {
                 });
             }
             DeliveryProgress::Collapsed { into } => {
+                // What an operator sent again may be needed no more.
+                if let Some(known) = self.known.get_mut(&report.delivery) {
+                    known.attempted_ms = now_ms;
+                }
                 let is_resolve = report.precedence == Precedence::Resolve;
                 match into {
                     Some(_) if is_resolve => saw("collapsed and sent"),
