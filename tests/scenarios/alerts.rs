@@ -3,7 +3,12 @@
 use std::time::Duration;
 
 use reqwest::Method;
-use router_tests::{Config, Router, blocks, peers, shell::run, until};
+use router_tests::{
+    Config, Router, blocks, peers,
+    receivers::{Authority, PagerDuty, Receiver, Reply, Slack},
+    shell::run,
+    until,
+};
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -207,5 +212,84 @@ async fn a_test_says_for_each_sink_whether_it_arrived() {
     assert!(!unknown.status.success());
     let said = String::from_utf8(unknown.stderr).unwrap();
     assert!(said.contains("there is no such sink"), "{said}");
+    router.end().await;
+}
+
+/// Slack and PagerDuty by their plugins, both behind receivers of the test's own.
+fn with_sinks(chat: &Receiver, pager: &Receiver, authority: &Authority) -> Config {
+    let (chat, pager, ca_file) = (chat.url(), pager.url(), authority.ca_file());
+    config()
+        .plugin("slack.wasm")
+        .plugin("pagerduty.wasm")
+        .tail(&format!(
+            "[sink.chat]\nplugin = \"slack\"\nsecrets = {{ webhook_url = \"HOOK\" }}\nallow = [\"{chat}\"]\nca_file = {ca_file:?}\n\
+             [sink.pager]\nplugin = \"pagerduty\"\nsecrets = {{ routing_key = \"KEY\" }}\n\
+             config = {{ url = \"{pager}/v2/enqueue\" }}\nallow = [\"{pager}\"]\nca_file = {ca_file:?}"
+        ))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_sent_before_a_kill_is_not_sent_again_and_what_failed_is() {
+    const HOOK: &str = "/services/T0001/B0001/abcdefghijklmnop";
+    const KEY: &str = "0123456789abcdef0123456789abcdef";
+    let authority = Authority::new();
+    let (slack, pager_duty) = (Slack::at(HOOK), PagerDuty::with_keys(&[KEY]));
+    // PagerDuty takes nothing at first: its page is on its way when the router dies.
+    pager_duty.next_is(Reply::text(503, "maintenance"));
+    let chat = Receiver::start(&authority, slack.clone()).await;
+    let pager = Receiver::start(&authority, pager_duty.clone()).await;
+    let config = with_sinks(&chat, &pager, &authority);
+    let hook = format!("{}{HOOK}", chat.url());
+    let mut router = Router::prepared(&config, &[("HOOK", hook.as_str()), ("KEY", KEY)]);
+    router.start_again().await;
+    let firing = alert(&router, "InstanceCrashLoop", "that fires", |one| {
+        one["state"] == "firing"
+    })
+    .await;
+    let key = format!("{}#1", firing["key"].as_str().unwrap());
+    until("the message in the channel", SOON, async || {
+        match slack.messages().len() {
+            1 => Ok(()),
+            count => Err(format!("{count} messages\n{}", router.tail())),
+        }
+    })
+    .await;
+    assert_eq!(pager_duty.incident(KEY, &key), None);
+    router.kill().await;
+    router.start_again().await;
+    until("the page", SOON, async || {
+        match pager_duty.incident(KEY, &key) {
+            Some("triggered") => Ok(()),
+            other => Err(format!("{other:?}\n{}", router.tail())),
+        }
+    })
+    .await;
+    router.post("/api/instances/looping/stop").await;
+    until("the end of the incident", SOON, async || {
+        match pager_duty.incident(KEY, &key) {
+            Some("resolved") => Ok(()),
+            other => Err(format!("{other:?}\n{}", router.tail())),
+        }
+    })
+    .await;
+    until("the end in the channel", SOON, async || {
+        match slack.messages().len() {
+            2 => Ok(()),
+            count => Err(format!("{count} messages\n{}", router.tail())),
+        }
+    })
+    .await;
+    let messages: Vec<String> = slack
+        .messages()
+        .iter()
+        .map(|message| message["text"].to_string())
+        .collect();
+    assert!(
+        messages[0].contains("firing") && messages[1].contains("resolved"),
+        "{messages:?}"
+    );
+    for secret in ["abcdefghijklmnop", KEY] {
+        assert!(!router.log().contains(secret), "{}", router.log());
+    }
     router.end().await;
 }

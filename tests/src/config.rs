@@ -78,7 +78,7 @@ pub struct Config {
     servers: Vec<Server>,
     tail: String,
     bundled_policy: bool,
-    bundled_alerts: bool,
+    plugins: Vec<String>,
 }
 
 impl Config {
@@ -104,14 +104,21 @@ impl Config {
     /// With the bundled alert rule in the folder's `plugins`, asked.
     #[must_use]
     pub fn bundled_alerts(mut self) -> Self {
-        self.bundled_alerts = true;
+        self.plugins.push("default-alerts.wasm".to_owned());
         self.set("alerts", "rules = [\"default-alerts\"]")
     }
 
-    /// Whether the bundled alert rule has to be there.
+    /// With a plugin that comes with the router in the folder's `plugins`.
     #[must_use]
-    pub fn wants_bundled_alerts(&self) -> bool {
-        self.bundled_alerts
+    pub fn plugin(mut self, file: &str) -> Self {
+        self.plugins.push(file.to_owned());
+        self
+    }
+
+    /// The plugins that have to be there.
+    #[must_use]
+    pub fn plugins(&self) -> &[String] {
+        &self.plugins
     }
 
     /// A line in a section. A later line on the same key wins.

@@ -81,9 +81,9 @@ impl Router {
             let to = home.path().join("plugins/default-health.wasm");
             fs::copy(peers::bundled_policy(), to).unwrap();
         }
-        if config.wants_bundled_alerts() {
-            let to = home.path().join("plugins/default-alerts.wasm");
-            fs::copy(peers::bundled_plugin("default-alerts.wasm"), to).unwrap();
+        for file in config.plugins() {
+            let to = home.path().join("plugins").join(file);
+            fs::copy(peers::bundled_plugin(file), to).unwrap();
         }
         let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let router = Self {

@@ -80,7 +80,13 @@ impl PluginWatcher {
         engine::log(event);
         self.audit(event);
         let row = row(event);
-        if let EngineEvent::Swapped { .. } | EngineEvent::Removed { .. } = event {
+        // What is loaded at the start is as it was before it.
+        let is_change = match event {
+            EngineEvent::Swapped { generation, .. } => *generation > 1,
+            EngineEvent::Removed { .. } => true,
+            _ => false,
+        };
+        if is_change {
             let line = format!("plugin {} {}: {}", row.subject, row.to, row.reason);
             self.alerts.changed(line);
         }
