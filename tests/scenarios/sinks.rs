@@ -8,7 +8,7 @@ use router_alerts::{
     notice::{DeliveryError, Notice, NoticeAlert, Occasion, Receipt},
 };
 use router_egress::EgressOptions;
-use router_engine::{Engine, EngineEvent, EngineOptions, NoValues, PluginSettings, SinkSettings};
+use router_engine::{Engine, EngineEvent, EngineOptions, NoValues, PluginSettings, SinkDefinition};
 use router_tests::{
     peers,
     receivers::{Authority, PagerDuty, Receiver, Reply, Slack},
@@ -30,7 +30,7 @@ struct Sink {
 impl Sink {
     async fn start(plugin: &str, config: &str, egress: EgressOptions) -> Self {
         let data = tempfile::tempdir().unwrap();
-        let sink = SinkSettings {
+        let sink = SinkDefinition {
             plugin: plugin.to_owned(),
             config: config.parse().unwrap(),
             egress,

@@ -40,7 +40,7 @@ pub use event::EngineEvent;
 pub use failure::{CallFailure, FailureKind};
 pub use kinds::DEFAULT_WORLD;
 pub use loader::PluginReload;
-pub use options::{EngineOptions, Grants, Limits, NamedPolicies, PluginSettings, SinkSettings};
+pub use options::{EngineOptions, Grants, Limits, NamedPolicies, PluginSettings, SinkDefinition};
 pub use values::{Kept, LoadFuture, NoValues, SaveFuture, ValueError, ValueKeeper};
 pub use view::{
     CandidateState, CandidateView, Decision, LastFailure, LifetimeFigures, PluginCalls, PluginView,

@@ -45,14 +45,14 @@ pub struct PluginSettings {
     /// `[plugins.config.NAME]`.
     pub config: BTreeMap<String, toml::Table>,
     /// `[sink.NAME]`: the destinations of alerts.
-    pub sinks: BTreeMap<String, SinkSettings>,
+    pub sinks: BTreeMap<String, SinkDefinition>,
     /// The bounds on each call.
     pub limits: Limits,
 }
 
 /// What a sink is made of beside the file of its plugin.
 #[derive(Debug, Clone, PartialEq)]
-pub struct SinkSettings {
+pub struct SinkDefinition {
     /// The plugin that serves it, and that may serve others.
     pub plugin: String,
     /// `config`.

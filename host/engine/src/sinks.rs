@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use toml::Table;
 
 use crate::{
-    Grants, NamedPolicies, PluginSettings, SinkSettings, conditions::are_rules,
+    Grants, NamedPolicies, PluginSettings, SinkDefinition, conditions::are_rules,
     directory::ListedFile, rejection::Rejection, shared::EngineShared,
 };
 
@@ -24,7 +24,7 @@ pub(crate) struct EntrySettings<'a> {
     /// Its place in the configuration: `plugins.config.NAME`, `sink.NAME.config`.
     pub(crate) config_path: String,
     pub(crate) config: Option<&'a Table>,
-    pub(crate) sink: Option<&'a SinkSettings>,
+    pub(crate) sink: Option<&'a SinkDefinition>,
     pub(crate) grants: Grants,
 }
 
@@ -77,7 +77,7 @@ impl PluginSettings {
         }
     }
 
-    fn sink_of(&self, entry: &str) -> Option<&SinkSettings> {
+    fn sink_of(&self, entry: &str) -> Option<&SinkDefinition> {
         self.sinks.get(entry.strip_prefix(PREFIX)?)
     }
 
@@ -130,7 +130,7 @@ impl EngineShared {
         };
         let settings = self.settings.lock();
         match settings.sink_of(name) {
-            Some(SinkSettings { plugin, .. }) => format!(
+            Some(SinkDefinition { plugin, .. }) => format!(
                 "[{name}] names the plugin {plugin}, and {directory} holds no {plugin}.wasm: put it there, or correct the name"
             ),
             None if is_rule => format!(

@@ -18,7 +18,7 @@ use router_core::{
 use router_egress::EgressOptions;
 use router_engine::{
     CandidateState, DEFAULT_WORLD, Engine, EngineEvent, EngineOptions, FailureKind, Kept, Limits,
-    LoadFuture, NamedPolicies, PluginSettings, SaveFuture, SinkSettings, ValueError, ValueKeeper,
+    LoadFuture, NamedPolicies, PluginSettings, SaveFuture, SinkDefinition, ValueError, ValueKeeper,
 };
 use router_store::{Store, StoreError};
 use router_supervisor::DataDir;
@@ -206,11 +206,11 @@ pub(crate) fn unknown_settings(plugin: &str, engine: &Engine) -> String {
 }
 
 /// What each sink but the log is made of.
-fn sinks(config: &Config) -> BTreeMap<String, SinkSettings> {
+fn sinks(config: &Config) -> BTreeMap<String, SinkDefinition> {
     let sinks = config.sinks.iter();
     let sinks = sinks.filter(|(name, _)| name.as_str() != CONSOLE);
     let sinks = sinks.map(|(name, sink)| {
-        let settings = SinkSettings {
+        let settings = SinkDefinition {
             plugin: sink.plugin.to_string(),
             config: sink.config.clone(),
             egress: EgressOptions {

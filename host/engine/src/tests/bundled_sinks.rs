@@ -17,13 +17,18 @@ use super::{
     sinks::{Receiver, notice, settings},
     world::{World, guest},
 };
-use crate::SinkSettings;
+use crate::SinkDefinition;
 
 /// A sink of a bundled plugin.
-fn sink(plugin: &str, config: &str, receiver: &Receiver, secrets: &[(&str, &str)]) -> SinkSettings {
+fn sink(
+    plugin: &str,
+    config: &str,
+    receiver: &Receiver,
+    secrets: &[(&str, &str)],
+) -> SinkDefinition {
     let secrets = secrets.iter();
     let secrets = secrets.map(|(name, value)| ((*name).to_owned(), Secret::new(*value)));
-    SinkSettings {
+    SinkDefinition {
         plugin: plugin.to_owned(),
         config: config.replace("URL", &receiver.url()).parse().unwrap(),
         egress: EgressOptions {
@@ -35,7 +40,7 @@ fn sink(plugin: &str, config: &str, receiver: &Receiver, secrets: &[(&str, &str)
 }
 
 /// Delivers a firing and its end, and what the receiver got.
-async fn delivered(sink: SinkSettings, receiver: &Receiver) -> [(String, Value); 2] {
+async fn delivered(sink: SinkDefinition, receiver: &Receiver) -> [(String, Value); 2] {
     let plugin = sink.plugin.clone();
     let mut world = World::new(settings([("a", sink)]));
     world.put(&plugin, &guest(&plugin));

@@ -17,7 +17,7 @@ use router_values::{Origin, Secret};
 
 use super::world::{World, guest, named_for_health};
 use crate::{
-    CallFailure, EngineEvent, FailureKind, Limits, PluginSettings, SinkSettings,
+    CallFailure, EngineEvent, FailureKind, Limits, PluginSettings, SinkDefinition,
     kinds::sink::Delivered,
 };
 
@@ -81,9 +81,9 @@ fn read_request(stream: &mut TcpStream) -> String {
     }
 }
 
-fn sink(mode: &str, receiver: &str) -> SinkSettings {
+fn sink(mode: &str, receiver: &str) -> SinkDefinition {
     let config = format!("mode = '{mode}'\nurl = '{receiver}'");
-    SinkSettings {
+    SinkDefinition {
         plugin: HOSTILE.to_owned(),
         config: config.parse().unwrap(),
         egress: EgressOptions {
@@ -95,7 +95,7 @@ fn sink(mode: &str, receiver: &str) -> SinkSettings {
 }
 
 pub(super) fn settings(
-    sinks: impl IntoIterator<Item = (&'static str, SinkSettings)>,
+    sinks: impl IntoIterator<Item = (&'static str, SinkDefinition)>,
 ) -> PluginSettings {
     let sinks = sinks.into_iter();
     PluginSettings {
@@ -139,7 +139,7 @@ pub(super) fn notice(id: &str) -> Notice {
 }
 
 /// An engine that serves these sinks.
-async fn world(sinks: Vec<(&'static str, SinkSettings)>) -> World {
+async fn world(sinks: Vec<(&'static str, SinkDefinition)>) -> World {
     let names: Vec<String> = sinks
         .iter()
         .map(|(name, _)| format!("sink.{name}"))
@@ -421,11 +421,11 @@ async fn nothing_is_sent_and_no_secret_used_before_there_is_something_to_deliver
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_a_sink_is_said_with_its_reason() {
     let receiver = Receiver::start(Duration::ZERO);
-    let policy = SinkSettings {
+    let policy = SinkDefinition {
         plugin: "default-health".to_owned(),
         ..sink("", &receiver.url())
     };
-    let missing = SinkSettings {
+    let missing = SinkDefinition {
         plugin: "pigeon".to_owned(),
         ..sink("", &receiver.url())
     };
