@@ -11,13 +11,15 @@ use std::{
 
 use router_alerts::{
     AlertEngine, DeliveryId,
-    delivery::ScheduleEvent,
+    delivery::{DeliveryReport, ScheduleEvent, SinkHealth},
     event::{AlertAction, AlertCommand, AlertDone, AlertEvent, RuleAnswer},
     facts::SinkFacts,
-    record::Record,
     settings::AlertSettings,
 };
-use router_delivery::{AlertJournal, Courier, CourierSettings, JournalContents, StepOutcome};
+use router_delivery::{
+    AlertJournal, Courier, CourierSettings, JournalContents, JournalRow, NotDurable, StepOutcome,
+};
+use router_values::HistoryRow;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::sleep,
@@ -47,8 +49,8 @@ pub(crate) struct AlertRoom {
     announcer: Arc<Announcer>,
     /// The journal refused the last step: logged once.
     is_refused: bool,
-    /// What the courier found to do at once.
-    first: Option<StepOutcome>,
+    /// What the journal says, and what the courier found to do at once.
+    first: VecDeque<RoomInput>,
 }
 
 /// What the loop is opened with.
@@ -83,11 +85,9 @@ impl AlertRoom {
         let (courier, first) =
             Courier::start(parts.courier, parts.journal, &mut kept, parts.sinks).await;
         let now_ms = courier.now_ms();
-        let mut engine = AlertEngine::new(parts.settings, now_ms);
-        let mut out = Vec::new();
-        engine.step(now_ms, AlertEvent::JournalRead(vec![record]), &mut out);
+        let read = AlertEvent::JournalRead(vec![record]);
         let mut room = Self {
-            engine,
+            engine: AlertEngine::new(parts.settings, now_ms),
             courier,
             keeper,
             inbox: parts.inbox,
@@ -97,18 +97,23 @@ impl AlertRoom {
             sink_states: parts.sink_states,
             announcer: parts.announcer,
             is_refused: false,
-            first: Some(first),
+            first: VecDeque::from([RoomInput::Alert(read)]),
         };
-        room.act(out, &mut VecDeque::new()).await;
+        let StepOutcome {
+            reports,
+            sinks,
+            not_durable,
+        } = first;
+        room.note_durability(not_durable);
+        let mut inputs = std::mem::take(&mut room.first);
+        room.hear(reports, sinks, &mut inputs);
+        room.first = inputs;
         room
     }
 
     /// Runs until nobody has a handle on it any more.
     pub(crate) async fn run(mut self) {
-        let mut inputs = VecDeque::new();
-        if let Some(first) = self.first.take() {
-            self.take_outcome(first, &mut inputs);
-        }
+        let mut inputs = std::mem::take(&mut self.first);
         loop {
             self.carry_out(&mut inputs).await;
             let wake_ms = self.engine.next_wake();
@@ -168,20 +173,30 @@ impl AlertRoom {
         found.map(|delivery| delivery.id.clone())
     }
 
-    /// Takes in what happened, and everything that follows from it. It ends: a report of the courier makes the engine order less than
-    /// it reported.
+    /// Takes in what happened, and everything that follows from it: all of one moment is one record of the journal, and is sent when
+    /// that is on disk. It ends: a report of the courier makes the engine order less than it reported.
     async fn carry_out(&mut self, inputs: &mut VecDeque<RoomInput>) {
+        let mut moment = Moment::default();
         while let Some(input) = inputs.pop_front() {
             match input {
                 RoomInput::Alert(event) => {
                     let mut out = Vec::new();
                     self.engine.step(self.courier.now_ms(), event, &mut out);
-                    self.act(out, inputs).await;
+                    for action in out {
+                        self.act(action, &mut moment, inputs);
+                    }
                 }
-                RoomInput::Delivery(event) => {
-                    let outcome = self.courier.step(event, Vec::new()).await;
-                    self.take_outcome(outcome, inputs);
-                }
+                RoomInput::Delivery(event) => self.decide(event, inputs),
+            }
+        }
+        let not_durable = self.courier.carry_out(moment.rows).await;
+        self.note_durability(not_durable);
+        for row in moment.happened {
+            self.announcer.publish(row);
+        }
+        for (id, result) in moment.done {
+            if let Some(reply) = self.commands.remove(&id) {
+                let _ = reply.send(result);
             }
         }
         let states: Vec<SinkFacts> = self.courier.schedule().sink_facts().collect();
@@ -192,71 +207,82 @@ impl AlertRoom {
         });
     }
 
-    async fn act(&mut self, actions: Vec<AlertAction>, inputs: &mut VecDeque<RoomInput>) {
-        for action in actions {
-            match action {
-                AlertAction::Keep(record) => self.keep(*record, inputs).await,
-                AlertAction::CommandDone { id, result } => {
-                    if let Some(reply) = self.commands.remove(&id) {
-                        let _ = reply.send(result.map_err(|error| error.to_string()));
-                    }
+    fn act(&mut self, action: AlertAction, moment: &mut Moment, inputs: &mut VecDeque<RoomInput>) {
+        match action {
+            AlertAction::Keep(record) => {
+                moment.rows.extend(self.keeper.rows(&record, &self.engine));
+                moment.happened.extend(published::rows(&record));
+                self.decide(ScheduleEvent::Ordered(record.orders), inputs);
+            }
+            AlertAction::CommandDone { id, result } => {
+                moment
+                    .done
+                    .push((id, result.map_err(|error| error.to_string())));
+            }
+            AlertAction::Audited { findings, .. } => {
+                for finding in findings {
+                    let alert = finding.alert.map(|alert| alert.to_string());
+                    let reason = format!("{:?}", finding.what);
+                    tracing::error!(alert, reason, "alert audit found an irregularity");
                 }
-                AlertAction::Audited { findings, .. } => {
-                    for finding in findings {
-                        let alert = finding.alert.map(|alert| alert.to_string());
-                        let reason = format!("{:?}", finding.what);
-                        tracing::error!(alert, reason, "alert audit found an irregularity");
-                    }
-                }
-                AlertAction::AnswerRefused {
-                    rule,
-                    reasons,
+            }
+            AlertAction::AnswerRefused {
+                rule,
+                reasons,
+                left_out,
+            } => {
+                let reason = reasons.join("; ");
+                let plugin = &*rule;
+                tracing::warn!(
+                    plugin,
+                    reason,
                     left_out,
-                } => {
-                    let reason = reasons.join("; ");
-                    let plugin = &*rule;
-                    tracing::warn!(
-                        plugin,
-                        reason,
-                        left_out,
-                        "conditions of an alert rule refused"
-                    );
-                }
+                    "conditions of an alert rule refused"
+                );
             }
         }
     }
 
-    /// Makes a step durable, then has it sent.
-    async fn keep(&mut self, record: Record, inputs: &mut VecDeque<RoomInput>) {
-        let rows = self.keeper.rows(&record, &self.engine);
-        let happened = published::rows(&record);
-        let ordered = ScheduleEvent::Ordered(record.orders);
-        let outcome = self.courier.step(ordered, rows).await;
-        self.take_outcome(outcome, inputs);
-        for row in happened {
-            self.announcer.publish(row);
-        }
+    fn decide(&mut self, event: ScheduleEvent, inputs: &mut VecDeque<RoomInput>) {
+        let (reports, sinks) = self.courier.decide(event);
+        self.hear(reports, sinks, inputs);
     }
 
-    fn take_outcome(&mut self, outcome: StepOutcome, inputs: &mut VecDeque<RoomInput>) {
-        match outcome.not_durable {
-            None => self.is_refused = false,
-            Some(reason) => {
-                if !std::mem::replace(&mut self.is_refused, true) {
-                    tracing::error!(
-                        error = %reason,
-                        "alert journal not written: what is sent now may be sent again after a restart"
-                    );
-                }
-            }
-        }
-        for report in outcome.reports {
+    /// What the engine is to hear of the courier.
+    fn hear(
+        &self,
+        reports: Vec<DeliveryReport>,
+        sinks: Vec<SinkHealth>,
+        inputs: &mut VecDeque<RoomInput>,
+    ) {
+        for report in reports {
             // An error means that nobody listens.
             let _ = self.inbox.reports.send(report.clone());
             inputs.push_back(RoomInput::Alert(AlertEvent::Delivery(report)));
         }
-        for health in outcome.sinks {
+        for health in sinks {
             inputs.push_back(RoomInput::Alert(AlertEvent::Sink(health)));
         }
     }
+
+    fn note_durability(&mut self, not_durable: Option<NotDurable>) {
+        let Some(reason) = not_durable else {
+            self.is_refused = false;
+            return;
+        };
+        if !std::mem::replace(&mut self.is_refused, true) {
+            tracing::error!(
+                error = %reason,
+                "alert journal not written: what is sent now may be sent again after a restart"
+            );
+        }
+    }
+}
+
+/// What one moment leads to beside deliveries.
+#[derive(Default)]
+struct Moment {
+    rows: Vec<JournalRow>,
+    happened: Vec<HistoryRow>,
+    done: Vec<(u64, Result<AlertDone, String>)>,
 }
