@@ -12,10 +12,12 @@ use router_core::{
     policy::NoAnswer,
     view::{AdmissionView, CapacityView, PlanInForce},
 };
-use router_values::rfc3339_unix_ms;
 use serde_json::{Map, Value, json};
 
-use crate::{Operations, Problem, render};
+use crate::{
+    Operations, Problem,
+    render::{self, at},
+};
 
 /// What the built-in rule is called, as in the configuration.
 const BUILTIN: &str = "builtin";
@@ -63,10 +65,6 @@ fn refusals(view: &AdmissionView) -> Value {
             "agoMs": last.ago_ms,
         })),
     })
-}
-
-fn at(unix_ms: u64) -> String {
-    rfc3339_unix_ms(i64::try_from(unix_ms).unwrap_or(i64::MAX))
 }
 
 fn why(why: NoAnswer) -> &'static str {

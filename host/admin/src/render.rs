@@ -21,6 +21,11 @@ fn megabytes(bytes: Option<u64>) -> Option<f64> {
     bytes.map(|bytes| (bytes as f64 / (1024.0 * 1024.0) * 10.0).round() / 10.0)
 }
 
+/// A time, in milliseconds since 1970, as the API shows it.
+pub(crate) fn at(unix_ms: u64) -> String {
+    rfc3339_unix_ms(i64::try_from(unix_ms).unwrap_or(i64::MAX))
+}
+
 /// One row of the audit.
 pub(crate) fn audit_row(row: &AuditRow) -> Value {
     json!({

@@ -7,17 +7,12 @@ use router_alerts::{
     settings::Routing,
     silence::{Silence, SilenceId},
 };
-use router_values::rfc3339_unix_ms;
 use serde_json::{Value, json};
 
-use crate::TestResult;
+use crate::{TestResult, render::at};
 
 /// Deliveries of each kind in an answer.
 const DELIVERIES_MAX: usize = 1_000;
-
-pub(super) fn at(unix_ms: u64) -> String {
-    rfc3339_unix_ms(i64::try_from(unix_ms).unwrap_or(i64::MAX))
-}
 
 /// One alert.
 pub(super) fn alert(alert: &Alert) -> Value {

@@ -7,7 +7,8 @@ use router_alerts::{
 };
 use serde_json::{Value, json};
 
-use super::shown::{at, held_by};
+use super::shown::held_by;
+use crate::render::at;
 
 /// One entry of its history.
 pub(super) fn entry(entry: &HistoryEntry) -> Value {
