@@ -19,7 +19,7 @@ pub(crate) struct RouterMeters {
 }
 
 impl RouterMeters {
-    /// RouterMeters that start at 0.
+    /// Meters that start at 0.
     pub(crate) fn new(clock: Clock, logs: LogControl) -> Self {
         Self {
             metrics: Metrics::new(),

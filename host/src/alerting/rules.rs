@@ -1,4 +1,4 @@
-//! RuleQuestion the alert rules: every ten seconds, and when the state of something changes, at most once a second.
+//! Asking the alert rules: every ten seconds, and when the state of something changes, at most once a second.
 //!
 //! A rule that does not answer is left out: its alerts stay as they are. That it does not is logged once, and again when it answers.
 
