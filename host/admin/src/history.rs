@@ -7,7 +7,9 @@ use axum::{
     extract::{Query, State, rejection::QueryRejection},
     response::{IntoResponse, Response},
 };
-use router_values::{HistoryQuery, HistoryRow, parse_rfc3339_ms, rfc3339_unix_ms, unix_ms};
+use router_values::{
+    HistoryQuery, HistoryRow, parse_duration, parse_rfc3339_ms, rfc3339_unix_ms, unix_ms, whole_ms,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -78,28 +80,13 @@ fn numbered(row: &HistoryRow) -> Value {
 
 /// A time, or how long ago: `15m`, `2h`, `7d`.
 fn moment_ms(text: &str) -> Result<i64, Problem> {
-    let ago = || Some(now_ms() - i64::try_from(lasting_ms(text)?).ok()?);
+    let ago = || Some(now_ms() - i64::try_from(whole_ms(parse_duration(text)?)).ok()?);
     parse_rfc3339_ms(text).or_else(ago).ok_or_else(|| {
         Problem::bad_request(format!(
             "since is neither a time in UTC, such as 2026-01-02T03:04:05Z, nor how long ago, such as 90s, 15m, 2h or 7d: {}",
             router_values::quoted(text)
         ))
     })
-}
-
-/// How long `90s`, `15m`, `2h` or `7d` is, in milliseconds.
-pub(crate) fn lasting_ms(text: &str) -> Option<u64> {
-    let unit_at = text.len().checked_sub(1)?;
-    let (count, unit) = text.split_at_checked(unit_at)?;
-    let unit_ms = match unit {
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return None,
-    };
-    let count: u32 = count.parse().ok()?;
-    Some(u64::from(count) * unit_ms)
 }
 
 fn now_ms() -> i64 {
@@ -118,6 +105,7 @@ mod tests {
             ("0s", 0),
             ("90s", 90_000),
             ("15m", 900_000),
+            ("1h30m", 5_400_000),
             ("7d", 604_800_000),
         ] {
             assert!((ms - 5_000..=ms).contains(&ago(text)), "{text}");

@@ -10,7 +10,6 @@
 mod alerts;
 mod change;
 mod config;
-mod duration;
 mod environment;
 mod fault;
 mod instance;

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use router_values::quoted;
+use router_values::{DURATION_REMEDY, parse_duration, quoted, show_duration};
 
 use crate::{
-    Switchable, duration,
+    Switchable,
     node::{Node, Raw},
     pattern,
 };
@@ -195,12 +195,12 @@ impl Value for Duration {
                 remedy,
             )]);
         }
-        parsed(raw, duration::REMEDY, |text| {
-            duration::parse(text).ok_or_else(|| format!("{} is not a duration", quoted(text)))
+        parsed(raw, DURATION_REMEDY, |text| {
+            parse_duration(text).ok_or_else(|| format!("{} is not a duration", quoted(text)))
         })
     }
     fn show(&self) -> String {
-        format!("\"{}\"", duration::show(*self))
+        format!("\"{}\"", show_duration(*self))
     }
 }
 

@@ -1,10 +1,10 @@
 //! What is sent to make a silence or a test.
 
 use router_alerts::{matcher::Matcher, silence::Silence};
-use router_values::parse_rfc3339_ms;
+use router_values::{parse_duration, parse_rfc3339_ms, whole_ms};
 use serde::Deserialize;
 
-use crate::{Problem, history::lasting_ms};
+use crate::Problem;
 
 /// The body of `POST /api/alerts/test`.
 #[derive(Debug, Deserialize)]
@@ -31,7 +31,9 @@ impl NewSilence {
     pub(super) fn silence(&self, author: &str, now_ms: u64) -> Result<Silence, Problem> {
         let end = match (&self.until, &self.r#for) {
             (Some(until), None) => parse_rfc3339_ms(until).and_then(|ms| u64::try_from(ms).ok()),
-            (None, Some(lasts)) => lasting_ms(lasts).map(|ms| now_ms.saturating_add(ms)),
+            (None, Some(lasts)) => {
+                parse_duration(lasts).map(|lasts| now_ms.saturating_add(whole_ms(lasts)))
+            }
             _ => None,
         };
         let ends_ms = end.ok_or_else(|| {

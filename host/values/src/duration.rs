@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use router_values::whole_ms;
+use crate::whole_ms;
 
 /// Units, longest first, in milliseconds.
 const UNITS: [(&str, u64); 5] = [
@@ -17,11 +17,12 @@ const UNITS: [(&str, u64); 5] = [
 const MS_MAX: u64 = 3_653 * 86_400_000;
 
 /// What to do about a text that is none.
-pub(crate) const REMEDY: &str =
+pub const DURATION_REMEDY: &str =
     "write a number and its unit (ms, s, m, h, d), such as \"500ms\", \"30s\" or \"1h30m\"";
 
 /// Reads a duration; `None` where it is none. Each unit at most once, longest first.
-pub(crate) fn parse(text: &str) -> Option<Duration> {
+#[must_use]
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let (mut rest, mut total_ms, mut smaller_than) = (text, 0_u64, usize::MAX);
     if rest.is_empty() {
         return None;
@@ -44,7 +45,8 @@ pub(crate) fn parse(text: &str) -> Option<Duration> {
 }
 
 /// Writes a duration in the longest unit that needs no fraction.
-pub(crate) fn show(duration: Duration) -> String {
+#[must_use]
+pub fn show_duration(duration: Duration) -> String {
     let ms = whole_ms(duration);
     if ms == 0 {
         return "0s".to_owned();
@@ -58,7 +60,7 @@ pub(crate) fn show(duration: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{parse, show};
+    use super::{parse_duration as parse, show_duration as show};
 
     #[test]
     fn durations_are_read_and_shown() {
