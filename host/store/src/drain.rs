@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    StoreError, StoreOptions,
+    StoreError, StoreOptions, alerts,
     counted::Counted,
     database::{Database, StatementFailure},
     facts::{Fact, audit_insert, history_insert},
@@ -19,14 +19,17 @@ use crate::{
     load,
     spool::{Spool, SpoolBatch},
     sql::{Call, args, now_ms},
-    statements::{AUDIT_PURGE, CRASH_PURGE, HISTORY_PURGE},
+    statements::{
+        AUDIT_PURGE, CRASH_PURGE, HISTORY_PURGE,
+        alerts::{ALERTS_PURGE, DELIVERIES_PURGE},
+    },
 };
 
 /// Rows in one statement: some 200 KB, a few milliseconds of a server's time.
 const ROWS_MAX: usize = 500;
 /// Pauses after a refusal that is not about the data (a missing grant).
-const PAUSE_FIRST: Duration = Duration::from_millis(100);
-const PAUSE_MAX: Duration = Duration::from_secs(10);
+pub(crate) const PAUSE_FIRST: Duration = Duration::from_millis(100);
+pub(crate) const PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// Rows past their time that are deleted with one statement: short enough not to hold up the writer of SQLite.
 const PURGE_ROWS: i64 = 1_000;
@@ -200,9 +203,19 @@ fn purges(options: &StoreOptions) -> Vec<Call> {
     if days > 0 {
         let before_ms = now_ms().saturating_sub(days * 86_400_000);
         let purge = |sql| Call::new(sql, args![before_ms, PURGE_ROWS]);
-        calls.extend([AUDIT_PURGE, CRASH_PURGE, HISTORY_PURGE].map(purge));
+        calls.extend(
+            [
+                AUDIT_PURGE,
+                CRASH_PURGE,
+                HISTORY_PURGE,
+                ALERTS_PURGE,
+                DELIVERIES_PURGE,
+            ]
+            .map(purge),
+        );
     }
     calls.push(history::trim(options.history_rows_max, PURGE_ROWS));
+    calls.extend(alerts::trims(options, PURGE_ROWS));
     calls
 }
 

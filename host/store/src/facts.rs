@@ -15,9 +15,9 @@ use crate::{
 };
 
 /// Longest name in a row: actor, role, action, target, result. An address or an id is far shorter.
-const NAME_CHARS_MAX: usize = 512;
+pub(crate) const NAME_CHARS_MAX: usize = 512;
 /// Longest reason, and longest detail, of a row.
-const DETAIL_CHARS_MAX: usize = 4_096;
+pub(crate) const DETAIL_CHARS_MAX: usize = 4_096;
 /// Longest crash evidence as text, in bytes: a stderr tail of some hundred lines.
 const EVIDENCE_BYTES_MAX: usize = 64 * 1024;
 /// Crash evidence kept per instance: enough to see a pattern.
@@ -265,7 +265,7 @@ fn fresh_id() -> String {
 }
 
 /// A text that every database takes: Postgres keeps no NUL. Cut to a bound.
-fn clean(text: String, chars_max: usize) -> String {
+pub(crate) fn clean(text: String, chars_max: usize) -> String {
     let fits = text.len() <= chars_max || text.chars().nth(chars_max).is_none();
     if fits && !text.contains('\0') {
         return text;

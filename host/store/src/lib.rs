@@ -1,4 +1,4 @@
-//! What the router keeps: the audit, the history of what happened, instances registered by API, what operators decided, crash evidence, the history of load
+//! What the router keeps: the audit, the history of what happened, alerts and their deliveries, instances registered by API, what operators decided, crash evidence, the history of load
 //! and the values of plugins, in SQLite or Postgres, both through one set of statements.
 //!
 //! The database may be away at any moment. Then reads answer [`StoreError::Disconnected`] at once, facts (audit rows,
@@ -7,6 +7,7 @@
 //!
 //! It must not: run DDL on Postgres while serving, delete from `godot_versions`, or let a secret into an error or a log.
 
+mod alerts;
 mod audit;
 mod counted;
 mod database;

@@ -58,6 +58,16 @@ const MIGRATIONS: &[Migration] = &[
             sqlite: include_str!("../../migrations/sqlite/0003_history.sql"),
         },
     },
+    Migration {
+        version: 4,
+        // It only adds tables.
+        compatible_down_to: 1,
+        title: "alerts and their deliveries",
+        text: Sql {
+            postgres: include_str!("../../migrations/postgres/0004_alerts.sql"),
+            sqlite: include_str!("../../migrations/sqlite/0004_alerts.sql"),
+        },
+    },
 ];
 
 const GODOT_VERSIONS: Sql = Sql {
@@ -163,6 +173,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON godot_mcp_router.registered_instance, go
 GRANT SELECT, INSERT, DELETE ON godot_mcp_router.crash TO {role};
 GRANT SELECT, INSERT, DELETE ON godot_mcp_router.history TO {role};
 GRANT SELECT, INSERT, UPDATE, DELETE ON godot_mcp_router.load_minute, godot_mcp_router.load_hour TO {role};
+GRANT SELECT, INSERT, UPDATE, DELETE ON godot_mcp_router.alert, godot_mcp_router.delivery TO {role};
 "
     )
 }

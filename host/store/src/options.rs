@@ -33,6 +33,11 @@ pub struct StoreOptions {
     /// Rows of the history that are kept at most, those of all routers of a database together (1,000,000: an instance that fails every
     /// few minutes for a year writes as many). It ends with the audit's time as well.
     pub history_rows_max: u32,
+    /// Firings of alerts that are kept at most, of all routers of a database together (100,000: one every five minutes for a year, some
+    /// 300 MB with their stories). They end with the audit's time as well.
+    pub alert_rows_max: u32,
+    /// The same for their deliveries (500,000: five for each).
+    pub delivery_rows_max: u32,
     /// One `AUDIT` log line per audit row (`ENABLE_AUDIT_LOG`, true). Rows are kept either way.
     pub audit_log: bool,
     /// Bytes that the spool may take on disk (256 MiB: some 500,000 rows, which is weeks of an outage).
@@ -56,6 +61,8 @@ impl StoreOptions {
             versions_table: None,
             audit_retention_days: 400,
             history_rows_max: 1_000_000,
+            alert_rows_max: 100_000,
+            delivery_rows_max: 500_000,
             audit_log: true,
             spool_bytes_max: 256 * 1024 * 1024,
         }

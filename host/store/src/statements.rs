@@ -3,6 +3,7 @@
 //! `CAST` stands wherever Postgres could not infer the type of a parameter. Where the dialects differ, the two texts
 //! stand side by side.
 
+pub(crate) mod alerts;
 #[cfg(test)]
 mod tests;
 

@@ -9,14 +9,17 @@ use router_core::{
     InstanceId,
     capacity::{LoadHistory, Usage},
 };
-use router_values::{AuditQuery, AuditRow, EventPosition, HistoryQuery, HistoryRow, unix_ms_now};
+use router_values::{
+    AlertPage, AlertQuery, AlertRow, AuditQuery, AuditRow, DeliveryRecord, EventPosition,
+    HistoryQuery, HistoryRow, unix_ms_now,
+};
 use serde_json::Value;
 use tokio::{sync::watch, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Crash, CrashEvidence, DatabaseState, Intention, PoolFigures, Registered, StoreCounters,
-    StoreError, StoreOptions, VersionHeartbeat, audit,
+    StoreError, StoreOptions, VersionHeartbeat, alerts, audit,
     counted::Counted,
     database::Database,
     drain,
@@ -183,6 +186,53 @@ impl Store {
     ) -> Result<Vec<HistoryRow>, StoreError> {
         self.settle().await;
         history::after(&self.inner.database, position, rows_max).await
+    }
+
+    /// Brings rows of alerts and deliveries up to date, however long the database takes; no row may come twice. In the meantime, and
+    /// over restarts, it is the caller that keeps them. What the database will never take, because of its data, is logged and counted.
+    pub async fn put_alerts(&self, alerts: &[AlertRow], deliveries: &[DeliveryRecord]) {
+        alerts::put(&self.inner.database, alerts, deliveries).await;
+    }
+
+    /// Firings that are over, the latest first.
+    ///
+    /// # Errors
+    /// Disconnected, or the statement failed.
+    pub async fn alerts_page(&self, query: AlertQuery) -> Result<AlertPage, StoreError> {
+        alerts::page(&self.inner.database, query).await
+    }
+
+    /// One firing of an alert, or its last one where none is named.
+    ///
+    /// # Errors
+    /// Disconnected, or the statement failed.
+    pub async fn alert(
+        &self,
+        alert: &str,
+        firing: Option<i64>,
+    ) -> Result<Option<AlertRow>, StoreError> {
+        alerts::one(&self.inner.database, alert, firing).await
+    }
+
+    /// The highest number of a firing that this router has in the database; 0 where it has none.
+    ///
+    /// # Errors
+    /// Disconnected, or the statement failed.
+    pub async fn alerts_firing_max(&self) -> Result<i64, StoreError> {
+        alerts::firing_max(&self.inner.database).await
+    }
+
+    /// Deliveries of this router by their ids, in the order in which they began.
+    ///
+    /// # Errors
+    /// Disconnected, or the statement failed.
+    pub async fn deliveries(&self, ids: &[&str]) -> Result<Vec<DeliveryRecord>, StoreError> {
+        alerts::deliveries(&self.inner.database, ids).await
+    }
+
+    /// Counts rows of alerts that were left out because there was no room for them while the database was away.
+    pub fn count_left_out(&self, rows: u64) {
+        Counted::add(&self.inner.database.counted.left_out, rows);
     }
 
     /// Every instance registered by API, oldest first.

@@ -5,6 +5,8 @@
 #[path = "store/place.rs"]
 mod place;
 
+#[path = "store/alerts.rs"]
+mod alerts;
 #[path = "store/facts.rs"]
 mod facts;
 #[path = "store/files.rs"]

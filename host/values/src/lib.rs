@@ -3,6 +3,7 @@
 //! Nothing here knows an instance, a request or a configuration key, so that every other crate, the shim included, may depend
 //! on it. Messages say what is wrong with a text; where it stood and what to write instead is for the caller to add.
 
+mod alert_rows;
 mod audit;
 mod authority;
 mod calendar;
@@ -21,6 +22,7 @@ pub mod segment;
 mod session_key;
 mod token_hash;
 
+pub use alert_rows::{AlertPage, AlertQuery, AlertRow, DeliveryRecord, RowVersion};
 pub use audit::{AuditQuery, AuditRow};
 pub use authority::{Authority, Host, InvalidAuthority, is_reachable};
 pub use calendar::{Day, parse_rfc3339_ms, rfc3339, rfc3339_unix_ms, unix_ms, write_rfc3339};

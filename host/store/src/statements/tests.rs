@@ -4,7 +4,7 @@ use router_test_postgres::Cluster;
 use router_values::DatabaseUrl;
 use sqlx::{Executor as _, SqlSafeStr as _};
 
-use super::ALL;
+use super::{ALL, alerts};
 use crate::{
     MigrateOptions, migrate,
     target::{Direct, Target},
@@ -22,7 +22,7 @@ async fn prepare_all(url: String) {
     migrate(options).await.unwrap();
     let target = Target::new(&url, None).unwrap();
     let mut direct = target.connect().await.unwrap();
-    for sql in ALL {
+    for sql in ALL.iter().chain(alerts::ALL) {
         match &mut direct {
             Direct::Postgres(connection) => {
                 let text = sql.postgres.into_sql_str();

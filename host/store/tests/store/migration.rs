@@ -23,7 +23,7 @@ async fn an_unmigrated_server_says_which_command_to_run() {
     );
     assert!(refused.to_string().contains("godot-mcp-router migrate"));
     let report = place.migrate(false).await;
-    assert_eq!(report.applied, [1, 2, 3]);
+    assert_eq!(report.applied, [1, 2, 3, 4]);
     assert_eq!(report.version, SCHEMA_VERSION);
     assert_eq!(report.created_godot_versions, None);
     assert!(report.database.ends_with(&place.database), "{report:?}");
@@ -31,7 +31,7 @@ async fn an_unmigrated_server_says_which_command_to_run() {
     assert!(again.applied.is_empty() && again.version == SCHEMA_VERSION);
     let store = place.connected().await;
     let rows = all_rows(&store, "database.migrate").await;
-    assert_eq!(rows.len(), 3);
+    assert_eq!(rows.len(), 4);
     assert_eq!(
         (rows[0].actor.as_str(), rows[0].result.as_str()),
         ("tester", "ok")
@@ -49,7 +49,7 @@ async fn several_migrations_at_once_are_one() {
     for run in runs {
         applied += run.await.unwrap().unwrap().applied.len();
     }
-    assert_eq!(applied, 3);
+    assert_eq!(applied, 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -68,7 +68,7 @@ async fn several_routers_open_one_new_file() {
         store.close().await;
     }
     let store = place.connected().await;
-    assert_eq!(all_rows(&store, "database.migrate").await.len(), 3);
+    assert_eq!(all_rows(&store, "database.migrate").await.len(), 4);
     store.close().await;
 }
 
@@ -180,7 +180,7 @@ async fn a_role_that_may_not_migrate_leaves_nothing_behind() {
         .unwrap();
     assert_eq!(
         router_store::migrate(options).await.unwrap().applied,
-        [1, 2, 3]
+        [1, 2, 3, 4]
     );
 }
 
@@ -208,7 +208,7 @@ on_both!(
         let report = place.migrate(false).await;
         assert_eq!(
             (report.applied.as_slice(), report.version),
-            ([2, 3].as_slice(), SCHEMA_VERSION)
+            ([2, 3, 4].as_slice(), SCHEMA_VERSION)
         );
         let store = place.connected().await;
         assert_eq!(store.registered().await.unwrap().len(), 1);
@@ -217,7 +217,7 @@ on_both!(
         let compatible = format!(
             "SELECT version, compatible_down_to FROM {schema}schema_version ORDER BY version DESC LIMIT 1"
         );
-        assert_eq!(numbers(&place, &compatible).await, [3, 1]);
+        assert_eq!(numbers(&place, &compatible).await, [4, 1]);
     }
 );
 
