@@ -304,8 +304,14 @@ fn check_registered(now: &DefinedInstances, before: &DefinedInstances) -> Result
 
 /// Whether somebody may have lost a right.
 fn changes_access(change: &ConfigChange) -> bool {
-    let is_role = |key: &String| key.starts_with("server.loopback_roles");
-    change.tokens || change.live.iter().any(is_role)
+    let grants = [
+        "server.loopback_roles",
+        "server.allowed_hosts",
+        "server.allowed_origins",
+        "alerts.public_url",
+    ];
+    let is_grant = |key: &String| grants.iter().any(|grant| key.starts_with(grant));
+    change.tokens || change.live.iter().any(is_grant)
 }
 
 /// What changed, for the caller.

@@ -233,6 +233,8 @@ fn refused_login() -> AuditRow {
 fn needed(method: &Method, path: &str, is_mcp: bool) -> Needed {
     match path {
         "/api/health/liveness" | "/api/health/readiness" => Needed::Nothing,
+        // The token in the link is the right.
+        _ if path.starts_with("/ack/") => Needed::Nothing,
         "/metrics" | "/api/metrics/prometheus" => Needed::Metrics,
         _ if is_mcp => Needed::Role(Role::Client),
         _ if *method == Method::GET || *method == Method::HEAD => Needed::Role(Role::Viewer),
@@ -295,5 +297,17 @@ mod tests {
         check(Method::PUT, "/api/log-level", role(Role::Operator), None);
         check(Method::POST, "/anything", role(Role::Operator), None);
         check(Method::GET, "/mcpx", role(Role::Viewer), None);
+        for method in [Method::GET, Method::HEAD, Method::POST] {
+            check(method.clone(), "/ack/AbC-_", Needed::Nothing, None);
+            check(method.clone(), "/ack/../api/x", Needed::Nothing, None);
+            for path in ["/ack", "/acknowledge/x", "/api/ack/x"] {
+                let rest = if method == Method::POST {
+                    Role::Operator
+                } else {
+                    Role::Viewer
+                };
+                check(method.clone(), path, role(rest), None);
+            }
+        }
     }
 }

@@ -15,6 +15,7 @@ use router_alerts::{
     AlertEngine, Severity,
     delivery::Schedule,
     event::{AlertDone, AlertVerb},
+    link::AckLink,
 };
 use router_core::{
     InstanceId, SlotKey,
@@ -33,9 +34,17 @@ use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
 use crate::{
-    alerting::handle::AlertsHandle, announcer::Announcer, applier::ConfigApplier, clock::Clock,
-    driver_handle::DriverHandle, error_chain::chain, evidence::EvidenceRecorder,
-    instance_plan::InstancePlans, meters::RouterMeters, operation_errors as errors, wiring::engine,
+    alerting::handle::AlertsHandle,
+    announcer::Announcer,
+    applier::ConfigApplier,
+    clock::Clock,
+    driver_handle::DriverHandle,
+    error_chain::chain,
+    evidence::EvidenceRecorder,
+    instance_plan::InstancePlans,
+    meters::RouterMeters,
+    operation_errors as errors,
+    wiring::{engine, links::AckLinks},
 };
 
 /// The driver's loop runs at least once a second; after this long it is stuck.
@@ -57,6 +66,7 @@ pub(crate) struct OperatorApi {
     pub(crate) proxy: Arc<Proxy>,
     pub(crate) announcer: Arc<Announcer>,
     pub(crate) alerts: AlertsHandle,
+    pub(crate) links: Arc<AckLinks>,
     pub(crate) applier: Arc<ConfigApplier>,
 }
 
@@ -215,6 +225,10 @@ impl Operations for OperatorApi {
 
     async fn alert_command(&self, by: String, verb: AlertVerb) -> Result<AlertDone> {
         self.alerts.command(by, verb).await
+    }
+
+    fn ack_link(&self, token: &str) -> Option<AckLink> {
+        self.links.open(token)
     }
 
     async fn test_alert(

@@ -7,6 +7,7 @@ pub(crate) mod config;
 pub(crate) mod disks;
 pub(crate) mod driver;
 pub(crate) mod engine;
+pub(crate) mod links;
 pub(crate) mod load_samples;
 pub(crate) mod machine;
 pub(crate) mod plugin_check;

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 const SOON: Duration = Duration::from_secs(60);
 
 /// An instance in its crash loop beside one that works.
-fn config() -> Config {
+pub(crate) fn config() -> Config {
     Config::new()
         .set("health", "disk_share = 1.0")
         // A developer's disk is none of these tests' business.
@@ -30,7 +30,12 @@ fn config() -> Config {
         )
 }
 
-async fn alert(router: &Router, name: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+pub(crate) async fn alert(
+    router: &Router,
+    name: &str,
+    what: &str,
+    wanted: impl Fn(&Value) -> bool,
+) -> Value {
     until(&format!("an alert {name} {what}"), SOON, async || {
         let all = router.get("/api/alerts?state=all").await;
         let alerts = all["alerts"].as_array().unwrap();
@@ -216,9 +221,14 @@ async fn a_test_says_for_each_sink_whether_it_arrived() {
 }
 
 /// Slack and PagerDuty by their plugins, both behind receivers of the test's own.
-fn with_sinks(chat: &Receiver, pager: &Receiver, authority: &Authority) -> Config {
+pub(crate) fn with_sinks(
+    config: Config,
+    chat: &Receiver,
+    pager: &Receiver,
+    authority: &Authority,
+) -> Config {
     let (chat, pager, ca_file) = (chat.url(), pager.url(), authority.ca_file());
-    config()
+    config
         .plugin("slack.wasm")
         .plugin("pagerduty.wasm")
         .tail(&format!(
@@ -238,7 +248,7 @@ async fn what_was_sent_before_a_kill_is_not_sent_again_and_what_failed_is() {
     pager_duty.next_is(Reply::text(503, "maintenance"));
     let chat = Receiver::start(&authority, slack.clone()).await;
     let pager = Receiver::start(&authority, pager_duty.clone()).await;
-    let config = with_sinks(&chat, &pager, &authority);
+    let config = with_sinks(config(), &chat, &pager, &authority);
     let hook = format!("{}{HOOK}", chat.url());
     let mut router = Router::prepared(&config, &[("HOOK", hook.as_str()), ("KEY", KEY)]);
     router.start_again().await;

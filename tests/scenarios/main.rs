@@ -9,6 +9,7 @@
 )]
 
 mod access;
+mod acknowledge;
 mod alerts;
 mod bad_input;
 mod breaker_policy;

@@ -131,6 +131,14 @@ impl Config {
         self
     }
 
+    /// Without a line in a section.
+    #[must_use]
+    pub fn unset(mut self, section: &str, key: &str) -> Self {
+        let lines = self.sections.entry(section.to_owned()).or_default();
+        lines.retain(|line| line.split('=').next().is_none_or(|name| name.trim() != key));
+        self
+    }
+
     /// With an instance.
     #[must_use]
     pub fn server(mut self, server: Server) -> Self {

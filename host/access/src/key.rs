@@ -1,7 +1,7 @@
-//! The file of the key that session ids are sealed with: made once, when none is configured.
+//! The file of the key that session ids and links to acknowledge by are sealed with: made once, when none is configured.
 //!
-//! Losing the key ends the sessions of an earlier router, nothing more; leaking it lets others make session ids, which still need
-//! the role client to be used.
+//! Losing the key ends the sessions of an earlier router and its links, nothing more. Leaking it lets others make session ids, which
+//! still need the role client to be used, and links, which acknowledge an alert.
 
 use std::{
     fs::File,

@@ -1,7 +1,7 @@
-//! Who may do what, and which session ids are ours.
+//! Who may do what, and which tokens and calls are what they say.
 //!
 //! Two questions, both answered without waiting for anybody: may this request be served ([`Access::authorize`]), and did this
-//! router (or an earlier one with the same key) make this session id ([`SessionSealer::open`])? The room reads the operating
+//! router (or an earlier one with the same key) make this session id, or this link ([`Sealer::open`])? The room reads the operating
 //! system's randomness and one key file. It serves no request, writes no log and keeps no session: callers do.
 
 mod access;
@@ -10,7 +10,7 @@ mod refusal;
 mod request;
 mod role;
 mod rules;
-mod session;
+mod seal;
 mod token;
 
 pub use access::{Access, IdentifiedBy, Principal};
@@ -19,5 +19,5 @@ pub use refusal::{AccessRefusal, RefusalKind};
 pub use request::{AccessRequest, Needed};
 pub use role::Roles;
 pub use rules::{AccessSettings, OpenWithoutToken, TokenSettings};
-pub use session::{PAYLOAD_BYTES_MAX, SessionSealer, UnsealError};
+pub use seal::{PAYLOAD_BYTES_MAX, SealPurpose, Sealer, UnsealError};
 pub use token::{RandomnessError, new_token};

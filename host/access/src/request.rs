@@ -10,7 +10,8 @@ use crate::refusal::{AccessRefusal, RefusalKind};
 /// What a route asks of its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Needed {
-    /// Liveness and readiness: nothing. Any `Host` will do, since probes address pods by whatever name they have.
+    /// Liveness and readiness, and what shows its right itself, as a sealed link or a signed call does: no role. Any `Host` will do,
+    /// since probes and proxies address the router by whatever name they have.
     Nothing,
     /// The metrics: `viewer`, or nothing with `public_metrics`. Any `Host` will do.
     Metrics,

@@ -4,6 +4,7 @@
 //! which the app implements over the driver and the other rooms. Who may call what is decided in front of these routes, which
 //! leaves a [`Caller`] in the request for the audit.
 
+mod ack;
 mod alerts;
 mod audit;
 mod capacity;

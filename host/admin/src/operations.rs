@@ -6,6 +6,7 @@ use router_alerts::{
     AlertEngine, Severity,
     delivery::Schedule,
     event::{AlertDone, AlertVerb},
+    link::AckLink,
 };
 use router_core::{
     InstanceId,
@@ -114,6 +115,9 @@ pub trait Operations: Send + Sync + 'static {
         by: String,
         verb: AlertVerb,
     ) -> impl Future<Output = Result<AlertDone>> + Send;
+
+    /// What a link to acknowledge by says, where this router, or an earlier one with the same key, made it.
+    fn ack_link(&self, token: &str) -> Option<AckLink>;
 
     /// Sends a marked test the way of an alert of a severity, or to one sink, and waits for the answers.
     fn test_alert(

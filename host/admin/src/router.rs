@@ -1,4 +1,4 @@
-//! The routes of `/api`.
+//! The routes of `/api`, and the page of `/ack`.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use axum::{
 };
 
 use crate::{
-    Operations, Problem, alerts, audit, capacity, control, events, health, history, instances,
+    Operations, Problem, ack, alerts, audit, capacity, control, events, health, history, instances,
     plugins,
 };
 
@@ -63,6 +63,10 @@ pub fn router<O: Operations>(operations: Arc<O>) -> Router {
         .route("/api/maintenance", get(alerts::maintenance::<O>))
         .route("/api/deliveries", get(alerts::deliveries::<O>))
         .route("/api/deliveries/{id}/retry", post(alerts::retry::<O>))
+        .route(
+            "/ack/{token}",
+            get(ack::show::<O>).post(ack::acknowledge::<O>),
+        )
         .route("/api/capacity", get(capacity::show::<O>))
         .route("/api/audit", get(audit::page::<O>))
         .route("/api/history", get(history::page::<O>))

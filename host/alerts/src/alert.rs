@@ -39,6 +39,10 @@ pub struct Alert {
     pub firing: u32,
     /// Counts its steps; ids of deliveries are made of it.
     pub step: u32,
+    /// When somebody said last that he is on the present firing, in milliseconds since 1970; `None`: never. What was sent or done
+    /// elsewhere before that is outdated.
+    #[serde(default)]
+    pub acknowledged_ms: Option<u64>,
     /// Who heard that somebody is on it is to hear that nobody is.
     pub recall: bool,
     /// Ends within the window of flapping, in milliseconds since 1970.
@@ -223,6 +227,7 @@ impl Alert {
             fired_ms: None,
             firing,
             step: 0,
+            acknowledged_ms: None,
             recall: false,
             resolves: Vec::new(),
             flapping: false,
@@ -320,6 +325,7 @@ impl Alert {
             fired_ms: self.fired_ms,
             firing: self.firing,
             step: self.step,
+            acknowledged_ms: self.acknowledged_ms,
             recall: self.recall,
             resolves: self.resolves.clone(),
             flapping: self.flapping,

@@ -6,7 +6,7 @@ use crate::{
     condition::{Condition, Severity},
     delivery::{DeliveryReport, SinkHealth},
     facts::FleetPage,
-    identity::{AlertId, DeliveryId},
+    identity::{AlertId, AlertRef, DeliveryId},
     record::Record,
     settings::AlertSettings,
     silence::{InvalidSilence, Silence, SilenceId},
@@ -79,6 +79,15 @@ pub enum AlertVerb {
         /// Which alert.
         alert: AlertId,
     },
+    /// Something that somebody did elsewhere, and that is heard of later, or more than once.
+    Relayed {
+        /// Which firing it was about. Another one is not touched.
+        about: AlertRef,
+        /// When it became possible (a link was sent) or was done, in milliseconds since 1970: what somebody did after that stands.
+        at_ms: u64,
+        /// What.
+        verb: RelayedVerb,
+    },
     /// Mute some.
     AddSilence(Silence),
     /// Mute them no more.
@@ -90,6 +99,17 @@ pub enum AlertVerb {
         /// To this sink alone; `None`: where such an alert would go.
         sink: Option<Arc<str>>,
     },
+}
+
+/// What can be done elsewhere: by a link in a message, or at the service that a sink delivers to. Closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RelayedVerb {
+    /// Somebody is on it. Who was on it first stays.
+    Acknowledge,
+    /// Nobody is on it any more.
+    Unacknowledge,
+    /// It is over.
+    Resolve,
 }
 
 /// Something to be done, in the order given.
@@ -177,6 +197,12 @@ pub enum AlertCommandError {
     /// Nobody is on it.
     #[error("nobody has acknowledged the alert")]
     NotAcknowledged,
+    /// Somebody is on it already.
+    #[error("somebody has acknowledged the alert already")]
+    AcknowledgedAlready,
+    /// Somebody has acknowledged it since.
+    #[error("somebody has acknowledged the alert since then")]
+    Outdated,
     /// There is no such silence.
     #[error("there is no such silence")]
     UnknownSilence,

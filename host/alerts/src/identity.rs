@@ -38,6 +38,14 @@ impl AlertId {
             None
         }
     }
+
+    pub(crate) fn to_bytes(self) -> [u8; 8] {
+        self.0.to_be_bytes()
+    }
+
+    pub(crate) fn from_bytes(bytes: [u8; 8]) -> Self {
+        Self(u64::from_be_bytes(bytes))
+    }
 }
 
 fn first_bits(text: &str) -> u64 {
@@ -93,6 +101,23 @@ pub fn dedup_key(key: &str, firing: u32) -> String {
     let end = format!("~{:016x}#{firing}", first_bits(key));
     let cut = key.floor_char_boundary(GROUP_KEY_BYTES_MAX - end.len());
     format!("{}{end}", &key[..cut])
+}
+
+/// The firings that a dedup key may be of: of the alert whose key stands there, or of the one whose key was cut. Which it is, if any,
+/// is seen by [`dedup_key`] of the alert's own key.
+pub fn parse_dedup_key(text: &str) -> impl Iterator<Item = AlertRef> {
+    let parts = text.rsplit_once('#');
+    let firing = parts.and_then(|(_, firing)| firing.parse().ok());
+    let key = parts.map_or("", |(key, _)| key);
+    let cut = key.rsplit_once('~').and_then(|(_, id)| AlertId::parse(id));
+    let alerts = [Some(AlertId::of(key)), cut];
+    let of = move |alert| {
+        Some(AlertRef {
+            alert,
+            firing: firing?,
+        })
+    };
+    alerts.into_iter().flatten().filter_map(of)
 }
 
 /// Names one delivery: the same for each of its attempts and over restarts, and without a dot. Made of alert, firing, step and
@@ -173,6 +198,24 @@ mod tests {
             );
         }
         assert_ne!(dedup_key(&a, 1_000), dedup_key(&b, 1_000));
+        for key in ["disk:/data", "a#1", "odd~0123456789abcdef", a.as_str(), &b] {
+            let about = AlertRef {
+                alert: AlertId::of(key),
+                firing: 1_000,
+            };
+            let text = dedup_key(key, 1_000);
+            assert!(parse_dedup_key(&text).any(|one| one == about), "{text}");
+        }
+        for text in [
+            "",
+            "disk:/data",
+            "disk:/data#",
+            "disk:/data#x",
+            "a#-1",
+            "a#99999999999",
+        ] {
+            assert_eq!(parse_dedup_key(text).next(), None, "{text}");
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod event;
 pub mod facts;
 pub mod history;
 pub mod identity;
+pub mod link;
 pub mod matcher;
 pub mod notice;
 mod planted;

@@ -19,6 +19,11 @@ pub const CHANGE_BYTES_MAX: usize = 256;
 /// Longest receipt, in bytes.
 pub const RECEIPT_BYTES_MAX: usize = 1_024;
 
+/// The attribute of a notice whose alerts were over before it was first sent.
+pub const OVER: &str = "fired_and_resolved";
+/// The attribute of an alert that says which of its firings it is.
+pub(crate) const FIRING: &str = "firing";
+
 /// Why a sink is asked to deliver.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -74,6 +79,16 @@ pub struct NoticeAlert {
     pub acknowledged_by: Option<String>,
     /// Further facts about it.
     pub attributes: Vec<(String, String)>,
+}
+
+impl NoticeAlert {
+    /// Which time that it fired, from 1.
+    #[must_use]
+    pub fn firing(&self) -> Option<u32> {
+        let mut attributes = self.attributes.iter();
+        let (_, firing) = attributes.find(|(name, _)| name == FIRING)?;
+        firing.parse().ok()
+    }
 }
 
 /// What an address in a notice leads to.

@@ -33,6 +33,8 @@ pub(crate) enum Planted {
     RepeatedOnce,
     /// What somebody was on escalates no more, also when he is not any more.
     ExpiryForgotten,
+    /// A link acknowledges again after somebody was on it.
+    LinkReused,
     /// Acknowledging ends no escalation.
     AckIgnored,
     /// The chain is that of the configuration, not the one kept.

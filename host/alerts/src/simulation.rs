@@ -35,11 +35,13 @@ const PLANTED_SEEDS: u64 = 300;
 /// As often must each situation come up in a whole run.
 const SEEN_MIN: u64 = 20;
 /// What a whole run must have come to.
-const SITUATIONS: [&str; 17] = [
+const SITUATIONS: [&str; 19] = [
     "heard",
     "ends heard",
     "called again",
     "acknowledged",
+    "links followed",
+    "links outdated",
     "closed by hand",
     "cancelled",
     "fallbacks",

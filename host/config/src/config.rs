@@ -272,11 +272,6 @@ impl Config {
                 "is not called yet: a service that waits for it will report this router as dead";
             reader.notice("alerts.heartbeat_url", what);
         }
-        if self.alerts.public_url.is_some() {
-            let what = "makes links to alerts, and none to acknowledge by yet; its host is not allowed by itself yet: \
-                        see server.allowed_hosts";
-            reader.notice("alerts.public_url", what);
-        }
         for (name, sink) in &self.sinks {
             if sink.webhook_secret.is_some() {
                 let what = "is not used yet: what the receiver calls back is not served";

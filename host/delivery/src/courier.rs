@@ -12,7 +12,7 @@ use router_alerts::{
         ATTEMPT_MS_MAX, Attempt, DeliveryReport, DeliveryRow, DeliveryRowKey, RowChange, Schedule,
         ScheduleEffects, ScheduleEvent, ScheduleLimits, SinkHealth, SinkTable,
     },
-    notice::{DeliveryError, Link, Notice, Receipt},
+    notice::{DeliveryError, Link, Notice, OVER, Receipt},
 };
 use serde::Serialize;
 use tokio::{
@@ -244,7 +244,7 @@ fn notice(attempt: &Attempt, now_ms: u64) -> Notice {
     let links: Vec<Link> = Vec::new();
     let over = attempt
         .is_over
-        .then(|| ("fired_and_resolved".to_owned(), "true".to_owned()));
+        .then(|| (OVER.to_owned(), "true".to_owned()));
     Notice {
         now_ms,
         id: delivery.id.to_string(),

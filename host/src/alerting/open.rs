@@ -6,6 +6,7 @@ use parking_lot::Mutex;
 use router_alerts::delivery::ScheduleLimits;
 use router_config::Config;
 use router_delivery::{AlertJournal, CourierSettings};
+use router_values::SessionKey;
 use tokio::sync::{mpsc, watch};
 
 use super::{
@@ -15,7 +16,10 @@ use super::{
     rules::RuleAsker,
     sinks::SinkCaller,
 };
-use crate::{announcer::Announcer, wiring::alerts};
+use crate::{
+    announcer::Announcer,
+    wiring::{alerts, links::AckLinks},
+};
 
 /// Answers of rules that may wait for the loop: each has at most a thousand conditions.
 const ANSWERS_MAX: usize = 32;
@@ -29,6 +33,7 @@ pub(crate) struct OpenAlerts {
     pub(crate) asker: RuleAsker,
     pub(crate) handle: AlertsHandle,
     pub(crate) settings: AlertConfigurator,
+    pub(crate) links: Arc<AckLinks>,
 }
 
 /// Applies configurations to the loop, the asker and the sinks.
@@ -45,7 +50,8 @@ impl AlertConfigurator {
     /// Fallbacks lead nowhere, which the configuration refuses.
     pub(crate) async fn apply(&self, config: &Config) -> anyhow::Result<()> {
         let table = alerts::table(config)?;
-        self.sinks.set_links(alerts::links(config));
+        let (runbook_url, public_url) = alerts::link_bases(config);
+        self.sinks.set_links(runbook_url, public_url);
         self.handle
             .configure(config.alerts.settings.clone(), table)
             .await;
@@ -68,9 +74,12 @@ pub(crate) async fn open(
     data_dir: &std::path::Path,
     sources: FactSources,
     announcer: &Arc<Announcer>,
+    session_key: &SessionKey,
 ) -> anyhow::Result<OpenAlerts> {
     let (journal, kept) = AlertJournal::open(data_dir.join(JOURNAL))?;
-    let sinks = SinkCaller::new(sources.engine.clone(), alerts::links(config));
+    let (runbook_url, public_url) = alerts::link_bases(config);
+    let links = Arc::new(AckLinks::new(session_key, public_url));
+    let sinks = SinkCaller::new(sources.engine.clone(), runbook_url, Arc::clone(&links));
     let (answers, from_rules) = mpsc::channel(ANSWERS_MAX);
     let (sink_states, seen) = watch::channel(Vec::new());
     let (rules, in_force) = watch::channel(alerts::rules(config));
@@ -108,5 +117,6 @@ pub(crate) async fn open(
         asker,
         handle,
         settings,
+        links,
     })
 }

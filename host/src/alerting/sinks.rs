@@ -4,60 +4,95 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use router_alerts::{
-    Severity,
-    notice::{DeliveryError, Link, LinkTarget, Notice, NoticeAlert, Occasion, Receipt},
+    AlertId, AlertRef, Severity,
+    link::AckLink,
+    notice::{DeliveryError, Link, LinkTarget, Notice, NoticeAlert, OVER, Occasion, Receipt},
 };
 use router_delivery::Sink;
 use router_engine::Engine;
 
+use crate::wiring::links::AckLinks;
+
 /// The sink that is always there: the log.
 pub(crate) const CONSOLE: &str = "console";
-
-/// Where links of a notice lead.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct LinkBases {
-    /// `alerts.runbook_url`: anchors are appended.
-    pub(crate) runbook: Option<String>,
-    /// `alerts.public_url`.
-    pub(crate) public: Option<String>,
-}
 
 /// See the module.
 pub(crate) struct SinkCaller {
     engine: Engine,
-    links: Mutex<LinkBases>,
+    /// `alerts.runbook_url`: anchors are appended.
+    runbook_url: Mutex<Option<String>>,
+    links: Arc<AckLinks>,
 }
 
 impl SinkCaller {
     /// A caller of the engine's sinks.
-    pub(crate) fn new(engine: Engine, links: LinkBases) -> Arc<Self> {
-        let links = Mutex::new(links);
-        Arc::new(Self { engine, links })
+    pub(crate) fn new(
+        engine: Engine,
+        runbook_url: Option<String>,
+        links: Arc<AckLinks>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            engine,
+            runbook_url: Mutex::new(runbook_url),
+            links,
+        })
     }
 
     /// Where links lead from now on.
-    pub(crate) fn set_links(&self, links: LinkBases) {
-        *self.links.lock() = links;
+    pub(crate) fn set_links(&self, runbook_url: Option<String>, public_url: Option<String>) {
+        *self.runbook_url.lock() = runbook_url;
+        self.links.set_public_url(public_url);
     }
 
-    /// The runbook's section about the first alert, and the alert in the router.
-    fn links_of(&self, listed: &[NoticeAlert]) -> Vec<Link> {
-        let bases = self.links.lock().clone();
-        let Some(first) = listed.first() else {
+    /// What to acknowledge by, the runbook's section about the first alert, and the alert in the router.
+    fn links_of(&self, sink: &Arc<str>, notice: &Notice) -> Vec<Link> {
+        let Some(first) = notice.alerts.first() else {
             return Vec::new();
         };
+        let acknowledge = ack_link(sink, notice).and_then(|link| self.links.address(&link));
         let anchor = first.condition.runbook_anchor.as_deref();
-        let runbook = bases.runbook.zip(anchor).map(|(base, anchor)| Link {
-            target: LinkTarget::Runbook,
-            url: format!("{}#{anchor}", base.trim_end_matches('#')),
-        });
-        let id = router_alerts::AlertId::of(&first.condition.key);
-        let alert = bases.public.map(|base| Link {
-            target: LinkTarget::Alert,
-            url: format!("{}/api/alerts/{id}", base.trim_end_matches('/')),
-        });
-        runbook.into_iter().chain(alert).collect()
+        let runbook_url = self.runbook_url.lock().clone().zip(anchor);
+        let runbook =
+            runbook_url.map(|(base, anchor)| format!("{}#{anchor}", base.trim_end_matches('#')));
+        let id = AlertId::of(&first.condition.key);
+        let alert = self.links.public_url();
+        let alert = alert.map(|base| format!("{base}/api/alerts/{id}"));
+        let links = [
+            (LinkTarget::Acknowledge, acknowledge),
+            (LinkTarget::Runbook, runbook),
+            (LinkTarget::Alert, alert),
+        ];
+        let link = |(target, url): (LinkTarget, Option<String>)| Some(Link { target, url: url? });
+        links.into_iter().filter_map(link).collect()
     }
+}
+
+/// What the link in a notice acknowledges: the first of its alerts that nobody is on. What is over, or acknowledged, needs nobody.
+fn ack_link(sink: &Arc<str>, notice: &Notice) -> Option<AckLink> {
+    let is_over = notice.attributes.iter().any(|(name, _)| name == OVER);
+    if is_over
+        || matches!(
+            notice.occasion,
+            Occasion::Resolved | Occasion::Acknowledged(_)
+        )
+    {
+        return None;
+    }
+    let is_open =
+        |alert: &&NoticeAlert| alert.resolved_ms.is_none() && alert.acknowledged_by.is_none();
+    let alert = notice.alerts.iter().find(is_open)?;
+    let firing = match notice.occasion {
+        Occasion::Test => AckLink::TEST,
+        _ => alert.firing()?,
+    };
+    Some(AckLink {
+        about: AlertRef {
+            alert: AlertId::of(&alert.condition.key),
+            firing,
+        },
+        sent_ms: notice.now_ms,
+        sink: Arc::clone(sink),
+    })
 }
 
 impl Sink for SinkCaller {
@@ -70,7 +105,7 @@ impl Sink for SinkCaller {
             notice.alerts.iter().for_each(|alert| log(&notice, alert));
             return Ok(None);
         }
-        let links = self.links_of(&notice.alerts);
+        let links = self.links_of(&sink, &notice);
         match self.engine.deliver(&sink, Notice { links, ..notice }).await {
             Some(Ok(answer)) => answer,
             Some(Err(failure)) => Err(DeliveryError::Other(failure.to_string())),

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context as _;
 use parking_lot::Mutex;
-use router_access::{Access, SessionSealer};
+use router_access::{Access, Sealer};
 use router_admin::RouterFacts;
 use router_config::Config;
 use router_core::event::Event;
@@ -18,6 +18,7 @@ use router_proxy::{Proxy, ProxyParts, RoutingTable};
 use router_store::Store;
 use router_supervisor::{DataDir, Supervisor, SupervisorEvent};
 use router_telemetry::LogGuard;
+use router_values::SessionKey;
 use tokio::{runtime::Handle, sync::mpsc};
 
 use crate::{
@@ -42,7 +43,9 @@ use crate::{
     wiring::{
         access, disks,
         driver::ConnectedRooms,
-        engine, load_samples, machine,
+        engine,
+        links::AckLinks,
+        load_samples, machine,
         plugin_events::PluginWatcher,
         proxy::{self, Seal},
         store::{self, DatabaseWatcher},
@@ -212,7 +215,7 @@ impl Base {
         &self,
         rooms: &Rooms,
         shared: &SharedState,
-        sealer: SessionSealer,
+        sealer: Sealer,
         revoked: Arc<RevokedSessions>,
     ) -> Arc<Proxy> {
         let clock = self.clock;
@@ -234,6 +237,7 @@ impl Base {
         &self,
         rooms: &Rooms,
         shared: &SharedState,
+        session_key: &SessionKey,
     ) -> anyhow::Result<OpenAlerts> {
         let sources = FactSources {
             clock: self.clock,
@@ -249,6 +253,7 @@ impl Base {
             self.data_dir.path(),
             sources,
             &rooms.announcer,
+            session_key,
         )
         .await
     }
@@ -260,7 +265,7 @@ impl Base {
         shared: &SharedState,
         applier: Arc<ConfigApplier>,
         proxy: &Arc<Proxy>,
-        alerts: AlertsHandle,
+        (alerts, links): (AlertsHandle, Arc<AckLinks>),
     ) -> OperatorApi {
         let capabilities = rooms.supervisor.capabilities();
         OperatorApi {
@@ -283,6 +288,7 @@ impl Base {
             proxy: Arc::clone(proxy),
             announcer: Arc::clone(&rooms.announcer),
             alerts,
+            links,
             applier,
         }
     }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use router_access::SessionSealer;
+use router_access::{SealPurpose, Sealer};
 use router_admin::Operations as _;
 use router_config::Config;
 use router_proxy::Proxy;
@@ -69,15 +69,17 @@ impl Router {
             data_dir: start.data_dir,
         };
         let (rooms, shared, receivers) = base.open_rooms().await?;
-        let alerts = base.alerts(&rooms, &shared).await?;
+        let session_key = access::session_key(&base.config, &base.data_dir)?;
+        let alerts = base.alerts(&rooms, &shared, &session_key).await?;
         let applier = Arc::new(base.applier(start.path, &rooms, &shared, alerts.settings));
         let (mut driver, plugins) = base.driver(&rooms, &shared, &applier, receivers);
         driver.apply_first();
         let revoked = RevokedSessions::open(base.data_dir.path());
         let revoked = Arc::new(revoked.context("the list of revoked sessions")?);
-        let sealer = SessionSealer::new(&access::session_key(&base.config, &base.data_dir)?, &[]);
+        let sealer = Sealer::new(SealPurpose::Session, &session_key, &[]);
         let proxy = base.proxy(&rooms, &shared, sealer, Arc::clone(&revoked));
-        let api = Arc::new(base.api(&rooms, &shared, applier, &proxy, alerts.handle));
+        let operated = (alerts.handle, alerts.links);
+        let api = Arc::new(base.api(&rooms, &shared, applier, &proxy, operated));
         let auth = Arc::new(AuthLayer::new(
             Arc::clone(&rooms.access),
             Arc::clone(&rooms.recorder),

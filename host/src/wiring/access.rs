@@ -1,20 +1,29 @@
-//! The access room's options: who may do what, and the key of session ids.
+//! The access room's options: who may do what, and the key of session ids and links.
 
 use std::net::SocketAddr;
 
 use router_access::{Access, AccessSettings, TokenSettings, load_or_create_key};
-use router_config::Config;
+use router_config::{Config, WebAddress};
 use router_supervisor::DataDir;
-use router_values::SessionKey;
+use router_values::{Authority, SessionKey};
 
 /// Who may do what, for a router that listens there.
 pub(crate) fn settings(config: &Config, listen: SocketAddr) -> AccessSettings {
+    let server = &config.server;
+    // Where people reach this router is its own address, and pages under it are its own.
+    let public = config.alerts.public_url.as_ref().map(WebAddress::origin);
+    let public_host = public.map(|origin| Authority {
+        host: origin.host().clone(),
+        port: None,
+    });
+    let hosts = server.allowed_hosts.iter().cloned().chain(public_host);
+    let origins = server.allowed_origins.iter().chain(public).cloned();
     AccessSettings {
         listen: vec![listen],
-        loopback_roles: config.server.loopback_roles.iter().copied().collect(),
-        public_metrics: config.server.public_metrics,
-        allowed_hosts: config.server.allowed_hosts.clone(),
-        allowed_origins: config.server.allowed_origins.clone(),
+        loopback_roles: server.loopback_roles.iter().copied().collect(),
+        public_metrics: server.public_metrics,
+        allowed_hosts: hosts.collect(),
+        allowed_origins: origins.collect(),
         tokens: config
             .tokens
             .iter()

@@ -11,8 +11,6 @@ use router_alerts::{
 };
 use router_config::{Config, SinkConfig};
 
-use crate::alerting::sinks::LinkBases;
-
 /// Attempts of one sink at once.
 const AT_ONCE_MAX: u32 = 4;
 
@@ -21,13 +19,14 @@ pub(crate) fn rules(config: &Config) -> Arc<[Arc<str>]> {
     config.alerts.settings.rules.as_slice().into()
 }
 
-/// Where links of a notice lead.
-pub(crate) fn links(config: &Config) -> LinkBases {
+/// `alerts.runbook_url` and `alerts.public_url`: where links of a notice lead.
+pub(crate) fn link_bases(config: &Config) -> (Option<String>, Option<String>) {
     let text = |url: &router_config::WebAddress| url.to_string();
-    LinkBases {
-        runbook: config.alerts.runbook_url.as_ref().map(text),
-        public: config.alerts.public_url.as_ref().map(text),
-    }
+    let alerts = &config.alerts;
+    (
+        alerts.runbook_url.as_ref().map(text),
+        alerts.public_url.as_ref().map(text),
+    )
 }
 
 /// What the schedule must know of each sink.

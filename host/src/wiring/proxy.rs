@@ -3,7 +3,7 @@
 //! The bytes are `expires 8 | nonce 16 | capabilities 4 | length 1, version | length 1, instance`, integers big-endian. Ids outlive
 //! the router that made them: another layout takes another format of the sealer.
 
-use router_access::SessionSealer;
+use router_access::Sealer;
 use router_config::Config;
 use router_core::InstanceId;
 use router_proxy::{ProxyLimits, SessionClaims, SessionSeal};
@@ -28,7 +28,7 @@ pub(crate) fn limits(config: &Config) -> ProxyLimits {
 }
 
 /// Makes session ids and reads them back.
-pub(crate) struct Seal(pub(crate) SessionSealer);
+pub(crate) struct Seal(pub(crate) Sealer);
 
 impl SessionSeal for Seal {
     fn seal(&self, claims: &SessionClaims) -> String {
@@ -87,7 +87,7 @@ fn read_text(bytes: &[u8]) -> Option<(&str, &[u8])> {
 
 #[cfg(test)]
 mod tests {
-    use router_access::{PAYLOAD_BYTES_MAX, SessionSealer};
+    use router_access::{PAYLOAD_BYTES_MAX, SealPurpose, Sealer};
     use router_core::InstanceId;
     use router_proxy::{SessionClaims, SessionSeal as _};
     use router_upstream::{ClientCapabilities, ProtocolVersion};
@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn claims_come_back_as_they_went() {
         let key = SessionKey::parse("0123456789abcdef0123456789abcdef").unwrap();
-        let seal = Seal(SessionSealer::new(&key, &[]));
+        let seal = Seal(Sealer::new(SealPurpose::Session, &key, &[]));
         for bits in 0_u8..8 {
             for instance in ["demo", "maze@1.0.2", &"a".repeat(64)] {
                 let claims = claims(instance, bits);
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn the_layout_stays() {
         let key = SessionKey::parse("0123456789abcdef0123456789abcdef").unwrap();
-        let seal = Seal(SessionSealer::new(&key, &[]));
+        let seal = Seal(Sealer::new(SealPurpose::Session, &key, &[]));
         let id = "AQAAAAAAAABjBQUFBQUFBQUFBQUFBQUFBQAAAAUKMjAyNS0wNi0xOARkZW1vNKhQGRSwD8YWe1UqRf6DtK2LPLjo3dozSFwRbXrCM5w";
         assert_eq!(seal.seal(&claims("demo", 5)), id);
         assert_eq!(seal.open(id), Some(claims("demo", 5)));

@@ -39,7 +39,7 @@ pub(crate) fn step(alerts: &Mutex<(AlertEngine, Schedule)>, event: AlertEvent) -
 }
 
 /// The rule names these conditions: name, severity and instance.
-fn holds(world: &World, conditions: &[(&str, Severity, &str)]) {
+pub(crate) fn holds(world: &World, conditions: &[(&str, Severity, &str)]) {
     let condition = |(name, severity, instance): &(&str, Severity, &str)| Condition {
         key: format!("{name}:{instance}"),
         name: (*name).to_owned(),
@@ -51,13 +51,34 @@ fn holds(world: &World, conditions: &[(&str, Severity, &str)]) {
         for_ms: 0,
         attributes: vec![("share".to_owned(), "0.5".to_owned())],
     };
+    answered(world, conditions.iter().map(condition).collect());
+}
+
+/// The rule names one condition, a P1, in this text.
+pub(crate) fn holds_saying(world: &World, key: &str, text: &str) {
+    let text = text.to_owned();
+    let condition = Condition {
+        key: key.to_owned(),
+        name: text.chars().take(64).collect(),
+        severity: Severity::P1,
+        summary: text.clone(),
+        remedy: text,
+        runbook_anchor: None,
+        instance: None,
+        for_ms: 0,
+        attributes: Vec::new(),
+    };
+    answered(world, vec![condition]);
+}
+
+fn answered(world: &World, conditions: Vec<Condition>) {
     step(
         &world.alerts,
         AlertEvent::Answered(RuleAnswer {
             rule: "rule".into(),
             round: 1,
             page: FleetPage::ONLY,
-            conditions: conditions.iter().map(condition).collect(),
+            conditions,
         }),
     );
 }

@@ -6,6 +6,7 @@
     reason = "a failed expectation is how a test fails"
 )]
 
+mod ack;
 mod alerts;
 mod history;
 
@@ -14,7 +15,7 @@ use std::{sync::Arc, time::Instant};
 use axum::{
     Router,
     body::Body,
-    http::{Request, StatusCode, header},
+    http::{HeaderMap, Request, StatusCode, header},
 };
 use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
@@ -26,6 +27,7 @@ use router_alerts::{
     AlertEngine, Severity,
     delivery::Schedule,
     event::{AlertAction, AlertCommand, AlertDone, AlertEvent, AlertVerb},
+    link::AckLink,
 };
 use router_core::{
     Fleet, InstanceId, Now,
@@ -288,6 +290,13 @@ impl Operations for World {
         result.map_err(|error| OperationError::Conflict(error.to_string()))
     }
 
+    fn ack_link(&self, token: &str) -> Option<AckLink> {
+        let digits: Vec<char> = token.chars().collect();
+        let byte = |pair: &[char]| u8::from_str_radix(&pair.iter().collect::<String>(), 16).ok();
+        let bytes: Option<Vec<u8>> = digits.chunks(2).map(byte).collect();
+        AckLink::from_bytes(&bytes?)
+    }
+
     async fn test_alert(
         &self,
         _by: String,
@@ -328,6 +337,7 @@ impl Operations for World {
 struct Answer {
     status: StatusCode,
     kind: String,
+    headers: HeaderMap,
     text: String,
 }
 
@@ -353,11 +363,17 @@ async fn ask(world: &Arc<World>, method: &str, path: &str, body: &str) -> Answer
     });
     let response = routes.oneshot(request).await.unwrap();
     let status = response.status();
-    let kind = response.headers().get(header::CONTENT_TYPE);
+    let headers = response.headers().clone();
+    let kind = headers.get(header::CONTENT_TYPE);
     let kind = kind.map_or_else(String::new, |kind| kind.to_str().unwrap().to_owned());
     let bytes = response.into_body().collect().await.unwrap().to_bytes();
     let text = String::from_utf8(bytes.to_vec()).unwrap();
-    Answer { status, kind, text }
+    Answer {
+        status,
+        kind,
+        headers,
+        text,
+    }
 }
 
 #[tokio::test]

@@ -49,6 +49,7 @@ impl Alert {
             self.firing += 1;
         }
         self.fired_ms = Some(now_ms);
+        self.acknowledged_ms = None;
         self.recall = false;
         self.overdue = false;
         self.escalation = None;

@@ -7,7 +7,7 @@ use crate::{
     alert::{Alert, AlertState},
     condition::{Condition, Severity},
     delivery::{Delivery, DeliveryOrder, Precedence},
-    event::{AlertCommand, AlertCommandError, AlertDone, AlertVerb},
+    event::{AlertCommand, AlertCommandError, AlertDone, AlertVerb, RelayedVerb},
     history::{Happening, ResolveCause},
     identity::{AlertId, AlertRef, DeliveryId},
     notice::Occasion,
@@ -27,6 +27,7 @@ impl AlertEngine {
             AlertVerb::Acknowledge { alert, firing } => self.acknowledge(alert, firing, by),
             AlertVerb::Unacknowledge { alert } => self.unacknowledge(alert, by),
             AlertVerb::Resolve { alert } => self.resolve_by_hand(alert, by),
+            AlertVerb::Relayed { about, at_ms, verb } => self.relay(about, at_ms, verb, by),
             AlertVerb::AddSilence(silence) => self.add_silence(silence),
             AlertVerb::EndSilence(id) => self.end_silence(id),
             AlertVerb::Test { severity, sink } => self.test(severity, sink),
@@ -63,6 +64,7 @@ impl AlertEngine {
             by: by.clone(),
             until_ms,
         };
+        alert.acknowledged_ms = Some(now_ms);
         alert.escalation = None;
         alert.recall = false;
         if !is_same {
@@ -92,6 +94,45 @@ impl AlertEngine {
         let alert = self.open_alert(id)?;
         alert.resolve(now_ms, ResolveCause::ByHand(by), true);
         Ok(AlertDone::Alert)
+    }
+
+    /// What somebody did elsewhere. It may come late and more than once, and says nothing about what was done here since.
+    fn relay(
+        &mut self,
+        about: AlertRef,
+        at_ms: u64,
+        verb: RelayedVerb,
+        by: String,
+    ) -> Result<AlertDone, AlertCommandError> {
+        let bugs = self.bugs;
+        let AlertRef { alert: id, firing } = about;
+        let alert = self.open_alert(id)?;
+        if alert.firing != firing {
+            return Err(AlertCommandError::FiringOver);
+        }
+        let last_ms = alert.acknowledged_ms;
+        match verb {
+            RelayedVerb::Acknowledge => {
+                if alert.acknowledged_by().is_some() {
+                    return Err(AlertCommandError::AcknowledgedAlready);
+                }
+                // Each link is used once, and an acknowledgement that was taken back stays so however often it is heard of.
+                if last_ms.is_some_and(|last_ms| last_ms >= at_ms) && !bugs.has(Planted::LinkReused)
+                {
+                    return Err(AlertCommandError::Outdated);
+                }
+                let done = self.acknowledge(id, Some(firing), by)?;
+                // The clock elsewhere may be ahead of ours: what has that time was heard of now.
+                let alert = self.open_alert(id)?;
+                alert.acknowledged_ms = alert.acknowledged_ms.max(Some(at_ms));
+                Ok(done)
+            }
+            RelayedVerb::Unacknowledge if last_ms.is_some_and(|last_ms| last_ms > at_ms) => {
+                Err(AlertCommandError::Outdated)
+            }
+            RelayedVerb::Unacknowledge => self.unacknowledge(id, by),
+            RelayedVerb::Resolve => self.resolve_by_hand(id, by),
+        }
     }
 
     fn add_silence(&mut self, silence: Silence) -> Result<AlertDone, AlertCommandError> {

@@ -12,7 +12,7 @@ use crate::{
     delivery::{Delivery, DeliveryOrder, Precedence},
     history::Happening,
     identity::{AlertId, AlertRef, DeliveryId},
-    notice::{LISTED_MAX, NoticeAlert, Occasion},
+    notice::{FIRING, LISTED_MAX, NoticeAlert, Occasion},
     planted::Planted,
 };
 
@@ -198,7 +198,7 @@ impl AlertEngine {
 pub(super) fn show(alert: &Alert, firing: u32, resolved_ms: Option<u64>) -> NoticeAlert {
     let mut attributes = vec![
         ("alert".to_owned(), alert.id.to_string()),
-        ("firing".to_owned(), firing.to_string()),
+        (FIRING.to_owned(), firing.to_string()),
         ("severity".to_owned(), alert.severity.to_string()),
     ];
     if alert.stale {

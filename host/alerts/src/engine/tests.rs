@@ -1,6 +1,7 @@
 //! What the engine does, behaviour by behaviour, beside a rule that answers every ten seconds.
 
 mod behaviour;
+mod relayed;
 mod restart;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -10,7 +11,8 @@ use crate::{
     condition::{Condition, Severity},
     delivery::{Delivery, DeliveryOrder},
     event::{
-        AlertAction, AlertCommand, AlertCommandError, AlertDone, AlertEvent, AlertVerb, RuleAnswer,
+        AlertAction, AlertCommand, AlertCommandError, AlertDone, AlertEvent, AlertVerb,
+        RelayedVerb, RuleAnswer,
     },
     facts::FleetPage,
     identity::AlertId,

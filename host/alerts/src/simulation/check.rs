@@ -222,6 +222,7 @@ impl World {
             let is_acknowledged = matches!(state, Some(AlertState::Acknowledged { .. }));
             let property = match level.expected {
                 Expected::Firing if is_acknowledged && level.raised => Property::RaiseFiresAnew,
+                Expected::Firing if is_acknowledged && level.link_outdated => Property::LinksOnce,
                 Expected::Firing if is_acknowledged => Property::AckExpires,
                 Expected::Acknowledged if state == Some(&AlertState::Firing) => Property::AckHolds,
                 Expected::Over => Property::LevelsDecide,

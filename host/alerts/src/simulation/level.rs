@@ -36,6 +36,10 @@ pub(super) struct Level {
     pub(super) fired_ms: u64,
     pub(super) over_ms: u64,
     pub(super) ack_until_ms: u64,
+    /// When somebody said last that he is on the present firing.
+    pub(super) acknowledged_ms: Option<u64>,
+    /// What was done last came of a link that was outdated.
+    pub(super) link_outdated: bool,
     pub(super) absent_since_ms: Option<u64>,
     lower_since_ms: Option<u64>,
     ends: Vec<u64>,
@@ -64,6 +68,8 @@ impl Level {
             fired_ms: 0,
             over_ms: 0,
             ack_until_ms: 0,
+            acknowledged_ms: None,
+            link_outdated: false,
             absent_since_ms: None,
             lower_since_ms: None,
             ends: Vec::new(),
@@ -106,6 +112,7 @@ impl Level {
         self.expected = Expected::Firing;
         self.firing += 1;
         self.fired_ms = now_ms;
+        self.acknowledged_ms = None;
         self.lower_since_ms = None;
         self.anew = true;
     }
@@ -173,6 +180,13 @@ impl Level {
     pub(super) fn restart(&mut self) {
         self.absent_since_ms = None;
         self.lower_since_ms = None;
+    }
+
+    /// Somebody is on it.
+    pub(super) fn acknowledge(&mut self, now_ms: u64, until_ms: u64) {
+        self.expected = Expected::Acknowledged;
+        self.ack_until_ms = until_ms;
+        self.acknowledged_ms = Some(now_ms);
     }
 
     /// An acknowledgement that is over.

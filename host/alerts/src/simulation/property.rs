@@ -21,6 +21,8 @@ pub(super) enum Property {
     AckHolds,
     /// An acknowledgement ends when it says.
     AckExpires,
+    /// What was sent or done elsewhere before somebody was on it changes nothing afterwards.
+    LinksOnce,
     /// Each sink of its route hears of a firing that nothing mutes: at once, or when its group may be heard of.
     NoneLost,
     /// A P1 waits for nobody.
@@ -64,7 +66,7 @@ pub(super) enum Property {
 }
 
 impl Property {
-    pub(super) const ALL: [Self; 28] = [
+    pub(super) const ALL: [Self; 29] = [
         Self::LevelsDecide,
         Self::FlappingHeld,
         Self::OnlyAnswersEnd,
@@ -73,6 +75,7 @@ impl Property {
         Self::RaiseFiresAnew,
         Self::AckHolds,
         Self::AckExpires,
+        Self::LinksOnce,
         Self::NoneLost,
         Self::UrgentAtOnce,
         Self::HeardOnce,
@@ -126,6 +129,7 @@ planted_bugs! {
     firing_reused: FiringReused breaks FiringsGrow;
     raise_stays_acknowledged: RaiseStaysAcknowledged breaks RaiseFiresAnew;
     ack_ignored: AckIgnored breaks AckHolds;
+    link_reused: LinkReused breaks LinksOnce;
     expiry_forgotten: ExpiryForgotten breaks AckExpires;
     sink_forgotten: SinkForgotten breaks NoneLost;
     urgent_waits: UrgentWaits breaks UrgentAtOnce;

@@ -26,7 +26,8 @@ use crate::{
     },
     engine::AlertEngine,
     event::{
-        AlertAction, AlertCommand, AlertCommandError, AlertDone, AlertEvent, AlertVerb, RuleAnswer,
+        AlertAction, AlertCommand, AlertCommandError, AlertDone, AlertEvent, AlertVerb,
+        RelayedVerb, RuleAnswer,
     },
     facts::FleetPage,
     identity::{AlertId, AlertRef, DeliveryId},

@@ -3,7 +3,7 @@
 use router_plugin_sdk::{
     Settings,
     alert_sink::{
-        AlertSink, Delivered, Delivery, DeliveryError, Occasion, Severity,
+        AlertSink, Delivered, Delivery, DeliveryError, LinkTarget, Occasion, Severity,
         egress::{self, Request},
         rfc3339, truncated,
     },
@@ -70,6 +70,8 @@ fn message(delivery: &Delivery) -> Value {
     json!({
         "embeds": [{
             "title": truncated(&title, 256),
+            // Where the title leads: to the page that acknowledges, where there is one.
+            "url": delivery.link(&LinkTarget::Acknowledge),
             "description": truncated(&text, 4_096),
             "color": color,
             "timestamp": rfc3339(delivery.now_ms),

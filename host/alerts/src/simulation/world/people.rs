@@ -9,12 +9,15 @@ impl World {
         let n = self.dice.between(0, self.levels.len() as u64 - 1) as usize;
         let alert = self.ids[n];
         let now_ms = self.now_ms;
-        match self.dice.between(0, 9) {
+        self.levels
+            .iter_mut()
+            .for_each(|level| level.link_outdated = false);
+        match self.dice.between(0, 11) {
+            10.. => self.follow_link(n),
             0..5 => {
                 if self.levels[n].is_open() {
-                    let level = &mut self.levels[n];
-                    level.expected = Expected::Acknowledged;
-                    level.ack_until_ms = now_ms + self.settings.ack_ttl_ms;
+                    let until_ms = now_ms + self.settings.ack_ttl_ms;
+                    self.levels[n].acknowledge(now_ms, until_ms);
                     self.book.acknowledged(n);
                     *self.seen.entry("acknowledged").or_insert(0) += 1;
                 }
@@ -45,6 +48,41 @@ impl World {
             }
             _ => self.silence(n),
         }
+    }
+
+    /// Somebody follows a link that came with a message of the last hours, rather than another one that of an alert which somebody was
+    /// on before.
+    fn follow_link(&mut self, n: usize) -> Result<(), (Property, String)> {
+        let (now_ms, until_ms) = (self.now_ms, self.now_ms + self.settings.ack_ttl_ms);
+        let was_left =
+            |one: &Level| one.expected == Expected::Firing && one.acknowledged_ms.is_some();
+        let n = self.levels.iter().position(was_left).unwrap_or(n);
+        let from_ms = self.levels[n]
+            .acknowledged_ms
+            .filter(|_| self.dice.chance(50));
+        let at_ms = from_ms.unwrap_or(now_ms) - self.dice.between(0, 240) * MIN;
+        let is_old = self.dice.chance(20);
+        let level = &mut self.levels[n];
+        let firing = level.firing.saturating_sub(u32::from(is_old));
+        if level.expected == Expected::Firing && firing == level.firing {
+            level.link_outdated = level
+                .acknowledged_ms
+                .is_some_and(|last_ms| last_ms >= at_ms);
+            let seen = if level.link_outdated {
+                "links outdated"
+            } else {
+                level.acknowledge(now_ms, until_ms);
+                self.book.acknowledged(n);
+                "links followed"
+            };
+            *self.seen.entry(seen).or_insert(0) += 1;
+        }
+        let about = AlertRef {
+            alert: self.ids[n],
+            firing,
+        };
+        let verb = RelayedVerb::Acknowledge;
+        self.command(AlertVerb::Relayed { about, at_ms, verb })
     }
 
     pub(super) fn silence(&mut self, n: usize) -> Result<(), (Property, String)> {

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use router_values::SessionKey;
 
-use super::{PAYLOAD_BYTES_MAX, SessionSealer, TOKEN_BYTES_MAX, UnsealError};
+use super::{PAYLOAD_BYTES_MAX, SealPurpose, Sealer, TOKEN_BYTES_MAX, UnsealError};
 
 const PAYLOAD: &[u8] = b"2025-11-25 maze@1.0.2";
 
@@ -11,8 +11,8 @@ fn key(seed: u8) -> SessionKey {
     SessionKey::parse(&format!("{seed:03}-0123456789abcdef0123456789abcdef")).unwrap()
 }
 
-fn sealer(seed: u8) -> SessionSealer {
-    SessionSealer::new(&key(seed), &[])
+fn sealer(seed: u8) -> Sealer {
+    Sealer::new(SealPurpose::Session, &key(seed), &[])
 }
 
 fn any_payload() -> impl Strategy<Value = Vec<u8>> {
@@ -71,13 +71,13 @@ fn every_flipped_bit_and_every_cut_is_refused() {
 #[test]
 fn replaced_keys_open_but_do_not_seal() {
     let old_id = sealer(1).seal(PAYLOAD);
-    let rotated = SessionSealer::new(&key(2), &[key(1)]);
+    let rotated = Sealer::new(SealPurpose::Session, &key(2), &[key(1)]);
     assert_eq!(rotated.open(&old_id), Ok(PAYLOAD.to_vec()));
     let new_id = rotated.seal(PAYLOAD);
     assert_eq!(sealer(2).open(&new_id), Ok(PAYLOAD.to_vec()));
     assert_eq!(sealer(1).open(&new_id), Err(UnsealError::Signature));
     assert_eq!(
-        SessionSealer::new(&key(3), &[key(4)]).open(&old_id),
+        Sealer::new(SealPurpose::Session, &key(3), &[key(4)]).open(&old_id),
         Err(UnsealError::Signature)
     );
 }
@@ -93,4 +93,14 @@ fn an_unknown_format_is_distinguished() {
         sealer(1).open(&engine.encode(bytes)),
         Err(UnsealError::Format(2))
     );
+}
+
+#[test]
+fn a_token_is_good_for_its_own_purpose_only() {
+    let link = Sealer::new(SealPurpose::AckLink, &key(1), &[]).seal(PAYLOAD);
+    assert_eq!(sealer(1).open(&link), Err(UnsealError::Signature));
+    let links = Sealer::new(SealPurpose::AckLink, &key(1), &[]);
+    assert_eq!(links.open(&link), Ok(PAYLOAD.to_vec()));
+    let id = sealer(1).seal(PAYLOAD);
+    assert_eq!(links.open(&id), Err(UnsealError::Signature));
 }

@@ -1,7 +1,8 @@
-//! Session ids that speak for themselves: what a session is, signed, so that a router that never saw it can go on with it.
+//! Tokens that speak for themselves, as session ids and links to acknowledge by do: what one stands for, signed, so that a router that
+//! never saw it can go on with it.
 //!
-//! An id is base64url (visible ASCII, as MCP asks) of `format 1 | payload | HMAC-SHA256 32`; what the payload says is the caller's. It
-//! is signed, not encrypted: its holder may read it. Nothing of it is believed before the signature is.
+//! A token is base64url (visible ASCII, as MCP asks of ids) of `format 1 | payload | HMAC-SHA256 32`; what the payload says is the
+//! caller's. It is signed, not encrypted: its holder may read it. Nothing of it is believed before the signature is.
 
 use std::fmt;
 
@@ -19,47 +20,63 @@ const MAC_BYTES: usize = 32;
 /// Longest payload: numbers of 28 bytes in sum, and two texts of at most 64 bytes with their lengths.
 pub const PAYLOAD_BYTES_MAX: usize = 28 + 2 * (1 + 64);
 
-/// Longest id that is opened: the longest payload, in base64.
+/// Longest token that is opened: the longest payload, in base64.
 const TOKEN_BYTES_MAX: usize = (1 + PAYLOAD_BYTES_MAX + MAC_BYTES).div_ceil(3) * 4;
 
 /// Most keys: one in use and those replaced while their sessions last.
 const KEYS_MAX: usize = 4;
 
-/// Keeps signatures of ids apart from whatever else a key may sign one day.
-const PURPOSE: &[u8] = b"godot-mcp-router session id\0";
+/// What tokens are for: one key signs them all, and none is taken for another. Closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SealPurpose {
+    /// The id of a session.
+    Session,
+    /// A link to acknowledge an alert by.
+    AckLink,
+}
 
-/// Why a text is not the id of a session that may go on.
+impl SealPurpose {
+    /// What is signed in front of each token.
+    fn prefix(self) -> &'static [u8] {
+        match self {
+            Self::Session => b"godot-mcp-router session id\0",
+            Self::AckLink => b"godot-mcp-router acknowledge link\0",
+        }
+    }
+}
+
+/// Why a text is not a token of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum UnsealError {
-    /// Not of the form of our ids.
-    #[error("the session id is malformed")]
+    /// Not of the form of our tokens.
+    #[error("the token is malformed")]
     Malformed,
     /// Of a layout that this version does not read.
-    #[error("the session id has format {0}, which this version does not read")]
+    #[error("the token has format {0}, which this version does not read")]
     Format(u8),
     /// Not signed by a key that we hold, or changed since.
-    #[error("the session id was not made with a key of this router")]
+    #[error("the token was not made with a key of this router")]
     Signature,
 }
 
-/// Makes and opens session ids.
+/// Makes and opens tokens of one purpose.
 #[derive(Clone)]
-pub struct SessionSealer {
+pub struct Sealer {
     /// The first one seals; all open.
     keyed: Vec<Hmac<Sha256>>,
 }
 
-impl SessionSealer {
+impl Sealer {
     /// Seals with `current`, opens also what `older` keys sealed (the first three of them).
     #[must_use]
-    pub fn new(current: &SessionKey, older: &[SessionKey]) -> Self {
+    pub fn new(purpose: SealPurpose, current: &SessionKey, older: &[SessionKey]) -> Self {
         let keys = std::iter::once(current).chain(older).take(KEYS_MAX);
         Self {
-            keyed: keys.map(keyed).collect(),
+            keyed: keys.map(|key| keyed(purpose, key)).collect(),
         }
     }
 
-    /// The id for this payload: visible ASCII, at most 256 bytes. A payload past [`PAYLOAD_BYTES_MAX`] could not be opened again.
+    /// The token for this payload: visible ASCII, at most 256 bytes. A payload past [`PAYLOAD_BYTES_MAX`] could not be opened again.
     #[must_use]
     pub fn seal(&self, payload: &[u8]) -> String {
         debug_assert!(payload.len() <= PAYLOAD_BYTES_MAX, "{}", payload.len());
@@ -72,7 +89,7 @@ impl SessionSealer {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// The payload of an id that a key of ours signed. What it says, its expiry above all, is for the caller to check.
+    /// The payload of a token that a key of ours signed. What it says, its expiry above all, is for the caller to check.
     ///
     /// # Errors
     /// [`UnsealError::Malformed`], [`UnsealError::Format`] or [`UnsealError::Signature`].
@@ -80,7 +97,7 @@ impl SessionSealer {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(UnsealError::Malformed);
         }
-        // Strict: no padding, no stray bits in the last character, so that each id has one spelling.
+        // Strict: no padding, no stray bits in the last character, so that each token has one spelling.
         let bytes = URL_SAFE_NO_PAD
             .decode(token)
             .map_err(|_| UnsealError::Malformed)?;
@@ -105,15 +122,15 @@ impl SessionSealer {
     }
 }
 
-impl fmt::Debug for SessionSealer {
+impl fmt::Debug for Sealer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SessionSealer({} keys)", self.keyed.len())
+        write!(f, "Sealer({} keys)", self.keyed.len())
     }
 }
 
-fn keyed(key: &SessionKey) -> Hmac<Sha256> {
+fn keyed(purpose: SealPurpose, key: &SessionKey) -> Hmac<Sha256> {
     let mut mac = Hmac::new_from_slice(key.expose()).expect("HMAC takes keys of any length");
-    mac.update(PURPOSE);
+    mac.update(purpose.prefix());
     mac
 }
 
