@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use router_tests::{Config, Router, Session, peers};
+use router_tests::{Config, Router, Session, peers, until};
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(30);
@@ -97,6 +97,88 @@ async fn a_client_cancels_its_own_request_and_no_other() {
     assert_eq!(released["result"]["content"][0]["text"], "released");
     let shown = router.instance("scripted").await;
     assert_eq!(shown["circuitBreakerState"], "CLOSED", "{shown}");
+    router.end().await;
+}
+
+/// A server that compares names without case, as Go's `encoding/json` does, takes a notification with an `ID` for a request, and answers
+/// it under the id of another client's. The forger here is even told which.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_client_answers_another_ones_request_through_a_server_that_reads_like_go() {
+    let server = peers::scripted(&["--go-like"]).autostart();
+    let router = Router::start(&Config::new().server(server)).await;
+    router.ready("scripted").await;
+    let victim = router.session("scripted").await;
+    let mut forger = router.session("scripted").await;
+    let victims = async {
+        let message = call(5, "hang", &json!({}), &json!("t"));
+        tokio::time::timeout(SOON, victim.post(&message))
+            .await
+            .unwrap()
+    };
+    let forging = async {
+        let id = until(
+            "the id of the victim's request",
+            SOON,
+            async || match forger.call("hanging", &json!({})).await {
+                id if id.is_empty() => Err("none hangs".to_owned()),
+                id => Ok(id),
+            },
+        )
+        .await;
+        let id: Value = serde_json::from_str(&id).unwrap();
+        let echo = json!({"name": "echo", "arguments": {"text": "forged"}});
+        for (forged, status) in [
+            (
+                json!({"method": "notifications/x", "ID": id, "Method": "tools/call", "params": echo}),
+                400,
+            ),
+            (
+                json!({"method": "tools/call", "Id": id, "params": echo}),
+                400,
+            ),
+            (
+                json!({"method": "tools/call", "\u{131}d": id, "params": echo}),
+                400,
+            ),
+            (
+                json!({"method": "notifications/x", "params": {}, "PARAM\u{17f}": echo}),
+                400,
+            ),
+            // What no parser takes for anything is left out.
+            (
+                json!({"method": "notifications/x", "params": echo, "id_": id}),
+                202,
+            ),
+            (json!({"id": id, "result": {"content": []}}), 400),
+            (
+                json!({"method": "notifications/cancelled", "params": {"RequestId": id}}),
+                202,
+            ),
+            (
+                json!({"id": 1, "method": "tools/call", "params": {"name": "progress", "arguments": {"steps": 3}, "_Meta": {"progressToken": id}}}),
+                200,
+            ),
+            (
+                json!({"id": 1, "method": "tools/call", "params": {"name": "progress", "arguments": {"steps": 3}, "_meta": {"PROGRESSTOKEN": id}}}),
+                200,
+            ),
+        ] {
+            let mut message = forged.clone();
+            message["jsonrpc"] = "2.0".into();
+            let answer = forger.post(&message).await;
+            assert_eq!(answer.status, status, "{forged}: {}", answer.text);
+            assert!(
+                !answer.text.contains("progressed"),
+                "{forged}: {}",
+                answer.text
+            );
+        }
+        assert_eq!(forger.call("release", &json!({})).await, "1");
+    };
+    let (answer, ()) = tokio::join!(victims, forging);
+    assert_eq!(answer.messages.len(), 1, "{}", answer.text);
+    let text = &answer.response()["result"]["content"][0]["text"];
+    assert_eq!(text, "released", "{}", answer.text);
     router.end().await;
 }
 

@@ -115,7 +115,7 @@ impl Upstream {
         reason: &str,
     ) -> Option<PendingRequest> {
         let pending = state.take_pending(n)?;
-        state.send_line(&cancellation(&self.ids.raw(n), reason));
+        state.send_line(&cancellation(n.to_string().as_bytes(), reason));
         Some(pending)
     }
 

@@ -11,9 +11,9 @@ pub struct UpstreamConfig {
     pub instance: InstanceId,
     /// Which start of it.
     pub run: Run,
-    /// What every id on this connection starts with. It must differ between two routers that speak to the same process
-    /// (the router's epoch makes it so). Letters, digits and `-`.
-    pub id_prefix: String,
+    /// What the ids start with under which clients see the instance's questions. It must differ between two routers that speak to the
+    /// same process (the router's epoch makes it so): a client may still answer what an earlier one asked. Letters, digits and `-`.
+    pub question_prefix: String,
     /// The bounds.
     pub limits: UpstreamLimits,
     /// How long a client's request may take (`REQUEST_TIMEOUT`). [`crate::Upstream::set_request_timeout`] changes it.
@@ -25,11 +25,11 @@ pub struct UpstreamConfig {
 impl UpstreamConfig {
     /// The configuration with every bound at its default.
     #[must_use]
-    pub fn new(instance: InstanceId, run: Run, id_prefix: impl Into<String>) -> Self {
+    pub fn new(instance: InstanceId, run: Run, question_prefix: impl Into<String>) -> Self {
         Self {
             instance,
             run,
-            id_prefix: id_prefix.into(),
+            question_prefix: question_prefix.into(),
             limits: UpstreamLimits::default(),
             request_timeout: Duration::from_secs(300),
             cache_ttl: Duration::ZERO,

@@ -6,19 +6,20 @@
 
 mod batch;
 mod error;
+mod fold;
 mod member;
 mod text;
 
-use std::{borrow::Cow, fmt, sync::LazyLock};
+use std::{borrow::Cow, fmt};
 
-use memchr::memmem::Finder;
 use serde::{
     Deserialize, Deserializer,
-    de::{Error as _, IgnoredAny, MapAccess, Visitor},
+    de::{Error, IgnoredAny, MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
 
 use error::{invalid, is_overlong, overlong, syntax};
+use fold::is_taken_for;
 use text::leading_name;
 
 pub use {
@@ -43,6 +44,8 @@ pub struct Envelope<'a> {
     pub error: Option<&'a str>,
     /// Whether `jsonrpc` is `"2.0"`.
     pub is_version_two: bool,
+    /// Whether the text has members that JSON-RPC does not know. They are not passed on: see [`Envelope::stripped`].
+    pub has_unknown_members: bool,
 }
 
 /// What a message is.
@@ -137,6 +140,36 @@ impl<'a> Envelope<'a> {
         code.parse::<i64>().ok().or(Some(0))
     }
 
+    /// The message without the members that JSON-RPC does not know, for them to mean nothing to a parser that is less exact than this
+    /// one; `None` where it has none.
+    #[must_use]
+    pub fn stripped(&self) -> Option<String> {
+        if !self.has_unknown_members {
+            return None;
+        }
+        let mut text = r#"{"jsonrpc":"2.0""#.to_owned();
+        let method = self.method.as_deref().map(quoted);
+        let members = [
+            ("id", self.id),
+            ("method", method.as_deref()),
+            ("params", self.params),
+            ("result", self.result),
+            ("error", self.error),
+        ];
+        for (name, raw) in members {
+            if let Some(raw) = raw {
+                text.extend([",\"", name, "\":", raw]);
+            }
+        }
+        text.push('}');
+        Some(text)
+    }
+
+    /// Parses what [`Envelope::stripped`] gave.
+    pub(crate) fn of_stripped(text: &'a str) -> Self {
+        Self::parse_text(text).expect("the parts of a message make a message")
+    }
+
     fn check(&self) -> Result<(), EnvelopeError> {
         let method = self.method.as_deref();
         if [self.id, method].into_iter().flatten().any(is_overlong) {
@@ -152,15 +185,18 @@ impl<'a> Envelope<'a> {
 /// The progress token of a request, as it stands in the text.
 ///
 /// # Errors
-/// The parameters name a key twice, or the token is longer than [`NAME_BYTES_MAX`].
+/// The parameters name a key twice, or one that a parser without case takes for it, or the token is longer than [`NAME_BYTES_MAX`].
 pub fn progress_token(params: &str) -> Result<Option<&str>, EnvelopeError> {
-    // Most requests have none, and a scan for the key is far cheaper than a parse. A key may also be spelled with
-    // escapes; then the parse decides.
-    static KEY: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("progressToken"));
+    // Many requests have none, and a scan for the key is far cheaper than a parse. No letter outside of ASCII folds into one of it. A
+    // key may also be spelled with escapes; then the parse decides.
     let bytes = params.as_bytes();
+    let is_meta = |at: usize| {
+        let name = bytes.get(at..at + b"_meta".len());
+        name.is_some_and(|name| name.eq_ignore_ascii_case(b"_meta"))
+    };
     let may_be_escaped =
         || memchr::memchr(b'\\', bytes).is_some() && memchr::memmem::find(bytes, b"\\u").is_some();
-    if KEY.find(bytes).is_none() && !may_be_escaped() {
+    if !memchr::memchr_iter(b'_', bytes).any(is_meta) && !may_be_escaped() {
         return Ok(None);
     }
     let Some(meta) = member(params, "_meta")? else {
@@ -180,8 +216,11 @@ enum Key {
     Params,
     Result,
     Error,
-    Other,
+    Unknown,
 }
+
+/// What JSON-RPC 2.0 knows (sections 4 and 5).
+const MEMBERS: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
 
 impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -191,7 +230,7 @@ impl<'de> Deserialize<'de> for Key {
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a key")
             }
-            fn visit_str<E>(self, key: &str) -> Result<Key, E> {
+            fn visit_str<E: Error>(self, key: &str) -> Result<Key, E> {
                 Ok(match key {
                     "jsonrpc" => Key::JsonRpc,
                     "id" => Key::Id,
@@ -199,7 +238,14 @@ impl<'de> Deserialize<'de> for Key {
                     "params" => Key::Params,
                     "result" => Key::Result,
                     "error" => Key::Error,
-                    _ => Key::Other,
+                    _ => match MEMBERS.iter().find(|known| is_taken_for(key, known)) {
+                        Some(known) => {
+                            return Err(E::custom(format_args!(
+                                "its member {key:?} differs from {known:?} only in case"
+                            )));
+                        }
+                        None => Key::Unknown,
+                    },
                 })
             }
         }
@@ -236,8 +282,9 @@ impl<'de> Visitor<'de> for EnvelopeVisitor {
                         return Err(A::Error::custom("its method is given twice"));
                     }
                 }
-                Key::Other => {
+                Key::Unknown => {
                     map.next_value::<IgnoredAny>()?;
+                    envelope.has_unknown_members = true;
                 }
             }
         }

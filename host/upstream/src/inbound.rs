@@ -12,6 +12,7 @@ use crate::{
     envelope::{
         Envelope, EnvelopeError, MessageShape, member, range_in, splice, split_batch, string_of,
     },
+    lines::LineEnds,
     reply::Reply,
     session::{LogLevel, UpstreamSessionId},
     state::{AnswerEffect, ConnectionState},
@@ -32,11 +33,15 @@ impl Upstream {
         if line.is_empty() {
             return;
         }
+        // What names a request of this router was not begun under another.
+        let is_older = || {
+            let ends = LineEnds::of(line);
+            self.state.lock().find_waiting(&ends).is_none()
+        };
         match Envelope::parse(line) {
             Ok((text, envelope)) => self.take(text, &envelope),
             Err(EnvelopeError::Batch) => self.receive_batch(line),
-            // What names an id of this router's own was not begun under another.
-            Err(error) if is_first && self.ids.find_last(line).is_none() => {
+            Err(error) if is_first && is_older() => {
                 tracing::debug!(instance = %self.config.instance, error = %error, "dropped a line that an earlier router had begun to read");
             }
             Err(error) => self.refuse_line(line, &error),
@@ -60,6 +65,10 @@ impl Upstream {
     }
 
     fn take(&self, text: &str, envelope: &Envelope<'_>) {
+        let is_message = envelope.shape() != MessageShape::Nothing;
+        if let Some(stripped) = envelope.stripped().filter(|_| is_message) {
+            return self.take(&stripped, &Envelope::of_stripped(&stripped));
+        }
         match envelope.shape() {
             MessageShape::Response => self.receive_answer(text, envelope),
             MessageShape::Notification => self.receive_notification(text, envelope),
@@ -80,7 +89,8 @@ impl Upstream {
         let error_code = envelope.error_code();
         let (pending, became_idle) = {
             let mut state = self.state.lock();
-            let pending = self.ids.read(id).and_then(|n| state.take_pending(n));
+            let n = state.waiting_as(id).map(|(n, _)| n);
+            let pending = n.and_then(|n| state.take_pending(n));
             let Some(mut pending) = pending else {
                 drop(state);
                 self.counters
@@ -192,9 +202,8 @@ impl Upstream {
 
     fn receive_progress(&self, text: &str, token: Option<&str>) {
         let found = token.and_then(|token| {
-            let n = self.ids.read(token)?;
             let state = self.state.lock();
-            let pending = state.pending.get(&n)?;
+            let (_, pending) = state.waiting_as(token)?;
             let theirs = pending.origin.progress()?.to_vec();
             Some((token, theirs, pending.reply.clone()))
         });

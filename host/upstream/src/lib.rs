@@ -13,9 +13,8 @@
 //! - **Greeted**: [`Upstream::handshake`], then [`Upstream::tools`]; both answered is what ready means. `handshake.with_tools(tools)`
 //!   and [`Handshake::to_blob`] make what the shim keeps.
 //! - **Adopted**: [`Handshake::from_blob`], open, [`Upstream::adopt`] *before* the connection's future is first polled,
-//!   then [`Upstream::resync`]: it ends a half-written line, pings with an id of this router's own, and forgives one broken first
-//!   line. Give [`UpstreamConfig::id_prefix`] the router's epoch: late answers to an earlier router are then dropped and
-//!   counted ([`UpstreamCounters::unknown_replies`]).
+//!   then [`Upstream::resync`]: it ends a half-written line, pings, and forgives one broken first line. Ids are random, so that late
+//!   answers to an earlier router are dropped and counted ([`UpstreamCounters::unknown_replies`]).
 //! - **Shared**: [`Upstream::attach`] a session, [`Upstream::call`], [`Upstream::notify`] and [`Upstream::respond`] for it,
 //!   [`Upstream::detach`] it. Answers come through a [`ReplySink`], everything else through the newest waiting
 //!   request of the session or its [`SessionSink`]. Both are called from the connection's task and must not block.

@@ -44,6 +44,16 @@ pub(crate) struct LineEnds {
     pub(crate) tail: Vec<u8>,
 }
 
+impl LineEnds {
+    /// Those of a line that is there as a whole.
+    pub(crate) fn of(line: &[u8]) -> Self {
+        Self {
+            head: line[..line.len().min(END_BYTES)].to_vec(),
+            tail: line[line.len().saturating_sub(END_BYTES)..].to_vec(),
+        }
+    }
+}
+
 impl LineReader {
     pub(crate) fn new(line_bytes_max: usize) -> Self {
         Self {

@@ -48,6 +48,12 @@ impl Upstream {
         envelope: &Envelope<'_>,
         reply: Arc<dyn ReplySink>,
     ) -> Result<(), CallError> {
+        if let Some(stripped) = envelope.stripped() {
+            let source = Bytes::from(stripped);
+            let (_, envelope) =
+                Envelope::parse(&source).map_err(|error| bad_request(&error.to_string()))?;
+            return self.call(session, &source, &envelope, reply);
+        }
         let text = std::str::from_utf8(source).map_err(|error| bad_request(&error.to_string()))?;
         let (Some(id), Some(method)) = (envelope.id, envelope.method.as_deref()) else {
             return Err(bad_request("it is not a request"));
@@ -103,6 +109,9 @@ impl Upstream {
         text: &str,
         envelope: &Envelope<'_>,
     ) -> Result<(), NotSent> {
+        if let Some(stripped) = envelope.stripped() {
+            return self.notify(session, &stripped, &Envelope::of_stripped(&stripped));
+        }
         {
             let mut state = self.state.lock();
             if state.closed.is_some() {
@@ -135,6 +144,9 @@ impl Upstream {
         text: &str,
         envelope: &Envelope<'_>,
     ) -> Result<(), NotSent> {
+        if let Some(stripped) = envelope.stripped() {
+            return self.respond(session, &stripped, &Envelope::of_stripped(&stripped));
+        }
         let id = envelope.id.ok_or(NotSent::NoSuchQuestion)?;
         let n = self.question_ids.read(id).ok_or(NotSent::NoSuchQuestion)?;
         {
@@ -201,14 +213,13 @@ impl Upstream {
             params,
             effect,
         } = outgoing;
-        state.next_request += 1;
-        let n = state.next_request;
-        let ours = self.ids.raw(n);
+        let n = state.draw_request_id();
+        let ours = n.to_string();
         let id = envelope.id.map_or(0..0, |id| range_in(text, id));
-        let id = (id, ours.as_slice());
+        let id = (id, ours.as_bytes());
         let other = match (&params, envelope.params) {
             (Some(written), Some(raw)) => Some((range_in(text, raw), written.as_bytes())),
-            _ => token.map(|token| (range_in(text, token), ours.as_slice())),
+            _ => token.map(|token| (range_in(text, token), ours.as_bytes())),
         };
         match other {
             None => splice(&mut state.out, text, &[id]),
@@ -270,7 +281,7 @@ impl Upstream {
         splice(
             &mut state.out,
             text,
-            &[(range_in(text, id), &self.ids.raw(n))],
+            &[(range_in(text, id), n.to_string().as_bytes())],
         );
         state.out.push(b'\n');
     }

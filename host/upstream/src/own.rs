@@ -247,7 +247,7 @@ impl Upstream {
         Ok(result.to_owned())
     }
 
-    /// Queues a request of the router's own, and returns its number.
+    /// Queues a request of the router's own, and returns its id.
     pub(crate) fn send_own(
         &self,
         state: &mut ConnectionState,
@@ -256,11 +256,10 @@ impl Upstream {
         timeout: Duration,
         reply: Arc<dyn ReplySink>,
     ) -> u64 {
-        state.next_request += 1;
-        let n = state.next_request;
-        state.out.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
-        self.ids.write(n, &mut state.out);
-        state.send_line(&format!(r#","method":"{method}","params":{params}}}"#));
+        let n = state.draw_request_id();
+        state.send_line(&format!(
+            r#"{{"jsonrpc":"2.0","id":{n},"method":"{method}","params":{params}}}"#
+        ));
         let now = Instant::now();
         state.put_pending(
             n,

@@ -50,14 +50,14 @@ impl Upstream {
             params: None,
             effect: AnswerEffect::Nothing,
         };
-        let param = |name| {
-            envelope
-                .params
-                .and_then(|params| member(params, name).ok().flatten())
+        // What can be read in two ways is not passed on: it would change at the instance what all of its sessions share.
+        let param = |name| match envelope.params {
+            Some(params) => member(params, name).map_err(|error| bad_request(&error.to_string())),
+            None => Ok(None),
         };
         match method {
             "logging/setLevel" => {
-                let level = param("level")
+                let level = param("level")?
                     .and_then(string_of)
                     .and_then(|name| LogLevel::parse(&name));
                 // An unknown level is for the instance to refuse.
@@ -70,7 +70,7 @@ impl Upstream {
                 }
             }
             "resources/subscribe" => {
-                if let Some(uri) = param("uri").and_then(string_of) {
+                if let Some(uri) = param("uri")?.and_then(string_of) {
                     if uri.len() > URI_BYTES_MAX {
                         return Err(bad_request(&format!(
                             "its uri is longer than {URI_BYTES_MAX} bytes"
@@ -83,7 +83,7 @@ impl Upstream {
                 }
             }
             "resources/unsubscribe" => {
-                if let Some(uri) = param("uri").and_then(string_of)
+                if let Some(uri) = param("uri")?.and_then(string_of)
                     && leave_subscribers(state, session, &uri)
                 {
                     return Ok(RequestPlan::Answer(Cow::Borrowed("{}")));

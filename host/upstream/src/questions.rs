@@ -48,7 +48,7 @@ impl Upstream {
         let (Some(id), Some(method)) = (envelope.id, envelope.method.as_deref()) else {
             return;
         };
-        if self.ids.read(id).is_some() {
+        if self.state.lock().waiting_as(id).is_some() {
             let reason = "it repeats a request of the router".to_owned();
             return self.refuse_line(text.as_bytes(), &EnvelopeError::Invalid { reason });
         }

@@ -9,7 +9,8 @@ use tokio::time::Instant;
 use crate::{
     cache::{ListCache, PageKey},
     envelope::{member, quoted, string_of},
-    ids::Table,
+    ids::{Table, draw_request_id, find_last_request_id, read_request_id},
+    lines::LineEnds,
     reply::{Closed, ReplySink},
     session::{ClientCapabilities, LogLevel, SessionMemory, SessionSink, UpstreamSessionId},
 };
@@ -39,7 +40,6 @@ pub(crate) struct ConnectionState {
     pub(crate) is_draining: bool,
     /// Lines for the writer.
     pub(crate) out: Vec<u8>,
-    pub(crate) next_request: u64,
     pub(crate) next_session: u64,
     pub(crate) next_question: u64,
     pub(crate) pending: Table<u64, PendingRequest>,
@@ -158,6 +158,23 @@ impl RequestOrigin {
 }
 
 impl ConnectionState {
+    /// An id for a request that is about to wait.
+    pub(crate) fn draw_request_id(&self) -> u64 {
+        draw_request_id(|id| self.pending.contains_key(&id))
+    }
+
+    /// The request that waits under a raw JSON id or progress token.
+    pub(crate) fn waiting_as(&self, raw: &str) -> Option<(u64, &PendingRequest)> {
+        let n = read_request_id(raw)?;
+        Some((n, self.pending.get(&n)?))
+    }
+
+    /// The waiting request that the ends of a line name which is no message.
+    pub(crate) fn find_waiting(&self, ends: &LineEnds) -> Option<u64> {
+        let find = |piece| find_last_request_id(piece, |id| self.pending.contains_key(&id));
+        find(&ends.tail).or_else(|| find(&ends.head))
+    }
+
     /// Queues one line for the writer.
     pub(crate) fn send_line(&mut self, line: &str) {
         self.out.extend_from_slice(line.as_bytes());

@@ -18,11 +18,7 @@ impl Upstream {
         self.counters.overlong_lines.fetch_add(1, Ordering::Relaxed);
         let max = self.config.limits.line_bytes_max;
         tracing::warn!(instance = %self.config.instance, max, "the instance sent a line longer than the bound");
-        let n = self
-            .ids
-            .find_last(&ends.tail)
-            .or_else(|| self.ids.find_last(&ends.head));
-        self.fail(n, CallError::AnswerTooLong { max });
+        self.fail(ends, CallError::AnswerTooLong { max });
     }
 
     pub(crate) fn refuse_line(&self, line: &[u8], error: &EnvelopeError) {
@@ -38,18 +34,17 @@ impl Upstream {
         );
         if is_broken_message && line.starts_with(b"{") {
             let reason = error.to_string();
-            self.fail(
-                self.ids.find_last(line),
-                CallError::AnswerRefused { reason },
-            );
+            self.fail(&LineEnds::of(line), CallError::AnswerRefused { reason });
         }
     }
 
-    fn fail(&self, n: Option<u64>, error: CallError) {
-        let Some(n) = n else {
-            return;
+    /// Fails the request that the ends of a line name.
+    fn fail(&self, ends: &LineEnds, error: CallError) {
+        let pending = {
+            let mut state = self.state.lock();
+            let n = state.find_waiting(ends);
+            n.and_then(|n| state.take_pending(n))
         };
-        let pending = self.state.lock().take_pending(n);
         if let Some(pending) = pending {
             pending.reply.finish(Reply::Failed(error));
             self.notify_if_idle();

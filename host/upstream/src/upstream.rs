@@ -18,7 +18,7 @@ use crate::{
     cache::ListKind,
     config::UpstreamConfig,
     handshake::Handshake,
-    ids::IdFormat,
+    ids::QuestionIds,
     reply::{Closed, NotSent},
     state::{ConnectionState, InFlight},
 };
@@ -61,9 +61,8 @@ pub struct UpstreamCounters {
 /// A multiplexed MCP connection to one slot.
 pub struct Upstream {
     pub(crate) config: UpstreamConfig,
-    pub(crate) ids: IdFormat,
     /// Ids of the instance's questions, as clients see them.
-    pub(crate) question_ids: IdFormat,
+    pub(crate) question_ids: QuestionIds,
     pub(crate) state: Mutex<ConnectionState>,
     pub(crate) events: Arc<dyn UpstreamEvents>,
     pub(crate) described: OnceLock<Handshake>,
@@ -87,9 +86,11 @@ impl Upstream {
     /// A connection over which nothing moves yet.
     pub(crate) fn new(config: UpstreamConfig, events: Arc<dyn UpstreamEvents>) -> Self {
         Self {
-            ids: IdFormat::new(&config.id_prefix),
             // With the run, because a client may still answer what an earlier one asked.
-            question_ids: IdFormat::new(&format!("{}-{}-ask", config.id_prefix, config.run.0)),
+            question_ids: QuestionIds::new(&format!(
+                "{}-{}-ask",
+                config.question_prefix, config.run.0
+            )),
             state: Mutex::default(),
             events,
             described: OnceLock::new(),

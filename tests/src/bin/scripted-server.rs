@@ -1,6 +1,6 @@
 //! An MCP server that does on demand what real ones do when nobody wants it: crash, hang, flood, fork, ask back. One thread reads
 //! what a client says, one per call answers. `--exit CODE` ends it at once, with words on stderr; `--tools FILE` leaves it as many of
-//! its tools as the file says; `--socket` has it listen on `SOCKET_PATH`, where each connection is a session of its own.
+//! its tools as the file says; `--go-like` has it read messages as a server in Go does; `--socket` has it listen on `SOCKET_PATH`, where each connection is a session of its own.
 
 use std::{
     collections::HashMap,
@@ -24,14 +24,15 @@ use serde_json::{Value, json};
 /// How long an asked client may take.
 const ASKED_WITHIN: Duration = Duration::from_secs(30);
 
-const TOOLS: [&str; 14] = [
+const TOOLS: [&str; 15] = [
     "echo", "pid", "exit", "abort", "hang", "release", "slow", "stderr", "fork", "ask", "progress",
-    "grow", "big", "touch",
+    "grow", "big", "touch", "hanging",
 ];
 
 /// What the whole process has in common.
 struct Server {
     tools: usize,
+    is_go_like: bool,
     kept: Mutex<Vec<Vec<u8>>>,
 }
 
@@ -64,6 +65,7 @@ fn main() -> io::Result<()> {
     };
     let server = Arc::new(Server {
         tools: tools.unwrap_or(TOOLS.len()),
+        is_go_like: args.iter().any(|arg| arg == "--go-like"),
         kept: Mutex::default(),
     });
     if !args.iter().any(|arg| arg == "--socket") {
@@ -83,6 +85,33 @@ fn complain(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
+/// As `encoding/json` fills a struct: names are compared without case, and an id that is no integer is none.
+fn read_like_go(message: &mut Value) {
+    const NAMES: [&str; 9] = [
+        "jsonrpc",
+        "id",
+        "method",
+        "params",
+        "name",
+        "arguments",
+        "_meta",
+        "progressToken",
+        "requestId",
+    ];
+    let Some(members) = message.as_object_mut() else {
+        return;
+    };
+    for (name, mut value) in std::mem::take(members) {
+        if ["params", "_meta"].contains(&name.to_lowercase().as_str()) {
+            read_like_go(&mut value);
+        }
+        let known = NAMES.iter().find(|known| known.eq_ignore_ascii_case(&name));
+        if known != Some(&"id") || value.is_u64() {
+            members.insert(known.map_or(name, ToString::to_string), value);
+        }
+    }
+}
+
 fn text(text: impl Into<String>) -> Value {
     json!({"content": [{"type": "text", "text": text.into()}]})
 }
@@ -100,9 +129,13 @@ impl Client {
         });
         for line in input.lines() {
             let Ok(line) = line else { return };
-            if let Ok(message) = serde_json::from_str::<Value>(&line) {
-                client.take(message);
+            let Ok(mut message) = serde_json::from_str::<Value>(&line) else {
+                continue;
+            };
+            if server.is_go_like {
+                read_like_go(&mut message);
             }
+            client.take(message);
         }
     }
 
@@ -213,6 +246,7 @@ impl Client {
             // Until it is released; what is cancelled meanwhile is never answered.
             "hang" => return released.recv().ok().map(|()| text("released")),
             "release" => text(self.release().to_string()),
+            "hanging" => text(Vec::from_iter(self.hanging.lock().keys().cloned()).join(" ")),
             "slow" => {
                 thread::sleep(Duration::from_millis(number("ms")));
                 text("at last")

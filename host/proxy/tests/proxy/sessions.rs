@@ -282,7 +282,7 @@ async fn an_answer_to_what_an_earlier_run_asked_is_not_given_to_the_next() {
     soon("the end", instance.connection).await.unwrap();
     // The router is the same, so its ids begin the same.
     let next = world
-        .start_run_with(2, |config| "e1".clone_into(&mut config.id_prefix))
+        .start_run_with(2, |config| "e1".clone_into(&mut config.question_prefix))
         .await;
     // The session follows by itself, since it has a stream open.
     soon("the session to be attached", async {

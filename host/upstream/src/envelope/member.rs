@@ -4,16 +4,19 @@ use std::fmt;
 
 use serde::{
     Deserializer,
-    de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor},
+    de::{DeserializeSeed, Error, IgnoredAny, MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
 
-use super::error::{EnvelopeError, syntax};
+use super::{
+    error::{EnvelopeError, syntax},
+    fold::is_taken_for,
+};
 
 /// The raw value of one member of a raw object; `None` where it is missing or the text is not an object.
 ///
 /// # Errors
-/// The text is not JSON, or names the member twice.
+/// The text is not JSON, names the member twice, or has another one that a parser without case takes for it.
 pub fn member<'a>(object: &'a str, name: &str) -> Result<Option<&'a str>, EnvelopeError> {
     if !object.trim_start().starts_with('{') {
         return Ok(None);
@@ -55,7 +58,13 @@ impl<'de> Visitor<'de> for MemberSeed<'_> {
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a key")
             }
-            fn visit_str<E>(self, key: &str) -> Result<bool, E> {
+            fn visit_str<E: Error>(self, key: &str) -> Result<bool, E> {
+                if is_taken_for(key, self.0) {
+                    return Err(E::custom(format_args!(
+                        "{key:?} differs from {:?} only in case",
+                        self.0
+                    )));
+                }
                 Ok(key == self.0)
             }
         }

@@ -2,8 +2,8 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::{
-    DEPTH_MAX, Envelope, EnvelopeError, MessageShape, NAME_BYTES_MAX, is_deeper_than, member,
-    progress_token, range_in, splice, split_batch, string_of,
+    DEPTH_MAX, Envelope, EnvelopeError, MessageShape, NAME_BYTES_MAX, fold::is_taken_for,
+    is_deeper_than, member, progress_token, range_in, splice, split_batch, string_of,
 };
 
 fn parse(text: &str) -> Result<Envelope<'_>, EnvelopeError> {
@@ -80,7 +80,7 @@ fn shapes_are_distinguished() {
 
 #[test]
 fn what_is_no_message_gets_the_reason() {
-    let cases: [(&[u8], i64, &str); 13] = [
+    let cases: [(&[u8], i64, &str); 17] = [
         (b"", -32700, "EOF"),
         (b"hello", -32700, "expected value"),
         (b"{", -32700, "EOF"),
@@ -98,6 +98,10 @@ fn what_is_no_message_gets_the_reason() {
         (br#"{"id":true}"#, -32600, "neither a string"),
         (br#"{"id":1,"id":2}"#, -32600, "given twice"),
         (br#"{"method":5}"#, -32600, "not a string"),
+        (br#"{"method":"m","ID":1}"#, -32600, "only in case"),
+        (br#"{"method":"m","\u0049d":1}"#, -32600, "only in case"),
+        (br#"{"method":"m","re\u017Fult":1}"#, -32600, "only in case"),
+        (br#"{"method":"m","JSONRPC":"2.0"}"#, -32600, "only in case"),
     ];
     for (bytes, code, text) in cases {
         let error = Envelope::parse(bytes).unwrap_err();
@@ -155,6 +159,17 @@ fn progress_tokens_are_found_however_they_are_spelled() {
     }
     assert!(progress_token(r#"{"_meta":{"progressToken":1,"progressToken":2}}"#).is_err());
     assert!(progress_token(r#"{"_meta":{"progressToken":1},"_meta":{}}"#).is_err());
+    for taken in [
+        r#"{"_META":{"progressToken":1}}"#,
+        r#"{"_meta":{"progressToken":1},"_Meta":{"progressToken":2}}"#,
+        r#"{"_meta":{"ProgressToken":1}}"#,
+        r#"{"_meta":{"progressTo\u212aen":1}}"#,
+        "{\"_meta\":{\"progre\u{17f}sToken\":1}}",
+        r#"{"\u005fMETA":{"progressToken":1}}"#,
+    ] {
+        let error = progress_token(taken).unwrap_err().to_string();
+        assert!(error.contains("only in case"), "{taken}: {error}");
+    }
 }
 
 #[test]
@@ -177,6 +192,38 @@ fn strings_are_unescaped_only_where_they_must_be() {
     assert_eq!(string_of(r#""a\"b\u00e9""#).as_deref(), Some("a\"bé"));
     assert_eq!(string_of("5"), None);
     assert_eq!(string_of(r#"""#), None);
+}
+
+#[test]
+fn what_json_rpc_does_not_know_is_not_passed_on() {
+    for (text, stripped) in [
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"m","params":{"x":1}}"#,
+            None,
+        ),
+        (
+            r#"{"x":{"id":2},"id":1,"jsonrpc":"2.0","params": {"x":1},"method":"m\/\u006e","":0}"#,
+            Some(r#"{"jsonrpc":"2.0","id":1,"method":"m/n","params":{"x":1}}"#),
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":"7","result":[1, 2],"_meta":{}}"#,
+            Some(r#"{"jsonrpc":"2.0","id":"7","result":[1, 2]}"#),
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":null,"error":{"code":1},"extra":true}"#,
+            Some(r#"{"jsonrpc":"2.0","id":null,"error":{"code":1}}"#),
+        ),
+        (
+            r#"{"jsonrpc":"2.0","method":"n","id2":1}"#,
+            Some(r#"{"jsonrpc":"2.0","method":"n"}"#),
+        ),
+    ] {
+        let found = parse(text).unwrap().stripped();
+        assert_eq!(found.as_deref(), stripped, "{text}");
+        if let Some(found) = found {
+            assert_eq!(Envelope::of_stripped(&found).stripped(), None, "{text}");
+        }
+    }
 }
 
 fn any_json() -> BoxedStrategy<Value> {
@@ -269,6 +316,10 @@ proptest! {
     fn members_read_as_the_full_parser_reads_them(value in any_json(), name in ".{0,3}") {
         let text = value.to_string();
         let value: Value = serde_json::from_str(&text).unwrap();
+        let mut names = value.as_object().into_iter().flat_map(Map::keys);
+        let is_ambiguous = names.any(|other| is_taken_for(other, &name));
+        prop_assert_eq!(member(&text, &name).is_err(), is_ambiguous);
+        prop_assume!(!is_ambiguous);
         let found = member(&text, &name).unwrap().map(|raw| serde_json::from_str::<Value>(raw).unwrap());
         prop_assert_eq!(found.as_ref(), value.as_object().and_then(|object| object.get(&name)));
     }

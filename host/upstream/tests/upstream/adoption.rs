@@ -26,7 +26,7 @@ async fn a_half_written_line_is_ended_and_a_half_read_one_is_dropped() {
         json!({"jsonrpc": "2.0", "id": null, "error": {"code": -32700, "message": "Parse error"}}),
     )
     .await;
-    peer.send(json!({"jsonrpc": "2.0", "id": "e0.17", "result": {}}))
+    peer.send(json!({"jsonrpc": "2.0", "id": 12_345_678_901_234_u64, "result": {}}))
         .await;
     peer.answer(&ping, json!({})).await;
     resync.await.unwrap().unwrap();
@@ -36,10 +36,6 @@ async fn a_half_written_line_is_ended_and_a_half_read_one_is_dropped() {
     let mut client = Client::attach(&upstream);
     client.request(1, "tools/call", json!({}));
     let request = peer.next().await;
-    assert_eq!(
-        request["id"], "e1.2",
-        "ids carry this router's epoch and go on"
-    );
     peer.answer(&request, json!({})).await;
     client.answer().await;
 }

@@ -2,10 +2,10 @@
 
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
-use router_upstream::NotSent;
+use router_upstream::{Envelope, NotSent};
 use serde_json::{Value, json};
 
-use crate::peer::{Client, config, ready};
+use crate::peer::{Client, Got, config, ready};
 
 #[tokio::test]
 async fn stray_lines_are_counted_and_harm_no_request() {
@@ -101,7 +101,8 @@ async fn answers_without_a_question_are_counted() {
     let mut client = Client::attach(&upstream);
     client.request(1, "tools/call", json!({}));
     let request = peer.next().await;
-    for id in [json!(1), json!("e1.999"), json!("e1.01x"), Value::Null] {
+    let other = request["id"].as_u64().unwrap() ^ 1;
+    for id in [json!(1), json!(other), json!("e1.1"), Value::Null] {
         peer.send(json!({"jsonrpc": "2.0", "id": id, "result": "stolen"}))
             .await;
     }
@@ -111,6 +112,116 @@ async fn answers_without_a_question_are_counted() {
     assert_eq!(client.answer().await["result"], "mine");
     assert!(client.pending().is_empty());
     assert_eq!(upstream.counters().unknown_replies.load(Relaxed), 5);
+}
+
+#[tokio::test]
+async fn answers_and_progress_match_by_value() {
+    let (upstream, _connection, mut peer) = ready(config());
+    let mut client = Client::attach(&upstream);
+    let spellings: [fn(u64) -> String; 5] = [
+        |id| format!("{id}"),
+        |id| format!("{id}.0"),
+        |id| format!("{id}e0"),
+        |id| format!("\"{id}\""),
+        |id| format!("{}.{:013}e13", id / 10_u64.pow(13), id % 10_u64.pow(13)),
+    ];
+    for spelt in spellings {
+        client.request(1, "tools/call", json!({"_meta": {"progressToken": "mine"}}));
+        let request = peer.next().await;
+        let id = request["id"].as_u64().expect("an integer");
+        assert!((10_u64.pow(13)..10_u64.pow(14)).contains(&id), "{id}");
+        assert_eq!(request["params"]["_meta"]["progressToken"], id);
+        let id = spelt(id);
+        let progress = format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":{id},"progress":1}}}}"#
+        );
+        let answer = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#);
+        peer.send_raw(format!("{progress}\n{answer}\n").as_bytes())
+            .await;
+        let Got::Through(_, progress) = client.next().await else {
+            panic!("no progress for {id}");
+        };
+        assert_eq!(progress["params"]["progressToken"], "mine", "{id}");
+        assert_eq!(client.answer().await["id"], 1, "{id}");
+    }
+    assert_eq!(upstream.counters().unknown_replies.load(Relaxed), 0);
+}
+
+/// To a parser that compares names without case, a notification with an `ID` is a request, and its answer that of whoever waits under it.
+#[tokio::test]
+async fn no_member_that_is_none_of_json_rpc_passes_either_way() {
+    let (upstream, _connection, mut peer) = ready(config());
+    let mut client = Client::attach(&upstream);
+    client.request(1, "tools/call", json!({}));
+    let request = peer.next().await;
+    let other = Client::attach(&upstream);
+    let text = json!({"jsonrpc": "2.0", "method": "notifications/x", "params": {"a": 1}, "i_d": request["id"], "x": 1});
+    let text = text.to_string();
+    let envelope = Envelope::parse_text(&text).unwrap();
+    upstream.notify(other.key, &text, &envelope).unwrap();
+    let heard = peer.next().await;
+    assert_eq!(
+        heard,
+        json!({"jsonrpc": "2.0", "method": "notifications/x", "params": {"a": 1}})
+    );
+    other
+        .call(json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {}, "x": {"id": 3}}))
+        .unwrap();
+    let second = peer.next().await;
+    assert_eq!(
+        second,
+        json!({"jsonrpc": "2.0", "id": second["id"], "method": "tools/call", "params": {}})
+    );
+    peer.send(json!({"jsonrpc": "2.0", "id": request["id"], "result": {}, "x": 1, "iD2": 2}))
+        .await;
+    assert_eq!(
+        client.answer().await,
+        json!({"jsonrpc": "2.0", "id": 1, "result": {}})
+    );
+    peer.send(json!({"jsonrpc": "2.0", "id": second["id"], "Id": request["id"], "result": {}}))
+        .await;
+    peer.expect_nothing().await;
+    assert_eq!(upstream.counters().refused_lines.load(Relaxed), 1);
+}
+
+#[tokio::test]
+async fn what_sessions_share_is_not_changed_by_what_could_be_read_in_two_ways() {
+    let (upstream, _connection, mut peer) = ready(config());
+    let client = Client::attach(&upstream);
+    for (method, params) in [
+        ("resources/unsubscribe", json!({"URI": "x://a"})),
+        (
+            "resources/unsubscribe",
+            json!({"uri": "x://b", "Uri": "x://a"}),
+        ),
+        ("resources/subscribe", json!({"URI": "x://a"})),
+        ("logging/setLevel", json!({"Level": "emergency"})),
+    ] {
+        let message = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        let error = client.call(message).unwrap_err().to_string();
+        assert!(error.contains("only in case"), "{method} {params}: {error}");
+    }
+    peer.expect_nothing().await;
+}
+
+#[tokio::test]
+async fn a_cancellation_that_could_be_read_in_two_ways_is_not_passed_on() {
+    let (upstream, _connection, mut peer) = ready(config());
+    let (client, other) = (Client::attach(&upstream), Client::attach(&upstream));
+    client.request(1, "tools/call", json!({}));
+    let request = peer.next().await;
+    other.request(1, "tools/call", json!({}));
+    peer.next().await;
+    other.notify(
+        "notifications/cancelled",
+        json!({"requestId": 1, "RequestID": request["id"]}),
+    );
+    other.notify(
+        "notifications/cancelled",
+        json!({"requestID": request["id"]}),
+    );
+    peer.expect_nothing().await;
+    assert_eq!(upstream.in_flight(), 2);
 }
 
 #[tokio::test]
@@ -146,7 +257,7 @@ async fn what_is_not_read_is_not_heaped_up_by_notifications_and_answers_either()
     let mut client = Client::attach(&upstream);
     peer.send(json!({"jsonrpc": "2.0", "id": 1, "method": "roots/list"}))
         .await;
-    let crate::peer::Got::Session(asked) = client.next().await else {
+    let Got::Session(asked) = client.next().await else {
         panic!("not a question");
     };
     let big = "x".repeat(100_000);
@@ -180,8 +291,8 @@ async fn a_flood_of_notifications_does_not_starve_answers() {
     let mut heard = 0;
     loop {
         match client.next().await {
-            crate::peer::Got::Through(..) => heard += 1,
-            crate::peer::Got::Answer(..) => break,
+            Got::Through(..) => heard += 1,
+            Got::Answer(..) => break,
             got => panic!("{got:?}"),
         }
     }

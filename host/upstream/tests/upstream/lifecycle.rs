@@ -249,7 +249,7 @@ fn echoing_process() -> std::process::Child {
         .args([
             "-u",
             "-E",
-            r#"s/.*"id":("[^"]*").*/{"jsonrpc":"2.0","id":\1,"result":{"pid":"sed"}}/"#,
+            r#"s/.*"id":([0-9]+).*/{"jsonrpc":"2.0","id":\1,"result":{"pid":"sed"}}/"#,
         ])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
