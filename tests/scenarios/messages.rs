@@ -101,7 +101,7 @@ async fn a_client_cancels_its_own_request_and_no_other() {
 }
 
 /// A server that compares names without case, as Go's `encoding/json` does, takes a notification with an `ID` for a request, and answers
-/// it under the id of another client's. The forger here is even told which.
+/// it under the id of another client's. The forger here even knows which.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_client_answers_another_ones_request_through_a_server_that_reads_like_go() {
     let server = peers::scripted(&["--go-like"]).autostart();

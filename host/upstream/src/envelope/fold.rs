@@ -1,6 +1,6 @@
 //! Names that a parser may take for one another.
 //!
-//! Some JSON parsers compare the names of members without case: Go's `encoding/json`, .NET's and Jackson's when told to. To them `"ID"`
+//! Some JSON parsers compare the names of members without case: Go's `encoding/json`; .NET's and Jackson's have an option for it. To them `"ID"`
 //! is an id, and the last of several counts. What the router reads by one name must not say something else to such a server.
 
 /// Whether a name is taken for `known`, which is ASCII, by a parser that compares without case, without being it.

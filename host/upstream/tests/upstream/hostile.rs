@@ -147,7 +147,7 @@ async fn answers_and_progress_match_by_value() {
     assert_eq!(upstream.counters().unknown_replies.load(Relaxed), 0);
 }
 
-/// To a parser that compares names without case, a notification with an `ID` is a request, and its answer that of whoever waits under it.
+/// To a parser that compares names without case, a notification with an `ID` is a request, and its answer that of the client whose request has this id.
 #[tokio::test]
 async fn no_member_that_is_none_of_json_rpc_passes_either_way() {
     let (upstream, _connection, mut peer) = ready(config());
