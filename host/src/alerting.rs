@@ -1,6 +1,7 @@
 //! Alerts in the running router: what rules are asked, the loop that decides, and the sinks that deliver.
 
 pub(crate) mod facts;
+mod figures;
 pub(crate) mod handle;
 mod kept;
 pub(crate) mod open;

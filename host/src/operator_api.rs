@@ -212,6 +212,7 @@ impl Operations for OperatorApi {
     async fn metrics(&self) -> Result<String> {
         // The driver sets the fleet of the meters before it answers.
         self.view().await?;
+        self.alerts.report(self.meters.metrics.alerts()).await;
         let plugins = engine::figures(&self.engine);
         Ok(self.meters.render(&self.store, plugins, &self.proxy))
     }

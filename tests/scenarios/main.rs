@@ -10,6 +10,7 @@
 
 mod access;
 mod acknowledge;
+mod alert_metrics;
 mod alerts;
 mod bad_input;
 mod breaker_policy;

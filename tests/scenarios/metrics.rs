@@ -17,6 +17,7 @@ fn named() -> BTreeSet<String> {
     for document in [
         "README.md",
         "CHANGELOG.md",
+        "docs/alerts.md",
         "docs/runbook.md",
         "docs/plugins.md",
     ] {
@@ -32,6 +33,7 @@ fn named() -> BTreeSet<String> {
 async fn every_metric_that_a_document_names_is_served() {
     let server = peers::scripted(&[]).named("early").autostart();
     let config = Config::new()
+        .bundled_alerts()
         .set("policy", "breaker = \"hostile-breaker\"")
         .set("plugins.config.hostile-breaker", "mode = \"guard\"")
         .server(server.with("request_timeout = \"200ms\""));

@@ -78,7 +78,7 @@ impl Sink {
 
     async fn deliver(&self, occasion: Occasion) -> Result<Option<Receipt>, DeliveryError> {
         let delivered = self.engine.deliver("a", notice(occasion)).await;
-        delivered.expect("it is served").unwrap()
+        delivered.expect("it is served").unwrap().delivered
     }
 
     /// Delivers what is to be tried again; why, and after how long.

@@ -120,6 +120,9 @@ pub enum AlertState {
 }
 
 impl AlertState {
+    /// The names of all of them.
+    pub const NAMES: [&'static str; 4] = ["pending", "firing", "acknowledged", "resolved"];
+
     /// The name in JSON, metrics and logs.
     #[must_use]
     pub fn as_str(&self) -> &'static str {

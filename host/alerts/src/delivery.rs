@@ -34,7 +34,7 @@ pub use retry::ATTEMPT_MS_MAX;
 pub use rows::{DeliveryRow, DeliveryRowKey, RowChange};
 pub use schedule::{Attempt, Schedule, ScheduleEffects, ScheduleEvent, ScheduleLimits};
 pub use sinks::{InvalidSinks, SinkSchedule, SinkTable};
-pub use view::{DeadLetter, WaitingDelivery};
+pub use view::{DeadLetter, SinkHold, SinkLoad, WaitingDelivery};
 
 /// One message to one sink.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -232,6 +232,14 @@ impl AlertEngine {
         self.alerts.get(&id)
     }
 
+    /// The rules that are asked, each with the time of its last complete answer, or since when one is waited for, in milliseconds since
+    /// 1970.
+    pub fn rules(&self) -> impl Iterator<Item = (&Arc<str>, u64)> {
+        let asked = self.rules.iter();
+        let asked = asked.filter(|(rule, _)| rule.as_ref() != OWN_RULE);
+        asked.map(|(rule, watch)| (rule, watch.heard_ms))
+    }
+
     /// Every silence that is not over.
     pub fn silences(&self) -> impl Iterator<Item = (SilenceId, &Silence)> {
         self.silences.iter().map(|(id, silence)| (*id, silence))

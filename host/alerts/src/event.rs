@@ -171,6 +171,31 @@ pub enum Irregularity {
     Undeliverable,
 }
 
+impl Irregularity {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::AckOverdue,
+        Self::NotEscalating,
+        Self::StepOverdue,
+        Self::NotHeard,
+        Self::EvaluationStalled,
+        Self::Undeliverable,
+    ];
+
+    /// The name in logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AckOverdue => "ack_overdue",
+            Self::NotEscalating => "not_escalating",
+            Self::StepOverdue => "step_overdue",
+            Self::NotHeard => "not_heard",
+            Self::EvaluationStalled => "evaluation_stalled",
+            Self::Undeliverable => "undeliverable",
+        }
+    }
+}
+
 /// How a command ended well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AlertDone {

@@ -164,6 +164,22 @@ pub enum MutedBy {
     Window(Arc<str>),
 }
 
+impl MutedBy {
+    /// The names of all of them.
+    pub const NAMES: [&'static str; 4] = ["settling", "inhibition", "silence", "maintenance"];
+
+    /// The name in JSON and metrics.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Settling => "settling",
+            Self::Inhibition(_) => "inhibition",
+            Self::Silence(_) => "silence",
+            Self::Window(_) => "maintenance",
+        }
+    }
+}
+
 /// Why a sink hears of something later. Closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

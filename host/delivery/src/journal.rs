@@ -18,6 +18,7 @@ use std::{
     path::PathBuf,
     sync::mpsc::{SyncSender, TrySendError, sync_channel},
     thread::JoinHandle,
+    time::Duration,
 };
 
 use serde_json::value::RawValue;
@@ -51,6 +52,18 @@ pub struct JournalState {
     pub live_bytes: u64,
     /// Bytes of all files.
     pub file_bytes: u64,
+    /// Writes since the start: each is one fsync, or a snapshot.
+    pub writes: u64,
+    /// How long they took together.
+    pub write_time: Duration,
+}
+
+impl JournalState {
+    /// Share in use of what the rows may take, from 0 to 1: past it rows that would take more are refused.
+    #[must_use]
+    pub fn used_share(&self) -> f64 {
+        self.live_bytes as f64 / writer::LIVE_BYTES_MAX as f64
+    }
 }
 
 /// Why a record is not safe.

@@ -26,6 +26,7 @@ use crate::{
 pub(crate) use cpu_meter::{CpuMeter, read_clock};
 use output::Output;
 pub(crate) use output::{LineRate, excerpt};
+pub use sending::ExchangeEnd;
 pub(crate) use sending::Sending;
 pub(crate) use space::{INSTANCES_MAX, MEMORIES_MAX, Space, TABLE_ELEMENTS_MAX, TABLES_MAX};
 

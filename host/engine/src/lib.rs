@@ -38,7 +38,11 @@ pub use deciding::DecisionError;
 pub use engine::{Engine, EngineError};
 pub use event::EngineEvent;
 pub use failure::{CallFailure, FailureKind};
-pub use kinds::DEFAULT_WORLD;
+pub use guest::ExchangeEnd;
+pub use kinds::{
+    DEFAULT_WORLD,
+    sink::{Delivered, SinkAnswer},
+};
 pub use loader::PluginReload;
 pub use options::{EngineOptions, Grants, Limits, NamedPolicies, PluginSettings, SinkDefinition};
 pub use values::{Kept, LoadFuture, NoValues, SaveFuture, ValueError, ValueKeeper};

@@ -1,11 +1,7 @@
 //! What the router asks plugins: one method per kind that is served. They are not generic, so that what wasmtime makes of a kind's
 //! types is compiled here, and not once more in each crate that asks.
 
-use router_alerts::{
-    Condition,
-    facts::FleetFacts,
-    notice::{DeliveryError, Notice, Receipt},
-};
+use router_alerts::{Condition, facts::FleetFacts, notice::Notice};
 use router_core::{
     breaker::plan::{BreakerPlan, BreakerProfile},
     capacity::{CapacityLoad, CapacityPlan},
@@ -15,7 +11,7 @@ use router_core::{
 use crate::{
     engine::Engine,
     failure::CallFailure,
-    kinds::{BreakerKind, CapacityKind, HealthKind, RuleKind, SinkKind},
+    kinds::{BreakerKind, CapacityKind, HealthKind, RuleKind, SinkKind, sink::SinkAnswer},
     sinks::entry_of,
 };
 
@@ -79,7 +75,7 @@ impl Engine {
         &self,
         sink: &str,
         notice: Notice,
-    ) -> Option<Result<Result<Option<Receipt>, DeliveryError>, CallFailure>> {
+    ) -> Option<Result<SinkAnswer, CallFailure>> {
         self.ask::<SinkKind>((&entry_of(sink), None), notice).await
     }
 

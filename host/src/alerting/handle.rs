@@ -9,7 +9,11 @@ use router_alerts::{
     event::{AlertDone, AlertVerb},
     settings::AlertSettings,
 };
-use tokio::sync::{broadcast, mpsc, oneshot};
+use router_delivery::JournalState;
+use router_telemetry::AlertMeters;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use super::figures;
 
 /// Requests that may wait for the loop.
 const REQUESTS_MAX: usize = 256;
@@ -19,6 +23,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long a test may take: an attempt takes 30 s at most, and others may be before it.
 const TEST_WITHIN: Duration = Duration::from_secs(60);
+
+/// How long a scrape waits for the loop, which answers in milliseconds: it is to tell that the loop does not, and not to hang with it.
+const SCRAPE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Reports of deliveries that a listener may be behind: those of one test are a few.
 const REPORTS_KEPT: usize = 256;
@@ -58,18 +65,34 @@ pub(crate) struct AlertInbox {
 pub(crate) struct AlertsHandle {
     requests: mpsc::Sender<AlertRequest>,
     reports: broadcast::Sender<DeliveryReport>,
+    journal: watch::Receiver<JournalState>,
 }
 
 impl AlertsHandle {
     /// A handle, and the loop's end of it.
-    pub(crate) fn new() -> (Self, AlertInbox) {
+    pub(crate) fn new(journal: watch::Receiver<JournalState>) -> (Self, AlertInbox) {
         let (requests, inbox) = mpsc::channel(REQUESTS_MAX);
         let reports = broadcast::Sender::new(REPORTS_KEPT);
         let inbox = AlertInbox {
             requests: inbox,
             reports: reports.clone(),
         };
-        (Self { requests, reports }, inbox)
+        let handle = Self {
+            requests,
+            reports,
+            journal,
+        };
+        (handle, inbox)
+    }
+
+    /// Gives the metrics what they show of alerts.
+    pub(crate) async fn report(&self, meters: &AlertMeters) {
+        let read = self.read(|engine, schedule| {
+            figures::figures(engine, schedule, router_values::unix_ms_now())
+        });
+        let read = tokio::time::timeout(SCRAPE_WITHIN, read).await;
+        let journal = figures::journal(&self.journal.borrow());
+        meters.report(journal, read.ok().and_then(Result::ok));
     }
 
     /// Shows something.

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     announcer::Announcer,
+    meters::RouterMeters,
     wiring::{alerts, links::AckLinks},
 };
 
@@ -41,6 +42,7 @@ pub(crate) struct AlertConfigurator {
     handle: AlertsHandle,
     rules: Mutex<watch::Sender<Arc<[Arc<str>]>>>,
     sinks: Arc<SinkCaller>,
+    meters: Arc<RouterMeters>,
 }
 
 impl AlertConfigurator {
@@ -52,6 +54,7 @@ impl AlertConfigurator {
         let table = alerts::table(config)?;
         let (runbook_url, public_url) = alerts::link_bases(config);
         self.sinks.set_links(runbook_url, public_url);
+        set_names(&self.meters, config);
         self.handle
             .configure(config.alerts.settings.clone(), table)
             .await;
@@ -63,6 +66,14 @@ impl AlertConfigurator {
         });
         Ok(())
     }
+}
+
+/// The rules and sinks that metrics have series of.
+fn set_names(meters: &RouterMeters, config: &Config) {
+    let rules = config.alerts.settings.rules.iter();
+    let sinks = config.sinks.keys();
+    let alerts = meters.metrics.alerts();
+    alerts.set_names(rules.map(|rule| &**rule), sinks.map(|sink| sink.as_str()));
 }
 
 /// Opens alerts where the journal ends.
@@ -79,11 +90,18 @@ pub(crate) async fn open(
     let (journal, kept) = AlertJournal::open(data_dir.join(JOURNAL))?;
     let (runbook_url, public_url) = alerts::link_bases(config);
     let links = Arc::new(AckLinks::new(session_key, public_url));
-    let sinks = SinkCaller::new(sources.engine.clone(), runbook_url, Arc::clone(&links));
+    let meters = Arc::clone(&sources.meters);
+    set_names(&meters, config);
+    let sinks = SinkCaller::new(
+        sources.engine.clone(),
+        runbook_url,
+        Arc::clone(&links),
+        Arc::clone(&meters),
+    );
     let (answers, from_rules) = mpsc::channel(ANSWERS_MAX);
     let (sink_states, seen) = watch::channel(Vec::new());
     let (rules, in_force) = watch::channel(alerts::rules(config));
-    let (handle, inbox) = AlertsHandle::new();
+    let (handle, inbox) = AlertsHandle::new(journal.state());
     let parts = RoomParts {
         settings: config.alerts.settings.clone(),
         courier: CourierSettings {
@@ -98,6 +116,7 @@ pub(crate) async fn open(
         answers: from_rules,
         sink_states,
         announcer: Arc::clone(announcer),
+        meters: Arc::clone(&meters),
     };
     let room = AlertRoom::new(parts).await;
     let asker = RuleAsker {
@@ -111,6 +130,7 @@ pub(crate) async fn open(
         handle: handle.clone(),
         rules: Mutex::new(rules),
         sinks,
+        meters,
     };
     Ok(OpenAlerts {
         room,

@@ -26,12 +26,13 @@ use tokio::{
 };
 
 use super::{
+    figures,
     handle::{AlertInbox, AlertRequest},
     kept::RecordKeeper,
     published,
     sinks::SinkCaller,
 };
-use crate::announcer::Announcer;
+use crate::{announcer::Announcer, meters::RouterMeters};
 
 type CommandReply = oneshot::Sender<Result<AlertDone, String>>;
 
@@ -47,6 +48,7 @@ pub(crate) struct AlertRoom {
     commands_count: u64,
     sink_states: watch::Sender<Vec<SinkFacts>>,
     announcer: Arc<Announcer>,
+    meters: Arc<RouterMeters>,
     /// The journal refused the last step: logged once.
     is_refused: bool,
     /// What the journal says, and what the courier found to do at once.
@@ -64,6 +66,7 @@ pub(crate) struct RoomParts {
     pub(crate) answers: mpsc::Receiver<RuleAnswer>,
     pub(crate) sink_states: watch::Sender<Vec<SinkFacts>>,
     pub(crate) announcer: Arc<Announcer>,
+    pub(crate) meters: Arc<RouterMeters>,
 }
 
 /// Something that happens in a step.
@@ -96,6 +99,7 @@ impl AlertRoom {
             commands_count: 0,
             sink_states: parts.sink_states,
             announcer: parts.announcer,
+            meters: parts.meters,
             is_refused: false,
             first: VecDeque::from([RoomInput::Alert(read)]),
         };
@@ -212,6 +216,7 @@ impl AlertRoom {
             AlertAction::Keep(record) => {
                 moment.rows.extend(self.keeper.rows(&record, &self.engine));
                 moment.happened.extend(published::rows(&record));
+                figures::count_fired(self.meters.metrics.alerts(), &record);
                 self.decide(ScheduleEvent::Ordered(record.orders), inputs);
             }
             AlertAction::CommandDone { id, result } => {
@@ -220,9 +225,11 @@ impl AlertRoom {
                     .push((id, result.map_err(|error| error.to_string())));
             }
             AlertAction::Audited { findings, .. } => {
+                let meters = self.meters.metrics.alerts();
+                meters.set_audit(self.courier.now_ms(), &findings);
                 for finding in findings {
                     let alert = finding.alert.map(|alert| alert.to_string());
-                    let reason = format!("{:?}", finding.what);
+                    let reason = finding.what.as_str();
                     tracing::error!(alert, reason, "alert audit found an irregularity");
                 }
             }
@@ -255,7 +262,9 @@ impl AlertRoom {
         sinks: Vec<SinkHealth>,
         inputs: &mut VecDeque<RoomInput>,
     ) {
+        let meters = self.meters.metrics.alerts();
         for report in reports {
+            figures::count_end(meters, &report, &self.engine, self.courier.now_ms());
             // An error means that nobody listens.
             let _ = self.inbox.reports.send(report.clone());
             inputs.push_back(RoomInput::Alert(AlertEvent::Delivery(report)));

@@ -13,6 +13,7 @@ use tokio::{
 };
 
 use super::facts::FactSources;
+use crate::meters::RouterMeters;
 
 /// How often rules are asked where nothing changes.
 const ASK_EVERY: Duration = Duration::from_secs(10);
@@ -73,6 +74,7 @@ impl RuleAsker {
                 pages: Arc::clone(&pages),
                 answers: self.answers.clone(),
                 silent: Arc::clone(silent),
+                meters: Arc::clone(&self.sources.meters),
             };
             tokio::spawn(asking.run())
         });
@@ -91,13 +93,18 @@ struct RuleQuestion {
     pages: Arc<[FleetFacts]>,
     answers: mpsc::Sender<RuleAnswer>,
     silent: Arc<SilentRules>,
+    meters: Arc<RouterMeters>,
 }
 
 impl RuleQuestion {
     async fn run(self) {
+        let mut took = Duration::ZERO;
         for fleet in self.pages.iter() {
             let page = fleet.page;
-            let reason = match self.engine.evaluate(&self.rule, fleet.clone()).await {
+            let begun = Instant::now();
+            let answer = self.engine.evaluate(&self.rule, fleet.clone()).await;
+            took += begun.elapsed();
+            let reason = match answer {
                 Some(Ok(conditions)) => {
                     let answer = RuleAnswer {
                         rule: Arc::clone(&self.rule),
@@ -117,6 +124,8 @@ impl RuleQuestion {
             };
             return self.silent.note(&self.rule, Some(reason));
         }
+        let meters = self.meters.metrics.alerts();
+        meters.observe_evaluation(&self.rule, took);
         self.silent.note(&self.rule, None);
     }
 

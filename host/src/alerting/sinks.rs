@@ -10,8 +10,10 @@ use router_alerts::{
 };
 use router_delivery::Sink;
 use router_engine::Engine;
+use router_telemetry::AttemptResult;
 
-use crate::wiring::links::AckLinks;
+use super::figures;
+use crate::{meters::RouterMeters, wiring::links::AckLinks};
 
 /// The sink that is always there: the log.
 pub(crate) const CONSOLE: &str = "console";
@@ -22,6 +24,21 @@ pub(crate) struct SinkCaller {
     /// `alerts.runbook_url`: anchors are appended.
     runbook_url: Mutex<Option<String>>,
     links: Arc<AckLinks>,
+    meters: Arc<RouterMeters>,
+}
+
+/// An attempt under way. One that is dropped had no more time.
+struct OpenAttempt<'a> {
+    meters: &'a RouterMeters,
+    sink: Arc<str>,
+    result: AttemptResult,
+}
+
+impl Drop for OpenAttempt<'_> {
+    fn drop(&mut self) {
+        let meters = self.meters.metrics.alerts();
+        meters.count_attempt(&self.sink, self.result);
+    }
 }
 
 impl SinkCaller {
@@ -30,11 +47,13 @@ impl SinkCaller {
         engine: Engine,
         runbook_url: Option<String>,
         links: Arc<AckLinks>,
+        meters: Arc<RouterMeters>,
     ) -> Arc<Self> {
         Arc::new(Self {
             engine,
             runbook_url: Mutex::new(runbook_url),
             links,
+            meters,
         })
     }
 
@@ -101,13 +120,21 @@ impl Sink for SinkCaller {
         sink: Arc<str>,
         notice: Notice,
     ) -> Result<Option<Receipt>, DeliveryError> {
+        let mut attempt = OpenAttempt {
+            meters: &self.meters,
+            sink: Arc::clone(&sink),
+            result: AttemptResult::Timeout,
+        };
         if &*sink == CONSOLE {
             notice.alerts.iter().for_each(|alert| log(&notice, alert));
+            attempt.result = AttemptResult::Delivered;
             return Ok(None);
         }
         let links = self.links_of(&sink, &notice);
-        match self.engine.deliver(&sink, Notice { links, ..notice }).await {
-            Some(Ok(answer)) => answer,
+        let answer = self.engine.deliver(&sink, Notice { links, ..notice }).await;
+        attempt.result = figures::attempt_result(answer.as_ref());
+        match answer {
+            Some(Ok(answer)) => answer.delivered,
             Some(Err(failure)) => Err(DeliveryError::Other(failure.to_string())),
             None => Err(DeliveryError::Other(
                 "no plugin serves the sink, or it is in quarantine".to_owned(),

@@ -4,6 +4,7 @@
 //! router, then what grows with instances and plugins. No other name may hold `mcp_request_duration_seconds` or
 //! `mcp_errors_total`: scripts grep for those.
 
+mod alerts;
 mod capacity;
 
 use std::sync::atomic::Ordering::Relaxed;
@@ -37,7 +38,7 @@ impl Metrics {
 fn all(metrics: &Metrics, now: Now) -> Vec<MetricFamily> {
     // A copy, so that a report never waits for a scrape.
     let reported = metrics.reported.lock().clone();
-    let mut families = Vec::with_capacity(80);
+    let mut families = Vec::with_capacity(100);
     families.extend(fleet(reported.fleet.as_deref()));
     families.extend(capacity::families(reported.fleet.as_deref()));
     families.extend(errors(metrics, &reported));
@@ -45,6 +46,7 @@ fn all(metrics: &Metrics, now: Now) -> Vec<MetricFamily> {
     families.extend(requests(metrics, now));
     families.extend(router(metrics, &reported));
     families.extend(metrics.loop_lag.collect());
+    families.extend(alerts::families(&metrics.alerts));
     families.extend(counts(metrics));
     families.extend(process::families());
     families.extend(instances(metrics, reported.fleet.as_deref(), now));

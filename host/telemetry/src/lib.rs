@@ -4,6 +4,7 @@
 //! writes each line to standard output and to a file, on threads of its own, so that neither a full disk nor a stuck terminal
 //! ever holds up the router. This room judges nothing: what a figure means is for the core and the policies.
 
+mod alerts;
 mod count;
 mod exposition;
 mod families;
@@ -17,6 +18,9 @@ mod process;
 mod tools;
 mod window;
 
+pub use alerts::{
+    AlertFigures, AlertMeters, AttemptResult, DeliveryOutcome, JournalFigures, SinkFigures,
+};
 pub use count::Count;
 pub use figures::{DatabaseFigures, PluginFigures, SpoolFigures};
 pub use logs::{LogControl, LogError, LogGuard, LogOptions};

@@ -17,6 +17,7 @@ use prometheus::{Histogram, HistogramOpts};
 use router_core::{ErrorKind, InstanceId, Now, view::FleetView};
 
 use crate::{
+    alerts::AlertMeters,
     count::Count,
     figures::{DatabaseFigures, PluginFigures, SpoolFigures},
     meter::{FleetMeter, InstanceMeter, MeterCounts, Outcome},
@@ -48,6 +49,7 @@ pub struct Metrics {
     /// By policy and its kind.
     pub(crate) refused_plans: Mutex<BTreeMap<(String, &'static str), u64>>,
     pub(crate) meters: Meters,
+    pub(crate) alerts: AlertMeters,
     pub(crate) reported: Mutex<Reported>,
 }
 
@@ -93,8 +95,15 @@ impl Metrics {
             log_lines_dropped: AtomicU64::new(0),
             refused_plans: Mutex::default(),
             meters: Meters::default(),
+            alerts: AlertMeters::new(),
             reported: Mutex::default(),
         }
+    }
+
+    /// What is counted of alerts.
+    #[must_use]
+    pub fn alerts(&self) -> &AlertMeters {
+        &self.alerts
     }
 
     /// Counts a request to an instance, by name. An unknown name (a scan, or an instance just removed) counts for the fleet

@@ -19,6 +19,7 @@ impl AlertRule for Hostile {
 
     fn evaluate(fleet: &Fleet, settings: &Settings) -> Vec<Condition> {
         let numbered = |count: usize| (0..count).map(|n| condition(&n.to_string())).collect();
+        let count = settings.number("count").unwrap_or(1.0) as usize;
         let huge = || "é".repeat(10_000);
         match settings.text("mode").unwrap_or("nothing") {
             "loop" => endless(),
@@ -42,6 +43,11 @@ impl AlertRule for Hostile {
                 one.attributes = vec![(huge(), huge()); 80];
                 vec![one]
             }
+            "some" => numbered(count),
+            // New ones each time, so that each answer pages anew.
+            "new" => (0..count)
+                .map(|n| condition(&format!("{}-{n}", fleet.now_ms)))
+                .collect(),
             // 8 MiB of text that would be cut.
             "heavy" => (0..400)
                 .map(|n| condition(&n.to_string()).with_remedy(huge()))

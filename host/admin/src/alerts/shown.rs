@@ -56,13 +56,13 @@ pub(super) fn alert(alert: &Alert) -> Value {
 }
 
 fn mute(mute: &Mute) -> Value {
-    let (by, what) = match &mute.by {
-        MutedBy::Settling => ("settling", None),
-        MutedBy::Inhibition(key) => ("inhibition", Some(key.clone())),
-        MutedBy::Silence(id) => ("silence", Some(id.to_string())),
-        MutedBy::Window(name) => ("maintenance", Some(name.to_string())),
+    let what = match &mute.by {
+        MutedBy::Settling => None,
+        MutedBy::Inhibition(key) => Some(key.clone()),
+        MutedBy::Silence(id) => Some(id.to_string()),
+        MutedBy::Window(name) => Some(name.to_string()),
     };
-    json!({ "by": by, "what": what, "until": mute.until_ms.map(at) })
+    json!({ "by": mute.by.as_str(), "what": what, "until": mute.until_ms.map(at) })
 }
 
 /// Where an alert goes.

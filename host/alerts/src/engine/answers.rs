@@ -20,7 +20,7 @@ const REASONS_MAX: usize = 5;
 #[derive(Debug, Clone, Default)]
 pub(super) struct RuleWatch {
     /// When its last complete round came, or since when it is waited for.
-    heard_ms: u64,
+    pub(super) heard_ms: u64,
     /// It has answered completely since the start.
     pub(super) has_answered: bool,
     /// It has not for a minute.

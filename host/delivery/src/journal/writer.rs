@@ -54,6 +54,8 @@ pub(super) struct JournalWriter {
     next_number: u64,
     /// Why the log lacks some of the rows, if it does: only a snapshot makes them safe then.
     refusing: Option<String>,
+    writes: u64,
+    write_time: Duration,
     /// Not all could be read at the start: what is there is put aside for people, and not removed.
     is_blind: bool,
     publish: watch::Sender<JournalState>,
@@ -74,6 +76,8 @@ impl JournalWriter {
             snapshot_bytes: 0,
             next_number: 1,
             refusing: None,
+            writes: 0,
+            write_time: Duration::ZERO,
             is_blind: false,
             publish,
         };
@@ -157,7 +161,10 @@ impl JournalWriter {
                 Err(error) => drop(order.reply.send(Err(error))),
             }
         }
+        let begun = Instant::now();
         let written = self.write(&lines);
+        self.writes += 1;
+        self.write_time += begun.elapsed();
         if let Err(error) = &written
             && self.refusing.is_none()
         {
@@ -288,6 +295,8 @@ impl JournalWriter {
             refusing: self.refusing.clone(),
             live_bytes: self.live_bytes,
             file_bytes: self.snapshot_bytes + self.log_bytes,
+            writes: self.writes,
+            write_time: self.write_time,
         });
     }
 }

@@ -14,7 +14,11 @@ use wasmtime::{
 };
 
 use super::{Budget, Contract, Kind, Priority, Unit, kind_contract};
-use crate::{bindings::types::Setting, guest::GuestState, texts::attributes_bytes};
+use crate::{
+    bindings::types::Setting,
+    guest::{ExchangeEnd, GuestState, Sending},
+    texts::attributes_bytes,
+};
 
 mod bindings {
     wasmtime::component::bindgen!({
@@ -34,8 +38,17 @@ use bindings::{exports::router::alerts::sink as wit, router::alerts::egress as w
 /// How long the requests of one delivery may take together: most receivers give up after 15 to 30 s themselves.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
+/// What a sink says of a delivery.
+pub type Delivered = Result<Option<Receipt>, DeliveryError>;
+
 /// What came of a delivery.
-pub(crate) type Delivered = Result<Option<Receipt>, DeliveryError>;
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SinkAnswer {
+    /// What the sink says.
+    pub delivered: Delivered,
+    /// How its last request ended, where it sent one.
+    pub last_exchange: Option<ExchangeEnd>,
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -61,7 +74,7 @@ impl Kind for SinkKind {
     );
 
     type Question = Notice;
-    type Answer = Delivered;
+    type Answer = SinkAnswer;
 
     fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
         wit_egress::add_to_linker::<_, HasSelf<_>>(linker, |state| state)
@@ -72,16 +85,22 @@ impl Kind for SinkKind {
         store: &mut Store<GuestState>,
         notice: &Notice,
         settings: &[Setting],
-    ) -> wasmtime::Result<Delivered> {
+    ) -> wasmtime::Result<SinkAnswer> {
         if let Some(sending) = &mut store.data_mut().sending {
             sending.begin(Duration::from_millis(notice.deadline_ms).min(WAIT_MAX));
         }
         let delivery = crossing::to_wit(notice);
-        let delivered = exports.call_deliver(store, &delivery, settings).await?;
-        Ok(crossing::from_wit(delivered))
+        let delivered = exports
+            .call_deliver(&mut *store, &delivery, settings)
+            .await?;
+        let sending = store.data().sending.as_ref();
+        Ok(SinkAnswer {
+            delivered: crossing::from_wit(delivered),
+            last_exchange: sending.and_then(Sending::last),
+        })
     }
 
-    fn show(notice: &Notice, delivered: Option<&Delivered>) -> Map<String, Value> {
+    fn show(notice: &Notice, answer: Option<&SinkAnswer>) -> Map<String, Value> {
         let mut fields = Map::new();
         let mut field = |name: &str, value: Value| fields.insert(name.to_owned(), value);
         field("delivery", notice.id.as_str().into());
@@ -92,7 +111,7 @@ impl Kind for SinkKind {
             json!(notice.alerts.len() as u64 + u64::from(notice.more)),
         );
         field("attempt", notice.attempt.into());
-        match delivered {
+        match answer.map(|answer| &answer.delivered) {
             // A receipt is nobody's to read but the sink's.
             Some(Ok(_)) => drop(field("delivered", true.into())),
             Some(Err(error)) => {
@@ -104,7 +123,7 @@ impl Kind for SinkKind {
         fields
     }
 
-    fn bytes(notice: &Notice, delivered: Option<&Delivered>) -> usize {
+    fn bytes(notice: &Notice, answer: Option<&SinkAnswer>) -> usize {
         let alerts = notice.alerts.iter().map(|alert| {
             // What is wrong is shared with the alert itself.
             size_of_val(alert) + attributes_bytes(&alert.attributes)
@@ -113,7 +132,7 @@ impl Kind for SinkKind {
             .links
             .iter()
             .map(|link| size_of_val(link) + link.url.len());
-        let answer = match delivered {
+        let answer = match answer.map(|answer| &answer.delivered) {
             Some(Ok(receipt)) => receipt.as_ref().map_or(0, |receipt| receipt.as_str().len()),
             Some(Err(error)) => error.to_string().len(),
             None => 0,

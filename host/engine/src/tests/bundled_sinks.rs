@@ -51,7 +51,8 @@ async fn delivered(sink: SinkDefinition, receiver: &Receiver) -> [(String, Value
             ..notice("d-1")
         };
         let delivered = world.engine.deliver("a", notice).await;
-        delivered.expect("it is served").unwrap().unwrap();
+        let answer = delivered.expect("it is served").unwrap();
+        answer.delivered.unwrap();
         let request = receiver.request();
         let (head, body) = request.split_once("\r\n\r\n").unwrap();
         (head.to_owned(), serde_json::from_str(body).unwrap())
@@ -169,6 +170,7 @@ async fn the_console_needs_nobody() {
     world.put("console", &guest("console"));
     world.swapped("sink.a").await;
     let delivered = world.engine.deliver("a", notice("d-1")).await;
-    assert_eq!(delivered, Some(Ok(Ok(None))));
+    let answer = delivered.expect("it is served").unwrap();
+    assert_eq!((answer.delivered, answer.last_exchange), (Ok(None), None));
     assert!(receiver.is_untouched());
 }

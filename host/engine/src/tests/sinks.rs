@@ -17,8 +17,8 @@ use router_values::{Origin, Secret};
 
 use super::world::{World, guest, named_for_health};
 use crate::{
-    CallFailure, EngineEvent, FailureKind, Limits, PluginSettings, SinkDefinition,
-    kinds::sink::Delivered,
+    CallFailure, Delivered, EngineEvent, ExchangeEnd, FailureKind, Limits, PluginSettings,
+    SinkAnswer, SinkDefinition,
 };
 
 const HOSTILE: &str = "hostile-sink";
@@ -165,11 +165,15 @@ async fn one(mode: &str, receiver: &str) -> World {
     world(vec![("a", sink(mode, receiver))]).await
 }
 
-async fn deliver(world: &World, sink: &str) -> Option<Result<Delivered, CallFailure>> {
+async fn deliver(world: &World, sink: &str) -> Option<Result<SinkAnswer, CallFailure>> {
     world.engine.deliver(sink, notice("d-1")).await
 }
 
 async fn delivered(world: &World, sink: &str) -> Delivered {
+    answered(world, sink).await.delivered
+}
+
+async fn answered(world: &World, sink: &str) -> SinkAnswer {
     deliver(world, sink).await.expect("it is served").unwrap()
 }
 
@@ -265,6 +269,7 @@ async fn no_secret_is_found_out_or_brought_elsewhere() {
         .await
         .unwrap()
         .unwrap()
+        .delivered
         .unwrap();
     let sent = receiver.request();
     assert!(sent.ends_with(&format!("\"{summary}\"")), "{sent}");
@@ -306,9 +311,10 @@ async fn a_receiver_that_hangs_is_a_strike_against_nobody_and_mutes_no_other() {
     for wait in waits {
         let answer = wait.await.unwrap().unwrap().unwrap();
         assert!(
-            matches!(answer, Err(DeliveryError::Retry { .. })),
+            matches!(answer.delivered, Err(DeliveryError::Retry { .. })),
             "{answer:?}"
         );
+        assert_eq!(answer.last_exchange, Some(ExchangeEnd::TimedOut));
     }
     // All four waited at once.
     assert!(
@@ -317,6 +323,34 @@ async fn a_receiver_that_hangs_is_a_strike_against_nobody_and_mutes_no_other() {
     );
     let view = world.view("sink.slow");
     assert_eq!((view.state, view.calls, view.failures), ("serving", 4, 0));
+}
+
+/// Whatever the sink makes of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_router_knows_how_the_last_request_ended() {
+    let receiver = Receiver::start(Duration::ZERO);
+    let mut steals = sink("steal", &receiver.url());
+    steals
+        .config
+        .insert("elsewhere".to_owned(), "http://127.0.0.1:9".into());
+    let sinks = vec![
+        ("sends", sink("send", &receiver.url())),
+        // Nobody listens there.
+        ("dials", sink("send", "http://127.0.0.1:1")),
+        ("steals", steals),
+        ("sleeps", sink("nothing", &receiver.url())),
+    ];
+    let world = world(sinks).await;
+    for (name, end) in [
+        ("sends", Some(ExchangeEnd::Answered(200))),
+        ("dials", Some(ExchangeEnd::Failed)),
+        ("steals", Some(ExchangeEnd::NotSent)),
+        ("sleeps", None),
+        ("sends", Some(ExchangeEnd::Answered(200))),
+    ] {
+        let answer = answered(&world, name).await;
+        assert_eq!(answer.last_exchange, end, "{name}: {answer:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,6 @@
 //! The text that is scraped: valid as a strict parser reads it, and greppable as the runbook does.
 
+mod alerts;
 mod exposition;
 mod runbook;
 

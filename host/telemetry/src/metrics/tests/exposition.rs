@@ -78,17 +78,26 @@ impl Exposition {
             return;
         }
         let bucket = format!("{name}_bucket");
-        let buckets: Vec<_> = self.of(&bucket).collect();
+        let mut series: BTreeMap<Vec<(&str, &str)>, Vec<&ParsedSample>> = BTreeMap::new();
+        for sample in self.of(&bucket) {
+            let labels = sample.labels.iter();
+            let labels = labels.map(|(name, value)| (name.as_str(), value.as_str()));
+            let labels = labels.filter(|(name, _)| *name != "le").collect();
+            series.entry(labels).or_default().push(sample);
+        }
+        assert!(!series.is_empty(), "family {name} has no series");
+        for (labels, buckets) in series {
+            self.check_histogram(name, &labels, &buckets);
+        }
+    }
+
+    fn check_histogram(&self, name: &str, labels: &[(&str, &str)], buckets: &[&ParsedSample]) {
         let bound = |sample: &ParsedSample| {
             sample.labels["le"]
                 .replace("+Inf", "inf")
                 .parse::<f64>()
                 .expect("a boundary")
         };
-        assert!(
-            buckets.iter().all(|sample| sample.labels.len() == 1),
-            "{name} has labels"
-        );
         for pair in buckets.windows(2) {
             assert!(
                 bound(pair[0]) < bound(pair[1]) && pair[0].value <= pair[1].value,
@@ -98,11 +107,14 @@ impl Exposition {
         let last = buckets.last().expect("buckets");
         assert_eq!(last.labels["le"], "+Inf", "{name}");
         assert_eq!(
-            self.value(&format!("{name}_count"), &[]),
+            self.value(&format!("{name}_count"), labels),
             Some(last.value),
             "{name}"
         );
-        assert!(self.value(&format!("{name}_sum"), &[]).is_some(), "{name}");
+        assert!(
+            self.value(&format!("{name}_sum"), labels).is_some(),
+            "{name}"
+        );
     }
 
     pub(crate) fn of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a ParsedSample> {
