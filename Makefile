@@ -55,6 +55,10 @@ plugins: toolchain ## the bundled plugins into plugins/dist
 	$(call place,$(GUESTS)/pagerduty_sink.wasm,plugins/dist/pagerduty.wasm)
 	$(call place,$(GUESTS)/slack_sink.wasm,plugins/dist/slack.wasm)
 	$(call place,$(GUESTS)/webhook_sink.wasm,plugins/dist/webhook.wasm)
+	$(call place,plugins/alertmanager/alertmanager.toml,plugins/dist/alertmanager.toml)
+	$(call place,plugins/pagerduty/pagerduty.toml,plugins/dist/pagerduty.toml)
+	$(call place,plugins/slack/slack.toml,plugins/dist/slack.toml)
+	$(call place,plugins/webhook/webhook.toml,plugins/dist/webhook.toml)
 
 guests: plugins # the guests of the tests into target/guests
 	cargo build --profile plugin --target wasm32-wasip2 -p hostile-guests -p echo-guest --lib --examples

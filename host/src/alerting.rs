@@ -9,3 +9,4 @@ pub(crate) mod published;
 pub(crate) mod room;
 pub(crate) mod rules;
 pub(crate) mod sinks;
+mod trial;

@@ -10,7 +10,16 @@ pub(crate) const EXIT_UNAVAILABLE: u8 = 69;
 /// Prints every fault of a configuration.
 pub(crate) fn refuse(faults: &router_config::Faults) -> ExitCode {
     eprint(&faults.to_string());
-    let count = faults.faults.len();
+    refused(faults.faults.len())
+}
+
+/// Prints which sinks of a configuration could deliver nothing, each a line with its place.
+pub(crate) fn refuse_sinks(faults: &[String]) -> ExitCode {
+    faults.iter().for_each(|fault| eprint(fault));
+    refused(faults.len())
+}
+
+fn refused(count: usize) -> ExitCode {
     let noun = if count == 1 { "fault" } else { "faults" };
     eprint(&format!(
         "godot-mcp-router: {count} {noun} in the configuration"

@@ -147,3 +147,124 @@ async fn a_faulty_file_changes_nothing_of_a_running_router() {
     assert_eq!(router.instance("echo").await["pid"], before["pid"]);
     router.end().await;
 }
+
+/// Sinks that could deliver nothing, each with what is said of it. More of them than readiness names.
+const SINKS: &str = r#"
+[sink.lost]
+plugin = "pigeon"
+
+[sink.silent]
+plugin = "pagerduty"
+allow = ["https://events.pagerduty.com"]
+
+[sink.vague]
+plugin = "slack"
+secrets = { webhok_url = "HOOK" }
+allow = ["https://hooks.slack.com"]
+
+[sink.nowhere]
+plugin = "alertmanager"
+allow = ["http://127.0.0.1:9093"]
+
+[sink.judge]
+plugin = "default-health"
+
+[sink.distrustful]
+plugin = "webhook"
+config = { url = "https://example.org/hook" }
+secrets = { secret = "HOOK" }
+allow = ["https://example.org"]
+ca_file = "/nowhere/ca.pem"
+"#;
+
+const SINK_FAULTS: [(&str, &str); 6] = [
+    (
+        "sink.lost",
+        "holds no pigeon.wasm: put it there, or correct the name",
+    ),
+    (
+        "sink.silent",
+        "lacks routing_key, which the plugin pagerduty needs",
+    ),
+    (
+        "sink.vague",
+        "lacks webhook_url or bot_token, which the plugin slack needs (it does not use webhok_url)",
+    ),
+    ("sink.nowhere", "sink.nowhere.config.url is missing"),
+    ("sink.judge", "is a health-policy, which delivers nothing"),
+    ("sink.distrustful", "ca_file /nowhere/ca.pem cannot be read"),
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sinks_that_could_deliver_nothing_are_refused_each_with_its_line() {
+    let plugins = [
+        "pagerduty.wasm",
+        "slack.wasm",
+        "alertmanager.wasm",
+        "webhook.wasm",
+        "default-health.wasm",
+    ];
+    let config = plugins
+        .iter()
+        .fold(Config::new(), |config, file| config.plugin(file));
+    let secret = "hunter2-secret-of-a-hook";
+    let router = Router::prepared(&config.clone().tail(SINKS), &[("HOOK", secret)]);
+    let text = std::fs::read_to_string(router.config_path()).unwrap();
+    let line_of = |sink: &str| {
+        let at = text.lines().position(|line| line == format!("[{sink}]"));
+        at.unwrap() + 1
+    };
+    for command in ["check", "doctor"] {
+        let output = router.run(&[command]).await;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned()
+            + &String::from_utf8_lossy(&output.stdout);
+        let code = if command == "check" { 64 } else { 1 };
+        assert_eq!(output.status.code(), Some(code), "{command}: {said}");
+        for (sink, what) in SINK_FAULTS {
+            // The plugin stands in the line below the name of the section.
+            let place = format!("router.toml:{}: {sink}: ", line_of(sink) + 1);
+            let said_of = said.lines().find(|line| line.contains(&place));
+            let said_of = said_of.unwrap_or_else(|| panic!("{command}: no {place} in\n{said}"));
+            assert!(said_of.contains(what), "{command}: {said_of}");
+        }
+        assert!(!said.contains(secret), "{command}: {said}");
+        assert!(!said.contains("is fine: "), "{command}: {said}");
+    }
+
+    // What they lack is given.
+    let good = r#"
+[sink.silent]
+plugin = "pagerduty"
+secrets = { routing_key = "HOOK" }
+allow = ["https://events.pagerduty.com"]
+
+[sink.vague]
+plugin = "slack"
+secrets = { bot_token = "HOOK" }
+config = { channel = "alerts" }
+allow = ["https://slack.com"]
+
+[sink.nowhere]
+plugin = "alertmanager"
+config = { url = "http://127.0.0.1:9093" }
+allow = ["http://127.0.0.1:9093"]
+"#;
+    router.write_config(&config.tail(good));
+    let output = router.run(&["check"]).await;
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sink_that_the_environment_makes_is_refused_by_its_variable_where_its_plugin_is_not_there()
+ {
+    let variables = [("PAGERDUTY_ROUTING_KEY", "0123456789abcdef0123456789abcdef")];
+    let router = Router::prepared(&Config::new(), &variables);
+    let output = router.run(&["check"]).await;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(64), "{output:?}");
+    assert!(
+        said.contains("PAGERDUTY_ROUTING_KEY: sink.pagerduty: ")
+            && said.contains("holds no pagerduty.wasm"),
+        "{said}"
+    );
+}

@@ -38,5 +38,6 @@ mod policies;
 mod postgres;
 mod runbook_own;
 mod runbook_source;
+mod sink_trials;
 mod sinks;
 mod windows;

@@ -82,8 +82,15 @@ impl Router {
             fs::copy(peers::bundled_policy(), to).unwrap();
         }
         for file in config.plugins() {
-            let to = home.path().join("plugins").join(file);
-            fs::copy(peers::bundled_plugin(file), to).unwrap();
+            let (from, to) = (
+                peers::bundled_plugin(file),
+                home.path().join("plugins").join(file),
+            );
+            fs::copy(&from, &to).unwrap();
+            let manifest = from.with_extension("toml");
+            if manifest.exists() {
+                fs::copy(manifest, to.with_extension("toml")).unwrap();
+            }
         }
         let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let router = Self {

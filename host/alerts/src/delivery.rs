@@ -189,6 +189,19 @@ pub enum HeldBy {
     Order,
 }
 
+impl HeldBy {
+    /// The same for people.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RateLimit => "rate limit",
+            Self::RetryAfter => "Retry-After",
+            Self::Breaker => "circuit breaker",
+            Self::Order => "an earlier delivery about the same firing",
+        }
+    }
+}
+
 /// Why a delivery went to the fallback. Closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

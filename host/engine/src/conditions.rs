@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use router_core::policy::{PolicyGenerations, PolicyKind};
 
 use crate::{
+    NamedPolicies,
     shared::EngineShared,
     sinks::is_sink,
     texts::{TEXT_BYTES_MAX, cut},
@@ -17,6 +18,15 @@ const NAMED_MAX: usize = 5;
 /// Whether a plugin is named as an alert rule alone.
 pub(crate) fn are_rules(kinds: &BTreeSet<PolicyKind>) -> bool {
     kinds.iter().eq([&PolicyKind::AlertRule])
+}
+
+/// What keeps one plugin, or one sink, from doing what it is named for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PluginFault {
+    /// The plugin, or `sink.NAME`.
+    pub name: String,
+    /// Its name, and why, for people.
+    pub what: String,
 }
 
 /// What is wrong with plugins now.
@@ -61,9 +71,11 @@ impl EngineShared {
         let generations = self.generations(&named);
         // Before the first scan it is not known what is there.
         let is_scanned = self.missing.lock().is_some();
-        let plugins = self.plugins.lock();
-        let quarantined = plugins.values().filter(|entry| entry.is_quarantined());
-        let quarantined = u32::try_from(quarantined.count()).unwrap_or(u32::MAX);
+        let quarantined = {
+            let plugins = self.plugins.lock();
+            let quarantined = plugins.values().filter(|entry| entry.is_quarantined());
+            u32::try_from(quarantined.count()).unwrap_or(u32::MAX)
+        };
         if !is_scanned {
             return Conditions {
                 quarantined,
@@ -71,26 +83,14 @@ impl EngineShared {
                 ..Conditions::default()
             };
         }
-        let fault_of = |(name, kinds): (&String, &BTreeSet<PolicyKind>)| {
-            let fault = match plugins.get(name) {
-                Some(entry) => entry.fault().or_else(|| entry.kind_fault(kinds))?,
-                None => self.missing_reason(name),
-            };
-            let fault = cut(&fault, TEXT_BYTES_MAX);
-            Some(if is_sink(name) {
-                format!("{name}: {fault}")
-            } else if are_rules(kinds) {
-                format!("alert rule {name}: {fault}")
-            } else {
-                format!("policy {name}: {fault}")
-            })
-        };
-        let mut faults: Vec<String> = named.iter().filter_map(fault_of).collect();
+        let faults = self.faults_of(&named, TEXT_BYTES_MAX).into_iter();
+        let mut faults: Vec<String> = faults.map(|fault| fault.what).collect();
         let more = faults.len().saturating_sub(NAMED_MAX);
         if more > 0 {
             faults.truncate(NAMED_MAX);
             faults.push(format!("and {more} more policies"));
         }
+        let plugins = self.plugins.lock();
         let is_unknown = |name: &String| !plugins.contains_key(name) && !named.contains_key(name);
         Conditions {
             quarantined,
@@ -98,5 +98,27 @@ impl EngineShared {
             unknown: configured.into_iter().filter(is_unknown).collect(),
             generations,
         }
+    }
+
+    /// What is named and does not do what it is named for, each with so much of the reason.
+    pub(crate) fn faults_of(&self, named: &NamedPolicies, bytes_max: usize) -> Vec<PluginFault> {
+        let plugins = self.plugins.lock();
+        let fault_of = |(name, kinds): (&String, &BTreeSet<PolicyKind>)| {
+            let fault = match plugins.get(name) {
+                Some(entry) => entry.fault().or_else(|| entry.kind_fault(kinds))?,
+                None => self.missing_reason(name),
+            };
+            let fault = cut(&fault, bytes_max);
+            let what = if is_sink(name) {
+                format!("{name}: {fault}")
+            } else if are_rules(kinds) {
+                format!("alert rule {name}: {fault}")
+            } else {
+                format!("policy {name}: {fault}")
+            };
+            let name = name.clone();
+            Some(PluginFault { name, what })
+        };
+        named.iter().filter_map(fault_of).collect()
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch as conditions};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Conditions, EngineOptions, NamedPolicies, PluginSettings,
+    Conditions, EngineOptions, NamedPolicies, PluginFault, PluginSettings,
     event::EngineEvent,
     failure::CallFailure,
     kinds::{Kind, SERVED, Served, SinkKind},
@@ -186,6 +186,31 @@ impl Engine {
         }
     }
 
+    /// Waits for as long as a plugin (`NAME`) or a sink (`sink.NAME`) is being loaded for the first time, which after a start it is;
+    /// so long at most.
+    pub async fn loaded(&self, name: &str, within: Duration) {
+        let mut happened = self.shared.happened.subscribe();
+        let is_loading = || {
+            let view = self.find(name, self.shared.in_use().as_ref());
+            view.is_some_and(|view| view.state == "loading")
+        };
+        let loaded = async { while is_loading() && happened.changed().await.is_ok() {} };
+        let _ = tokio::time::timeout(within, loaded).await;
+    }
+
+    /// Why nothing answered in the place of a plugin (`NAME`) or a sink (`sink.NAME`), for people.
+    #[must_use]
+    pub fn why_silent(&self, name: &str) -> String {
+        let Some(view) = self.find(name, self.shared.in_use().as_ref()) else {
+            return format!("no plugin {name} is loaded");
+        };
+        match (view.state, view.reason) {
+            ("serving", _) => format!("{name} is busy, or no plugin that answers this"),
+            (state, Some(reason)) => format!("{name} is {state}: {reason}"),
+            (state, None) => format!("{name} is {state}"),
+        }
+    }
+
     fn find(&self, name: &str, in_use: Option<&NamedPolicies>) -> Option<PluginView> {
         if let Some(entry) = self.shared.plugins.lock().get(name) {
             return Some(self.view(name, entry, in_use, true));
@@ -230,6 +255,13 @@ impl Engine {
         // The first scan may be over before anybody asks.
         conditions.mark_changed();
         conditions
+    }
+
+    /// Everything that is named and does not do what it is named for, once the directory was scanned: with the whole reason of each,
+    /// where [`Conditions`] are short.
+    #[must_use]
+    pub fn faults(&self) -> Vec<PluginFault> {
+        self.shared.faults_of(&self.shared.named(), usize::MAX)
     }
 
     /// Sets which plugins are named by a policy: of the router, of a template, or of an instance. One that is not there is reported

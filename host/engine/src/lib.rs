@@ -18,6 +18,7 @@ mod guest;
 mod kinds;
 mod loader;
 mod machine;
+mod manifest;
 mod options;
 mod questions;
 mod registry;
@@ -33,7 +34,7 @@ mod values;
 mod view;
 mod watcher;
 
-pub use conditions::Conditions;
+pub use conditions::{Conditions, PluginFault};
 pub use deciding::DecisionError;
 pub use engine::{Engine, EngineError};
 pub use event::EngineEvent;

@@ -11,13 +11,14 @@ use std::{
 };
 
 use router_egress::{Egress, EgressOptions};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::{
     Grants, PluginSettings, contract, deciding,
     directory::{self, Files, ListedFile, Stamps},
     event::EngineEvent,
     generation::{Compiled, Generation, GenerationParts},
+    manifest::Manifest,
     rejection::{INTERNAL, REFUSED_CONFIG, Rejection},
     settings,
     shared::EngineShared,
@@ -27,25 +28,6 @@ use crate::{
 
 /// A file that is replaced by removing and writing it is missing for a moment; so long the plugin goes on without its file.
 const MISSING_FOR: Duration = Duration::from_secs(5);
-
-/// `NAME.toml`: what a plugin asks for. It only asks: the operator grants, to a sink.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Manifest {
-    /// The world that it is for; only compared with the file.
-    world: Option<String>,
-    #[serde(default)]
-    requests: Requests,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Requests {
-    #[serde(default)]
-    http: Vec<String>,
-    #[serde(default)]
-    secrets: Vec<String>,
-}
 
 /// Why the directory is scanned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -251,12 +233,14 @@ impl EngineShared {
         files: Files,
         settings: &PluginSettings,
     ) -> Result<(Generation, Grants), Rejection> {
-        let manifest: Manifest = toml::from_str(&files.manifest).map_err(|error| {
-            Rejection::new(
-                "manifest",
-                format!("its manifest {name}.toml is faulty: {error}"),
-            )
-        })?;
+        let EntrySettings {
+            config_path,
+            config,
+            sink,
+            ..
+        } = settings.of_entry(name);
+        let plugin = sink.map_or(name, |sink| &sink.plugin);
+        let manifest = Manifest::parse(plugin, &files.manifest)?;
         let is_served = |world: &String| {
             let mut served = self.machine.served.iter();
             served.any(|kind| kind.contract.world == *world)
@@ -270,13 +254,10 @@ impl EngineShared {
                 ),
             ));
         }
-        let EntrySettings {
-            config_path,
-            config,
-            sink,
-            ..
-        } = settings.of_entry(name);
         let refused = |fault| Rejection::new(REFUSED_CONFIG, fault);
+        if let Some(sink) = sink {
+            manifest.check_secrets(name, sink).map_err(refused)?;
+        }
         let empty = toml::Table::new();
         let flattened = settings::flatten(config.unwrap_or(&empty)).map_err(refused)?;
         let egress = match sink {
@@ -302,7 +283,7 @@ impl EngineShared {
         )
         .await?;
         let world = generation.contract().world;
-        if let Some(other) = manifest.world.filter(|other| other != world) {
+        if let Some(other) = manifest.world.as_ref().filter(|other| *other != world) {
             return Err(Rejection::new(
                 "wrong_world",
                 format!(
@@ -310,11 +291,7 @@ impl EngineShared {
                 ),
             ));
         }
-        let requested = Grants {
-            http: manifest.requests.http,
-            secrets: manifest.requests.secrets,
-        };
-        Ok((generation, requested))
+        Ok((generation, manifest.requested(sink)))
     }
 
     fn next_generation(&self, name: &str) -> u64 {

@@ -36,6 +36,8 @@ pub(crate) struct EngineShared {
     pub(crate) conditions: watch::Sender<Conditions>,
     /// Held by the scan in progress.
     pub(crate) scan: tokio::sync::Mutex<()>,
+    /// Changes with every event.
+    pub(crate) happened: watch::Sender<()>,
     events: mpsc::Sender<EngineEvent>,
 }
 
@@ -61,12 +63,14 @@ impl EngineShared {
                 .map(|dir| Arc::new(TrialRecords::open(dir))),
             conditions: watch::Sender::default(),
             scan: tokio::sync::Mutex::default(),
+            happened: watch::Sender::default(),
             events,
         }
     }
 
     /// Reports an event; never waits.
     pub(crate) fn emit(&self, event: EngineEvent) {
+        self.happened.send_replace(());
         if self.events.try_send(event).is_err() {
             tracing::warn!("plugin event dropped: too many wait");
         }

@@ -1,11 +1,11 @@
 //! What the rest of the router asks of the alerts' loop.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use router_admin::{OperationError, Result, TestResult};
+use router_admin::{OperationError, Result};
 use router_alerts::{
-    AlertEngine, DeliveryId, Severity,
-    delivery::{DeliveryProgress, DeliveryReport, Schedule, SinkTable},
+    AlertEngine,
+    delivery::{DeliveryReport, Schedule, SinkTable},
     event::{AlertDone, AlertVerb},
     settings::AlertSettings,
 };
@@ -20,9 +20,6 @@ const REQUESTS_MAX: usize = 256;
 
 /// How long a request may take: a step is made of memory and one fsync.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-
-/// How long a test may take: an attempt takes 30 s at most, and others may be before it.
-const TEST_WITHIN: Duration = Duration::from_secs(60);
 
 /// How long a scrape waits for the loop, which answers in milliseconds: it is to tell that the loop does not, and not to hang with it.
 const SCRAPE_WITHIN: Duration = Duration::from_secs(1);
@@ -107,66 +104,16 @@ impl AlertsHandle {
         self.ask(AlertRequest::Read(read), answer).await
     }
 
+    /// What becomes of deliveries from now on.
+    pub(super) fn reports(&self) -> broadcast::Receiver<DeliveryReport> {
+        self.reports.subscribe()
+    }
+
     /// Does something for somebody.
     pub(crate) async fn command(&self, by: String, verb: AlertVerb) -> Result<AlertDone> {
         let (reply, answer) = oneshot::channel();
         let done = self.ask(AlertRequest::Command { by, verb, reply }, answer);
         done.await?.map_err(OperationError::Conflict)
-    }
-
-    /// Sends a marked test, and waits for how each sink answers.
-    pub(crate) async fn test(
-        &self,
-        by: String,
-        severity: Severity,
-        sink: Option<String>,
-    ) -> Result<Vec<TestResult>> {
-        let mut reports = self.reports.subscribe();
-        let sink = sink.map(Into::into);
-        let done = self.command(by, AlertVerb::Test { severity, sink }).await?;
-        let AlertDone::Test(deliveries) = done else {
-            return Err(OperationError::Failed(
-                "the test was answered as another command".to_owned(),
-            ));
-        };
-        let mut awaited: BTreeSet<DeliveryId> = deliveries.into_iter().collect();
-        let mut results = Vec::new();
-        let answers = async {
-            while !awaited.is_empty() {
-                let report = match reports.recv().await {
-                    Ok(report) => report,
-                    // What was missed is not known: the time runs out then.
-                    Err(broadcast::error::RecvError::Lagged(_)) => continue,
-                    Err(broadcast::error::RecvError::Closed) => return,
-                };
-                let outcome = match report.progress {
-                    DeliveryProgress::Delivered { .. } => Ok(()),
-                    DeliveryProgress::Failed { error, .. } => Err(error.to_string()),
-                    DeliveryProgress::DeadLetter { reason, .. } => Err(reason),
-                    _ => continue,
-                };
-                if awaited.remove(&report.delivery) {
-                    results.push(TestResult {
-                        sink: report.sink.to_string(),
-                        outcome,
-                    });
-                }
-            }
-        };
-        if tokio::time::timeout(TEST_WITHIN, answers).await.is_err() {
-            let late = self.read(move |_, schedule| {
-                let waiting = schedule.waiting(0).map(|one| one.delivery);
-                let late = waiting.filter(|delivery| awaited.contains(&delivery.id));
-                let late = late.map(|delivery| delivery.sink.to_string());
-                late.collect::<Vec<_>>()
-            });
-            results.extend(late.await?.into_iter().map(|sink| TestResult {
-                sink,
-                outcome: Err("it did not answer in time; it is tried again".to_owned()),
-            }));
-        }
-        results.sort_by(|one, other| one.sink.cmp(&other.sink));
-        Ok(results)
     }
 
     /// Sends a delivery again.

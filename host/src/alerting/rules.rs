@@ -120,7 +120,7 @@ impl RuleQuestion {
                 Some(Err(failure)) => failure.to_string(),
                 // After a start it is compiled first.
                 None if self.is_loading() => return,
-                None => "no such rule is loaded, or it is in quarantine".to_owned(),
+                None => self.engine.why_silent(&self.rule),
             };
             return self.silent.note(&self.rule, Some(reason));
         }

@@ -1,6 +1,6 @@
 //! Attempts at deliveries: through the sink's plugin, or into the log.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use router_alerts::{
@@ -11,6 +11,8 @@ use router_alerts::{
 use router_delivery::Sink;
 use router_engine::Engine;
 use router_telemetry::AttemptResult;
+use router_values::whole_ms;
+use tokio::time::Instant;
 
 use super::figures;
 use crate::{meters::RouterMeters, wiring::links::AckLinks};
@@ -130,15 +132,23 @@ impl Sink for SinkCaller {
             attempt.result = AttemptResult::Delivered;
             return Ok(None);
         }
-        let links = self.links_of(&sink, &notice);
-        let answer = self.engine.deliver(&sink, Notice { links, ..notice }).await;
+        let entry = format!("sink.{sink}");
+        let begun = Instant::now();
+        // After a start plugins are compiled first: that is no failure of the sink, which its fallback would have to take the place of.
+        let within = Duration::from_millis(notice.deadline_ms / 2);
+        self.engine.loaded(&entry, within).await;
+        let waited_ms = whole_ms(begun.elapsed());
+        let notice = Notice {
+            links: self.links_of(&sink, &notice),
+            deadline_ms: notice.deadline_ms.saturating_sub(waited_ms),
+            ..notice
+        };
+        let answer = self.engine.deliver(&sink, notice).await;
         attempt.result = figures::attempt_result(answer.as_ref());
         match answer {
             Some(Ok(answer)) => answer.delivered,
             Some(Err(failure)) => Err(DeliveryError::Other(failure.to_string())),
-            None => Err(DeliveryError::Other(
-                "no plugin serves the sink, or it is in quarantine".to_owned(),
-            )),
+            None => Err(DeliveryError::Other(self.engine.why_silent(&entry))),
         }
     }
 }

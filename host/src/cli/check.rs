@@ -3,7 +3,7 @@
 use std::{path::Path, process::ExitCode};
 
 use crate::{
-    terminal::{print, refuse},
+    terminal::{print, refuse, refuse_sinks},
     wiring::{config, plugin_check},
 };
 
@@ -18,8 +18,12 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    for fault in runtime.block_on(plugin_check::faults(&config)) {
+    let found = runtime.block_on(plugin_check::examine(&config));
+    for fault in &found.others {
         print(&format!("note: {fault}"));
+    }
+    if !found.sinks.is_empty() {
+        return Ok(refuse_sinks(&found.sinks));
     }
     print(&format!(
         "{} is fine: {} template(s), {} instance(s), listening on {}",

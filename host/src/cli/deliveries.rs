@@ -45,10 +45,12 @@ fn list(remote: &Remote) -> anyhow::Result<()> {
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for (list, is_dead) in [("waiting", false), ("deadLetters", true)] {
         for one in member(&answer, list)?.as_array().into_iter().flatten() {
-            let state = match (is_dead, one["held"]["by"].as_str()) {
-                (true, _) => "dead letter".to_owned(),
-                (false, Some(by)) => format!("held: {by}"),
-                (false, None) => format!("next attempt at {}", cell(&one["nextAttempt"])),
+            let held = &one["held"];
+            let state = match (is_dead, held["by"].as_str(), held["until"].as_str()) {
+                (true, ..) => "dead letter".to_owned(),
+                (false, Some(by), Some(until)) => format!("held until {until}: {by}"),
+                (false, Some(by), None) => format!("held: {by}"),
+                (false, None, _) => format!("next attempt at {}", cell(&one["nextAttempt"])),
             };
             let reason = if is_dead {
                 &one["reason"]

@@ -128,12 +128,15 @@ fn bundled_server() -> Finding {
     }
 }
 
-/// The built-in rule judges in the place of a policy that does not.
+/// The built-in rule judges in the place of a policy that does not; nothing takes the place of a sink.
 async fn plugins(config: &Config) -> Vec<(&'static str, Finding)> {
-    let faults = plugin_check::faults(config).await.into_iter();
-    let mut findings: Vec<Finding> = faults.map(Finding::Note).collect();
+    let found = plugin_check::examine(config).await;
+    let sinks = found.sinks.into_iter().map(Finding::Bad);
+    let mut findings: Vec<Finding> = sinks
+        .chain(found.others.into_iter().map(Finding::Note))
+        .collect();
     if findings.is_empty() {
-        let text = "every policy that is named judges".to_owned();
+        let text = "every plugin that is named does what it is named for".to_owned();
         findings.push(Finding::Good(text));
     }
     findings

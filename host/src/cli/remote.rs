@@ -97,7 +97,8 @@ pub(crate) fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) if text.is_empty() => "-".to_owned(),
-        Value::String(text) => text.clone(),
+        // What a stranger wrote is one line, and nothing that a terminal obeys.
+        Value::String(text) => text.replace(char::is_control, " "),
         other => other.to_string(),
     }
 }

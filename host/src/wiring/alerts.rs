@@ -56,5 +56,10 @@ fn generation(sink: &SinkConfig) -> u64 {
     for origin in &sink.allow {
         origin.to_string().hash(&mut hasher);
     }
+    sink.ca_file.hash(&mut hasher);
+    if let Some(proxy) = &sink.proxy {
+        let credentials = proxy.credentials().map(|secret| secret.expose());
+        (proxy.origin().to_string(), credentials).hash(&mut hasher);
+    }
     hasher.finish()
 }

@@ -2,7 +2,7 @@
 
 use router_alerts::{
     Alert, AlertId, AlertState,
-    delivery::{DeadLetter, Delivery, HeldBy, Schedule, WaitingDelivery},
+    delivery::{DeadLetter, Delivery, Schedule, WaitingDelivery},
     history::{Mute, MutedBy},
     settings::Routing,
     silence::{Silence, SilenceId},
@@ -152,7 +152,7 @@ fn waiting(waiting: &WaitingDelivery) -> Value {
     value["nextAttempt"] = at(waiting.next_ms).into();
     value["held"] = waiting.held.map_or(
         Value::Null,
-        |(by, until_ms)| json!({ "by": held_by(by), "until": until_ms.map(at) }),
+        |(by, until_ms)| json!({ "by": by.as_str(), "until": until_ms.map(at) }),
     );
     value["lastFailure"] = waiting.failure.clone().into();
     value["fellBack"] = waiting.fell_back.into();
@@ -166,14 +166,4 @@ fn dead_letter(letter: &DeadLetter) -> Value {
     value["reason"] = letter.reason.as_str().into();
     value["mayHaveArrived"] = letter.may_have_arrived.into();
     value
-}
-
-/// Why a delivery that is due waits, as one word.
-pub(super) fn held_by(by: HeldBy) -> &'static str {
-    match by {
-        HeldBy::RateLimit => "rate limit",
-        HeldBy::RetryAfter => "Retry-After",
-        HeldBy::Breaker => "circuit breaker",
-        HeldBy::Order => "an earlier delivery about the same firing",
-    }
 }

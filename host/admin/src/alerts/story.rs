@@ -7,7 +7,6 @@ use router_alerts::{
 };
 use serde_json::{Value, json};
 
-use super::shown::held_by;
 use crate::render::at;
 
 /// One entry of its history.
@@ -167,7 +166,7 @@ fn progressed(progress: &DeliveryProgress) -> String {
             format!(
                 "waits until {} at the latest: {}",
                 at(*until_ms),
-                held_by(*by)
+                by.as_str()
             )
         }
         DeliveryProgress::Delivered { attempt } => format!("delivered with attempt {attempt}"),

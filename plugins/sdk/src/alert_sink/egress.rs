@@ -120,7 +120,8 @@ impl Response {
     #[must_use]
     pub fn describe(&self) -> String {
         let text = self.text();
-        match text.trim() {
+        let pieces: Vec<&str> = text.split_whitespace().take(300).collect();
+        match pieces.join(" ").as_str() {
             "" => format!("it answered {}", self.status),
             text => format!(
                 "it answered {}: {}",

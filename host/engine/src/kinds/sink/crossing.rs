@@ -95,6 +95,10 @@ fn target(target: &LinkTarget) -> wit::LinkTarget {
 /// What a sink answers. A receipt that is none is left out: the notice was delivered all the same, and must not be sent again.
 pub(super) fn from_wit(delivered: Result<Option<String>, wit::DeliveryError>) -> Delivered {
     let reason = |mut reason: String, otherwise: &str| {
+        if reason.contains(char::is_control) {
+            // It may hold what a stranger answered, and is one line wherever it is shown.
+            reason = reason.replace(char::is_control, " ");
+        }
         truncate(&mut reason, REASON_BYTES_MAX);
         if reason.is_empty() {
             otherwise.clone_into(&mut reason);
@@ -134,6 +138,11 @@ mod tests {
             panic!("refused");
         };
         assert_eq!(reason.len(), 1_024);
+        let two_lines = from_wit(Err(wit::DeliveryError::Other(
+            "it answered 500: a\r\nb\u{1b}[2J".to_owned(),
+        )));
+        let one_line = "it answered 500: a  b [2J".to_owned();
+        assert_eq!(two_lines, Err(DeliveryError::Other(one_line)));
         let gone = from_wit(Err(wit::DeliveryError::Gone(String::new())));
         assert_eq!(
             gone,
