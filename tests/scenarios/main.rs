@@ -11,6 +11,7 @@
 mod access;
 mod acknowledge;
 mod alert_metrics;
+mod alertmanager;
 mod alerts;
 mod bad_input;
 mod breaker_policy;

@@ -88,6 +88,13 @@ fn python_program(name: &str) -> PathBuf {
     there(tests().join(".env/venv/bin").join(name), "make setup")
 }
 
+/// Debian's Alertmanager.
+#[must_use]
+pub fn alertmanager() -> PathBuf {
+    let program = tests().join(".env/alertmanager/usr/bin/prometheus-alertmanager");
+    there(program, "make setup")
+}
+
 /// The Node.js that runs the pinned packages: one of them itself, so that no machine's own matters.
 #[must_use]
 pub fn node() -> PathBuf {

@@ -1,6 +1,7 @@
 //! Receivers of alerts that answer as the real ones do, over TLS with certificates of a test's own. What each service takes and says is in
 //! a file of its own; here is the server, which also hangs and breaks off.
 
+mod alertmanager;
 mod authority;
 mod pagerduty;
 mod slack;
@@ -16,6 +17,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
+pub use alertmanager::Alertmanager;
 pub use authority::Authority;
 pub use pagerduty::PagerDuty;
 pub use slack::Slack;
