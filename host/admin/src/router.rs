@@ -5,7 +5,8 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::DefaultBodyLimit,
-    http::{Method, StatusCode, Uri},
+    http::{HeaderValue, Method, StatusCode, Uri, header},
+    middleware::map_response,
     response::{IntoResponse, Response},
     routing::{delete, get, post},
 };
@@ -79,7 +80,22 @@ pub fn router<O: Operations>(operations: Arc<O>) -> Router {
         .fallback(unknown)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(map_response(guard))
         .with_state(operations)
+}
+
+/// What the API says is of this moment, and what others wrote in it is what its type says.
+async fn guard(mut response: Response) -> Response {
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ] {
+        let headers = response.headers_mut();
+        headers
+            .entry(name)
+            .or_insert(HeaderValue::from_static(value));
+    }
+    response
 }
 
 async fn unknown(uri: Uri) -> Response {
