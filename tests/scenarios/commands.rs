@@ -87,7 +87,7 @@ async fn a_token_goes_to_the_router_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_typed_names_one_thing_and_nobody_needs_to_read_the_answer() {
+async fn what_is_typed_names_one_instance_and_nobody_needs_to_read_the_answer() {
     let router = router().await;
     let pid = router.instance("echo").await["pid"].clone();
     for id in ["echo/../echo", "../instances/echo", "echo?", "..", ""] {

@@ -3,16 +3,16 @@
 use std::{borrow::Cow, fmt::Write as _};
 
 /// A text in which nothing acts on a terminal: what instances, plugins and receivers wrote may hold sequences that move the cursor, set the
-/// title or answer in the reader's name. Control characters but line ends and tabs, and those that turn the direction of writing
+/// title or answer in the reader's name. Control characters but line ends and tabs, and those that change the direction of writing
 /// (Unicode, UAX 9), are shown as `\u{1b}`.
 #[must_use]
 pub fn printable(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(acts) {
+    if !text.chars().any(is_active) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 16);
     for char in text.chars() {
-        if acts(char) {
+        if is_active(char) {
             // Writing to a string cannot fail.
             let _ = write!(shown, "{}", char.escape_unicode());
         } else {
@@ -22,10 +22,10 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-fn acts(char: char) -> bool {
-    let turns =
+fn is_active(char: char) -> bool {
+    let is_directional =
         matches!(char, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    turns || char.is_control() && !matches!(char, '\n' | '\t')
+    is_directional || char.is_control() && !matches!(char, '\n' | '\t')
 }
 
 #[cfg(test)]
