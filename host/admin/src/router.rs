@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    Router,
+    Extension, Router,
     extract::DefaultBodyLimit,
     http::{HeaderValue, Method, StatusCode, Uri, header},
     middleware::map_response,
@@ -12,8 +12,8 @@ use axum::{
 };
 
 use crate::{
-    Operations, Problem, ack, alerts, audit, capacity, control, events, health, history, instances,
-    plugins,
+    Operations, Problem, ack, alerts, audit, capacity, control, events, health, history, hooks,
+    instances, plugins,
 };
 
 /// Longest body on `/api`: the definition of an instance with a long environment.
@@ -67,6 +67,10 @@ pub fn router<O: Operations>(operations: Arc<O>) -> Router {
         .route(
             "/ack/{token}",
             get(ack::show::<O>).post(ack::acknowledge::<O>),
+        )
+        .route(
+            "/api/hooks/pagerduty/{sink}",
+            post(hooks::pagerduty::<O>).layer(Extension(Arc::new(hooks::SeenEvents::default()))),
         )
         .route("/api/capacity", get(capacity::show::<O>))
         .route("/api/audit", get(audit::page::<O>))
