@@ -29,6 +29,7 @@ use tokio::{
 use super::{
     figures,
     handle::{AlertInbox, AlertRequest},
+    heartbeat::AuditResult,
     kept::RecordKeeper,
     published,
     sinks::SinkCaller,
@@ -51,6 +52,7 @@ pub(crate) struct AlertRoom {
     commands: HashMap<u64, Waiting>,
     commands_count: u64,
     sink_states: watch::Sender<Vec<SinkFacts>>,
+    audits: watch::Sender<AuditResult>,
     announcer: Arc<Announcer>,
     meters: Arc<RouterMeters>,
     /// The journal refused the last step: logged once.
@@ -69,6 +71,7 @@ pub(crate) struct RoomParts {
     pub(crate) inbox: AlertInbox,
     pub(crate) answers: mpsc::Receiver<RuleAnswer>,
     pub(crate) sink_states: watch::Sender<Vec<SinkFacts>>,
+    pub(crate) audits: watch::Sender<AuditResult>,
     pub(crate) announcer: Arc<Announcer>,
     pub(crate) meters: Arc<RouterMeters>,
 }
@@ -102,6 +105,7 @@ impl AlertRoom {
             commands: HashMap::new(),
             commands_count: 0,
             sink_states: parts.sink_states,
+            audits: parts.audits,
             announcer: parts.announcer,
             meters: parts.meters,
             is_refused: false,
@@ -257,6 +261,9 @@ impl AlertRoom {
             AlertAction::Audited { findings, .. } => {
                 let meters = self.meters.metrics.alerts();
                 meters.set_audit(self.courier.now_ms(), &findings);
+                self.audits.send_replace(AuditResult {
+                    findings: findings.len(),
+                });
                 for finding in findings {
                     let alert = finding.alert.map(|alert| alert.to_string());
                     let reason = finding.what.as_str();

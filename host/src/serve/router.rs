@@ -88,6 +88,7 @@ impl Router {
         let watchers = base.watch(&rooms, shared, &api, &auth, plugins);
         watchers.spawn(alerts.room.run());
         watchers.spawn(alerts.asker.run());
+        watchers.spawn(alerts.heartbeat.run());
         let front_ends = CancellationToken::new();
         let front = Front {
             auth,
