@@ -26,6 +26,10 @@ mod self_watch;
 mod tests;
 mod tombstones;
 
+#[cfg(test)]
+pub(crate) use muting::ABOUT_TO_FIRE_MS;
+pub use self_watch::{OWN_ALERTS, OwnAlert};
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,

@@ -224,8 +224,10 @@ impl AlertEngine {
             let Some(alert) = self.alerts.get_mut(&id) else {
                 continue;
             };
-            if std::mem::take(&mut alert.stale) && alert.is_open() {
-                alert.note(self.now_ms, Happening::Fresh);
+            if std::mem::take(&mut alert.stale) {
+                if alert.is_open() {
+                    alert.note(self.now_ms, Happening::Fresh);
+                }
                 self.touched.insert(id);
             }
             if named.contains(&id) {
@@ -258,8 +260,8 @@ impl AlertEngine {
                 alert.stale = true;
                 if alert.is_open() {
                     alert.note(now_ms, Happening::Stale);
-                    self.touched.insert(id);
                 }
+                self.touched.insert(id);
             }
             if self.bugs.has(Planted::SilenceResolves) {
                 self.end_rule(&rule);

@@ -4,12 +4,16 @@ use std::collections::BTreeSet;
 
 use super::{AlertEngine, OWN_RULE};
 use crate::{
-    alert::Alert,
+    alert::{Alert, AlertState},
     condition::Severity,
     history::{Happening, Mute, MutedBy},
     identity::AlertId,
     planted::Planted,
 };
+
+/// A P1 of the whole fleet mutes already while it is about to fire, where that is so soon: what instances share shows in each of them
+/// before it is known to be in all, and whoever is then paged is paged once.
+pub(crate) const ABOUT_TO_FIRE_MS: u64 = 30_000;
 
 impl AlertEngine {
     /// What mutes an alert now, whatever else fires.
@@ -61,7 +65,7 @@ impl AlertEngine {
         })
     }
 
-    /// Sees which P1 of the whole fleet fire among the alerts that were touched. The first one and the last one to end concern
+    /// Sees which P1 of the whole fleet fire, or are about to, among the alerts that were touched. The first one and the last one to end concern
     /// every alert of an instance. The engine's own are about alerts, not about the fleet.
     pub(super) fn update_inhibitors(&mut self) {
         let before = self.inhibitors.first().copied();
@@ -70,7 +74,7 @@ impl AlertEngine {
             let inhibits = self.alerts.get(id).is_some_and(|alert| {
                 alert.severity == Severity::P1
                     && alert.condition.instance.is_none()
-                    && alert.is_open()
+                    && (alert.is_open() || is_about_to_fire(alert))
                     && alert.rule.as_ref() != OWN_RULE
                     && self.muted_by_itself(alert).is_none()
             });
@@ -108,4 +112,11 @@ impl AlertEngine {
         }
         alert.mute = mute;
     }
+}
+
+/// Whether it will fire soon unless its condition ends. One whose rule is silent may stay as it is for ever.
+fn is_about_to_fire(alert: &Alert) -> bool {
+    alert.state == AlertState::Pending
+        && !alert.is_stale()
+        && alert.condition.for_ms <= ABOUT_TO_FIRE_MS
 }

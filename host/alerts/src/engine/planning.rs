@@ -326,7 +326,10 @@ impl AlertEngine {
         let Some(alert) = self.alerts.remove(&id) else {
             return;
         };
-        self.inhibitors.remove(&id);
+        if self.inhibitors.contains(&id) {
+            // Whom it muted is looked at again.
+            self.touched.insert(id);
+        }
         if let Some(at_ms) = alert.wake_ms {
             self.timers.remove(&(at_ms, id));
         }

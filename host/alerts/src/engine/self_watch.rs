@@ -9,6 +9,77 @@ use crate::{
     settings::{ALERTS_MAX, OWN_EVALUATION_MS, SINK_FAILING_MS},
 };
 
+/// One kind of alert that the engine raises by itself.
+#[derive(Debug, Clone, Copy)]
+pub struct OwnAlert {
+    /// Its name.
+    pub name: &'static str,
+    /// How soon somebody has to act.
+    pub severity: Severity,
+    /// A heading of `docs/runbook.md`.
+    pub anchor: &'static str,
+    /// What to do; `{}` stands for the rule or the route.
+    remedy: &'static str,
+}
+
+/// All of them.
+pub const OWN_ALERTS: [OwnAlert; 4] = [
+    EVALUATION_STALLED,
+    RULE_SILENT,
+    UNDELIVERABLE,
+    TOO_MANY_ALERTS,
+];
+
+const EVALUATION_STALLED: OwnAlert = OwnAlert {
+    name: "evaluation-stalled",
+    severity: Severity::P1,
+    anchor: "an-alert-rule-does-not-answer",
+    remedy: "`godot-mcp-router plugin list` says why the rules do not answer. Until one does, watch `GET /api/health/readiness` by other means. If all of them serve and it goes on, restart the router: instances keep running.",
+};
+
+const RULE_SILENT: OwnAlert = OwnAlert {
+    name: "rule-silent",
+    severity: Severity::P2,
+    anchor: "an-alert-rule-does-not-answer",
+    remedy: "`GET /api/plugins/{}` says why: it trapped, is in quarantine, is being compiled, or its file is missing. A corrected file, or the one before, in the plugins' folder ends it.",
+};
+
+const UNDELIVERABLE: OwnAlert = OwnAlert {
+    name: "undeliverable",
+    severity: Severity::P1,
+    anchor: "alerts-do-not-arrive",
+    remedy: "Tell people by other means that they are not paged. `godot-mcp-router deliveries` shows what the receivers answer; repair one of them, then `godot-mcp-router alerts test --severity P1` says whether it arrives.",
+};
+
+const TOO_MANY_ALERTS: OwnAlert = OwnAlert {
+    name: "too-many-alerts",
+    severity: Severity::P2,
+    anchor: "p1-down",
+    remedy: "`GET /api/health/mcp` shows the rest: look for what they share. If a rule of your own raises them, let it speak of the fleet where it speaks of each instance.",
+};
+
+impl OwnAlert {
+    /// The condition of what it is about, or of the router.
+    fn condition(&self, about: Option<&str>, summary: String) -> Condition {
+        let name = self.name;
+        let key = about.map_or_else(
+            || format!("{OWN_RULE}:{name}"),
+            |about| format!("{OWN_RULE}:{name}:{about}"),
+        );
+        Condition {
+            key,
+            name: name.to_owned(),
+            severity: self.severity,
+            summary,
+            remedy: self.remedy.replace("{}", about.unwrap_or_default()),
+            runbook_anchor: Some(self.anchor.to_owned()),
+            instance: None,
+            for_ms: 0,
+            attributes: Vec::new(),
+        }
+    }
+}
+
 impl AlertEngine {
     pub(super) fn watch_self(&mut self) {
         let conditions = self.own_conditions();
@@ -36,41 +107,25 @@ impl AlertEngine {
         let silent: Vec<_> = asked.clone().filter(|(_, watch)| watch.is_silent).collect();
         let mut conditions = Vec::new();
         if self.is_stalled() {
-            conditions.push(own(
-                "evaluation-stalled",
-                "evaluation-stalled",
-                Severity::P1,
+            conditions.push(EVALUATION_STALLED.condition(
+                None,
                 "No alert rule has answered for a minute: nothing that goes wrong from now on is noticed.".to_owned(),
-                "See GET /api/plugins for why the rules do not answer, and the log of the router; restart it if evaluation stands still.",
             ));
         } else {
             conditions.extend(silent.iter().map(|(rule, _)| {
-                own(
-                    &format!("rule-silent:{rule}"),
-                    "rule-silent",
-                    Severity::P2,
-                    format!("The alert rule {rule} has not answered for a minute: its alerts are stale, and it notices nothing new."),
-                    "See GET /api/plugins/{name} for why: a trap, a quarantine, a compilation that takes long, or a missing file.",
-                )
+                RULE_SILENT.condition(Some(rule), format!("The alert rule {rule} has not answered for a minute: its alerts are stale, and it notices nothing new."))
             }));
         }
         conditions.extend(self.undeliverable().into_iter().map(|route| {
-            own(
-                &format!("undeliverable:{route}"),
-                "undeliverable",
-                Severity::P1,
-                format!("A P1 by the route {route} would reach nobody: each of its sinks fails, and so do their fallbacks."),
-                "See GET /api/deliveries for what the receivers answer, and repair one of them; `alerts test` says when it is.",
-            )
+            UNDELIVERABLE.condition(Some(&route), format!("A P1 by the route {route} would reach nobody: each of its sinks fails, and so do their fallbacks."))
         }));
         let left_out: usize = self.overflow.values().sum();
         if left_out > 0 {
-            conditions.push(own(
-                "too-many-alerts",
-                "too-many-alerts",
-                Severity::P2,
-                format!("{left_out} conditions are not alerts, because {ALERTS_MAX} are kept already."),
-                "Repair what raises them, or let the rule speak of the fleet where it speaks of each instance.",
+            conditions.push(TOO_MANY_ALERTS.condition(
+                None,
+                format!(
+                    "{left_out} conditions are not alerts, because {ALERTS_MAX} are kept already."
+                ),
             ));
         }
         conditions
@@ -129,19 +184,5 @@ impl AlertEngine {
             next = settings.fallback.as_ref();
         }
         false
-    }
-}
-
-fn own(key: &str, name: &str, severity: Severity, summary: String, remedy: &str) -> Condition {
-    Condition {
-        key: format!("{OWN_RULE}:{key}"),
-        name: name.to_owned(),
-        severity,
-        summary,
-        remedy: remedy.to_owned(),
-        runbook_anchor: Some(name.to_owned()),
-        instance: None,
-        for_ms: 0,
-        attributes: Vec::new(),
     }
 }

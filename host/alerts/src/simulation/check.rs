@@ -17,6 +17,7 @@ use crate::{
     alert::{Alert, AlertState},
     condition::Severity,
     delivery::Delivery,
+    engine::ABOUT_TO_FIRE_MS,
     event::{Finding, Irregularity},
     history::MutedBy,
     identity::{AlertId, AlertRef},
@@ -248,8 +249,12 @@ impl World {
         self.muting_by_itself(n).or_else(|| {
             let is_of_fleet = |other: usize| {
                 let level = &self.levels[other];
+                let is_silent = self.now_ms - self.rounds[level.rule].complete_ms >= MIN;
+                let is_about_to = level.expected == Expected::Pending
+                    && level.for_ms <= ABOUT_TO_FIRE_MS
+                    && !is_silent;
                 !level.has_instance
-                    && level.is_open()
+                    && (level.is_open() || is_about_to)
                     && level.severity == Severity::P1
                     && self.muting_by_itself(other).is_none()
             };

@@ -254,6 +254,49 @@ fn a_p1_of_the_fleet_mutes_its_instances() {
 }
 
 #[test]
+fn a_p1_of_the_fleet_that_is_about_to_fire_mutes_already() {
+    for (for_ms, is_muting) in [(10 * S, true), (30 * S, true), (31 * S, false)] {
+        let mut bench = Bench::settled(settings());
+        let t0 = bench.now_ms;
+        let instance = on_instance("i", Severity::P2);
+        bench.holds.insert("i".to_owned(), instance);
+        let fleet = condition("fleet", "n", Severity::P1);
+        bench.raise(Condition { for_ms, ..fleet });
+        bench.run(MIN);
+        let sent = bench.take_sent(t0);
+        let first = sent.first().map(String::as_str);
+        let fleet_first = first.is_some_and(|line| line.contains("fleet#1"));
+        assert_eq!(fleet_first, is_muting, "{for_ms}: {sent:?}");
+    }
+}
+
+#[test]
+fn a_p1_of_the_fleet_that_never_fires_mutes_no_longer() {
+    let pending = |answers: bool| {
+        let mut bench = Bench::settled(settings());
+        let t0 = bench.now_ms;
+        let instance = on_instance("i", Severity::P2);
+        bench.holds.insert("i".to_owned(), instance);
+        let fleet = condition("fleet", "n", Severity::P1);
+        bench.raise(Condition {
+            for_ms: 30 * S,
+            ..fleet
+        });
+        assert_eq!(bench.take_sent(t0), Vec::<String>::new());
+        bench.holds.remove("fleet");
+        bench.answers = answers;
+        bench.run(2 * MIN);
+        bench.take_sent(t0)
+    };
+    // Its condition ends; and the rule that named it says nothing any more.
+    for answers in [true, false] {
+        let sent = pending(answers);
+        let is_told = sent.iter().any(|line| line.contains("pager firing i#1"));
+        assert!(is_told, "{answers}: {sent:?}");
+    }
+}
+
+#[test]
 fn a_silence_mutes_and_ends() {
     let mut bench = Bench::settled(settings());
     let silence = Silence {
