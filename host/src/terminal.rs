@@ -1,11 +1,6 @@
 //! What the program prints while it does not log, and the exit codes it ends with (sysexits.h).
 
-use std::{
-    io::{self, Write as _},
-    process::{self, ExitCode},
-};
-
-use router_values::printable;
+use std::process::ExitCode;
 
 /// The configuration (file, flags, variables) is invalid: `EX_USAGE`.
 pub(crate) const EXIT_CONFIG: u8 = 64;
@@ -32,19 +27,17 @@ fn refused(count: usize) -> ExitCode {
     ExitCode::from(EXIT_CONFIG)
 }
 
-/// As a shell reports a program that a closed pipe ended: 128 and SIGPIPE.
-const EXIT_PIPE: i32 = 141;
-
-/// A line for the caller of the program. Nothing in it acts on the terminal. Where nobody reads any more, as behind `| head`, the
-/// program ends.
+/// A line for the caller of the program.
+#[allow(clippy::print_stdout, reason = "this is what the commands are for")]
 pub(crate) fn print(line: &str) {
-    if writeln!(io::stdout(), "{}", printable(line)).is_err() {
-        process::exit(EXIT_PIPE);
-    }
+    println!("{line}");
 }
 
 /// A line about an error.
+#[allow(
+    clippy::print_stderr,
+    reason = "logging does not run yet, or never will"
+)]
 pub(crate) fn eprint(line: &str) {
-    // Where nobody reads it, the exit code says it.
-    let _ = writeln!(io::stderr(), "{}", printable(line));
+    eprintln!("{line}");
 }

@@ -1,7 +1,7 @@
 //! What alert rules are asked about, gathered from the rooms. Reading it waits for the driver and for nothing else: disks are read
 //! beside, so that a file system that hangs hides no other condition.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use parking_lot::Mutex;
 use router_admin::Result;
@@ -11,7 +11,7 @@ use router_alerts::facts::{
 };
 use router_core::view::{CapacityView, FleetView, InstanceView, SlotView};
 use router_engine::{CandidateState, Engine, PluginView};
-use router_store::Store;
+use router_store::{DatabaseState, Store};
 use router_values::unix_ms_now;
 
 use crate::{
@@ -121,7 +121,17 @@ impl FactSources {
             capacity_forecast: forecast.map(|forecast| forecast.summary.clone()),
             capacity_forecast_ms: forecast.map(|forecast| forecast.at_ms),
             uptime_ms: self.clock.now().mono_ms,
-            attributes: Vec::new(),
+            attributes: self.database_reason().into_iter().collect(),
+        }
+    }
+
+    /// Why the database is lost, as an operator reads it.
+    fn database_reason(&self) -> Option<(String, String)> {
+        match &*self.store.state().borrow() {
+            DatabaseState::Disconnected { reason, .. } | DatabaseState::Unusable { reason, .. } => {
+                Some(("database-reason".to_owned(), reason.clone()))
+            }
+            DatabaseState::Connected { .. } | DatabaseState::Closed => None,
         }
     }
 }
@@ -205,8 +215,12 @@ impl DiskGauge {
         });
     }
 
+    /// Each file system once, by the first of the paths on it: one that fills is one condition.
     fn read(&self) -> Vec<DiskFacts> {
+        let mut devices = BTreeSet::new();
         let shares = self.paths.iter().filter_map(|path| {
+            let device = rustix::fs::stat(path).ok()?.st_dev;
+            devices.insert(device).then_some(())?;
             Some(DiskFacts {
                 path: path.display().to_string(),
                 used_share: share_in_use(path)?,

@@ -1,6 +1,9 @@
 //! What the rest of the router asks of the alerts' loop.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use router_admin::{OperationError, Result};
 use router_alerts::{
@@ -11,6 +14,7 @@ use router_alerts::{
 };
 use router_delivery::JournalState;
 use router_telemetry::AlertMeters;
+use router_values::rfc3339;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::figures;
@@ -37,9 +41,7 @@ pub(crate) enum AlertRequest {
     Command {
         by: String,
         verb: AlertVerb,
-        /// It counts as done only when it is on the disk, together with everything that was done before it.
-        must_keep: bool,
-        reply: oneshot::Sender<Result<AlertDone>>,
+        reply: oneshot::Sender<std::result::Result<AlertDone, String>>,
     },
     /// Send a delivery again.
     Retry {
@@ -113,28 +115,9 @@ impl AlertsHandle {
 
     /// Does something for somebody.
     pub(crate) async fn command(&self, by: String, verb: AlertVerb) -> Result<AlertDone> {
-        self.command_with(by, verb, false).await
-    }
-
-    /// The same, and it is on the disk when this returns.
-    pub(crate) async fn command_kept(&self, by: String, verb: AlertVerb) -> Result<AlertDone> {
-        self.command_with(by, verb, true).await
-    }
-
-    async fn command_with(
-        &self,
-        by: String,
-        verb: AlertVerb,
-        must_keep: bool,
-    ) -> Result<AlertDone> {
         let (reply, answer) = oneshot::channel();
-        let command = AlertRequest::Command {
-            by,
-            verb,
-            must_keep,
-            reply,
-        };
-        self.ask(command, answer).await?
+        let done = self.ask(AlertRequest::Command { by, verb, reply }, answer);
+        done.await?.map_err(OperationError::Conflict)
     }
 
     /// Sends a delivery again.
@@ -159,8 +142,13 @@ impl AlertsHandle {
         let _ = self.requests.send(request).await;
     }
 
-    /// Notes a change that those who are notified may want to know.
-    pub(crate) fn changed(&self, line: impl Into<Arc<str>>) {
+    /// Notes a change of this moment that those who are notified may want to know. They hear of it for an hour, so the time of day
+    /// says when it was.
+    pub(crate) fn changed(&self, what: &str) {
+        let now = rfc3339(SystemTime::now());
+        let minute = now.get(11..16).unwrap_or(&now);
+        let line = format!("{minute} UTC {what}");
+        // Where so much is asked of the loop that there is no room, it is left out rather than waited for.
         let _ = self.requests.try_send(AlertRequest::Changed(line.into()));
     }
 

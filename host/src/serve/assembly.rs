@@ -40,7 +40,6 @@ use crate::{
     operator_api::OperatorApi,
     recovery_snapshot::RecoverySnapshot,
     revoked_sessions::RevokedSessions,
-    webhook_refusals::WebhookRefusals,
     wiring::{
         access, disks,
         driver::ConnectedRooms,
@@ -290,7 +289,6 @@ impl Base {
             announcer: Arc::clone(&rooms.announcer),
             alerts,
             links,
-            webhooks: WebhookRefusals::new(Arc::clone(&rooms.recorder)),
             applier,
         }
     }

@@ -80,15 +80,18 @@ impl PluginWatcher {
         engine::log(event);
         self.audit(event);
         let row = row(event);
-        // What is loaded at the start is as it was before it.
-        let is_change = match event {
-            EngineEvent::Swapped { generation, .. } => *generation > 1,
-            EngineEvent::Removed { .. } => true,
-            _ => false,
+        let change = match event {
+            // What is loaded at the start is as it was before it.
+            EngineEvent::Swapped {
+                plugin, generation, ..
+            } if *generation > 1 => Some(format!(
+                "plugin {plugin}: generation {generation} in service"
+            )),
+            EngineEvent::Removed { plugin, .. } => Some(format!("plugin {plugin} removed")),
+            _ => None,
         };
-        if is_change {
-            let line = format!("plugin {} {}: {}", row.subject, row.to, row.reason);
-            self.alerts.changed(line);
+        if let Some(change) = change {
+            self.alerts.changed(&change);
         }
         self.announcer.publish(row);
         // A refused candidate and a missing file change no answer.

@@ -51,7 +51,7 @@ fn totals(fleet: &Fleet, limits: &Limits, raised: &mut Raised) {
             "{unable} of {} instances that are to run cannot serve",
             totals.wanted
         );
-        raised.raise(alert, alert.name, summary);
+        raised.raise(alert, summary);
     }
     let together = f64::from(totals.breakers_opened_together);
     let is_most = together > limits.together_share * f64::from(totals.breakers);
@@ -61,15 +61,15 @@ fn totals(fleet: &Fleet, limits: &Limits, raised: &mut Raised) {
             "{together} of {} circuit breakers opened within 10 s; {} are OPEN or HALF_OPEN",
             totals.breakers, totals.breakers_open
         );
-        raised.raise(alert, alert.name, summary);
+        raised.raise(alert, summary);
     }
     if let Some(share) = above(totals.error_share, limits.errors_share) {
         let alert = &HIGH_ERROR_RATE;
-        raised.raise(alert, alert.name, errors(share, limits));
+        raised.raise(alert, errors(share, limits));
     }
     if let Some(p95) = above(totals.p95_ms, limits.p95_ms) {
         let alert = &SLOW_REQUESTS;
-        raised.raise(alert, alert.name, slow(p95, limits));
+        raised.raise(alert, slow(p95, limits));
     }
 }
 
@@ -95,15 +95,22 @@ fn slow(p95: f64, limits: &Limits) -> String {
 fn database(fleet: &Fleet, limits: &Limits, raised: &mut Raised) {
     if fleet.database != "connected" {
         let alert = &DATABASE_LOST;
-        raised.raise(alert, alert.name, "the database is lost".to_owned());
+        let reason = fleet
+            .attributes
+            .iter()
+            .find(|(name, _)| name == "database-reason");
+        let reason = reason.map(|(_, reason)| format!(": {reason}"));
+        let summary = format!("the database is lost{}", reason.unwrap_or_default());
+        raised.raise(alert, summary);
     }
     if fleet.pool_share > limits.pool_share {
         let alert = &POOL_NEARLY_FULL;
         let summary = format!(
-            "{:.0} % of the pool of database connections is in use",
-            percent(fleet.pool_share)
+            "{:.0} % of the router's database connections are in use; {:.0} % are allowed",
+            percent(fleet.pool_share),
+            percent(limits.pool_share)
         );
-        raised.raise(alert, alert.name, summary);
+        raised.raise(alert, summary);
     }
     if let Some(count) = above(
         fleet.database_connections.map(f64::from),
@@ -112,7 +119,7 @@ fn database(fleet: &Fleet, limits: &Limits, raised: &mut Raised) {
         let alert = &MANY_CONNECTIONS;
         let limit = limits.connections;
         let summary = format!("the database has {count} connections; {limit} are allowed");
-        raised.raise(alert, alert.name, summary);
+        raised.raise(alert, summary);
     }
 }
 
@@ -120,16 +127,13 @@ fn disk(disk: &Disk, limits: &Limits, raised: &mut Raised) {
     if disk.used_share > limits.disk_share {
         let alert = &DISK_NEARLY_FULL;
         let summary = format!(
-            "the disk of {} is {:.0} % full",
+            "the disk of {} is {:.0} % full; {:.0} % are allowed",
             disk.path,
-            percent(disk.used_share)
+            percent(disk.used_share),
+            percent(limits.disk_share)
         );
-        raised.raise(alert, &of(alert, &disk.path), summary);
+        raised.raise_of_part(alert, &disk.path, summary);
     }
-}
-
-fn of(alert: &Alert, name: &str) -> String {
-    format!("{}/{name}", alert.name)
 }
 
 fn capacity(fleet: &Fleet, limits: &Limits, raised: &mut Raised) {
@@ -137,7 +141,7 @@ fn capacity(fleet: &Fleet, limits: &Limits, raised: &mut Raised) {
         if limit.used as f64 > limits.capacity_share * limit.most as f64 {
             let alert = &CAPACITY_NEARLY_USED;
             let summary = format!("{} of {} {} are in use", limit.used, limit.most, limit.of);
-            raised.raise(alert, &of(alert, &limit.of), summary);
+            raised.raise_of_part(alert, &limit.of, summary);
         }
     }
     let within = limits.forecast_days * DAY_MS;
@@ -150,7 +154,7 @@ fn capacity(fleet: &Fleet, limits: &Limits, raised: &mut Raised) {
         .filter(|_| left.is_some_and(|left| left <= within))
     {
         let alert = &CAPACITY_FORECAST;
-        raised.raise(alert, alert.name, forecast.clone());
+        raised.raise(alert, forecast.clone());
     }
 }
 
@@ -168,7 +172,7 @@ fn plugin(plugin: &PluginState, raised: &mut Raised) {
     if let Some(refusal) = refuses_settings {
         let alert = &PLUGIN_REFUSES_SETTINGS;
         let summary = format!("plugin {name}: {}", refusal.reason);
-        raised.raise(alert, &of(alert, name), summary);
+        raised.raise_of_part(alert, name, summary);
     }
     if is_down {
         let alert = if plugin.world.starts_with("alert-") {
@@ -184,13 +188,13 @@ fn plugin(plugin: &PluginState, raised: &mut Raised) {
                 plugin.default_answers
             );
         }
-        raised.raise(alert, &of(alert, name), summary);
+        raised.raise_of_part(alert, name, summary);
     }
     let is_held = plugin.held.is_some() || plugin.state == "held";
     if let Some(reason) = (plugin.held.as_ref().or(plugin.reason.as_ref())).filter(|_| is_held) {
         let alert = &PLUGIN_HELD;
         let summary = format!("the new generation of plugin {name} is held: {reason}");
-        raised.raise(alert, &of(alert, name), summary);
+        raised.raise_of_part(alert, name, summary);
     }
 }
 
@@ -200,7 +204,7 @@ fn sink(sink: &SinkState, now_ms: u64, limits: &Limits, raised: &mut Raised) {
     if let Some(reason) = &sink.gone {
         let alert = &SINK_GONE;
         let summary = format!("nothing is delivered to sink {name} any more: {reason}");
-        raised.raise(alert, &of(alert, name), summary);
+        raised.raise_of_part(alert, name, summary);
     }
     let failing_ms = sink
         .failing_since_ms
@@ -212,7 +216,7 @@ fn sink(sink: &SinkState, now_ms: u64, limits: &Limits, raised: &mut Raised) {
             ms / 1_000.0,
             sink.waiting
         );
-        raised.raise(alert, &of(alert, name), summary);
+        raised.raise_of_part(alert, name, summary);
     }
     if f64::from(sink.dead_letters) > limits.dead_letters {
         let alert = &DEAD_LETTERS;
@@ -220,7 +224,7 @@ fn sink(sink: &SinkState, now_ms: u64, limits: &Limits, raised: &mut Raised) {
             "sink {name} has {} dead letters: {reason}",
             sink.dead_letters
         );
-        raised.raise(alert, &of(alert, name), summary);
+        raised.raise_of_part(alert, name, summary);
     }
 }
 

@@ -116,8 +116,25 @@ struct Found {
     /// Which of the kinds of alert.
     at: usize,
     key: String,
-    instance: Option<String>,
+    about: About,
     summary: String,
+}
+
+/// What a condition is about.
+enum About {
+    Fleet,
+    /// A plugin, a sink or a disk, by name.
+    Part(String),
+    Instance(String),
+}
+
+impl About {
+    fn name(&self) -> &str {
+        match self {
+            Self::Fleet => "",
+            Self::Part(name) | Self::Instance(name) => name,
+        }
+    }
 }
 
 impl Raised {
@@ -137,18 +154,24 @@ impl Raised {
         }
     }
 
-    /// A condition of the fleet, or of something of it that is no instance.
-    fn raise(&mut self, alert: &Alert, key: &str, summary: String) {
-        self.add(alert, key, None, summary);
+    /// A condition of the fleet.
+    fn raise(&mut self, alert: &Alert, summary: String) {
+        self.add(alert, alert.name, About::Fleet, summary);
+    }
+
+    /// A condition of a part of it that is no instance.
+    fn raise_of_part(&mut self, alert: &Alert, part: &str, summary: String) {
+        let key = format!("{}/{part}", alert.name);
+        self.add(alert, &key, About::Part(part.to_owned()), summary);
     }
 
     /// A condition of one instance.
     fn raise_of(&mut self, alert: &Alert, instance: &str, summary: String) {
         let key = format!("{}/{instance}", alert.name);
-        self.add(alert, &key, Some(instance), summary);
+        self.add(alert, &key, About::Instance(instance.to_owned()), summary);
     }
 
-    fn add(&mut self, alert: &Alert, key: &str, instance: Option<&str>, summary: String) {
+    fn add(&mut self, alert: &Alert, key: &str, about: About, summary: String) {
         let mut all = self.configured.iter();
         let at = all.position(|configured| configured.alert.name == alert.name);
         let severity = at.and_then(|at| self.configured.get(at)?.severity);
@@ -157,7 +180,7 @@ impl Raised {
                 severity,
                 at,
                 key: bounded(key),
-                instance: instance.map(str::to_owned),
+                about,
                 summary,
             });
         }
@@ -177,7 +200,7 @@ impl Raised {
             let more = self.found.len() + 1 - CONDITIONS_MAX;
             self.found.truncate(CONDITIONS_MAX - 1);
             let summary = format!("{more} more conditions hold than one answer may name");
-            self.raise(&TOO_MANY_CONDITIONS, TOO_MANY_CONDITIONS.name, summary);
+            self.raise(&TOO_MANY_CONDITIONS, summary);
         }
         let configured = &self.configured;
         let found = self.found.into_iter();
@@ -193,10 +216,13 @@ impl Raised {
 impl Found {
     fn condition(self, configured: &Configured) -> Condition {
         let alert = configured.alert;
-        let instance = self.instance.as_deref().unwrap_or_default();
-        let remedy = alert.remedy.replace("{}", instance);
+        let remedy = alert.remedy.replace("{}", self.about.name());
+        let instance = match self.about {
+            About::Instance(instance) => Some(instance),
+            About::Fleet | About::Part(_) => None,
+        };
         Condition {
-            instance: self.instance,
+            instance,
             ..Condition::new(self.key, alert.name, self.severity, self.summary)
                 .with_remedy(remedy)
                 .with_anchor(alert.anchor)

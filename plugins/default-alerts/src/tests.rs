@@ -301,6 +301,15 @@ fn states() -> Vec<(&'static str, Fleet, &'static str)> {
             "the database is lost",
         ),
         (
+            "DatabaseLost",
+            of_fleet(|fleet| {
+                "disconnected".clone_into(&mut fleet.database);
+                let reason = ("database-reason".to_owned(), "no answer".to_owned());
+                fleet.attributes = vec![reason];
+            }),
+            "the database is lost: no answer",
+        ),
+        (
             "PluginDown",
             state("quarantined", "health-policy"),
             "plugin default-health is quarantined: three calls in a row trapped; the built-in rule answered 7 times",
@@ -415,6 +424,18 @@ fn a_condition_says_all_that_somebody_needs_and_keeps_its_key() {
         let length = alert.remedy.replace("{}", &"x".repeat(64)).len();
         assert!((1..=1_024).contains(&length), "{}", alert.name);
     }
+}
+
+#[test]
+fn a_remedy_names_what_it_is_for() {
+    for (alert, fleet, _) in states() {
+        let remedy = evaluate(&fleet, &Settings::default()).pop().unwrap().remedy;
+        assert!(!remedy.contains("{}"), "{alert}: {remedy}");
+    }
+    let gone = of_sink(|sink, _| sink.gone = Some("no_service".to_owned()));
+    let raised = evaluate(&gone, &Settings::default());
+    assert!(raised[0].remedy.contains("test --sink slack"));
+    assert_eq!(raised[0].instance, None);
 }
 
 #[test]
