@@ -3,10 +3,12 @@
 
 use std::{collections::BTreeSet, fs};
 
+use router_alerts::engine::OWN_ALERTS;
 use router_tests::peers;
 
-const DOCUMENTS: [&str; 8] = [
+const DOCUMENTS: [&str; 9] = [
     "README.md",
+    "docs/alerts.md",
     "docs/plugins.md",
     "docs/runbook.md",
     "plugins/templates/alert-rule/README.md",
@@ -37,9 +39,13 @@ fn every_link_into_the_repository_leads_somewhere() {
         let folder = folder.parent().unwrap();
         for link in links.iter().filter(|link| !link.contains("://")) {
             let (file, heading) = link.split_once('#').unwrap_or((link, ""));
-            assert!(folder.join(file).exists(), "{name}: {link}");
+            let target = folder.join(file);
+            assert!(target.exists(), "{name}: {link}");
+            let other = (!file.is_empty() && !heading.is_empty())
+                .then(|| fs::read_to_string(target).unwrap());
+            let target = other.as_ref().unwrap_or(&text);
             assert!(
-                heading.is_empty() || headings(&text).contains(heading),
+                heading.is_empty() || headings(target).contains(heading),
                 "{name}: {link}"
             );
         }
@@ -47,7 +53,7 @@ fn every_link_into_the_repository_leads_somewhere() {
 }
 
 /// As they are linked to: lower case, hyphens for blanks, no other signs.
-fn headings(text: &str) -> BTreeSet<String> {
+pub(crate) fn headings(text: &str) -> BTreeSet<String> {
     let lines = text.lines().filter(|line| line.starts_with('#'));
     let linked = lines.map(|line| {
         let heading = line.trim_start_matches('#').trim().to_lowercase();
@@ -57,6 +63,20 @@ fn headings(text: &str) -> BTreeSet<String> {
         kept.collect::<String>().replace(' ', "-")
     });
     linked.collect()
+}
+
+/// What the rule `default-alerts` raises has a test of its own, beside it.
+#[test]
+fn every_alert_of_the_router_itself_has_its_section() {
+    let text = read("docs/runbook.md");
+    for alert in OWN_ALERTS {
+        assert!(headings(&text).contains(alert.anchor), "{alert:?}");
+        let cell = format!("`{}` ({})", alert.name, alert.severity.as_str());
+        let link = format!("](#{}) |", alert.anchor);
+        let mut lines = text.lines();
+        let has_row = lines.any(|line| line.contains(&link) && line.contains(&cell));
+        assert!(has_row, "no row with {cell} and {link}");
+    }
 }
 
 /// Every key that config/router.toml documents, also those that are commented out: `section.key`.

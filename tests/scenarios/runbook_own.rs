@@ -6,7 +6,10 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use crate::database::{self, done};
+use crate::{
+    database::{self, done},
+    drills,
+};
 use router_test_postgres::{Cluster, ClusterOptions};
 use router_tests::{
     Config, Load, Router,
@@ -59,7 +62,7 @@ const fn shows(
 }
 
 /// In the order in which they are run: the breaker stays open for half a minute only.
-const TABLE: [Shows; 30] = [
+const TABLE: [Shows; 31] = [
     shows(
         "readiness",
         State::Well,
@@ -78,6 +81,13 @@ const TABLE: [Shows; 30] = [
             "\"p95Ms\": ",
         ],
         &["null"],
+    ),
+    shows(
+        "shift-alerts",
+        State::Well,
+        WELL,
+        &["no alert is open"],
+        &[],
     ),
     shows(
         "history",
@@ -413,6 +423,7 @@ fn every_block_has_its_entry_and_every_entry_its_block() {
         .iter()
         .chain(&DATABASE)
         .map(|entry| entry.block)
+        .chain(drills::BLOCKS)
         .collect();
     assert_eq!(
         run, known,

@@ -19,7 +19,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 pub use alertmanager::Alertmanager;
 pub use authority::Authority;
-pub use pagerduty::{PagerDuty, WebhookCall};
+pub use pagerduty::PagerDuty;
 pub use slack::Slack;
 
 /// Longest wait for a request.
@@ -121,6 +121,11 @@ impl Receiver {
     pub async fn next(&mut self) -> Received {
         let next = tokio::time::timeout(SOON, self.received.recv()).await;
         next.expect("a request in time").unwrap()
+    }
+
+    /// What came and was not looked at.
+    pub fn received(&mut self) -> Vec<Received> {
+        std::iter::from_fn(|| self.received.try_recv().ok()).collect()
     }
 
     /// Whether nothing came that was not looked at.

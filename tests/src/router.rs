@@ -291,6 +291,16 @@ impl Router {
         body
     }
 
+    /// The story of an alert, in sentences.
+    pub async fn explain(&self, alert: &Value) -> String {
+        let mut command = self.command();
+        command
+            .args(["alerts", "explain", alert["id"].as_str().unwrap()])
+            .env("GODOT_MCP_ROUTER_URL", self.url(""));
+        let output = command.output().await.unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     /// Readiness, whatever its status.
     pub async fn readiness(&self) -> Value {
         self.ask(Method::GET, "/api/health/readiness", None).await.1

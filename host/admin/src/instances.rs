@@ -12,7 +12,6 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use router_core::{InstanceId, event::Verb};
-use router_values::printable;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -226,8 +225,7 @@ pub(crate) async fn logs<O: Operations>(
     if !text.is_empty() {
         text.push('\n');
     }
-    // It is read at a terminal, with `curl`.
-    Ok(printable(&text).into_owned().into_response())
+    Ok(text.into_response())
 }
 
 /// `GET /api/instances/{versionId}/crashes`: newest first.

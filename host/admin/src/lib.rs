@@ -12,7 +12,6 @@ mod control;
 mod events;
 mod health;
 mod history;
-mod hooks;
 mod instances;
 mod operations;
 mod plan;

@@ -15,7 +15,6 @@ mod history;
 mod launch;
 mod log_filter;
 mod origin;
-mod printable;
 mod proxy;
 mod rate;
 mod secret;
@@ -34,7 +33,6 @@ pub use history::{EventPosition, HistoryQuery, HistoryRow, InvalidEventPosition}
 pub use launch::{OnRouterExit, Transport};
 pub use log_filter::{FilterLevel, InvalidLogFilter, LogFilter, LogFormat};
 pub use origin::{InvalidOrigin, Origin};
-pub use printable::printable;
 pub use proxy::{InvalidProxy, Proxy};
 pub use rate::RateBudget;
 pub use secret::Secret;
