@@ -1,5 +1,5 @@
 //! The drills of docs/runbook.md, as they stand in it, on a real router with real instances: on SQLite and on Postgres. Of each: that it
-//! is told, where and how; that the API, the metrics and the log say what the section says they do; and that what the message says to
+//! is notified, where and how; that the API, the metrics and the log say what the section says they do; and that what the message says to
 //! do ends it.
 //!
 //! They are done beside each other, for instances fail independently; the one in which all of them fail comes last.

@@ -194,7 +194,7 @@ impl Site {
         .await;
         let anchor = alert["runbook"].as_str().unwrap();
         assert!(headings(&self.runbook).contains(anchor), "{alert}");
-        let message = self.told(&alert, "firing").await;
+        let message = self.message(&alert, "firing").await;
         assert!(message.contains("*What to do:* "), "{message}");
         assert!(message.contains(&format!("{RUNBOOK}{anchor}")), "{message}");
         assert!(message.contains("Changed lately: "), "{message}");
@@ -216,7 +216,7 @@ impl Site {
         alert
     }
 
-    /// Waits until it is over, and those who were told of it are told so.
+    /// Waits until it is over, and those who were notified hear of that.
     pub(super) async fn resolves(&self, alert: &Value) {
         let path = format!("/api/alerts/{}", alert["id"].as_str().unwrap());
         until(&format!("the end of {alert}"), SOON, async || {
@@ -228,12 +228,12 @@ impl Site {
             }
         })
         .await;
-        self.told(alert, "resolved").await;
+        self.message(alert, "resolved").await;
         self.paged(alert, "resolved").await;
     }
 
     /// The channel's message about an alert.
-    async fn told(&self, alert: &Value, occasion: &str) -> String {
+    async fn message(&self, alert: &Value, occasion: &str) -> String {
         let name = alert["name"].as_str().unwrap();
         let about = match alert["versionId"].as_str() {
             Some(id) => format!("instance {id}: "),

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// A P1 of the whole fleet mutes already while it is about to fire, where that is so soon: what instances share shows in each of them
-/// before it is known to be in all, and whoever is then paged is paged once.
+/// before it is known to be in all, and one page serves for all.
 pub(crate) const ABOUT_TO_FIRE_MS: u64 = 30_000;
 
 impl AlertEngine {

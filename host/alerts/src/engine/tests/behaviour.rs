@@ -291,8 +291,8 @@ fn a_p1_of_the_fleet_that_never_fires_mutes_no_longer() {
     // Its condition ends; and the rule that named it says nothing any more.
     for answers in [true, false] {
         let sent = pending(answers);
-        let is_told = sent.iter().any(|line| line.contains("pager firing i#1"));
-        assert!(is_told, "{answers}: {sent:?}");
+        let is_sent = sent.iter().any(|line| line.contains("pager firing i#1"));
+        assert!(is_sent, "{answers}: {sent:?}");
     }
 }
 
