@@ -3,6 +3,7 @@
 pub(crate) mod facts;
 mod figures;
 pub(crate) mod handle;
+pub(crate) mod heartbeat;
 mod kept;
 pub(crate) mod open;
 pub(crate) mod published;

@@ -233,8 +233,8 @@ fn refused_login() -> AuditRow {
 fn needed(method: &Method, path: &str, is_mcp: bool) -> Needed {
     match path {
         "/api/health/liveness" | "/api/health/readiness" => Needed::Nothing,
-        // The token in the link is the right.
-        _ if path.starts_with("/ack/") => Needed::Nothing,
+        // The token in the link is the right, and the signature of the call.
+        _ if path.starts_with("/ack/") || path.starts_with("/api/hooks/") => Needed::Nothing,
         "/metrics" | "/api/metrics/prometheus" => Needed::Metrics,
         _ if is_mcp => Needed::Role(Role::Client),
         _ if *method == Method::GET || *method == Method::HEAD => Needed::Role(Role::Viewer),
@@ -300,7 +300,19 @@ mod tests {
         for method in [Method::GET, Method::HEAD, Method::POST] {
             check(method.clone(), "/ack/AbC-_", Needed::Nothing, None);
             check(method.clone(), "/ack/../api/x", Needed::Nothing, None);
-            for path in ["/ack", "/acknowledge/x", "/api/ack/x"] {
+            check(
+                method.clone(),
+                "/api/hooks/pagerduty/oncall",
+                Needed::Nothing,
+                None,
+            );
+            for path in [
+                "/ack",
+                "/acknowledge/x",
+                "/api/ack/x",
+                "/api/hooks",
+                "/api/hooksx/y",
+            ] {
                 let rest = if method == Method::POST {
                     Role::Operator
                 } else {

@@ -25,6 +25,7 @@ use router_proxy::{McpPath, Proxy};
 use tokio::{
     net::{TcpListener, TcpStream},
     runtime::Handle,
+    sync::Semaphore,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
@@ -42,6 +43,19 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long open requests may take to end at shutdown.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+
+/// Where callers need no role: a link's token, or a signature over the body, is their right.
+const LINKS: &str = "/ack/";
+const HOOKS: &str = "/api/hooks/";
+
+/// Longest body of a link's form, which has no fields.
+const LINK_BODY_BYTES_MAX: usize = 4 * 1024;
+
+/// How long such a body may take: PagerDuty gives up after 5 s.
+const HOOK_BODY_WITHIN: Duration = Duration::from_secs(5);
+
+/// Bodies of signed calls that are read at once: together 4 MiB, of callers who may be anybody.
+pub(crate) const UNPROVEN_MAX: usize = 16;
 
 /// What connections are served with.
 pub(crate) struct Front {
@@ -61,6 +75,8 @@ pub(crate) struct Front {
     pub(crate) head_timeout: Duration,
     /// How long a client may take to send a body.
     pub(crate) body_timeout: Duration,
+    /// Bodies that are read at once of who has shown no right yet.
+    pub(crate) unproven: Arc<Semaphore>,
 }
 
 impl Front {
@@ -161,8 +177,26 @@ impl Front {
         response
     }
 
+    /// The request with its body, once that has arrived. A link's form has none; a signed call is believed only when its body is there, so
+    /// that few of them are read at once, and for no longer than the caller waits.
+    async fn with_body(&self, request: Request<Body>) -> Result<Request<Body>, Problem> {
+        let path = request.uri().path();
+        let is_hook = path.starts_with(HOOKS);
+        let (bytes_max, within) = match path {
+            _ if is_hook => (router_admin::BODY_BYTES_MAX, HOOK_BODY_WITHIN),
+            path if path.starts_with(LINKS) => (LINK_BODY_BYTES_MAX, HOOK_BODY_WITHIN),
+            _ => (router_admin::BODY_BYTES_MAX, self.body_timeout),
+        };
+        let place = is_hook.then(|| self.unproven.try_acquire());
+        let _place = place.transpose().map_err(|_| {
+            let detail = "too many calls are being received: try again";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+        })?;
+        read_body(request, bytes_max, within.min(self.body_timeout)).await
+    }
+
     async fn serve_rest(&self, request: Request<Body>) -> Response {
-        let request = match with_body(request, self.body_timeout).await {
+        let request = match self.with_body(request).await {
             Ok(request) => request,
             Err(refused) => return refused.into_response(),
         };
@@ -175,19 +209,19 @@ impl Front {
     }
 }
 
-/// The request with its body, once that has arrived.
-async fn with_body(request: Request<Body>, within: Duration) -> Result<Request<Body>, Problem> {
+async fn read_body(
+    request: Request<Body>,
+    bytes_max: usize,
+    within: Duration,
+) -> Result<Request<Body>, Problem> {
     let (head, body) = request.into_parts();
-    let read = axum::body::to_bytes(body, router_admin::BODY_BYTES_MAX);
+    let read = axum::body::to_bytes(body, bytes_max);
     let Ok(read) = tokio::time::timeout(within, read).await else {
         let detail = format!("the body did not arrive within {} ms", within.as_millis());
         return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, detail));
     };
     let body = read.map_err(|error| {
-        let detail = format!(
-            "the body is broken, or longer than {} bytes: {error}",
-            router_admin::BODY_BYTES_MAX
-        );
+        let detail = format!("the body is broken, or longer than {bytes_max} bytes: {error}");
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
     })?;
     Ok(Request::from_parts(head, Body::from(body)))

@@ -21,6 +21,7 @@ mod recovery_snapshot;
 mod revoked_sessions;
 mod serve;
 mod terminal;
+mod webhook_refusals;
 mod wiring;
 
 use std::process::ExitCode;

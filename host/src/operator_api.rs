@@ -1,6 +1,7 @@
 //! What `/api` can show and do, over the driver and the other rooms.
 
 use std::{
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -8,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use router_access::is_signed;
 use router_admin::{
     Definition, OperationError, Operations, ReloadReport, Result, RouterFacts, TestResult,
 };
@@ -44,6 +46,7 @@ use crate::{
     instance_plan::InstancePlans,
     meters::RouterMeters,
     operation_errors as errors,
+    webhook_refusals::WebhookRefusals,
     wiring::{engine, links::AckLinks},
 };
 
@@ -67,6 +70,7 @@ pub(crate) struct OperatorApi {
     pub(crate) announcer: Arc<Announcer>,
     pub(crate) alerts: AlertsHandle,
     pub(crate) links: Arc<AckLinks>,
+    pub(crate) webhooks: WebhookRefusals,
     pub(crate) applier: Arc<ConfigApplier>,
 }
 
@@ -229,6 +233,28 @@ impl Operations for OperatorApi {
 
     async fn alert_command(&self, by: String, verb: AlertVerb) -> Result<AlertDone> {
         self.alerts.command(by, verb).await
+    }
+
+    async fn alert_command_kept(&self, by: String, verb: AlertVerb) -> Result<AlertDone> {
+        self.alerts.command_kept(by, verb).await
+    }
+
+    fn is_signed_webhook(
+        &self,
+        sink: &str,
+        signatures: &str,
+        body: &[u8],
+        from: SocketAddr,
+    ) -> Option<bool> {
+        let config = self.applier.config();
+        let mut sinks = config.sinks.iter();
+        let found = sinks.find(|(name, _)| name.as_str() == sink);
+        let secret = found.and_then(|(_, sink)| sink.webhook_secret.as_ref());
+        let is_signed = secret.map(|secret| is_signed(secret.expose(), signatures, body));
+        if is_signed != Some(true) {
+            self.webhooks.refused(sink, is_signed, from);
+        }
+        is_signed
     }
 
     fn ack_link(&self, token: &str) -> Option<AckLink> {

@@ -1,6 +1,11 @@
 //! What the program prints while it does not log, and the exit codes it ends with (sysexits.h).
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write as _},
+    process::{self, ExitCode},
+};
+
+use router_values::printable;
 
 /// The configuration (file, flags, variables) is invalid: `EX_USAGE`.
 pub(crate) const EXIT_CONFIG: u8 = 64;
@@ -27,17 +32,19 @@ fn refused(count: usize) -> ExitCode {
     ExitCode::from(EXIT_CONFIG)
 }
 
-/// A line for the caller of the program.
-#[allow(clippy::print_stdout, reason = "this is what the commands are for")]
+/// As a shell reports a program that a closed pipe ended: 128 and SIGPIPE.
+const EXIT_PIPE: i32 = 141;
+
+/// A line for the caller of the program. Nothing in it acts on the terminal. Where nobody reads any more, as behind `| head`, the
+/// program ends.
 pub(crate) fn print(line: &str) {
-    println!("{line}");
+    if writeln!(io::stdout(), "{}", printable(line)).is_err() {
+        process::exit(EXIT_PIPE);
+    }
 }
 
 /// A line about an error.
-#[allow(
-    clippy::print_stderr,
-    reason = "logging does not run yet, or never will"
-)]
 pub(crate) fn eprint(line: &str) {
-    eprintln!("{line}");
+    // Where nobody reads it, the exit code says it.
+    let _ = writeln!(io::stderr(), "{}", printable(line));
 }

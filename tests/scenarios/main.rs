@@ -17,6 +17,7 @@ mod bad_input;
 mod breaker_policy;
 mod breakers;
 mod capacity;
+mod commands;
 mod config_faults;
 mod conformity;
 mod crash_loop;

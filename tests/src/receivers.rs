@@ -19,7 +19,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 pub use alertmanager::Alertmanager;
 pub use authority::Authority;
-pub use pagerduty::PagerDuty;
+pub use pagerduty::{PagerDuty, WebhookCall};
 pub use slack::Slack;
 
 /// Longest wait for a request.

@@ -12,6 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use router_core::{InstanceId, event::Verb};
+use router_values::printable;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -225,7 +226,8 @@ pub(crate) async fn logs<O: Operations>(
     if !text.is_empty() {
         text.push('\n');
     }
-    Ok(text.into_response())
+    // It is read at a terminal, with `curl`.
+    Ok(printable(&text).into_owned().into_response())
 }
 
 /// `GET /api/instances/{versionId}/crashes`: newest first.

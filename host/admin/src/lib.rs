@@ -12,6 +12,7 @@ mod control;
 mod events;
 mod health;
 mod history;
+mod hooks;
 mod instances;
 mod operations;
 mod plan;

@@ -116,6 +116,26 @@ pub trait Operations: Send + Sync + 'static {
         verb: AlertVerb,
     ) -> impl Future<Output = Result<AlertDone>> + Send;
 
+    /// The same, and it is on the disk when this returns.
+    ///
+    /// # Errors
+    /// Also [`OperationError::Unavailable`]: it was done, but could not be written down, and a router that dies now forgets it.
+    fn alert_command_kept(
+        &self,
+        by: String,
+        verb: AlertVerb,
+    ) -> impl Future<Output = Result<AlertDone>> + Send;
+
+    /// Whether a call from there is signed with the `webhook_secret` of a sink; `None`: there is no sink that has one. What is not is
+    /// logged and audited.
+    fn is_signed_webhook(
+        &self,
+        sink: &str,
+        signatures: &str,
+        body: &[u8],
+        from: SocketAddr,
+    ) -> Option<bool>;
+
     /// What a link to acknowledge by says, where this router, or an earlier one with the same key, made it.
     fn ack_link(&self, token: &str) -> Option<AckLink>;
 

@@ -1,5 +1,7 @@
 //! Errors of `/api` as `application/problem+json` (RFC 9457): a short title per status, and a detail with the remedy.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     extract::{
@@ -42,6 +44,14 @@ impl Problem {
     /// 400.
     pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail)
+    }
+
+    /// With when to try again.
+    pub(crate) fn retry_after(self, wait: Duration) -> Self {
+        Self {
+            retry_after_s: Some(wait.as_secs().max(1)),
+            ..self
+        }
     }
 
     /// How it is answered.

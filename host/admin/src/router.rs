@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use axum::{
-    Router,
+    Extension, Router,
     extract::DefaultBodyLimit,
-    http::{Method, StatusCode, Uri},
+    http::{HeaderValue, Method, StatusCode, Uri, header},
+    middleware::map_response,
     response::{IntoResponse, Response},
     routing::{delete, get, post},
 };
 
 use crate::{
-    Operations, Problem, ack, alerts, audit, capacity, control, events, health, history, instances,
-    plugins,
+    Operations, Problem, ack, alerts, audit, capacity, control, events, health, history, hooks,
+    instances, plugins,
 };
 
 /// Longest body on `/api`: the definition of an instance with a long environment.
@@ -67,6 +68,10 @@ pub fn router<O: Operations>(operations: Arc<O>) -> Router {
             "/ack/{token}",
             get(ack::show::<O>).post(ack::acknowledge::<O>),
         )
+        .route(
+            "/api/hooks/pagerduty/{sink}",
+            post(hooks::pagerduty::<O>).layer(Extension(Arc::new(hooks::SeenEvents::default()))),
+        )
         .route("/api/capacity", get(capacity::show::<O>))
         .route("/api/audit", get(audit::page::<O>))
         .route("/api/history", get(history::page::<O>))
@@ -79,7 +84,22 @@ pub fn router<O: Operations>(operations: Arc<O>) -> Router {
         .fallback(unknown)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(map_response(guard))
         .with_state(operations)
+}
+
+/// What the API says is of this moment, and what others wrote in it is what its type says.
+async fn guard(mut response: Response) -> Response {
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ] {
+        let headers = response.headers_mut();
+        headers
+            .entry(name)
+            .or_insert(HeaderValue::from_static(value));
+    }
+    response
 }
 
 async fn unknown(uri: Uri) -> Response {

@@ -262,22 +262,6 @@ impl Config {
             let what = "projects are not discovered yet: list each version as an [[instance]]";
             reader.notice("GODOT_PROJECTS_PATH", what);
         }
-        self.note_unserved_alerts(reader);
-    }
-
-    /// What of alerts is read and not served yet.
-    fn note_unserved_alerts(&self, reader: &ConfigReader<'_>) {
-        if self.alerts.heartbeat_url.is_some() {
-            let what =
-                "is not called yet: a service that waits for it will report this router as dead";
-            reader.notice("alerts.heartbeat_url", what);
-        }
-        for (name, sink) in &self.sinks {
-            if sink.webhook_secret.is_some() {
-                let what = "is not used yet: what the receiver calls back is not served";
-                reader.notice(format!("sink.{name}.webhook_secret"), what);
-            }
-        }
     }
 }
 

@@ -153,15 +153,23 @@ impl<S: Sink> Courier<S> {
             }
         }
         if !rows.is_empty() {
-            let kept = timeout(COMMIT_WAIT, self.journal.commit(rows)).await;
-            let slow = || NotDurable::Refused("the disk does not answer".to_owned());
-            let kept = kept.unwrap_or_else(|_| Err(slow()));
-            not_durable = kept.err().or(not_durable);
+            not_durable = self.commit(rows).await.err().or(not_durable);
         }
         for attempt in attempts {
             self.begin(&attempt);
         }
         not_durable
+    }
+
+    /// Waits until everything that was carried out is on the disk; why it is not, where it is not.
+    pub async fn flush(&self) -> Option<NotDurable> {
+        self.commit(Vec::new()).await.err()
+    }
+
+    async fn commit(&self, rows: Vec<JournalRow>) -> Result<(), NotDurable> {
+        let kept = timeout(COMMIT_WAIT, self.journal.commit(rows)).await;
+        let slow = || NotDurable::Refused("the disk does not answer".to_owned());
+        kept.unwrap_or_else(|_| Err(slow()))
     }
 
     /// Waits for what comes next of itself, to be fed to [`Courier::decide`]: an attempt that ended, or a moment that the schedule

@@ -41,7 +41,9 @@ pub(crate) enum AlertRequest {
     Command {
         by: String,
         verb: AlertVerb,
-        reply: oneshot::Sender<std::result::Result<AlertDone, String>>,
+        /// It counts as done only when it is on the disk, together with everything that was done before it.
+        must_keep: bool,
+        reply: oneshot::Sender<Result<AlertDone>>,
     },
     /// Send a delivery again.
     Retry {
@@ -115,9 +117,28 @@ impl AlertsHandle {
 
     /// Does something for somebody.
     pub(crate) async fn command(&self, by: String, verb: AlertVerb) -> Result<AlertDone> {
+        self.command_with(by, verb, false).await
+    }
+
+    /// The same, and it is on the disk when this returns.
+    pub(crate) async fn command_kept(&self, by: String, verb: AlertVerb) -> Result<AlertDone> {
+        self.command_with(by, verb, true).await
+    }
+
+    async fn command_with(
+        &self,
+        by: String,
+        verb: AlertVerb,
+        must_keep: bool,
+    ) -> Result<AlertDone> {
         let (reply, answer) = oneshot::channel();
-        let done = self.ask(AlertRequest::Command { by, verb, reply }, answer);
-        done.await?.map_err(OperationError::Conflict)
+        let command = AlertRequest::Command {
+            by,
+            verb,
+            must_keep,
+            reply,
+        };
+        self.ask(command, answer).await?
     }
 
     /// Sends a delivery again.

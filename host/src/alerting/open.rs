@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use super::{
     facts::FactSources,
     handle::AlertsHandle,
+    heartbeat::{AuditResult, Heartbeat, HeartbeatUrl},
     room::{AlertRoom, RoomParts},
     rules::RuleAsker,
     sinks::SinkCaller,
@@ -32,6 +33,7 @@ const JOURNAL: &str = "alerts";
 pub(crate) struct OpenAlerts {
     pub(crate) room: AlertRoom,
     pub(crate) asker: RuleAsker,
+    pub(crate) heartbeat: Heartbeat,
     pub(crate) handle: AlertsHandle,
     pub(crate) settings: AlertConfigurator,
     pub(crate) links: Arc<AckLinks>,
@@ -43,6 +45,7 @@ pub(crate) struct AlertConfigurator {
     rules: Mutex<watch::Sender<Arc<[Arc<str>]>>>,
     sinks: Arc<SinkCaller>,
     meters: Arc<RouterMeters>,
+    heartbeat_url: watch::Sender<Option<HeartbeatUrl>>,
 }
 
 impl AlertConfigurator {
@@ -58,6 +61,8 @@ impl AlertConfigurator {
         self.handle
             .configure(config.alerts.settings.clone(), table)
             .await;
+        self.heartbeat_url
+            .send_replace(alerts::heartbeat_url(config));
         let rules = alerts::rules(config);
         self.rules.lock().send_if_modified(|before| {
             let differs = *before != rules;
@@ -100,6 +105,8 @@ pub(crate) async fn open(
     );
     let (answers, from_rules) = mpsc::channel(ANSWERS_MAX);
     let (sink_states, seen) = watch::channel(Vec::new());
+    let (audits, heard) = watch::channel(AuditResult::default());
+    let (heartbeat_url, called) = watch::channel(alerts::heartbeat_url(config));
     let (rules, in_force) = watch::channel(alerts::rules(config));
     let (handle, inbox) = AlertsHandle::new(journal.state());
     // What a new version breaks shows soon after.
@@ -120,10 +127,17 @@ pub(crate) async fn open(
         inbox,
         answers: from_rules,
         sink_states,
+        audits,
         announcer: Arc::clone(announcer),
         meters: Arc::clone(&meters),
     };
     let room = AlertRoom::new(parts).await;
+    let counts = Arc::clone(&meters);
+    let heartbeat = Heartbeat {
+        audits: heard,
+        url: called,
+        count: Box::new(move |what| counts.metrics.count(what)),
+    };
     let asker = RuleAsker {
         sources,
         rules: in_force,
@@ -136,10 +150,12 @@ pub(crate) async fn open(
         rules: Mutex::new(rules),
         sinks,
         meters,
+        heartbeat_url,
     };
     Ok(OpenAlerts {
         room,
         asker,
+        heartbeat,
         handle,
         settings,
         links,

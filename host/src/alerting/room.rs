@@ -9,10 +9,11 @@ use std::{
     time::Duration,
 };
 
+use router_admin::OperationError;
 use router_alerts::{
     AlertEngine, DeliveryId,
     delivery::{DeliveryReport, ScheduleEvent, SinkHealth},
-    event::{AlertAction, AlertCommand, AlertDone, AlertEvent, RuleAnswer},
+    event::{AlertAction, AlertCommand, AlertCommandError, AlertDone, AlertEvent, RuleAnswer},
     facts::SinkFacts,
     settings::AlertSettings,
 };
@@ -28,13 +29,18 @@ use tokio::{
 use super::{
     figures,
     handle::{AlertInbox, AlertRequest},
+    heartbeat::AuditResult,
     kept::RecordKeeper,
     published,
     sinks::SinkCaller,
 };
 use crate::{announcer::Announcer, meters::RouterMeters};
 
-type CommandReply = oneshot::Sender<Result<AlertDone, String>>;
+/// Who waits for the end of a command, and whether it counts only when it is on the disk.
+struct Waiting {
+    must_keep: bool,
+    reply: oneshot::Sender<router_admin::Result<AlertDone>>,
+}
 
 /// See the module.
 pub(crate) struct AlertRoom {
@@ -43,10 +49,10 @@ pub(crate) struct AlertRoom {
     keeper: RecordKeeper,
     inbox: AlertInbox,
     answers: mpsc::Receiver<RuleAnswer>,
-    /// Who waits for the end of a command.
-    commands: HashMap<u64, CommandReply>,
+    commands: HashMap<u64, Waiting>,
     commands_count: u64,
     sink_states: watch::Sender<Vec<SinkFacts>>,
+    audits: watch::Sender<AuditResult>,
     announcer: Arc<Announcer>,
     meters: Arc<RouterMeters>,
     /// The journal refused the last step: logged once.
@@ -65,6 +71,7 @@ pub(crate) struct RoomParts {
     pub(crate) inbox: AlertInbox,
     pub(crate) answers: mpsc::Receiver<RuleAnswer>,
     pub(crate) sink_states: watch::Sender<Vec<SinkFacts>>,
+    pub(crate) audits: watch::Sender<AuditResult>,
     pub(crate) announcer: Arc<Announcer>,
     pub(crate) meters: Arc<RouterMeters>,
 }
@@ -98,6 +105,7 @@ impl AlertRoom {
             commands: HashMap::new(),
             commands_count: 0,
             sink_states: parts.sink_states,
+            audits: parts.audits,
             announcer: parts.announcer,
             meters: parts.meters,
             is_refused: false,
@@ -108,7 +116,7 @@ impl AlertRoom {
             sinks,
             not_durable,
         } = first;
-        room.note_durability(not_durable);
+        room.note_durability(not_durable.as_ref());
         let mut inputs = std::mem::take(&mut room.first);
         room.hear(reports, sinks, &mut inputs);
         room.first = inputs;
@@ -143,10 +151,15 @@ impl AlertRoom {
                 read(&self.engine, self.courier.schedule());
                 Vec::new()
             }
-            AlertRequest::Command { by, verb, reply } => {
+            AlertRequest::Command {
+                by,
+                verb,
+                must_keep,
+                reply,
+            } => {
                 self.commands_count += 1;
                 let id = self.commands_count;
-                self.commands.insert(id, reply);
+                self.commands.insert(id, Waiting { must_keep, reply });
                 let command = AlertCommand { id, by, verb };
                 vec![RoomInput::Alert(AlertEvent::Command(command))]
             }
@@ -194,20 +207,43 @@ impl AlertRoom {
             }
         }
         let not_durable = self.courier.carry_out(moment.rows).await;
-        self.note_durability(not_durable);
+        self.note_durability(not_durable.as_ref());
         for row in moment.happened {
             self.announcer.publish(row);
         }
         for (id, result) in moment.done {
-            if let Some(reply) = self.commands.remove(&id) {
-                let _ = reply.send(result);
-            }
+            self.answer(id, result, not_durable.clone()).await;
         }
         let states: Vec<SinkFacts> = self.courier.schedule().sink_facts().collect();
         self.sink_states.send_if_modified(|before| {
             let differs = *before != states;
             *before = states;
             differs
+        });
+    }
+
+    /// Ends a command. One that must be kept changed perhaps nothing, because it was done before: then that is to be on the disk.
+    async fn answer(
+        &mut self,
+        id: u64,
+        result: Result<AlertDone, AlertCommandError>,
+        not_durable: Option<NotDurable>,
+    ) {
+        let Some(Waiting { must_keep, reply }) = self.commands.remove(&id) else {
+            return;
+        };
+        let not_kept = match not_durable {
+            None if must_keep => self.courier.flush().await,
+            reason => reason.filter(|_| must_keep),
+        };
+        let result = result.map_err(|error| OperationError::Conflict(error.to_string()));
+        // Who asked may be gone.
+        let _ = reply.send(match not_kept {
+            Some(reason) => Err(OperationError::Unavailable {
+                reason: reason.to_string(),
+                retry_after: None,
+            }),
+            None => result,
         });
     }
 
@@ -220,13 +256,14 @@ impl AlertRoom {
                 self.decide(ScheduleEvent::Ordered(record.orders), inputs);
             }
             AlertAction::CommandDone { id, result } => {
-                moment
-                    .done
-                    .push((id, result.map_err(|error| error.to_string())));
+                moment.done.push((id, result));
             }
             AlertAction::Audited { findings, .. } => {
                 let meters = self.meters.metrics.alerts();
                 meters.set_audit(self.courier.now_ms(), &findings);
+                self.audits.send_replace(AuditResult {
+                    findings: findings.len(),
+                });
                 for finding in findings {
                     let alert = finding.alert.map(|alert| alert.to_string());
                     let reason = finding.what.as_str();
@@ -274,7 +311,7 @@ impl AlertRoom {
         }
     }
 
-    fn note_durability(&mut self, not_durable: Option<NotDurable>) {
+    fn note_durability(&mut self, not_durable: Option<&NotDurable>) {
         let Some(reason) = not_durable else {
             self.is_refused = false;
             return;
@@ -293,5 +330,5 @@ impl AlertRoom {
 struct Moment {
     rows: Vec<JournalRow>,
     happened: Vec<HistoryRow>,
-    done: Vec<(u64, Result<AlertDone, String>)>,
+    done: Vec<(u64, Result<AlertDone, AlertCommandError>)>,
 }

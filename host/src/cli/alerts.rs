@@ -7,7 +7,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
-use super::remote::{Remote, cell, member, table};
+use super::remote::{Remote, api_path, cell, member, table};
 use crate::terminal::print;
 
 /// See the module.
@@ -97,12 +97,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     match arguments.command.as_ref().unwrap_or(&default) {
         Command::List { all } => list(remote, *all)?,
         Command::Show { id } => {
-            let alert = remote.json(Method::GET, &format!("/api/alerts/{id}"))?;
+            let alert = remote.json(Method::GET, &api_path(&["alerts", id])?)?;
             print(&serde_json::to_string_pretty(&alert)?);
         }
         Command::Explain { id } => {
             print(&explanation(
-                &remote.json(Method::GET, &format!("/api/alerts/{id}"))?,
+                &remote.json(Method::GET, &api_path(&["alerts", id])?)?,
             ));
         }
         Command::Route {
@@ -201,7 +201,7 @@ fn explanation(alert: &Value) -> String {
 }
 
 fn operate(remote: &Remote, id: &str, verb: &str) -> anyhow::Result<()> {
-    let alert = remote.json(Method::POST, &format!("/api/alerts/{id}/{verb}"))?;
+    let alert = remote.json(Method::POST, &api_path(&["alerts", id, verb])?)?;
     print(&format!(
         "{} is {}",
         cell(&alert["name"]),

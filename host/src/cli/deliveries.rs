@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use reqwest::Method;
 
-use super::remote::{Remote, cell, member, table};
+use super::remote::{Remote, api_path, cell, member, table};
 use crate::terminal::print;
 
 /// See the module.
@@ -30,7 +30,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     match arguments.command.as_ref().unwrap_or(&Command::List) {
         Command::List => list(remote)?,
         Command::Retry { id } => {
-            remote.json(Method::POST, &format!("/api/deliveries/{id}/retry"))?;
+            remote.json(Method::POST, &api_path(&["deliveries", id, "retry"])?)?;
             print(&format!("{id} is sent again"));
         }
     }

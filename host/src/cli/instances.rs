@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde_json::Value;
 
-use super::remote::{Remote, cell, member, table};
+use super::remote::{Remote, api_path, cell, member, table};
 use crate::terminal::print;
 
 /// See the module.
@@ -52,14 +52,14 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     };
     match arguments.command.as_ref().unwrap_or(&Command::List) {
         Command::List => list(remote)?,
-        Command::Show { id } => show(Method::GET, &format!("/api/instances/{id}"))?,
-        Command::Start { id } => show(Method::POST, &format!("/api/instances/{id}/start"))?,
-        Command::Stop { id } => show(Method::POST, &format!("/api/instances/{id}/stop"))?,
-        Command::Restart { id } => show(Method::POST, &format!("/api/instances/{id}/restart"))?,
-        Command::Clear { id } => show(Method::DELETE, &format!("/api/instances/{id}/state"))?,
-        Command::Crashes { id } => show(Method::GET, &format!("/api/instances/{id}/crashes"))?,
+        Command::Show { id } => show(Method::GET, &api_path(&["instances", id])?)?,
+        Command::Start { id } => show(Method::POST, &api_path(&["instances", id, "start"])?)?,
+        Command::Stop { id } => show(Method::POST, &api_path(&["instances", id, "stop"])?)?,
+        Command::Restart { id } => show(Method::POST, &api_path(&["instances", id, "restart"])?)?,
+        Command::Clear { id } => show(Method::DELETE, &api_path(&["instances", id, "state"])?)?,
+        Command::Crashes { id } => show(Method::GET, &api_path(&["instances", id, "crashes"])?)?,
         Command::Logs { id, tail } => {
-            let path = format!("/api/instances/{id}/logs?tail={tail}");
+            let path = format!("{}?tail={tail}", api_path(&["instances", id, "logs"])?);
             print(remote.text(Method::GET, &path)?.trim_end());
         }
     }

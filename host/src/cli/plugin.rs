@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde_json::Value;
 
-use super::remote::{Remote, cell, member, table};
+use super::remote::{Remote, api_path, cell, member, table};
 use crate::terminal::print;
 
 /// See the module.
@@ -37,7 +37,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     match &arguments.command {
         Command::List => list(remote)?,
         Command::Show { name } => {
-            let plugin = remote.json(Method::GET, &format!("/api/plugins/{name}"))?;
+            let plugin = remote.json(Method::GET, &api_path(&["plugins", name])?)?;
             print(&serde_json::to_string_pretty(&plugin)?);
         }
         Command::Reload => {
@@ -51,7 +51,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 fn decide(remote: &Remote, name: &str, verb: &str) -> anyhow::Result<()> {
-    let answer = remote.json(Method::POST, &format!("/api/plugins/{name}/{verb}"))?;
+    let answer = remote.json(Method::POST, &api_path(&["plugins", name, verb])?)?;
     print(&cell(member(&answer, "done")?));
     Ok(())
 }

@@ -1,10 +1,11 @@
 //! Talking to a running router, as its operators' commands do.
 
-use std::time::Duration;
+use std::{env, fs, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
-use reqwest::Method;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::{Method, redirect};
 use serde_json::Value;
 
 /// Longer than any command may take on the router's side.
@@ -16,13 +17,42 @@ pub(crate) struct Remote {
     /// The router's address.
     #[arg(
         long,
+        global = true,
         env = "GODOT_MCP_ROUTER_URL",
         default_value = "http://127.0.0.1:3002"
     )]
     url: String,
-    /// A bearer token, where the router wants one.
-    #[arg(long, env = "GODOT_MCP_ROUTER_TOKEN", hide_env_values = true)]
-    token: Option<String>,
+    /// The file of a bearer token, where the router wants one; or the token itself in `GODOT_MCP_ROUTER_TOKEN`. Arguments are no place
+    /// for it: everybody on the machine sees them.
+    #[arg(long, global = true, env = "GODOT_MCP_ROUTER_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
+}
+
+/// The token itself, where no file is named.
+const TOKEN_VARIABLE: &str = "GODOT_MCP_ROUTER_TOKEN";
+
+/// What stands in a path as it is: the unreserved characters (RFC 3986, section 2.3), and `@`, which ids have.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'@');
+
+/// The path of the API that is made of these names, whatever stands in them.
+///
+/// # Errors
+/// One is empty, or would be taken for a step up the path.
+pub(crate) fn api_path(names: &[&str]) -> anyhow::Result<String> {
+    let mut path = "/api".to_owned();
+    for name in names {
+        if matches!(*name, "" | "." | "..") {
+            bail!("{name:?} is no name");
+        }
+        path.push('/');
+        path.extend(utf8_percent_encode(name, SEGMENT));
+    }
+    Ok(path)
 }
 
 impl Remote {
@@ -41,6 +71,17 @@ impl Remote {
         self.wait(self.ask(method, path, None))
     }
 
+    fn token(&self) -> anyhow::Result<Option<String>> {
+        let Some(file) = &self.token_file else {
+            return Ok(env::var(TOKEN_VARIABLE)
+                .ok()
+                .filter(|token| !token.is_empty()));
+        };
+        let text = fs::read_to_string(file)
+            .with_context(|| format!("the token's file {} is not readable", file.display()))?;
+        Ok(Some(text.trim().to_owned()))
+    }
+
     fn wait(&self, asking: impl Future<Output = anyhow::Result<String>>) -> anyhow::Result<String> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -54,10 +95,20 @@ impl Remote {
         path: &str,
         body: Option<&Value>,
     ) -> anyhow::Result<String> {
-        let url = format!("{}{path}", self.url.trim_end_matches('/'));
-        let client = reqwest::Client::builder().timeout(ANSWER_WITHIN).build()?;
+        let scheme = if self.url.contains("://") {
+            ""
+        } else {
+            "http://"
+        };
+        let url = format!("{scheme}{}{path}", self.url.trim_end_matches('/'));
+        // The token goes to the router and to nobody else: to no proxy of the environment, and to nobody whom an answer names.
+        let client = reqwest::Client::builder()
+            .timeout(ANSWER_WITHIN)
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            .build()?;
         let mut request = client.request(method, &url);
-        if let Some(token) = &self.token {
+        if let Some(token) = self.token()? {
             request = request.bearer_auth(token);
         }
         if let Some(body) = body {
@@ -119,4 +170,29 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
         line.join("  ").trim_end().to_owned()
     });
     lines.collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::api_path;
+
+    #[test]
+    fn a_name_stays_one_segment_of_the_path() {
+        for (names, path) in [
+            (
+                &["instances", "maze@main", "stop"][..],
+                "/api/instances/maze@main/stop",
+            ),
+            (&["instances", "ok/../ok"], "/api/instances/ok%2F..%2Fok"),
+            (
+                &["plugins", "a?b#c%2e é"],
+                "/api/plugins/a%3Fb%23c%252e%20%C3%A9",
+            ),
+        ] {
+            assert_eq!(api_path(names).unwrap(), path);
+        }
+        for name in ["", ".", ".."] {
+            assert!(api_path(&["instances", name]).is_err(), "{name:?}");
+        }
+    }
 }

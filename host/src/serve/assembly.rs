@@ -40,6 +40,7 @@ use crate::{
     operator_api::OperatorApi,
     recovery_snapshot::RecoverySnapshot,
     revoked_sessions::RevokedSessions,
+    webhook_refusals::WebhookRefusals,
     wiring::{
         access, disks,
         driver::ConnectedRooms,
@@ -289,6 +290,7 @@ impl Base {
             announcer: Arc::clone(&rooms.announcer),
             alerts,
             links,
+            webhooks: WebhookRefusals::new(Arc::clone(&rooms.recorder)),
             applier,
         }
     }

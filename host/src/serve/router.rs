@@ -14,7 +14,7 @@ use router_config::Config;
 use router_proxy::Proxy;
 use router_supervisor::DataDir;
 use router_values::{AuditRow, HistoryRow};
-use tokio::{net::TcpListener, runtime::Handle, task::JoinHandle};
+use tokio::{net::TcpListener, runtime::Handle, sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -24,7 +24,7 @@ use super::{
 use crate::{
     auth_layer::AuthLayer,
     clock::Clock,
-    front::Front,
+    front::{Front, UNPROVEN_MAX},
     operator_api::OperatorApi,
     revoked_sessions::RevokedSessions,
     wiring::{access, watchers::Watchers},
@@ -88,6 +88,7 @@ impl Router {
         let watchers = base.watch(&rooms, shared, &api, &auth, plugins);
         watchers.spawn(alerts.room.run());
         watchers.spawn(alerts.asker.run());
+        watchers.spawn(alerts.heartbeat.run());
         let front_ends = CancellationToken::new();
         let front = Front {
             auth,
@@ -98,6 +99,7 @@ impl Router {
             connections_max: base.config.server.max_connections,
             head_timeout: base.config.server.head_timeout,
             body_timeout: base.config.server.body_timeout,
+            unproven: Arc::new(Semaphore::new(UNPROVEN_MAX)),
         };
         Ok(Self {
             driver: tokio::spawn(driver.run()),

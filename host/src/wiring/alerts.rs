@@ -9,7 +9,9 @@ use router_alerts::{
     delivery::{SinkSchedule, SinkTable},
     settings::Grouping,
 };
-use router_config::{Config, SinkConfig};
+use router_config::{Config, SinkConfig, WebAddress};
+
+use crate::alerting::heartbeat::HeartbeatUrl;
 
 /// Attempts of one sink at once.
 const AT_ONCE_MAX: u32 = 4;
@@ -21,12 +23,21 @@ pub(crate) fn rules(config: &Config) -> Arc<[Arc<str>]> {
 
 /// `alerts.runbook_url` and `alerts.public_url`: where links of a notice lead.
 pub(crate) fn link_bases(config: &Config) -> (Option<String>, Option<String>) {
-    let text = |url: &router_config::WebAddress| url.to_string();
+    let text = |url: &WebAddress| url.to_string();
     let alerts = &config.alerts;
     (
         alerts.runbook_url.as_ref().map(text),
         alerts.public_url.as_ref().map(text),
     )
+}
+
+/// `alerts.heartbeat_url`.
+pub(crate) fn heartbeat_url(config: &Config) -> Option<HeartbeatUrl> {
+    let url = config.alerts.heartbeat_url.clone()?;
+    // The configuration has refused what is no address.
+    let address = WebAddress::parse(url.expose()).ok()?;
+    let origin = address.origin().clone();
+    Some(HeartbeatUrl { url, origin })
 }
 
 /// What the schedule must know of each sink.

@@ -27,6 +27,12 @@ pub enum Count {
     ConfigReloaded,
     /// A changed configuration was refused.
     ConfigRefused,
+    /// The outbound heartbeat was delivered.
+    HeartbeatDelivered,
+    /// The outbound heartbeat could not be delivered.
+    HeartbeatFailed,
+    /// The outbound heartbeat was withheld, because the auditor of alerts found something.
+    HeartbeatWithheld,
 }
 
 /// The family that a count belongs to, and its label there.
@@ -38,7 +44,7 @@ pub(crate) struct Series {
 
 impl Count {
     /// Everything that is counted, those of one family together.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::SessionOpened,
         Self::SessionRevived,
         Self::SessionEnded,
@@ -51,6 +57,9 @@ impl Count {
         Self::RequestRefused,
         Self::ConfigReloaded,
         Self::ConfigRefused,
+        Self::HeartbeatDelivered,
+        Self::HeartbeatFailed,
+        Self::HeartbeatWithheld,
     ];
 
     pub(crate) fn series(self) -> Series {
@@ -67,6 +76,9 @@ impl Count {
             Self::RequestRefused => (REFUSED, ("reason", "access")),
             Self::ConfigReloaded => (CONFIG, ("result", "applied")),
             Self::ConfigRefused => (CONFIG, ("result", "refused")),
+            Self::HeartbeatDelivered => (HEARTBEATS, ("result", "delivered")),
+            Self::HeartbeatFailed => (HEARTBEATS, ("result", "failed")),
+            Self::HeartbeatWithheld => (HEARTBEATS, ("result", "withheld")),
         };
         Series {
             family: family.0,
@@ -92,6 +104,10 @@ const DROPPED: Family = (
 const REFUSED: Family = (
     "mcp_refused_requests_total",
     "Requests refused before they were served.",
+);
+const HEARTBEATS: Family = (
+    "mcp_alert_heartbeats_total",
+    "Outbound heartbeats of the alerts, by what became of them.",
 );
 const CONFIG: Family = (
     "mcp_config_reloads_total",

@@ -15,6 +15,7 @@ mod history;
 mod launch;
 mod log_filter;
 mod origin;
+mod printable;
 mod proxy;
 mod rate;
 mod secret;
@@ -33,6 +34,7 @@ pub use history::{EventPosition, HistoryQuery, HistoryRow, InvalidEventPosition}
 pub use launch::{OnRouterExit, Transport};
 pub use log_filter::{FilterLevel, InvalidLogFilter, LogFilter, LogFormat};
 pub use origin::{InvalidOrigin, Origin};
+pub use printable::printable;
 pub use proxy::{InvalidProxy, Proxy};
 pub use rate::RateBudget;
 pub use secret::Secret;

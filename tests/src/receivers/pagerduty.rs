@@ -1,12 +1,20 @@
-//! PagerDuty's Events API v2: events that are checked as it checks them, and the incidents that come of them.
+//! PagerDuty's Events API v2: events that are checked as it checks them, the incidents that come of them, and what it says of those to
+//! webhooks.
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::SystemTime,
 };
 
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use parking_lot::Mutex;
+use router_values::rfc3339;
 use serde_json::{Value, json};
+use sha2::Sha256;
 
 use super::{Received, Reply, Service};
 
@@ -19,6 +27,8 @@ const EVENT_BYTES_MAX: usize = 512 * 1024;
 pub struct PagerDuty {
     routing_keys: Vec<String>,
     next: Mutex<VecDeque<Reply>>,
+    /// Calls to webhooks so far.
+    calls: AtomicU64,
     /// By routing key and `dedup_key`: `triggered`, `acknowledged` or `resolved`.
     incidents: Mutex<BTreeMap<(String, String), &'static str>>,
 }
@@ -30,6 +40,7 @@ impl PagerDuty {
         Arc::new(Self {
             routing_keys: keys.iter().map(|key| (*key).to_owned()).collect(),
             next: Mutex::default(),
+            calls: AtomicU64::new(1),
             incidents: Mutex::default(),
         })
     }
@@ -46,6 +57,34 @@ impl PagerDuty {
         self.incidents.lock().get(&key).copied()
     }
 
+    /// Somebody does something to an incident there; the call that says so to a webhook whose secrets these are: one, or two while it is
+    /// replaced.
+    pub fn act(
+        &self,
+        (routing_key, dedup_key): (&str, &str),
+        state: &'static str,
+        secrets: &[&str],
+    ) -> WebhookCall {
+        let key = (routing_key.to_owned(), dedup_key.to_owned());
+        let kind = match state {
+            "triggered" => "incident.unacknowledged".to_owned(),
+            state => format!("incident.{state}"),
+        };
+        self.incidents.lock().insert(key, state);
+        let number = self.calls.fetch_add(1, Ordering::Relaxed);
+        let body = json!({ "event": {
+            "id": format!("01EVENT{number:05}"), "event_type": kind, "resource_type": "incident",
+            "occurred_at": rfc3339(SystemTime::now()),
+            "agent": { "id": "PANN", "summary": "Ann Lee", "type": "user_reference" },
+            "client": null,
+            "data": {
+                "id": format!("Q{number}"), "type": "incident", "number": number, "status": state,
+                "incident_key": dedup_key, "service": { "id": "PSERVICE" },
+            },
+        }});
+        WebhookCall::signed(&body, secrets)
+    }
+
     /// Takes an event. One about an incident that is not open, or that another integration has, is dropped and answered as any other.
     fn take(&self, event: &Value) {
         let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
@@ -59,6 +98,34 @@ impl PagerDuty {
             _ => return,
         };
         incidents.insert(key, state);
+    }
+}
+
+/// A call to a webhook, version 3.
+#[derive(Debug, Clone)]
+pub struct WebhookCall {
+    /// The body.
+    pub body: String,
+    /// The value of `X-PagerDuty-Signature`.
+    pub signature: String,
+}
+
+impl WebhookCall {
+    /// A call with this body, signed by each of these secrets.
+    #[must_use]
+    pub fn signed(body: &Value, secrets: &[&str]) -> Self {
+        let body = body.to_string();
+        let signatures = secrets.iter().map(|secret| {
+            let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+            mac.update(body.as_bytes());
+            let bytes = mac.finalize().into_bytes();
+            let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("v1={digits}")
+        });
+        Self {
+            signature: signatures.collect::<Vec<_>>().join(","),
+            body,
+        }
     }
 }
 

@@ -9,8 +9,16 @@
 mod ack;
 mod alerts;
 mod history;
+mod hooks;
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
 
 use axum::{
     Router,
@@ -52,6 +60,7 @@ struct World {
     /// What is recorded; `None` while there is no database.
     history: Mutex<Option<Vec<HistoryRow>>>,
     alerts: Mutex<(AlertEngine, Schedule)>,
+    is_disk_full: AtomicBool,
     figures: Figures,
 }
 
@@ -88,6 +97,7 @@ impl World {
             listeners: broadcast::Sender::new(2),
             history: Mutex::new(Some(Vec::new())),
             alerts: Mutex::new(alerts::engine()),
+            is_disk_full: AtomicBool::new(false),
             figures: Figures::default(),
         }
     }
@@ -290,6 +300,29 @@ impl Operations for World {
         result.map_err(|error| OperationError::Conflict(error.to_string()))
     }
 
+    async fn alert_command_kept(&self, by: String, verb: AlertVerb) -> Result<AlertDone> {
+        let done = self.alert_command(by, verb).await;
+        if self.is_disk_full.load(Ordering::Relaxed) {
+            let reason = "the alert journal cannot be written".to_owned();
+            return Err(OperationError::Unavailable {
+                reason,
+                retry_after: None,
+            });
+        }
+        done
+    }
+
+    fn is_signed_webhook(
+        &self,
+        sink: &str,
+        signatures: &str,
+        body: &[u8],
+        _from: SocketAddr,
+    ) -> Option<bool> {
+        // Signing itself is the access room's.
+        (sink == "console").then(|| signatures == format!("v1={}", body.len()))
+    }
+
     fn ack_link(&self, token: &str) -> Option<AckLink> {
         let digits: Vec<char> = token.chars().collect();
         let byte = |pair: &[char]| u8::from_str_radix(&pair.iter().collect::<String>(), 16).ok();
@@ -348,20 +381,31 @@ impl Answer {
 }
 
 async fn ask(world: &Arc<World>, method: &str, path: &str, body: &str) -> Answer {
-    let routes: Router = router(Arc::clone(world));
+    ask_with(&router(Arc::clone(world)), method, path, &[], body).await
+}
+
+async fn ask_with(
+    routes: &Router,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Answer {
     let mut request = Request::builder()
         .method(method)
         .uri(path)
-        .header(header::CONTENT_TYPE, "application/json")
-        .body(Body::from(body.to_owned()))
-        .unwrap();
+        .header(header::CONTENT_TYPE, "application/json");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let mut request = request.body(Body::from(body.to_owned())).unwrap();
     request.extensions_mut().insert(Caller {
         name: "alice".into(),
         role: "operator".into(),
         is_admin: false,
         from: "127.0.0.1:9".parse().unwrap(),
     });
-    let response = routes.oneshot(request).await.unwrap();
+    let response = routes.clone().oneshot(request).await.unwrap();
     let status = response.status();
     let headers = response.headers().clone();
     let kind = headers.get(header::CONTENT_TYPE);
