@@ -68,7 +68,7 @@ impl Announcer {
         let listeners = self.listeners.lock();
         let row = self.recorder.record_history(row);
         // An error means that there are no listeners.
-        let is_of_alerts = row.axis == published::AXIS;
+        let is_of_alerts = published::is_of_alerts(&row);
         let _ = listeners.send(Arc::new(row));
         if !is_of_alerts {
             self.changes.send_replace(());

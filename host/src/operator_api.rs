@@ -14,7 +14,7 @@ use router_admin::{
     Definition, OperationError, Operations, ReloadReport, Result, RouterFacts, TestResult,
 };
 use router_alerts::{
-    AlertEngine, Severity,
+    AlertEngine, AlertId, Severity,
     delivery::Schedule,
     event::{AlertDone, AlertVerb},
     link::AckLink,
@@ -31,7 +31,10 @@ use router_proxy::Proxy;
 use router_store::Store;
 use router_supervisor::Supervisor;
 use router_telemetry::{Count, Figures};
-use router_values::{AuditQuery, AuditRow, EventPosition, HistoryQuery, HistoryRow};
+use router_values::{
+    AlertPage, AlertQuery, AlertRow, AuditQuery, AuditRow, DeliveryRecord, EventPosition,
+    HistoryQuery, HistoryRow,
+};
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
@@ -229,6 +232,27 @@ impl Operations for OperatorApi {
         read: impl FnOnce(&AlertEngine, &Schedule) -> T + Send + 'static,
     ) -> Result<T> {
         self.alerts.read(read).await
+    }
+
+    async fn alerts_page(&self, query: AlertQuery) -> Result<AlertPage> {
+        let page = self.store.alerts_page(query).await;
+        page.map_err(errors::of_store)
+    }
+
+    async fn alert_row(&self, alert: AlertId, firing: Option<u32>) -> Result<Option<AlertRow>> {
+        let (alert, firing) = (alert.to_string(), firing.map(i64::from));
+        let row = self.store.alert(&alert, firing).await;
+        row.map_err(errors::of_store)
+    }
+
+    async fn delivery_records(
+        &self,
+        (alert, firing): (AlertId, u32),
+        ids: Vec<String>,
+    ) -> Result<Vec<DeliveryRecord>> {
+        let (alert, firing) = (alert.to_string(), i64::from(firing));
+        let records = self.store.deliveries((&alert, firing), &ids).await;
+        records.map_err(errors::of_store)
     }
 
     async fn alert_command(&self, by: String, verb: AlertVerb) -> Result<AlertDone> {

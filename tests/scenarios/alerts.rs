@@ -207,6 +207,7 @@ async fn a_test_says_for_each_sink_whether_it_arrived() {
     let blocks = blocks::read(&peers::repository().join("docs/alerts.md"));
     for (name, shown) in [
         ("alerts", "no alert is open"),
+        ("alerts-past", "console  delivered"),
         ("alerts-test", "\"deadLetters\": []"),
     ] {
         let block = blocks.iter().find(|block| block.name == name).unwrap();

@@ -11,6 +11,7 @@
 mod access;
 mod acknowledge;
 mod alert_metrics;
+mod alert_rows;
 mod alertmanager;
 mod alerts;
 mod bad_input;

@@ -1,6 +1,7 @@
 //! Alerts: what fires, its story, and what somebody does about it; silences, maintenance windows, deliveries, and who would be notified.
 
 mod body;
+mod past;
 mod shown;
 mod story;
 
@@ -30,19 +31,21 @@ use crate::{
     problem::Path,
 };
 use body::{NewSilence, NewTest};
+use past::Shown;
 
 /// Alerts in an answer where no number is asked for, and at most.
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1_000;
 
 /// The query of `GET /api/alerts`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct AlertFilter {
     state: Option<String>,
     severity: Option<String>,
     instance: Option<String>,
     limit: Option<usize>,
+    before: Option<i64>,
 }
 
 impl AlertFilter {
@@ -60,7 +63,8 @@ impl AlertFilter {
     }
 }
 
-/// `GET /api/alerts?state=&severity=&instance=&limit=`: open ones first, the most severe of them first, the newest of those first.
+/// `GET /api/alerts?state=&severity=&instance=&limit=`: open ones first, the most severe of them first, the newest of those first. With
+/// `state=resolved` also what the router itself has forgotten, the latest first; `next` is the `before` of the next page then.
 pub(crate) async fn list<O: Operations>(
     State(operations): State<Arc<O>>,
     query: Result<Query<AlertFilter>, QueryRejection>,
@@ -70,6 +74,14 @@ pub(crate) async fn list<O: Operations>(
         parsed_severity(severity)?;
     }
     let limit = filter.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
+    let is_over = filter.state.as_deref() == Some("resolved");
+    if filter.before.is_some() && !is_over {
+        let detail = "only what is over has pages: before goes with state=resolved";
+        return Err(Problem::bad_request(detail));
+    }
+    if is_over && let Some(page) = past::list(&*operations, filter.clone(), limit).await? {
+        return Ok(Json(page).into_response());
+    }
     let read = move |engine: &AlertEngine, _: &_| {
         let mut found: Vec<&Alert> = engine
             .alerts()
@@ -86,28 +98,55 @@ pub(crate) async fn list<O: Operations>(
     Ok(Json(operations.read_alerts(read).await?).into_response())
 }
 
-/// `GET /api/alerts/{id}`: the alert, and its story.
+/// The query of `GET /api/alerts/{id}`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FiringQuery {
+    firing: Option<u32>,
+}
+
+/// `GET /api/alerts/{id}?firing=`: the alert, its present firing or that one, with its story and its deliveries.
 pub(crate) async fn show<O: Operations>(
     State(operations): State<Arc<O>>,
     Path(id): Path<String>,
+    query: Result<Query<FiringQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    Ok(Json(full(&*operations, parsed(&id)?).await?).into_response())
+    let Query(FiringQuery { firing }) = query?;
+    let id = parsed(&id)?;
+    let mut shown = full(&*operations, id, firing).await?;
+    let ended = past::ended(&*operations, (id, shown.firing), shown.deliveries);
+    shown.value["deliveries"]["ended"] = ended.await;
+    Ok(Json(shown.value).into_response())
 }
 
-async fn full<O: Operations>(operations: &O, id: AlertId) -> Result<Value, Problem> {
+/// The alert, without the deliveries that are over.
+async fn full<O: Operations>(
+    operations: &O,
+    id: AlertId,
+    firing: Option<u32>,
+) -> Result<Shown, Problem> {
     let read = move |engine: &AlertEngine, schedule: &_| {
-        let alert = engine.alert(id)?;
-        let mut value = shown::alert(alert);
-        value["story"] = alert.history().map(story::entry).collect();
-        value["deliveries"] = shown::deliveries_of(schedule, alert.id, unix_ms_now());
-        Some(value)
+        let is_meant = |alert: &&Alert| firing.is_none_or(|firing| firing == alert.firing);
+        let alert = engine.alert(id).filter(is_meant);
+        let alert = alert.map(|alert| {
+            let mut value = shown::alert(alert);
+            value["story"] = alert.history().map(story::entry).collect();
+            Shown {
+                value,
+                firing: alert.firing,
+                deliveries: past::delivery_ids(alert.history()),
+            }
+        });
+        (alert, shown::deliveries_of(schedule, id, unix_ms_now()))
     };
-    let shown = operations.read_alerts(read).await?;
-    shown.ok_or_else(|| {
-        Problem::not_found(format!(
-            "there is no alert {id}; GET /api/alerts lists those there are"
-        ))
-    })
+    let (present, deliveries) = operations.read_alerts(read).await?;
+    let mut shown = match present {
+        Some(present) => present,
+        None => past::one(operations, id, firing).await?,
+    };
+    shown.value["deliveries"] = deliveries;
+    shown.value["deliveries"]["ended"] = Value::Null;
+    Ok(shown)
 }
 
 /// `POST /api/alerts/{id}/ack|unack|resolve`: answers with the alert.
@@ -133,7 +172,8 @@ pub(crate) async fn operate<O: Operations>(
         }
     };
     command(&*operations, &caller, (action, &id), verb).await?;
-    Ok(Json(full(&*operations, alert).await?).into_response())
+    let shown = full(&*operations, alert, None).await?;
+    Ok(Json(shown.value).into_response())
 }
 
 /// `POST /api/alerts/test` with `{"severity": "P2", "sink": "oncall"}`, both optional: a marked test goes the way of such an alert.

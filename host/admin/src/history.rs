@@ -60,6 +60,8 @@ pub(crate) fn to_json(row: &HistoryRow) -> Value {
         "slot": row.slot,
         "tool": subject_of("breaker"),
         "plugin": subject_of("plugin"),
+        "alert": subject_of("alert"),
+        "sink": subject_of("delivery"),
         "run": row.run,
         "axis": row.axis,
         "from": text(&row.from),

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use router_alerts::{
-    AlertEngine, Severity,
+    AlertEngine, AlertId, Severity,
     delivery::Schedule,
     event::{AlertDone, AlertVerb},
     link::AckLink,
@@ -16,7 +16,10 @@ use router_core::{
     view::{FleetView, InstanceView},
 };
 use router_telemetry::Figures;
-use router_values::{AuditQuery, AuditRow, EventPosition, HistoryQuery, HistoryRow};
+use router_values::{
+    AlertPage, AlertQuery, AlertRow, AuditQuery, AuditRow, DeliveryRecord, EventPosition,
+    HistoryQuery, HistoryRow,
+};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::broadcast;
@@ -108,6 +111,23 @@ pub trait Operations: Send + Sync + 'static {
         &self,
         read: impl FnOnce(&AlertEngine, &Schedule) -> T + Send + 'static,
     ) -> impl Future<Output = Result<T>> + Send;
+
+    /// Firings of alerts that are over, the latest first, from the database.
+    fn alerts_page(&self, query: AlertQuery) -> impl Future<Output = Result<AlertPage>> + Send;
+
+    /// One firing of an alert, or its last one, from the database.
+    fn alert_row(
+        &self,
+        alert: AlertId,
+        firing: Option<u32>,
+    ) -> impl Future<Output = Result<Option<AlertRow>>> + Send;
+
+    /// Deliveries about a firing of an alert, and those of these ids, in the order in which they began, from the database.
+    fn delivery_records(
+        &self,
+        about: (AlertId, u32),
+        ids: Vec<String>,
+    ) -> impl Future<Output = Result<Vec<DeliveryRecord>>> + Send;
 
     /// Does something to an alert or a silence, for somebody.
     fn alert_command(

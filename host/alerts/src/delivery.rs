@@ -109,6 +109,8 @@ pub struct DeliveryReport {
     pub precedence: Precedence,
     /// The delivery's group key, under which a fallback gets it too.
     pub group_key: Arc<str>,
+    /// What it said, for who records it.
+    pub content: Arc<Delivery>,
     /// What happened.
     pub progress: DeliveryProgress,
 }

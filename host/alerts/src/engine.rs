@@ -43,7 +43,7 @@ use crate::{
     identity::AlertId,
     matcher::Matcher,
     planted::Bugs,
-    record::{Record, RecordChange},
+    record::{Record, RecordChange, Tombstone},
     settings::{AUDIT_MS, AlertSettings, JOURNAL_WAIT_MS, RULE_SILENT_MS, Routing},
     silence::{Silence, SilenceId},
 };
@@ -252,6 +252,11 @@ impl AlertEngine {
     /// Each maintenance window by its name, with the times of its present or next beginning and end, in milliseconds since 1970.
     pub fn maintenance(&self) -> impl Iterator<Item = (&Arc<str>, Option<(u64, u64)>)> {
         self.windows.iter().map(|one| (&one.window.name, one.span))
+    }
+
+    /// What is kept of alerts that are forgotten.
+    pub fn tombstones(&self) -> impl Iterator<Item = Tombstone> {
+        self.tombstones.iter()
     }
 
     /// What a silence would mute now.

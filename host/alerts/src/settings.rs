@@ -16,7 +16,7 @@ pub const ALERTS_MAX: usize = 20_000;
 pub const TOMBSTONES_MAX: usize = 20_000;
 /// Most silences at once.
 pub const SILENCES_MAX: usize = 1_000;
-/// Most entries of one alert's history in memory; the journal and the database have the others.
+/// Most entries of one alert's history in memory and in the journal; the database has as many of each firing that is over.
 pub const HISTORY_MAX: usize = 64;
 /// Most steps of an escalation chain.
 pub const ESCALATION_STEPS_MAX: usize = 20;

@@ -199,6 +199,12 @@ impl<S: Sink> Courier<S> {
         &self.schedule
     }
 
+    /// How many bytes of rows the journal has room for.
+    #[must_use]
+    pub fn journal_room(&self) -> u64 {
+        self.journal.room()
+    }
+
     /// Now, as the schedule counts it: in milliseconds since 1970, and never back.
     #[must_use]
     pub fn now_ms(&self) -> u64 {

@@ -133,6 +133,12 @@ impl AlertJournal {
         }
     }
 
+    /// How many bytes of rows there is room for.
+    #[must_use]
+    pub fn room(&self) -> u64 {
+        writer::LIVE_BYTES_MAX.saturating_sub(self.state.borrow().live_bytes)
+    }
+
     /// How it is, now and as it goes on.
     #[must_use]
     pub fn state(&self) -> watch::Receiver<JournalState> {

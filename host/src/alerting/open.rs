@@ -1,11 +1,13 @@
 //! How alerts are opened, and how a changed configuration reaches them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use router_alerts::delivery::ScheduleLimits;
 use router_config::Config;
-use router_delivery::{AlertJournal, CourierSettings};
+use router_delivery::{AlertJournal, CourierSettings, JournalContents};
+use router_store::Store;
+use router_supervisor::DataDir;
 use router_values::SessionKey;
 use tokio::sync::{mpsc, watch};
 
@@ -13,9 +15,10 @@ use super::{
     facts::FactSources,
     handle::AlertsHandle,
     heartbeat::{AuditResult, Heartbeat, HeartbeatUrl},
-    room::{AlertRoom, RoomParts},
+    room::{AlertRoom, DatabaseEnd, RoomParts},
     rules::RuleAsker,
     sinks::SinkCaller,
+    writer::DatabaseWriter,
 };
 use crate::{
     announcer::Announcer,
@@ -29,11 +32,15 @@ const ANSWERS_MAX: usize = 32;
 /// Where the journal is, in the data directory.
 const JOURNAL: &str = "alerts";
 
+/// How long a start without a journal waits for the database: no alert is to wait longer for it than for the journal.
+const FLOOR_WITHIN: Duration = Duration::from_secs(2);
+
 /// What is run, and what is held.
 pub(crate) struct OpenAlerts {
     pub(crate) room: AlertRoom,
     pub(crate) asker: RuleAsker,
     pub(crate) heartbeat: Heartbeat,
+    pub(crate) writer: DatabaseWriter,
     pub(crate) handle: AlertsHandle,
     pub(crate) settings: AlertConfigurator,
     pub(crate) links: Arc<AckLinks>,
@@ -87,12 +94,16 @@ fn set_names(meters: &RouterMeters, config: &Config) {
 /// No thread could be started; or fallbacks lead nowhere, which the configuration refuses.
 pub(crate) async fn open(
     config: &Config,
-    data_dir: &std::path::Path,
+    data_dir: &DataDir,
     sources: FactSources,
     announcer: &Arc<Announcer>,
     session_key: &SessionKey,
 ) -> anyhow::Result<OpenAlerts> {
-    let (journal, kept) = AlertJournal::open(data_dir.join(JOURNAL))?;
+    let (journal, kept) = AlertJournal::open(data_dir.path().join(JOURNAL))?;
+    let store = sources.store.clone();
+    let floor = floor(&kept, &store).await;
+    let (batches, to_bring) = mpsc::channel(1);
+    let (say_brought, brought) = mpsc::channel(1);
     let (runbook_url, public_url) = alerts::link_bases(config);
     let links = Arc::new(AckLinks::new(session_key, public_url));
     let meters = Arc::clone(&sources.meters);
@@ -130,6 +141,13 @@ pub(crate) async fn open(
         audits,
         announcer: Arc::clone(announcer),
         meters: Arc::clone(&meters),
+        database: DatabaseEnd {
+            batches,
+            brought,
+            store: store.clone(),
+        },
+        epoch: data_dir.epoch(),
+        floor,
     };
     let room = AlertRoom::new(parts).await;
     let counts = Arc::clone(&meters);
@@ -145,6 +163,11 @@ pub(crate) async fn open(
         changes: announcer.changes(),
         answers,
     };
+    let writer = DatabaseWriter {
+        store,
+        batches: to_bring,
+        brought: say_brought,
+    };
     let settings = AlertConfigurator {
         handle: handle.clone(),
         rules: Mutex::new(rules),
@@ -156,8 +179,29 @@ pub(crate) async fn open(
         room,
         asker,
         heartbeat,
+        writer,
         handle,
         settings,
         links,
     })
+}
+
+/// Where the journal is empty, because this is the first start or the data directory was lost, the database says from which number on
+/// firings go: under one that was used before, receivers may drop what they are sent.
+async fn floor(kept: &JournalContents, store: &Store) -> u32 {
+    if !kept.rows.is_empty() || !store.state().borrow().is_connected() {
+        return 0;
+    }
+    let read = tokio::time::timeout(FLOOR_WITHIN, store.alerts_firing_max()).await;
+    match read {
+        Ok(Ok(firing)) => u32::try_from(firing).unwrap_or(u32::MAX),
+        Ok(Err(error)) => {
+            tracing::warn!(error = %error, "numbers of firings not read from the database");
+            0
+        }
+        Err(_) => {
+            tracing::warn!("numbers of firings not read from the database: it does not answer");
+            0
+        }
+    }
 }

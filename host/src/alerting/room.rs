@@ -15,11 +15,13 @@ use router_alerts::{
     delivery::{DeliveryReport, ScheduleEvent, SinkHealth},
     event::{AlertAction, AlertCommand, AlertCommandError, AlertDone, AlertEvent, RuleAnswer},
     facts::SinkFacts,
+    record::RecordChange,
     settings::AlertSettings,
 };
 use router_delivery::{
     AlertJournal, Courier, CourierSettings, JournalContents, JournalRow, NotDurable, StepOutcome,
 };
+use router_store::Store;
 use router_values::HistoryRow;
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -30,8 +32,9 @@ use super::{
     figures,
     handle::{AlertInbox, AlertRequest},
     heartbeat::AuditResult,
-    kept::RecordKeeper,
-    published,
+    kept::{self, RecordKeeper},
+    outbox::{DatabaseRow, Outbox, RowBatch},
+    published, rows,
     sinks::SinkCaller,
 };
 use crate::{announcer::Announcer, meters::RouterMeters};
@@ -57,6 +60,14 @@ pub(crate) struct AlertRoom {
     meters: Arc<RouterMeters>,
     /// The journal refused the last step: logged once.
     is_refused: bool,
+    /// What became of deliveries, to be published when the step is on disk.
+    happened: Vec<HistoryRow>,
+    outbox: Outbox,
+    /// Rows of the present step that the database is to have.
+    changed: Vec<DatabaseRow>,
+    /// Rows were left out of the last steps for want of room: logged once.
+    is_crowded: bool,
+    database: DatabaseEnd,
     /// What the journal says, and what the courier found to do at once.
     first: VecDeque<RoomInput>,
 }
@@ -74,6 +85,20 @@ pub(crate) struct RoomParts {
     pub(crate) audits: watch::Sender<AuditResult>,
     pub(crate) announcer: Arc<Announcer>,
     pub(crate) meters: Arc<RouterMeters>,
+    pub(crate) database: DatabaseEnd,
+    /// The life of the router.
+    pub(crate) epoch: u64,
+    /// Firings are numbered from here on; 0 where the journal says it.
+    pub(crate) floor: u32,
+}
+
+/// The loop's end of the way into the database.
+pub(crate) struct DatabaseEnd {
+    /// One at a time.
+    pub(crate) batches: mpsc::Sender<RowBatch>,
+    pub(crate) brought: mpsc::Receiver<()>,
+    /// Counts what was left out.
+    pub(crate) store: Store,
 }
 
 /// Something that happens in a step.
@@ -85,15 +110,24 @@ enum RoomInput {
 impl AlertRoom {
     /// A loop that goes on where the journal ends. It decides nothing before [`AlertRoom::run`].
     pub(crate) async fn new(parts: RoomParts) -> Self {
-        let mut kept = parts.kept;
-        if kept.damaged > 0 {
-            let damaged = kept.damaged;
+        let mut contents = parts.kept;
+        if contents.damaged > 0 {
+            let damaged = contents.damaged;
             tracing::error!(damaged, "alert journal is damaged: steps are missing");
         }
         let mut keeper = RecordKeeper::default();
-        let record = keeper.restore(&kept);
-        let (courier, first) =
-            Courier::start(parts.courier, parts.journal, &mut kept, parts.sinks).await;
+        let mut record = keeper.restore(&contents);
+        let outbox = Outbox::restore(&contents, parts.epoch);
+        if parts.floor > 0 {
+            record.changes.push(RecordChange::FiringFloor(parts.floor));
+        }
+        let (mut courier, first) =
+            Courier::start(parts.courier, parts.journal, &mut contents, parts.sinks).await;
+        if parts.floor > 0 {
+            let floor = vec![kept::floor_row(parts.floor)];
+            // Where it is not on the disk, the next start reads it from the database again.
+            let _ = courier.carry_out(floor).await;
+        }
         let now_ms = courier.now_ms();
         let read = AlertEvent::JournalRead(vec![record]);
         let mut room = Self {
@@ -109,6 +143,11 @@ impl AlertRoom {
             announcer: parts.announcer,
             meters: parts.meters,
             is_refused: false,
+            happened: Vec::new(),
+            outbox,
+            changed: Vec::new(),
+            is_crowded: false,
+            database: parts.database,
             first: VecDeque::from([RoomInput::Alert(read)]),
         };
         let StepOutcome {
@@ -128,6 +167,7 @@ impl AlertRoom {
         let mut inputs = std::mem::take(&mut self.first);
         loop {
             self.carry_out(&mut inputs).await;
+            self.feed_database();
             let wake_ms = self.engine.next_wake();
             let rest = Duration::from_millis(wake_ms.saturating_sub(self.courier.now_ms()));
             tokio::select! {
@@ -138,6 +178,7 @@ impl AlertRoom {
                 Some(answer) = self.answers.recv() => {
                     inputs.push_back(RoomInput::Alert(AlertEvent::Answered(answer)));
                 }
+                Some(()) = self.database.brought.recv() => self.outbox.brought(),
                 event = self.courier.next() => inputs.push_back(RoomInput::Delivery(event)),
                 () = sleep(rest) => inputs.push_back(RoomInput::Alert(AlertEvent::Tick)),
             }
@@ -206,9 +247,10 @@ impl AlertRoom {
                 RoomInput::Delivery(event) => self.decide(event, inputs),
             }
         }
+        self.add_database_rows(&mut moment.rows);
         let not_durable = self.courier.carry_out(moment.rows).await;
         self.note_durability(not_durable.as_ref());
-        for row in moment.happened {
+        for row in moment.happened.into_iter().chain(self.happened.drain(..)) {
             self.announcer.publish(row);
         }
         for (id, result) in moment.done {
@@ -253,6 +295,7 @@ impl AlertRoom {
                 moment.rows.extend(self.keeper.rows(&record, &self.engine));
                 moment.happened.extend(published::rows(&record));
                 figures::count_fired(self.meters.metrics.alerts(), &record);
+                self.changed.extend(rows::of_record(&record, &self.engine));
                 self.decide(ScheduleEvent::Ordered(record.orders), inputs);
             }
             AlertAction::CommandDone { id, result } => {
@@ -287,6 +330,41 @@ impl AlertRoom {
         }
     }
 
+    /// Adds what the database is to have of the step, and what it has by now, to the rows of the step.
+    fn add_database_rows(&mut self, rows: &mut Vec<JournalRow>) {
+        let (mut room, mut left_out) = (self.courier.journal_room(), 0);
+        let taken = rows.iter().map(|(key, value)| {
+            let value = value.as_ref().map_or(0, |value| value.get().len());
+            (key.len() + value) as u64
+        });
+        room = room.saturating_sub(taken.sum());
+        for row in self.changed.drain(..) {
+            match self.outbox.put(row, &mut room) {
+                Some(row) => rows.push(row),
+                None => left_out += 1,
+            }
+        }
+        if left_out > 0 {
+            self.database.store.count_left_out(left_out);
+            if !std::mem::replace(&mut self.is_crowded, true) {
+                tracing::warn!(
+                    "alerts in the database have gaps: it has been away for long, and the alert journal has no room for more"
+                );
+            }
+        }
+        rows.extend(self.outbox.removals(!rows.is_empty()));
+    }
+
+    /// Sends rows on their way into the database, where none are.
+    fn feed_database(&mut self) {
+        if let Some(batch) = self.outbox.batch() {
+            // There is room: one is sent at a time. An end that is gone takes nothing any more, and the journal has the rows.
+            let _ = self.database.batches.try_send(batch);
+        } else {
+            self.is_crowded &= !self.outbox.is_empty();
+        }
+    }
+
     fn decide(&mut self, event: ScheduleEvent, inputs: &mut VecDeque<RoomInput>) {
         let (reports, sinks) = self.courier.decide(event);
         self.hear(reports, sinks, inputs);
@@ -294,7 +372,7 @@ impl AlertRoom {
 
     /// What the engine is to hear of the courier.
     fn hear(
-        &self,
+        &mut self,
         reports: Vec<DeliveryReport>,
         sinks: Vec<SinkHealth>,
         inputs: &mut VecDeque<RoomInput>,
@@ -302,6 +380,9 @@ impl AlertRoom {
         let meters = self.meters.metrics.alerts();
         for report in reports {
             figures::count_end(meters, &report, &self.engine, self.courier.now_ms());
+            self.changed
+                .extend(rows::of_report(&report, self.courier.now_ms()));
+            self.happened.extend(published::of_report(&report));
             // An error means that nobody listens.
             let _ = self.inbox.reports.send(report.clone());
             inputs.push_back(RoomInput::Alert(AlertEvent::Delivery(report)));

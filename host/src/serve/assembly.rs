@@ -251,7 +251,7 @@ impl Base {
         };
         alerting::open::open(
             &self.config,
-            self.data_dir.path(),
+            &self.data_dir,
             sources,
             &rooms.announcer,
             session_key,

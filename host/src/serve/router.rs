@@ -89,6 +89,7 @@ impl Router {
         watchers.spawn(alerts.room.run());
         watchers.spawn(alerts.asker.run());
         watchers.spawn(alerts.heartbeat.run());
+        watchers.spawn(alerts.writer.run());
         let front_ends = CancellationToken::new();
         let front = Front {
             auth,

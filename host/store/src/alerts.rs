@@ -220,10 +220,11 @@ pub(crate) async fn firing_max(database: &Database) -> Result<i64, StoreError> {
 
 pub(crate) async fn deliveries(
     database: &Database,
-    ids: &[&str],
+    (alert, firing): (&str, i64),
+    ids: &[String],
 ) -> Result<Vec<DeliveryRecord>, StoreError> {
     let ids = serde_json::to_string(ids).expect("texts");
-    let args = args![database.options.router_id.as_str(), ids];
+    let args = args![database.options.router_id.as_str(), ids, alert, firing];
     let rows: Vec<Read<DeliveryRecord>> = database.rows(Call::new(DELIVERIES_OF, args)).await?;
     Ok(rows.into_iter().map(|Read(row)| row).collect())
 }

@@ -222,12 +222,16 @@ impl Store {
         alerts::firing_max(&self.inner.database).await
     }
 
-    /// Deliveries of this router by their ids, in the order in which they began.
+    /// Deliveries of this router about a firing of an alert, and those of these ids, in the order in which they began; 1,000 at most.
     ///
     /// # Errors
     /// Disconnected, or the statement failed.
-    pub async fn deliveries(&self, ids: &[&str]) -> Result<Vec<DeliveryRecord>, StoreError> {
-        alerts::deliveries(&self.inner.database, ids).await
+    pub async fn deliveries(
+        &self,
+        about: (&str, i64),
+        ids: &[String],
+    ) -> Result<Vec<DeliveryRecord>, StoreError> {
+        alerts::deliveries(&self.inner.database, about, ids).await
     }
 
     /// Counts rows of alerts that were left out because there was no room for them while the database was away.

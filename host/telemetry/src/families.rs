@@ -195,7 +195,7 @@ fn router(metrics: &Metrics, reported: &Reported) -> impl Iterator<Item = Metric
         .single(reported.spool.rejected as f64),
         Family::counter(
             "mcp_history_left_out_rows_total",
-            "Rows of the history that were left out so that the audit had room, or because the database refuses them.",
+            "Rows of the history and of alerts that were left out because there was no more room for them while the database was away, or because it refuses them.",
         )
         .single(reported.spool.left_out as f64),
         gauge(

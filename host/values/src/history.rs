@@ -15,7 +15,7 @@ pub struct HistoryRow {
     pub id: String,
     /// When, in milliseconds since 1970.
     pub at_ms: i64,
-    /// What kind of state changed: `lifecycle`, `health`, `breaker`, `readiness`, `plugin`, `config` or `router`.
+    /// What kind of state changed: `lifecycle`, `health`, `breaker`, `readiness`, `plugin`, `config`, `router`, `alert` or `delivery`.
     pub axis: String,
     /// Which instance; empty where it is about none.
     pub instance: String,
@@ -23,7 +23,7 @@ pub struct HistoryRow {
     pub slot: Option<u32>,
     /// Which of the slot's runs.
     pub run: Option<u64>,
-    /// What else it is about: the tool whose breaker changed, a plugin, a file; or empty.
+    /// What else it is about: the tool whose breaker changed, a plugin, a file, the name of an alert, a sink; or empty.
     pub subject: String,
     /// The state before; empty where there was none.
     pub from: String,

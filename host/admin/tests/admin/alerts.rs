@@ -12,7 +12,7 @@ use router_alerts::{
     settings::{AlertSettings, SinkSettings},
 };
 use router_core::InstanceId;
-use router_values::unix_ms_now;
+use router_values::{AlertRow, DeliveryRecord, unix_ms_now};
 use serde_json::{Value, json};
 
 use super::{World, ask};
@@ -36,6 +36,22 @@ pub(crate) fn step(alerts: &Mutex<(AlertEngine, Schedule)>, event: AlertEvent) -
     let mut actions = Vec::new();
     alerts.lock().0.step(unix_ms_now(), event, &mut actions);
     actions
+}
+
+/// A delivery as the database has it.
+pub(crate) fn delivered(id: String) -> DeliveryRecord {
+    DeliveryRecord {
+        id,
+        sink: "console".into(),
+        occasion: "firing".into(),
+        severity: "P1".into(),
+        outcome: "delivered".into(),
+        attempts: 2,
+        first_attempt_ms: Some(1_000),
+        last_attempt_ms: Some(2_000),
+        answer: "503".into(),
+        ..DeliveryRecord::default()
+    }
 }
 
 /// The rule names these conditions: name, severity and instance.
@@ -272,4 +288,136 @@ async fn where_an_alert_goes_and_what_waits_is_shown() {
     );
     let answer = ask(&world, "POST", "/api/deliveries/x/retry", "").await;
     assert_eq!(answer.status, StatusCode::NOT_FOUND);
+}
+
+/// A firing that is over, as the database has it.
+fn past(seq: i64, alert: &str, firing: i64) -> AlertRow {
+    AlertRow {
+        seq,
+        alert: alert.into(),
+        firing,
+        key: "Down:42".into(),
+        rule: "rule".into(),
+        name: "Down".into(),
+        severity: if seq == 1 { "P3" } else { "P1" }.into(),
+        instance: "42".into(),
+        summary: "42 was in trouble".into(),
+        attributes: r#"{"share":"0.5"}"#.into(),
+        state: "resolved".into(),
+        since_ms: 1_000,
+        fired_ms: 2_000,
+        resolved_ms: Some(3_000),
+        resolved_because: "the condition is gone".into(),
+        story: json!([
+            {"at_ms": 2_000, "what": {"fired": {"firing": firing, "severity": "P1"}}},
+            {"at_ms": 2_100, "what": {"of_a_later_version": 1}},
+            {"at_ms": 2_200, "what": {"notified": {
+                "sink": "console", "occasion": "firing", "delivery": format!("{alert}-1-1-00")
+            }}},
+        ])
+        .to_string(),
+        ..AlertRow::default()
+    }
+}
+
+#[tokio::test]
+async fn what_is_over_is_listed_and_shown_also_when_the_router_has_forgotten_it() {
+    let world = Arc::new(World::new());
+    let nothing = Value::Null;
+    let id = "00112233aabbccdd";
+    let rows = vec![
+        past(1, "1111111111111111", 1),
+        past(2, id, 1),
+        past(5, id, 2),
+    ];
+    *world.past.lock() = Some(rows);
+    // One is over, and not in the database yet.
+    holds(&world, &[("Slow", Severity::P3, "demo")]);
+    let slow = fine(&world, "GET", "/api/alerts", &nothing).await["alerts"][0].clone();
+    let slow_path = format!("/api/alerts/{}", slow["id"].as_str().unwrap());
+    fine(&world, "POST", &format!("{slow_path}/resolve"), &nothing).await;
+
+    let page = fine(
+        &world,
+        "GET",
+        "/api/alerts?state=resolved&limit=3",
+        &nothing,
+    )
+    .await;
+    let firings: Vec<&Value> = page["alerts"].as_array().unwrap().iter().collect();
+    assert_eq!(page["total"], 4, "{page}");
+    assert_eq!(firings.len(), 3);
+    assert_eq!(
+        (&firings[0]["name"], &firings[1]["firing"]),
+        (&json!("Slow"), &json!(2))
+    );
+    assert_eq!(page["next"], 2);
+    let next = "/api/alerts?state=resolved&limit=3&before=2";
+    let next = fine(&world, "GET", next, &nothing).await;
+    assert_eq!(next["alerts"][0]["id"], "1111111111111111");
+    assert_eq!(
+        (next["alerts"].as_array().unwrap().len(), &next["next"]),
+        (1, &Value::Null)
+    );
+    let severe = fine(
+        &world,
+        "GET",
+        "/api/alerts?state=resolved&severity=P1",
+        &nothing,
+    )
+    .await;
+    assert_eq!(severe["total"], 2, "{severe}");
+
+    // What is over has the keys that what fires has.
+    let keys =
+        |value: &Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
+    assert_eq!(keys(firings[1]), keys(&slow));
+    assert_eq!(firings[1]["attributes"]["share"], "0.5");
+    assert_eq!(firings[1]["resolvedAt"], "1970-01-01T00:00:03.000Z");
+
+    let shown = fine(&world, "GET", &format!("/api/alerts/{id}"), &nothing).await;
+    assert_eq!(
+        (&shown["firing"], &shown["state"]),
+        (&json!(2), &json!("resolved"))
+    );
+    assert_eq!(shown["story"].as_array().unwrap().len(), 2, "{shown}");
+    let ended = &shown["deliveries"]["ended"][0];
+    assert_eq!(ended["id"], format!("{id}-1-1-00"), "{shown}");
+    assert_eq!(
+        (&ended["attempts"], &ended["lastFailure"]),
+        (&json!(2), &json!("503"))
+    );
+    assert_eq!(ended["firstAttempt"], "1970-01-01T00:00:01.000Z");
+    let first = fine(
+        &world,
+        "GET",
+        &format!("/api/alerts/{id}?firing=1"),
+        &nothing,
+    )
+    .await;
+    assert_eq!(first["firing"], 1);
+
+    // Without the database: what the router itself has.
+    *world.past.lock() = None;
+    let kept = fine(&world, "GET", "/api/alerts?state=resolved", &nothing).await;
+    assert_eq!(
+        (&kept["total"], &kept["alerts"][0]["name"]),
+        (&json!(1), &json!("Slow"))
+    );
+    let kept = fine(&world, "GET", &slow_path, &nothing).await;
+    assert_eq!(kept["deliveries"]["ended"], Value::Null, "{kept}");
+    for (path, status) in [
+        (format!("/api/alerts/{id}"), StatusCode::SERVICE_UNAVAILABLE),
+        (
+            "/api/alerts?state=resolved&before=9".to_owned(),
+            StatusCode::SERVICE_UNAVAILABLE,
+        ),
+        (
+            "/api/alerts?state=open&before=9".to_owned(),
+            StatusCode::BAD_REQUEST,
+        ),
+    ] {
+        let answer = ask(&world, "GET", &path, "").await;
+        assert_eq!(answer.status, status, "{path}: {}", answer.text);
+    }
 }

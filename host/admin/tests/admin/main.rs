@@ -32,7 +32,7 @@ use router_admin::{
     router,
 };
 use router_alerts::{
-    AlertEngine, Severity,
+    AlertEngine, AlertId, Severity,
     delivery::Schedule,
     event::{AlertAction, AlertCommand, AlertDone, AlertEvent, AlertVerb},
     link::AckLink,
@@ -46,7 +46,10 @@ use router_core::{
     view::{FleetView, InstanceView},
 };
 use router_telemetry::Figures;
-use router_values::{AuditQuery, AuditRow, EventPosition, HistoryQuery, HistoryRow};
+use router_values::{
+    AlertPage, AlertQuery, AlertRow, AuditQuery, AuditRow, DeliveryRecord, EventPosition,
+    HistoryQuery, HistoryRow,
+};
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 use tower::ServiceExt as _;
@@ -61,7 +64,16 @@ struct World {
     history: Mutex<Option<Vec<HistoryRow>>>,
     alerts: Mutex<(AlertEngine, Schedule)>,
     is_disk_full: AtomicBool,
+    /// The table of alerts, the latest last; `None` while there is no database.
+    past: Mutex<Option<Vec<AlertRow>>>,
     figures: Figures,
+}
+
+fn away() -> OperationError {
+    OperationError::Unavailable {
+        reason: "the database is away".to_owned(),
+        retry_after: None,
+    }
 }
 
 impl World {
@@ -98,16 +110,17 @@ impl World {
             history: Mutex::new(Some(Vec::new())),
             alerts: Mutex::new(alerts::engine()),
             is_disk_full: AtomicBool::new(false),
+            past: Mutex::new(Some(Vec::new())),
             figures: Figures::default(),
         }
     }
 
     fn recorded(&self) -> Result<Vec<HistoryRow>> {
-        let history = self.history.lock().clone();
-        history.ok_or_else(|| OperationError::Unavailable {
-            reason: "the database is away".to_owned(),
-            retry_after: None,
-        })
+        self.history.lock().clone().ok_or_else(away)
+    }
+
+    fn past(&self) -> Result<Vec<AlertRow>> {
+        self.past.lock().clone().ok_or_else(away)
     }
 
     /// Steps the core, answering spawns at once: there is no process here.
@@ -287,6 +300,50 @@ impl Operations for World {
     ) -> Result<T> {
         let alerts = self.alerts.lock();
         Ok(read(&alerts.0, &alerts.1))
+    }
+
+    async fn alerts_page(&self, query: AlertQuery) -> Result<AlertPage> {
+        let rows = self.past()?.into_iter().rev();
+        let rows = rows.filter(|row| row.state == "resolved");
+        let rows = rows
+            .filter(|row| {
+                query
+                    .severity
+                    .as_ref()
+                    .is_none_or(|one| row.severity == *one)
+            })
+            .filter(|row| {
+                query
+                    .instance
+                    .as_ref()
+                    .is_none_or(|one| row.instance == *one)
+            });
+        let all: Vec<AlertRow> = rows.collect();
+        let total = i64::try_from(all.len()).unwrap();
+        let rows = all
+            .into_iter()
+            .filter(|row| query.before.is_none_or(|before| row.seq < before));
+        Ok(AlertPage {
+            rows: rows.take(query.rows_max as usize).collect(),
+            total,
+        })
+    }
+
+    async fn alert_row(&self, alert: AlertId, firing: Option<u32>) -> Result<Option<AlertRow>> {
+        let mut rows = self.past()?.into_iter().rev();
+        Ok(rows.find(|row| {
+            row.alert == alert.to_string()
+                && firing.is_none_or(|firing| row.firing == i64::from(firing))
+        }))
+    }
+
+    async fn delivery_records(
+        &self,
+        _: (AlertId, u32),
+        ids: Vec<String>,
+    ) -> Result<Vec<DeliveryRecord>> {
+        self.past()?;
+        Ok(ids.into_iter().map(alerts::delivered).collect())
     }
 
     async fn alert_command(&self, by: String, verb: AlertVerb) -> Result<AlertDone> {

@@ -108,7 +108,7 @@ impl Schedule {
                 sink: Arc::clone(sink),
                 ..copy.clone()
             };
-            report(effects, &fallen, progress);
+            report(effects, &Arc::new(fallen), progress);
         }
         let over = entry.state.over.clone();
         if !self.bugs.has(PlantedBug::ResolveStaysBehind) {

@@ -194,7 +194,11 @@ impl Schedule {
                 .retain(|firing| queue.knows(*firing) || queue.knows_earlier(*firing));
         }
         if resolve.news.is_empty() {
-            report(effects, &ordered, DeliveryProgress::Collapsed { into });
+            report(
+                effects,
+                &Arc::new(ordered),
+                DeliveryProgress::Collapsed { into },
+            );
         }
     }
 

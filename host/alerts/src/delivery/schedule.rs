@@ -408,13 +408,18 @@ impl Schedule {
 }
 
 /// Reports what became of a delivery.
-pub(super) fn report(effects: &mut ScheduleEffects, of: &Delivery, progress: DeliveryProgress) {
+pub(super) fn report(
+    effects: &mut ScheduleEffects,
+    of: &Arc<Delivery>,
+    progress: DeliveryProgress,
+) {
     effects.reports.push(DeliveryReport {
         delivery: of.id.clone(),
         sink: Arc::clone(&of.sink),
         group_key: Arc::clone(&of.group_key),
         precedence: of.precedence,
         news: of.news.clone(),
+        content: Arc::clone(of),
         progress,
     });
 }

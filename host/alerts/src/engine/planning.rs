@@ -340,10 +340,11 @@ impl AlertEngine {
             alert: id,
             firing: alert.firing,
         };
-        if alert.firing > 0 {
-            self.tombstones.put(tombstone);
-        }
         self.record.changes.push(RecordChange::Forgotten(tombstone));
+        if alert.firing > 0 && self.tombstones.put(tombstone) {
+            let floor = self.tombstones.floor();
+            self.record.changes.push(RecordChange::FiringFloor(floor));
+        }
     }
 }
 

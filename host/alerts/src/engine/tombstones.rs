@@ -17,7 +17,8 @@ pub(super) struct Tombstones {
 }
 
 impl Tombstones {
-    pub(super) fn put(&mut self, tombstone: Tombstone) {
+    /// Whether others were dropped for it, which raises the floor.
+    pub(super) fn put(&mut self, tombstone: Tombstone) -> bool {
         let Tombstone { alert, firing } = tombstone;
         self.next_place += 1;
         let known = self.firings.insert(alert, (firing, self.next_place));
@@ -25,12 +26,15 @@ impl Tombstones {
             self.order.remove(&place);
         }
         self.order.insert(self.next_place, alert);
+        let mut is_raised = false;
         while self.order.len() > TOMBSTONES_MAX
             && let Some((_, oldest)) = self.order.pop_first()
             && let Some((firing, _)) = self.firings.remove(&oldest)
         {
             self.floor = self.floor.max(firing);
+            is_raised = true;
         }
+        is_raised
     }
 
     /// The number of the last firing of an alert that comes back, or may.

@@ -146,6 +146,7 @@ impl World {
             news: delivery.news.clone(),
             precedence: delivery.precedence,
             group_key: Arc::clone(&delivery.group_key),
+            content: Arc::clone(delivery),
             progress,
         };
         count_end(self.metrics.alerts(), &report, &self.engine, self.now_ms);

@@ -127,14 +127,16 @@ pub(crate) const DELIVERIES_PUT: Sql = Sql {
         WHERE (excluded.epoch, excluded.sequence) >= (kept.epoch, kept.sequence)",
 };
 
-/// Deliveries by their ids, a JSON array ($2), of this router.
+/// Deliveries of this router ($1) by their ids, a JSON array ($2), and those of a firing ($4) of an alert ($3).
 pub(crate) const DELIVERIES_OF: Sql = Sql {
     postgres: "SELECT router_id, id, alert, firing, step, sink, route, occasion, severity, decided_ms, outcome, attempts,
         first_attempt_ms, last_attempt_ms, answer, at_ms, epoch, sequence FROM godot_mcp_router.delivery
-        WHERE router_id = $1 AND id IN (SELECT json_array_elements_text(CAST($2 AS json))) ORDER BY seq",
+        WHERE router_id = $1 AND (id IN (SELECT json_array_elements_text(CAST($2 AS json))) OR (alert = $3 AND firing = $4))
+        ORDER BY seq LIMIT 1000",
     sqlite: "SELECT router_id, id, alert, firing, step, sink, route, occasion, severity, decided_ms, outcome, attempts,
         first_attempt_ms, last_attempt_ms, answer, at_ms, epoch, sequence FROM delivery
-        WHERE router_id = $1 AND id IN (SELECT value FROM json_each($2)) ORDER BY seq",
+        WHERE router_id = $1 AND (id IN (SELECT value FROM json_each($2)) OR (alert = $3 AND firing = $4))
+        ORDER BY seq LIMIT 1000",
 };
 
 /// One batch of deliveries past their time.

@@ -178,8 +178,11 @@ on_both!(a_delivery_has_its_attempts_and_the_last_answer, |place| {
             &[delivery("a-1-2-x", "dead_letter", 5)],
         )
         .await;
-    let ids = ["a-1-2-x", "a-1-1-x", "nothing"];
-    let read = store.deliveries(&ids).await.unwrap();
+    let ids = ["a-1-2-x", "a-1-1-x", "nothing"].map(str::to_owned);
+    let read = store.deliveries(("b", 1), &ids).await.unwrap();
+    let led = store.deliveries(("a", 1), &[]).await.unwrap();
+    assert_eq!(led, read, "by what they are about");
+    assert!(store.deliveries(("a", 2), &[]).await.unwrap().is_empty());
     let expected = DeliveryRecord {
         attempts: 2,
         first_attempt_ms: Some(10),
@@ -275,7 +278,7 @@ on_both!(one_that_is_poison_costs_no_other_its_place, |place| {
     assert!(store.alert("a", None).await.unwrap().is_some());
     assert!(store.alert("b", None).await.unwrap().is_none());
     assert!(store.alert("c", None).await.unwrap().is_some());
-    assert_eq!(store.deliveries(&["a-1-1-x"]).await.unwrap().len(), 1);
+    assert_eq!(store.deliveries(("a", 1), &[]).await.unwrap().len(), 1);
     assert_eq!(store.counters().rejected, 1);
     store.close().await;
 });

@@ -472,6 +472,7 @@ fn a_fallback_that_may_have_the_firing_hears_its_end() {
             news: first.news.clone(),
             precedence: first.precedence,
             group_key: first.group_key.clone(),
+            content: first.clone(),
             progress,
         })
     };

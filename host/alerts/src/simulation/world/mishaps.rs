@@ -43,6 +43,7 @@ impl World {
             news: delivery.news.clone(),
             precedence: delivery.precedence,
             group_key: delivery.group_key.clone(),
+            content: delivery.clone().into(),
             progress,
         };
         self.step(AlertEvent::Delivery(report), Context::Other)
