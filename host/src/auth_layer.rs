@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use router_access::{Access, AccessRefusal, AccessRequest, Needed, RefusalKind};
 use router_admin::{Caller, Problem};
 use router_core::Role;
-use router_proxy::{ClientOf, McpPath};
+use router_proxy::{ClientOf, McpPath, SessionOwner};
 use router_telemetry::Count;
 use router_values::{AuditRow, RateBudget};
 use serde_json::json;
@@ -90,6 +90,11 @@ impl AuthLayer {
         }
         match asked.and_then(|asked| self.access.authorize(&asked)) {
             Ok(principal) => {
+                let owner = SessionOwner {
+                    via: principal.via.as_str(),
+                    name: Arc::clone(&principal.name),
+                };
+                request.extensions_mut().insert(owner);
                 let caller = Caller {
                     role: principal.roles.to_string().into(),
                     is_admin: principal.roles.contains(Role::Admin),

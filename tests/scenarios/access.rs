@@ -522,3 +522,36 @@ async fn a_session_of_one_instance_opens_no_other() {
     assert_eq!(answer.status, 404, "{}", answer.text);
     router.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_answers_to_the_token_that_began_it_alone() {
+    let (one, lines_of_one) = new_token("one", "client", &[]);
+    let (other, lines_of_other) = new_token("other", "client", &[]);
+    let config = Config::new()
+        .server(peers::echo().autostart())
+        .tail(&format!("{lines_of_one}\n{lines_of_other}"));
+    let mut router = Router::start(&config).await;
+    router.ready("echo").await;
+    let mut session = Session::new(&router.mcp_url("echo"));
+    session.token = Some(one);
+    session.initialize().await;
+    let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
+    for life in ["first", "second"] {
+        for token in [Some(other.clone()), None] {
+            let mut thief = Session::new(&router.mcp_url("echo"));
+            (thief.id, thief.token) = (session.id.clone(), token);
+            let answer = thief.post(&list).await;
+            assert_eq!(answer.status, 404, "{life}: {}", answer.text);
+            assert_eq!(thief.close().await, 404, "{life}");
+        }
+        let answer = session.post(&list).await;
+        assert_eq!(answer.status, 200, "{life}: {}", answer.text);
+        if life == "first" {
+            router.kill().await;
+            router.start_again().await;
+            router.ready("echo").await;
+            session.url = router.mcp_url("echo");
+        }
+    }
+    router.end().await;
+}

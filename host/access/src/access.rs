@@ -51,6 +51,18 @@ pub enum IdentifiedBy {
     Open,
 }
 
+impl IdentifiedBy {
+    /// In a word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Loopback => "loopback",
+            Self::Open => "open",
+        }
+    }
+}
+
 impl Access {
     /// Access by these settings.
     ///

@@ -18,7 +18,7 @@ const FORMAT: u8 = 1;
 const MAC_BYTES: usize = 32;
 
 /// Longest payload: numbers of 28 bytes in sum, and two texts of at most 64 bytes with their lengths.
-pub const PAYLOAD_BYTES_MAX: usize = 28 + 2 * (1 + 64);
+pub const PAYLOAD_BYTES_MAX: usize = 36 + 2 * (1 + 64);
 
 /// Longest token that is opened: the longest payload, in base64.
 const TOKEN_BYTES_MAX: usize = (1 + PAYLOAD_BYTES_MAX + MAC_BYTES).div_ceil(3) * 4;
@@ -76,7 +76,7 @@ impl Sealer {
         }
     }
 
-    /// The token for this payload: visible ASCII, at most 256 bytes. A payload past [`PAYLOAD_BYTES_MAX`] could not be opened again.
+    /// The token for this payload: visible ASCII, at most 268 bytes. A payload past [`PAYLOAD_BYTES_MAX`] could not be opened again.
     #[must_use]
     pub fn seal(&self, payload: &[u8]) -> String {
         debug_assert!(payload.len() <= PAYLOAD_BYTES_MAX, "{}", payload.len());

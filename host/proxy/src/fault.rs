@@ -51,6 +51,7 @@ pub(crate) enum FaultKind {
     },
     UnknownInstance,
     NoSession,
+    RepeatedSession,
     UnknownSession,
     TooManySessions {
         max: usize,

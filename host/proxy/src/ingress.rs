@@ -12,7 +12,7 @@ mod target;
 use std::{sync::Arc, time::Instant};
 
 use axum::{body::Body, extract::Request, response::Response};
-use http::{HeaderMap, Method, StatusCode, request};
+use http::{Method, StatusCode, request};
 use router_core::InstanceId;
 
 use crate::{
@@ -21,6 +21,7 @@ use crate::{
     forwarder::Forwarder,
     observe::{ProxyCount, RequestClass},
     path::McpPath,
+    session_owner::SessionOwner,
     sessions::{Session, SessionRegistry, sse},
     table::RoutingTable,
 };
@@ -36,6 +37,8 @@ pub(crate) struct Ingress {
     forwarder: Arc<Forwarder>,
     bodies: BodyReader,
     limits: ProxyLimits,
+    /// Whose sessions are where nobody authorizes callers.
+    nobody: SessionOwner,
 }
 
 impl Ingress {
@@ -51,6 +54,7 @@ impl Ingress {
             forwarder,
             bodies: BodyReader::new(&limits),
             limits,
+            nobody: SessionOwner::default(),
         }
     }
 
@@ -59,8 +63,8 @@ impl Ingress {
         let begun = Instant::now();
         let answer = match *request.method() {
             Method::POST => return self.post(path, request, begun).await,
-            Method::GET => self.open_stream(path, request.headers()),
-            Method::DELETE => self.end_session(path, request.headers()),
+            Method::GET => self.open_stream(path, &request),
+            Method::DELETE => self.end_session(path, &request),
             _ => Err(FaultKind::Method.into()),
         };
         let reporter = self.forwarder.reporter();
@@ -82,6 +86,7 @@ impl Ingress {
             target: &target,
             headers: &parts.headers,
             client_of: parts.extensions.get(),
+            owner: parts.extensions.get().unwrap_or(&self.nobody),
             begun,
         };
         match received {
@@ -95,13 +100,14 @@ impl Ingress {
     }
 
     /// Opens a session's stream from the instance to the client, or resumes one.
-    fn open_stream(&self, path: &McpPath, headers: &HeaderMap) -> Result<Response, RequestFault> {
+    fn open_stream(&self, path: &McpPath, request: &Request) -> Result<Response, RequestFault> {
+        let headers = request.headers();
         path.required_instance()?;
         headers::check_version(headers)?;
         headers::check_accepts_events(headers)?;
         let target = RequestTarget::find(&self.table, path);
         let entry = target.entry()?;
-        let session = self.session(headers, &entry.key.instance);
+        let session = self.session(request, &entry.key.instance);
         let session = session.map_err(|fault| target.name_in(fault))?;
         if let Some(upstream) = &entry.upstream {
             // What the instance says reaches attached sessions only; where this fails, the next request says why.
@@ -114,17 +120,19 @@ impl Ingress {
 
     fn session(
         &self,
-        headers: &HeaderMap,
+        request: &Request,
         instance: &InstanceId,
     ) -> Result<Arc<Session>, RequestFault> {
-        self.sessions.find(headers::session_id(headers)?, instance)
+        let owner = request.extensions().get().unwrap_or(&self.nobody);
+        let id = headers::session_id(request.headers())?;
+        self.sessions.find(id, instance, owner)
     }
 
     /// Ends a session for its client. Its instance may be gone already.
-    fn end_session(&self, path: &McpPath, headers: &HeaderMap) -> Result<Response, RequestFault> {
+    fn end_session(&self, path: &McpPath, request: &Request) -> Result<Response, RequestFault> {
         let instance = path.required_instance()?;
-        headers::check_version(headers)?;
-        let session = self.session(headers, instance);
+        headers::check_version(request.headers())?;
+        let session = self.session(request, instance);
         let session =
             session.map_err(|fault| RequestTarget::find(&self.table, path).name_in(fault))?;
         self.sessions.end(&session);

@@ -52,6 +52,7 @@ mod observe;
 mod path;
 mod proxy;
 mod report;
+mod session_owner;
 mod sessions;
 mod table;
 
@@ -61,6 +62,7 @@ pub use driver_link::Clock;
 pub use observe::{FinishedRequest, ProxyCount, ProxyObserver, RequestClass};
 pub use path::McpPath;
 pub use proxy::{OpenCounts, Proxy, ProxyParts};
+pub use session_owner::{OwnerMark, SessionOwner};
 pub use sessions::{RevocationStore, RevokedSession, SessionClaims, SessionSeal};
 pub use table::{
     GuardedTools, MeteredTools, RoutingEntry, RoutingTable, SharedBreaker, ToolBreaker,

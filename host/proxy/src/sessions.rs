@@ -25,6 +25,7 @@ use crate::{
     config::ProxyLimits,
     fault::{FaultKind, RequestFault},
     observe::{ProxyCount, ProxyObserver},
+    session_owner::SessionOwner,
 };
 
 use claims::TOKEN_BYTES_MAX;
@@ -104,6 +105,7 @@ impl SessionRegistry {
     pub(crate) fn begin(
         &self,
         instance: &InstanceId,
+        owner: &SessionOwner,
         version: ProtocolVersion,
         capabilities: ClientCapabilities,
     ) -> Result<Arc<Session>, RequestFault> {
@@ -113,22 +115,27 @@ impl SessionRegistry {
             capabilities,
             expires_unix_s: unix_now().saturating_add(self.limits.session_lifetime.as_secs()),
             nonce: rand::random(),
+            owner: owner.mark(),
         };
         let token = self.seal.seal(&claims);
-        let session = self.keep(&token, claims, false)?;
+        let session = self.keep(&token, claims, owner, false)?;
         self.observer.count(ProxyCount::SessionOpened);
         Ok(session)
     }
 
-    /// The session that an id names, for requests to `instance`.
+    /// The session that an id names, for requests of `owner` to `instance`. To everybody else it is unknown.
     pub(crate) fn find(
         &self,
         token: &str,
         instance: &InstanceId,
+        owner: &SessionOwner,
     ) -> Result<Arc<Session>, RequestFault> {
         let unknown = || RequestFault::from(FaultKind::UnknownSession);
         let live = self.tables.lock().find(instance, token);
         if let Some(session) = live {
+            if session.owner != *owner {
+                return Err(unknown());
+            }
             if session.expires_unix_s <= unix_now() {
                 self.tables.lock().remove(&session);
                 session.end();
@@ -140,14 +147,15 @@ impl SessionRegistry {
             return Err(unknown());
         }
         let claims = self.seal.open(token).ok_or_else(unknown)?;
-        if claims.instance != *instance || claims.expires_unix_s <= unix_now() {
+        let is_meant = claims.instance == *instance && claims.owner == owner.mark();
+        if !is_meant || claims.expires_unix_s <= unix_now() {
             return Err(unknown());
         }
         // Before another session has to make room for it; `keep` checks again, for it may be revoked meanwhile.
         if self.tables.lock().revoked.contains(&claims.revocation()) {
             return Err(unknown());
         }
-        let session = self.keep(token, claims, true)?;
+        let session = self.keep(token, claims, owner, true)?;
         self.observer.count(ProxyCount::SessionRevived);
         Ok(session)
     }
@@ -218,6 +226,7 @@ impl SessionRegistry {
         &self,
         token: &str,
         claims: SessionClaims,
+        owner: &SessionOwner,
         is_inherited: bool,
     ) -> Result<Arc<Session>, RequestFault> {
         if self.count(&claims.instance) >= self.limits.sessions_per_instance_max {
@@ -230,6 +239,7 @@ impl SessionRegistry {
         let session = Session::new(
             token,
             claims,
+            owner.clone(),
             is_inherited,
             EventLog::new(&epoch, &self.limits, self.budget.clone()),
             self.limits.keep_alive,

@@ -1,12 +1,12 @@
 //! The proxy's limits, and its session ids: the proxy's claims as bytes, sealed by the access room.
 //!
-//! The bytes are `expires 8 | nonce 16 | capabilities 4 | length 1, version | length 1, instance`, integers big-endian. Ids outlive
-//! the router that made them: another layout takes another format of the sealer.
+//! The bytes are `expires 8 | nonce 16 | capabilities 4 | length 1, version | length 1, instance | owner 8`, integers
+//! big-endian. Ids outlive the router that made them: another layout takes another format of the sealer.
 
 use router_access::Sealer;
 use router_config::Config;
 use router_core::InstanceId;
-use router_proxy::{ProxyLimits, SessionClaims, SessionSeal};
+use router_proxy::{OwnerMark, ProxyLimits, SessionClaims, SessionSeal};
 use router_upstream::{ClientCapabilities, ProtocolVersion};
 
 /// The bits of a client's capabilities.
@@ -54,6 +54,7 @@ fn to_bytes(claims: &SessionClaims) -> Vec<u8> {
         bytes.push(u8::try_from(text.len()).expect("versions and ids have at most 64 bytes"));
         bytes.extend_from_slice(text.as_bytes());
     }
+    bytes.extend_from_slice(&claims.owner);
     bytes
 }
 
@@ -63,7 +64,7 @@ fn from_bytes(bytes: &[u8]) -> Option<SessionClaims> {
     let (capabilities, rest) = rest.split_first_chunk::<4>()?;
     let (version, rest) = read_text(rest)?;
     let (instance, rest) = read_text(rest)?;
-    rest.is_empty().then_some(())?;
+    let owner = OwnerMark::try_from(rest).ok()?;
     let capabilities = u32::from_be_bytes(*capabilities);
     let has = |bit: u32| capabilities & bit != 0;
     Some(SessionClaims {
@@ -76,6 +77,7 @@ fn from_bytes(bytes: &[u8]) -> Option<SessionClaims> {
         },
         expires_unix_s: u64::from_be_bytes(*expires),
         nonce: *nonce,
+        owner,
     })
 }
 
@@ -106,6 +108,7 @@ mod tests {
             },
             expires_unix_s: 99,
             nonce: [bits; 16],
+            owner: [7; 8],
         }
     }
 

@@ -41,6 +41,7 @@ impl RequestFault {
             | FaultKind::NotAMessage
             | FaultKind::Version { .. }
             | FaultKind::NoSession
+            | FaultKind::RepeatedSession
             | FaultKind::NotSent(NotSent::NoSuchQuestion) => StatusCode::BAD_REQUEST,
             _ => StatusCode::OK,
         }
@@ -213,6 +214,7 @@ impl FaultKind {
                 "Name an instance: /mcp/{versionId}. GET /api/instances lists them; /mcp itself is not served yet"
             }
             Self::NoSession => "Mcp-Session-Id is missing: start with initialize",
+            Self::RepeatedSession => "Mcp-Session-Id is given more than once",
             Self::UnknownSession => {
                 "Session not found: it has ended, or was never given out. Initialize again"
             }

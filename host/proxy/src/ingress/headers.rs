@@ -17,9 +17,14 @@ pub(crate) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a 
     headers.get(name)?.to_str().ok()
 }
 
-/// The id of the session that a request belongs to.
+/// The id of the session that a request belongs to. Of two, whoever stands in front may have checked the other one.
 pub(crate) fn session_id(headers: &HeaderMap) -> Result<&str, FaultKind> {
-    text(headers, &SESSION_ID).ok_or(FaultKind::NoSession)
+    let mut ids = headers.get_all(SESSION_ID).iter();
+    let id = ids.next().and_then(|id| id.to_str().ok());
+    match ids.next() {
+        Some(_) => Err(FaultKind::RepeatedSession),
+        None => id.ok_or(FaultKind::NoSession),
+    }
 }
 
 /// A version header, where there is one, must name a version that is served (2025-06-18, transports, "Protocol Version

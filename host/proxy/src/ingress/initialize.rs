@@ -40,7 +40,9 @@ pub(super) async fn answer(
         return Err(FaultKind::Busy { what }.on(instance));
     };
     let version = handshake.protocol_version().negotiate(&wanted);
-    let session = post.sessions.begin(instance, version, capabilities)?;
+    let session = post
+        .sessions
+        .begin(instance, post.owner, version, capabilities)?;
     // A connection that has just ended is replaced by the session's first request.
     if let Err(fault) = session.attach(&upstream)
         && !fault.is_unsent()

@@ -11,6 +11,7 @@ use crate::{
     fault::RequestFault,
     forwarder::Forwarder,
     observe::RequestClass,
+    session_owner::SessionOwner,
     sessions::{Session, SessionRegistry},
 };
 
@@ -21,6 +22,7 @@ pub(super) struct Post<'a> {
     pub(super) target: &'a RequestTarget,
     pub(super) headers: &'a HeaderMap,
     pub(super) client_of: Option<&'a ClientOf>,
+    pub(super) owner: &'a SessionOwner,
     pub(super) begun: Instant,
 }
 
@@ -28,8 +30,8 @@ impl Post<'_> {
     /// The session that it belongs to, also one of an earlier router.
     pub(super) fn session(&self) -> Result<Arc<Session>, RequestFault> {
         let instance = &self.target.entry()?.key.instance;
-        self.sessions
-            .find(headers::session_id(self.headers)?, instance)
+        let id = headers::session_id(self.headers)?;
+        self.sessions.find(id, instance, self.owner)
     }
 
     /// The answer to a message that is not served. `id` is raw JSON, or empty where it is not known.

@@ -4,6 +4,7 @@ use router_core::InstanceId;
 use router_upstream::{ClientCapabilities, ProtocolVersion};
 
 use super::revocation::RevokedSession;
+use crate::session_owner::OwnerMark;
 
 /// Longest session id that is tried. A sealed one takes some 200 bytes.
 pub(crate) const TOKEN_BYTES_MAX: usize = 1024;
@@ -21,6 +22,8 @@ pub struct SessionClaims {
     pub expires_unix_s: u64,
     /// Random, so that no two sessions share an id.
     pub nonce: [u8; 16],
+    /// Who began it.
+    pub owner: OwnerMark,
 }
 
 impl SessionClaims {

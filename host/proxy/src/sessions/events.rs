@@ -165,7 +165,12 @@ impl EventLog {
             return None;
         }
         let stream = self.streams.get_mut(&id)?;
-        stream.rewind_past(seq).then_some(id)
+        if !stream.rewind_past(seq) {
+            return None;
+        }
+        // What waited before the event that it names counts as sent now. The stream itself is about to be read.
+        self.drop_superfluous(None);
+        Some(id)
     }
 
     /// Gives a stream a reader, in place of the one it may have. `None` where there is no such stream.
@@ -225,6 +230,13 @@ impl EventLog {
     /// What waits for a connected reader is not touched, nor the last event of the stream that has just been `added` to.
     /// Returns how many of the dropped events nobody had read.
     fn shrink(&mut self, added: Option<StreamId>) -> u64 {
+        let dropped = self.drop_superfluous(added);
+        self.streams.retain(|_, stream| !stream.is_over());
+        dropped
+    }
+
+    /// As [`EventLog::shrink`], but leaves streams in which nothing is left.
+    fn drop_superfluous(&mut self, added: Option<StreamId>) -> u64 {
         let mut dropped = 0;
         while let Some(id) = self.superfluous(added) {
             let Some(stream) = self.streams.get_mut(&id) else {
@@ -234,7 +246,6 @@ impl EventLog {
             self.budget.give_back(popped.bytes);
             dropped += u64::from(popped.was_unsent);
         }
-        self.streams.retain(|_, stream| !stream.is_over());
         dropped
     }
 

@@ -24,12 +24,14 @@ use super::{
 use crate::{
     fault::{FaultKind, RequestFault},
     observe::{ProxyCount, ProxyObserver},
+    session_owner::SessionOwner,
 };
 
 /// One client session.
 pub(crate) struct Session {
     pub(crate) token: Box<str>,
     pub(crate) instance: InstanceId,
+    pub(crate) owner: SessionOwner,
     pub(crate) version: ProtocolVersion,
     pub(crate) expires_unix_s: u64,
     /// What must be remembered of it once its client has ended it.
@@ -58,6 +60,7 @@ impl Session {
     pub(crate) fn new(
         token: &str,
         claims: SessionClaims,
+        owner: SessionOwner,
         is_inherited: bool,
         log: EventLog,
         keep_alive: Duration,
@@ -67,6 +70,7 @@ impl Session {
             token: token.into(),
             revocation: claims.revocation(),
             instance: claims.instance,
+            owner,
             version: claims.version,
             expires_unix_s: claims.expires_unix_s,
             capabilities: claims.capabilities,

@@ -22,6 +22,8 @@ pub(crate) struct Client {
     pub(crate) url: String,
     pub(crate) session: Option<String>,
     pub(crate) version: String,
+    /// Who calls, to the access rules that stand in front of the product.
+    pub(crate) caller: Option<&'static str>,
 }
 
 /// An answer that was read to its end.
@@ -65,6 +67,7 @@ impl Client {
             url,
             session: None,
             version: "2025-11-25".to_owned(),
+            caller: None,
         }
     }
 
@@ -74,6 +77,9 @@ impl Client {
             .http
             .request(method, &self.url)
             .header("accept", "application/json, text/event-stream");
+        if let Some(caller) = self.caller {
+            request = request.header("x-caller", caller);
+        }
         if let Some(session) = &self.session {
             request = request
                 .header("mcp-session-id", session)

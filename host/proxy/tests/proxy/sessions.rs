@@ -2,12 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use router_proxy::{ProxyCount, ProxyLimits, SessionClaims, SessionSeal as _};
+use reqwest::Method;
+use router_proxy::{ProxyCount, ProxyLimits, SessionClaims, SessionOwner, SessionSeal as _};
 use router_upstream::{ClientCapabilities, ProtocolVersion};
 use serde_json::{Value, json};
 
 use crate::{
-    client::{Events, soon, whole},
+    client::{Client, Events, soon, whole},
     instance::Instance,
     world::{Seals, World},
 };
@@ -95,6 +96,46 @@ async fn a_session_that_was_ended_is_not_found_by_the_next_router_either() {
 }
 
 #[tokio::test]
+async fn a_session_answers_to_nobody_but_who_began_it() {
+    let seals = Arc::new(Seals::default());
+    let first = World::with(ProxyLimits::default(), seals.clone(), "e1").await;
+    let _instance = first.start_run(1).await;
+    let mut owner = first.raw_client();
+    owner.caller = Some("a");
+    owner.initialize("2025-11-25").await;
+    let check = async |owner: &Client| {
+        for caller in [Some("b"), Some(""), None] {
+            let mut other = owner.clone();
+            other.caller = caller;
+            assert_eq!(
+                other.work_json(1, json!({})).await.status,
+                404,
+                "{caller:?}"
+            );
+            assert_eq!(other.get_raw(None).await.status(), 404, "{caller:?}");
+            assert_eq!(other.delete().await, 404, "{caller:?}");
+        }
+        assert_eq!(owner.work_json(1, json!({})).await.status, 200);
+    };
+    check(&owner).await;
+    drop(first);
+    // The next router knows it by its id alone.
+    let second = World::with(ProxyLimits::default(), seals, "e2").await;
+    let _instance = second.start_run(1).await;
+    owner.url = second.raw_client().url;
+    let mut other = owner.clone();
+    other.caller = Some("b");
+    assert_eq!(other.work_json(1, json!({})).await.status, 404);
+    assert_eq!(second.notes.count(ProxyCount::SessionRevived), 0);
+    check(&owner).await;
+    let repeated = owner
+        .build(Method::DELETE)
+        .header("mcp-session-id", "another");
+    assert_eq!(repeated.send().await.unwrap().status(), 400);
+    assert_eq!(owner.delete().await, 204);
+}
+
+#[tokio::test]
 async fn an_id_that_is_none_or_someone_elses_is_not_found() {
     let seals = Arc::new(Seals::default());
     let claims = SessionClaims {
@@ -103,6 +144,7 @@ async fn an_id_that_is_none_or_someone_elses_is_not_found() {
         capabilities: ClientCapabilities::default(),
         expires_unix_s: 1_700_000_000,
         nonce: [7; 16],
+        owner: SessionOwner::default().mark(),
     };
     let stale = Some(seals.seal(&claims));
 

@@ -27,7 +27,7 @@ use router_core::{
 use router_proxy::{
     FinishedRequest, GuardedTools, McpPath, MeteredTools, Proxy, ProxyCount, ProxyLimits,
     ProxyObserver, ProxyParts, RevocationStore, RevokedSession, RoutingEntry, RoutingTable,
-    SessionClaims, SessionSeal, SharedBreaker,
+    SessionClaims, SessionOwner, SessionSeal, SharedBreaker,
 };
 use router_upstream::UpstreamConfig;
 use tokio::{
@@ -335,8 +335,13 @@ impl World {
     }
 }
 
-/// As the product does it, but for the access rules in front.
-async fn serve(proxy: &Proxy, request: Request) -> Response {
+/// As the product does it, but that the access rules in front believe every caller.
+async fn serve(proxy: &Proxy, mut request: Request) -> Response {
+    if let Some(caller) = request.headers().get("x-caller") {
+        let name = caller.to_str().unwrap().into();
+        let owner = SessionOwner { via: "token", name };
+        request.extensions_mut().insert(owner);
+    }
     match McpPath::parse(request.uri().path()) {
         Some(path) => proxy.answer(&path, request).await,
         None => StatusCode::NOT_FOUND.into_response(),

@@ -195,6 +195,20 @@ fn abandoned_answers_are_kept_only_within_the_bound() {
     );
 }
 
+#[test]
+fn what_a_client_has_by_its_own_word_counts_as_sent() {
+    let mut log = log();
+    let stream = log.open(false);
+    for n in 0..16 {
+        log.push(stream, &n.to_string());
+    }
+    assert_eq!(log.rewind("e1.1.13"), Some(stream));
+    let kept = log.streams.values().map(|stream| stream.events.len());
+    assert_eq!(kept.sum::<usize>(), 4 + 2, "four that were sent");
+    let reader = log.read(stream).unwrap();
+    assert_eq!(drain(&mut log, reader), ["14", "15"]);
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Open(bool),
