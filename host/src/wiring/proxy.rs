@@ -131,9 +131,12 @@ mod tests {
     fn the_layout_stays() {
         let key = SessionKey::parse("0123456789abcdef0123456789abcdef").unwrap();
         let seal = Seal(Sealer::new(SealPurpose::Session, &key, &[]));
-        let id = "AQAAAAAAAABjBQUFBQUFBQUFBQUFBQUFBQAAAAUKMjAyNS0wNi0xOARkZW1vNKhQGRSwD8YWe1UqRf6DtK2LPLjo3dozSFwRbXrCM5w";
+        let id = "AQAAAAAAAABjBQUFBQUFBQUFBQUFBQUFBQAAAAUKMjAyNS0wNi0xOARkZW1vBwcHBwcHBwfbiCiUEw4Vu8kTBfHZGgPEMj0lGczFn7YPPuSBRoioeQ";
         assert_eq!(seal.seal(&claims("demo", 5)), id);
         assert_eq!(seal.open(id), Some(claims("demo", 5)));
+        // Without an owner it would answer to everybody: its client begins anew.
+        let ownerless = "AQAAAAAAAABjBQUFBQUFBQUFBQUFBQUFBQAAAAUKMjAyNS0wNi0xOARkZW1vNKhQGRSwD8YWe1UqRf6DtK2LPLjo3dozSFwRbXrCM5w";
+        assert_eq!(seal.open(ownerless), None);
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub(crate) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a 
     headers.get(name)?.to_str().ok()
 }
 
-/// The id of the session that a request belongs to. Of two, whoever stands in front may have checked the other one.
+/// The id of the session that a request belongs to. Of two, a proxy in front may have checked the other one.
 pub(crate) fn session_id(headers: &HeaderMap) -> Result<&str, FaultKind> {
     let mut ids = headers.get_all(SESSION_ID).iter();
     let id = ids.next().and_then(|id| id.to_str().ok());
