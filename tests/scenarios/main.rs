@@ -38,6 +38,7 @@ mod load_history;
 mod messages;
 mod metrics;
 mod newcomer;
+mod page_latency;
 mod policies;
 mod postgres;
 mod runbook_own;

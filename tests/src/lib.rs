@@ -15,6 +15,7 @@ pub mod blocks;
 pub mod config;
 pub mod load;
 pub mod mcp;
+pub mod pages;
 pub mod peers;
 pub mod processes;
 pub mod receivers;

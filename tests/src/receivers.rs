@@ -6,7 +6,12 @@ mod authority;
 mod pagerduty;
 mod slack;
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use serde_json::Value;
 use tokio::{
@@ -36,6 +41,8 @@ pub struct Received {
     pub headers: BTreeMap<String, String>,
     /// The body.
     pub body: String,
+    /// When its head was there.
+    pub at: SystemTime,
 }
 
 impl Received {
@@ -170,9 +177,11 @@ async fn serve(
 
 async fn read(stream: &mut TlsStream<TcpStream>) -> Option<Received> {
     let mut bytes = Vec::new();
+    let mut at = None;
     loop {
         let text = String::from_utf8_lossy(&bytes).into_owned();
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let at = *at.get_or_insert_with(SystemTime::now);
             let mut lines = head.lines();
             let mut first = lines.next()?.split(' ').map(str::to_owned);
             let headers: BTreeMap<String, String> = lines
@@ -187,6 +196,7 @@ async fn read(stream: &mut TlsStream<TcpStream>) -> Option<Received> {
                     path: first.next()?,
                     headers,
                     body: body.to_owned(),
+                    at,
                 });
             }
         }
