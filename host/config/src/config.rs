@@ -7,13 +7,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use router_alerts::settings::Grouping;
 use router_values::is_reachable;
 use serde_json::error::Category;
 
 use crate::{
     Alerts, Audit, BreakerConfig, ConfigFault, Environment, Faults, HealthConfig, InstanceConfig,
     Instances, Logging, Place, Plugins, Policies, Server, Setting, SinkConfig, SinkName, Storage,
-    Template, TemplateName, TokenConfig,
+    Template, TemplateName, TokenConfig, WebAddress,
     node::{self, Lines, Raw},
     policies::check_kinds,
     reader::{ConfigReader, ConfigSection},
@@ -261,6 +262,24 @@ impl Config {
         if reader.environment.variable("GODOT_PROJECTS_PATH").is_some() {
             let what = "projects are not discovered yet: list each version as an [[instance]]";
             reader.notice("GODOT_PROJECTS_PATH", what);
+        }
+        self.note_acknowledging(reader);
+    }
+
+    /// What is not wrong about acknowledging from elsewhere, but may not be meant.
+    fn note_acknowledging(&self, reader: &ConfigReader<'_>) {
+        let public = self.alerts.public_url.as_ref().map(WebAddress::origin);
+        if public.is_some_and(|origin| !origin.is_https() && !origin.host().is_loopback()) {
+            let what =
+                "links to acknowledge by are used without TLS: who reads one on its way may use it";
+            reader.notice("alerts.public_url", what);
+        }
+        for (name, sink) in &self.sinks {
+            if sink.webhook_secret.is_some() && sink.settings.grouping == Grouping::Group {
+                let what = "what is done to an incident there changes nothing here, since one is a group of alerts: set \
+                            grouping = \"none\"";
+                reader.notice(format!("sink.{name}.webhook_secret"), what);
+            }
         }
     }
 }
