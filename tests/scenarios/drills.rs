@@ -14,7 +14,7 @@ use crate::database::done;
 use site::{SOON, Site};
 
 /// The blocks of the runbook that are run here.
-pub(crate) const BLOCKS: [&str; 30] = [
+pub(crate) const BLOCKS: [&str; 32] = [
     "ack",
     "deliveries",
     "drill-breaker",
@@ -44,6 +44,8 @@ pub(crate) const BLOCKS: [&str; 30] = [
     "drill-silent-end",
     "drill-spawn",
     "drill-spawn-end",
+    "drill-together",
+    "drill-together-end",
     "silence",
 ];
 
@@ -83,6 +85,8 @@ async fn drills(mut site: Site, cluster: Option<&std::sync::Arc<Cluster>>) {
         settings(&site),
         database,
     );
+    site.router.post("/api/instances/leaking/stop").await;
+    have_one_cause(&site).await;
     all_fail(&site).await;
     let pages = site.pages();
     let twice: Vec<_> = pages.iter().filter(|(_, count)| **count > 1).collect();
@@ -171,6 +175,11 @@ async fn crash_loop(site: &Site) {
         "{crashes}"
     );
     assert!(site.metric("mcp_instances_crash_loop").await > 0.0);
+    assert!(
+        site.metric("mcp_alerts{severity=\"P2\",state=\"firing\"}")
+            .await
+            > 0.0
+    );
     router
         .logged(
             &["Entering crash loop protection", "version_id: five"],
@@ -308,10 +317,19 @@ async fn is_lost(site: &Site, alert: &Value) {
     site.router.session("one").await;
 }
 
+/// What hangs together is one alert beside those of the instances, and ends as soon as half of them answer.
+async fn have_one_cause(site: &Site) {
+    let shown = site.run("drill-together").await;
+    assert!(shown.contains("so they have one cause"), "{shown}");
+    let alert = site.fires("BreakersOpenedTogether", None).await;
+    assert_eq!(alert["severity"], "P2", "{alert}");
+    site.run("drill-together-end").await;
+    site.resolves(&alert).await;
+}
+
 /// One page for all of them, and none for each.
 async fn all_fail(site: &Site) {
     let router = &site.router;
-    router.post("/api/instances/leaking/stop").await;
     let before = site.messages_about("InstanceCrashLoop");
     site.run("drill-p1").await;
     let alert = site.fires("AllInstancesFailing", None).await;

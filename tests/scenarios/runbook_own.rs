@@ -468,9 +468,10 @@ async fn its_commands_on_a_router_that_is_well() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn its_commands_on_a_router_that_refused_a_plugin() {
-    // A policy that plans has metrics of its own.
+    // A policy that plans has metrics of its own, and so has a rule that answers.
     let config = Config::new()
         .bundled_policy()
+        .bundled_alerts()
         .set("policy", "breaker = \"default-breaker\"")
         .server(peers::echo().named(WELL).autostart());
     let mut router = Router::prepared(&config, &[]);
@@ -495,6 +496,16 @@ async fn its_commands_on_a_router_that_refused_a_plugin() {
     let plan = Plan::clients(2);
     let load = Load::run(router.address(), "/mcp/echo", &plan, Duration::from_secs(1)).await;
     load.assert_clean(20);
+    until(
+        "an answer of the rule",
+        Duration::from_secs(60),
+        async || {
+            let served = router.get("/api/metrics/prometheus").await.to_string();
+            let has_answered = served.contains("mcp_alert_rule_answered_timestamp_seconds{");
+            has_answered.then_some(()).ok_or_else(|| router.tail())
+        },
+    )
+    .await;
     assert_metrics_are_served(&router).await;
     router.end().await;
 }
