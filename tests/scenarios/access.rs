@@ -452,6 +452,11 @@ async fn every_mutation_leaves_a_row_and_a_line() {
         assert!(status.is_success(), "{method} {path}: {status} {answer}");
     }
     // The other way to reload, and what the router does by itself.
+    // Which mean something to other daemons, and would end one that does not listen.
+    for signal in [Signal::USR1, Signal::USR2] {
+        processes::signal(router.pid(), signal);
+    }
+    router.logged(&["signal ignored"], SOON).await;
     processes::signal(router.pid(), Signal::HUP);
     for needles in [
         ["AUDIT", "instance.register", "another"],

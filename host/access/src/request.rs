@@ -19,17 +19,26 @@ pub enum Needed {
     Role(Role),
 }
 
-/// Headers that a proxy in front adds. A connection from loopback that carries one speaks for somebody else, so it is not
-/// trusted as loopback. A proxy that adds none of them (one that only ends TLS and passes bytes on) looks like a
-/// caller on this machine: behind one, `loopback_roles` says what everybody may do.
-const FORWARDED_HEADERS: [HeaderName; 6] = [
-    header::FORWARDED,
-    header::VIA,
-    HeaderName::from_static("x-forwarded-for"),
-    HeaderName::from_static("x-forwarded-host"),
-    HeaderName::from_static("x-forwarded-proto"),
-    HeaderName::from_static("x-real-ip"),
-];
+/// Whether a header is one that proxies in front add. A connection from loopback that carries one speaks for somebody else, so it is
+/// not trusted as loopback. A proxy that adds none of them (one that only ends TLS and passes bytes on) looks like a caller on
+/// this machine: behind one, `loopback_roles` says what everybody may do.
+fn says_forwarded(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name.starts_with("x-forwarded")
+        || matches!(
+            name,
+            "forwarded"
+                | "via"
+                | "x-real-ip"
+                | "x-client-ip"
+                | "x-cluster-client-ip"
+                | "x-original-forwarded-for"
+                | "x-envoy-external-address"
+                | "true-client-ip"
+                | "cf-connecting-ip"
+                | "fastly-client-ip"
+        )
+}
 
 /// The facts about a request.
 #[derive(Debug, Clone, Copy)]
@@ -74,9 +83,7 @@ impl<'a> AccessRequest<'a> {
                 .or(host_header),
             origin: single(headers, &header::ORIGIN)?,
             authorization: single(headers, &header::AUTHORIZATION)?,
-            forwarded: FORWARDED_HEADERS
-                .iter()
-                .any(|name| headers.contains_key(name)),
+            forwarded: headers.keys().any(says_forwarded),
             instance,
         })
     }

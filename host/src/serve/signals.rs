@@ -1,4 +1,4 @@
-//! The signals that a daemon listens to.
+//! The signals that a daemon listens to, and those that would end it though nobody meant that.
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -8,6 +8,7 @@ pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    unused: [Signal; 2],
 }
 
 /// What a signal asks for.
@@ -26,15 +27,28 @@ impl Signals {
             terminate: on(SignalKind::terminate())?,
             interrupt: on(SignalKind::interrupt())?,
             hangup: on(SignalKind::hangup())?,
+            // Other daemons rotate logs or raise their log level by these.
+            unused: [
+                on(SignalKind::user_defined1())?,
+                on(SignalKind::user_defined2())?,
+            ],
         })
     }
 
     /// The next signal.
     pub(super) async fn next(&mut self) -> SignalRequest {
-        tokio::select! {
-            _ = self.terminate.recv() => SignalRequest::End,
-            _ = self.interrupt.recv() => SignalRequest::End,
-            _ = self.hangup.recv() => SignalRequest::Reload,
+        let [first, second] = &mut self.unused;
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return SignalRequest::End,
+                _ = self.interrupt.recv() => return SignalRequest::End,
+                _ = self.hangup.recv() => return SignalRequest::Reload,
+                _ = first.recv() => {}
+                _ = second.recv() => {}
+            }
+            tracing::info!(
+                "signal ignored: SIGHUP reloads the configuration, SIGTERM ends the router"
+            );
         }
     }
 

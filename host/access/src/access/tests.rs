@@ -549,6 +549,20 @@ fn facts_are_taken_from_one_reading_of_the_request() {
     for (at, (result, expected)) in cases.into_iter().enumerate() {
         assert_eq!(result.unwrap(), expected, "case {at}");
     }
+    for name in [
+        "X-Forwarded-Port",
+        "X-Forwarded",
+        "X-Real-IP",
+        "X-Client-IP",
+        "True-Client-IP",
+        "CF-Connecting-IP",
+        "Forwarded",
+    ] {
+        let name: header::HeaderName = name.parse().unwrap();
+        let headers = [(header::HOST, "localhost"), (name.clone(), "::1")];
+        let missing = Some(RefusalKind::TokenMissing);
+        assert_eq!(taken("/api", &headers).unwrap(), missing, "{name}");
+    }
     let repeated = [
         taken(
             "/api",
