@@ -1,4 +1,7 @@
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use router_alerts::{
     AlertEngine, Condition, Severity,
@@ -13,10 +16,13 @@ use router_alerts::{
     silence::Silence,
 };
 use router_core::Now;
+use router_delivery::JournalState;
 use router_engine::{ExchangeEnd, SinkAnswer};
 use router_telemetry::{AttemptResult, Metrics};
+use tokio::sync::watch;
 
 use super::{attempt_result, count_end, count_fired, figures};
+use crate::alerting::handle::AlertsHandle;
 
 #[test]
 fn the_result_of_an_attempt_is_what_the_router_saw_before_what_the_sink_says() {
@@ -214,6 +220,24 @@ fn what_somebody_muted_says_nothing_about_the_time_that_deliveries_take() {
     world.end(&orders, "chat", 10, DELIVERED);
     world.shows("mcp_alert_first_delivery_seconds_count{severity=\"P1\"} 0");
     world.shows("mcp_alert_deliveries_total{sink=\"chat\",outcome=\"delivered\"} 1");
+}
+
+/// The other end of the handle takes nothing: as when the loop waits for something for ever.
+#[tokio::test]
+async fn a_loop_that_stands_still_holds_no_scrape_up_and_is_seen() {
+    let metrics = Metrics::new();
+    let (_state, journal) = watch::channel(JournalState {
+        file_bytes: 4_096,
+        ..JournalState::default()
+    });
+    let (handle, _inbox) = AlertsHandle::new(journal);
+    let begun = Instant::now();
+    handle.report(metrics.alerts()).await;
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    let text = metrics.encode(Now::at(0));
+    for line in ["mcp_alert_loop_answering 0", "mcp_alert_journal_bytes 4096"] {
+        assert!(text.lines().any(|shown| shown == line), "{line} in\n{text}");
+    }
 }
 
 fn empty_schedule() -> Schedule {
