@@ -1,7 +1,12 @@
 //! Alerts in the database: what fired and was over while that was away, and while the router was killed, is there afterwards, each firing
 //! and each delivery once and in order; and it can be asked for when the router itself has forgotten it.
 
-use std::{collections::BTreeSet, fs, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use router_test_postgres::{Cluster, ClusterOptions};
 use router_tests::{Config, Router, peers, until};
@@ -239,4 +244,47 @@ async fn what_happened_without_the_database_is_in_it_once_and_in_order_on_postgr
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_happened_without_the_database_is_in_it_once_and_in_order_on_sqlite() {
     check(Database::Sqlite).await;
+}
+
+/// A database that takes connections and answers nothing: the worst kind.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_hangs_holds_up_no_alert_and_nobody_who_asks_about_one() {
+    let Database::Postgres(cluster, name) = Database::postgres().await else {
+        unreachable!();
+    };
+    let config = config().set("storage", &format!("url = {:?}", cluster.url(&name)));
+    let mut router = Router::prepared(&config, &[]);
+    let migrated = router.run(&["migrate"]).await;
+    assert!(migrated.status.success(), "{migrated:?}");
+    router.start_again().await;
+    router.ready("echo").await;
+    is(&router, "connected").await;
+
+    done(&cluster, Cluster::freeze).await;
+    router.post("/api/instances/looping/start").await;
+    let line = ["alert", NAME, "state=firing"];
+    router.logged(&line, SOON).await;
+    let firing = crash_loop(&router, 1, "firing").await;
+    let path = format!("/api/alerts/{}", firing["id"].as_str().unwrap());
+    let asked = Instant::now();
+    let shown = router.get(&path).await;
+    assert!(asked.elapsed() < Duration::from_secs(10), "{shown}");
+    assert_eq!(shown["deliveries"]["ended"], Value::Null, "{shown}");
+    let acknowledged = router.post(&format!("{path}/ack")).await;
+    assert_eq!(acknowledged["state"], "acknowledged", "{acknowledged}");
+
+    done(&cluster, Cluster::thaw).await;
+    until("what was delivered meanwhile", SOON, async || {
+        let shown = router.get(&path).await;
+        let ended = shown["deliveries"]["ended"].as_array();
+        let has_come = ended.is_some_and(|ended| ended.len() >= 2);
+        has_come.then_some(()).ok_or_else(|| shown.to_string())
+    })
+    .await;
+    let row = "SELECT state || ' by ' || acknowledged_by FROM godot_mcp_router.alert WHERE name = 'InstanceCrashLoop'";
+    assert_eq!(
+        cluster.query(&name, row).unwrap(),
+        "acknowledged by loopback"
+    );
+    router.end().await;
 }

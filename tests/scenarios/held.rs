@@ -190,6 +190,14 @@ async fn a_health_policy_that_condemns_all_is_held_and_what_is_decided_outlives_
     for number in 0..INSTANCES {
         router.ready(&id(number)).await;
     }
+    // That it was held, and why, stands in the history of what four routers saw.
+    let history = router.get("/api/history?axis=plugin&limit=1000").await;
+    let is_held = |row: &Value| {
+        let reason = row["reason"].as_str().unwrap();
+        row["plugin"] == "hostile-health" && row["to"] == "held" && reason.contains("generation 2")
+    };
+    let rows = history["rows"].as_array().unwrap();
+    assert!(rows.iter().any(is_held), "{history}");
     router.end().await;
 }
 

@@ -16,7 +16,8 @@ use serde_json::value::to_raw_value;
 const OUTBOX: &str = "database/";
 /// Bytes of rows that wait: some 3,000 firings with their deliveries and stories, of P3 and P4 half as many.
 const BYTES_MAX: u64 = 8 * 1024 * 1024;
-/// So much of the journal is left to alerts and deliveries themselves, which it is for.
+/// So much of the journal is left to alerts and deliveries themselves, which it is for: several steps in which each rule of ten raises
+/// all that it may. Where they need more, rows that wait give way.
 const JOURNAL_KEPT_FREE: u64 = 8 * 1024 * 1024;
 /// Rows, and about as many bytes, in one transaction of the database: some milliseconds of its time.
 const BATCH_ROWS: usize = 500;
@@ -154,6 +155,34 @@ impl Outbox {
             }
         }
         Some(batch)
+    }
+
+    /// Leaves rows out again where alerts and deliveries have taken half of what was left to them, those of P3 and P4 first. How many.
+    pub(crate) fn give_way(&mut self, room: u64) -> u64 {
+        if room >= JOURNAL_KEPT_FREE / 2 || self.waiting.is_empty() {
+            return 0;
+        }
+        let mut needed = JOURNAL_KEPT_FREE - room;
+        let mut left_out = 0;
+        for is_urgent in [false, true] {
+            let of_kind = |(version, waiting): (&RowVersion, &Waiting)| {
+                (waiting.row.is_urgent() == is_urgent).then_some(*version)
+            };
+            let versions: Vec<RowVersion> = self.waiting.iter().filter_map(of_kind).collect();
+            for version in versions {
+                if needed == 0 {
+                    return left_out;
+                }
+                if let Some(gone) = self.waiting.remove(&version) {
+                    self.bytes -= gone.bytes;
+                    needed = needed.saturating_sub(gone.bytes);
+                    self.versions.remove(&gone.key);
+                    self.removals.insert(gone.key);
+                    left_out += 1;
+                }
+            }
+        }
+        left_out
     }
 
     /// Whether the database has everything.
@@ -373,6 +402,48 @@ mod tests {
         let mut room = JOURNAL_KEPT_FREE + 1_000_000;
         assert!(outbox.put(alert(1, "P1", "firing"), &mut room).is_some());
         assert!(room < JOURNAL_KEPT_FREE + 1_000_000);
+    }
+
+    #[test]
+    fn rows_give_way_to_what_the_journal_is_for_the_less_urgent_first() {
+        let mut journal = Journal::default();
+        let mut outbox = Outbox::default();
+        for firing in 0..100 {
+            let severity = if firing % 2 == 0 { "P1" } else { "P4" };
+            journal.put(&mut outbox, alert(firing, severity, "firing"));
+        }
+        let all = outbox.bytes;
+        assert_eq!(outbox.give_way(JOURNAL_KEPT_FREE / 2), 0);
+        // Where it begins, it makes room for several steps.
+        assert_eq!(outbox.give_way(JOURNAL_KEPT_FREE / 2 - 1), 100);
+        assert_eq!((outbox.bytes, outbox.batch()), (0, None));
+        let removals: Vec<JournalRow> = outbox.removals(false).collect();
+        assert_eq!(removals.len(), 0, "with the next step");
+        let removals: Vec<JournalRow> = outbox.removals(true).collect();
+        journal.write(removals);
+        assert!(journal.0.rows.is_empty());
+
+        for firing in 0..100_000 {
+            let severity = if firing % 2 == 0 { "P1" } else { "P4" };
+            outbox.put(alert(firing, severity, "firing"), &mut ROOM.clone());
+        }
+        assert!(outbox.bytes > 100 * all);
+        let left_out = outbox.give_way(JOURNAL_KEPT_FREE / 2 - 1);
+        assert!(left_out > 1_000);
+        let urgent = outbox.waiting.values().filter(|one| one.row.is_urgent());
+        assert_eq!(
+            urgent.count(),
+            outbox.waiting.len(),
+            "those of P4 went first"
+        );
+        // One that changes again is brought all the same.
+        outbox.batch().unwrap();
+        outbox.brought();
+        assert!(
+            outbox
+                .put(alert(1, "P4", "resolved"), &mut ROOM.clone())
+                .is_some()
+        );
     }
 
     #[test]

@@ -332,12 +332,8 @@ impl AlertRoom {
 
     /// Adds what the database is to have of the step, and what it has by now, to the rows of the step.
     fn add_database_rows(&mut self, rows: &mut Vec<JournalRow>) {
-        let (mut room, mut left_out) = (self.courier.journal_room(), 0);
-        let taken = rows.iter().map(|(key, value)| {
-            let value = value.as_ref().map_or(0, |value| value.get().len());
-            (key.len() + value) as u64
-        });
-        room = room.saturating_sub(taken.sum());
+        let mut room = self.courier.journal_room();
+        let mut left_out = self.outbox.give_way(room);
         for row in self.changed.drain(..) {
             match self.outbox.put(row, &mut room) {
                 Some(row) => rows.push(row),

@@ -28,9 +28,9 @@ fn of_alert(alert: &Alert, fresh: usize, at_ms: u64) -> Vec<AlertRow> {
     let history: Vec<&HistoryEntry> = alert.history().collect();
     let is_firing = |entry: &HistoryEntry| matches!(entry.what, Happening::Fired { .. });
     let known = history.len().saturating_sub(fresh);
-    // What becomes of a delivery changes an alert that is open in nothing that its row says.
-    let is_of_delivery = |entry: &&HistoryEntry| matches!(entry.what, Happening::Delivery { .. });
-    if alert.is_open() && fresh > 0 && history[known..].iter().all(is_of_delivery) {
+    // The most frequent changes of one that is open, who is notified and what becomes of that, are in its story alone. Without an entry it
+    // is the condition that says something else.
+    if alert.is_open() && fresh > 0 && !history[known..].iter().any(|entry| is_said(&entry.what)) {
         return Vec::new();
     }
     let mut rows = Vec::new();
@@ -43,6 +43,18 @@ fn of_alert(alert: &Alert, fresh: usize, at_ms: u64) -> Vec<AlertRow> {
     let began = history.iter().rposition(|entry| is_firing(entry));
     rows.extend(present(alert, &history[began.unwrap_or(0)..], at_ms));
     rows
+}
+
+/// Whether the row of an alert that is open says what happened.
+fn is_said(what: &Happening) -> bool {
+    matches!(
+        what,
+        Happening::Fired { .. }
+            | Happening::SeverityChanged { .. }
+            | Happening::Acknowledged { .. }
+            | Happening::Unacknowledged { .. }
+            | Happening::AckExpired { .. }
+    )
 }
 
 /// The present firing; none where the alert does not fire (again) yet.
