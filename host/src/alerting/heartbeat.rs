@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use router_egress::{Egress, EgressOptions, EgressRequest};
+use router_egress::{Egress, EgressError, EgressOptions, EgressRequest};
 use router_telemetry::Count;
 use router_values::{Origin, Secret};
 use tokio::{sync::watch, time::Instant};
@@ -16,6 +16,10 @@ const CALL_WITHIN: Duration = Duration::from_secs(10);
 
 /// The name under which the URL is a secret of its egress.
 const URL: &str = "heartbeat_url";
+
+/// Why it may not be called, where its name leads to a neighbour.
+const NOT_PUBLIC: &str = "its host leads to an address that is not public: write the address itself, or a name that can only be your network's \
+                          own (without a dot, .internal, .local)";
 
 /// `alerts.heartbeat_url`, and whose it is.
 #[derive(Debug, Clone, PartialEq)]
@@ -115,10 +119,11 @@ async fn call(HeartbeatUrl { url, origin }: HeartbeatUrl) -> Result<(), String> 
         headers: vec![("user-agent".to_owned(), "godot-mcp-router".to_owned())],
         body: Vec::new(),
     };
-    let response = call
-        .send(request)
-        .await
-        .map_err(|error| error.to_string())?;
+    let response = call.send(request).await.map_err(|error| match error {
+        // A sink would be advised to allow the address, and there is nothing to do so for this one.
+        EgressError::Denied(_) => NOT_PUBLIC.to_owned(),
+        error => error.to_string(),
+    })?;
     match response.status {
         200..300 => Ok(()),
         status => Err(format!("it was answered with status {status}")),
@@ -238,6 +243,20 @@ mod tests {
         bench.called().await;
         assert_eq!(bench.counted().await, Count::HeartbeatDelivered);
         assert!(bench.calls.try_recv().is_err() && bench.counts.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn why_nothing_was_delivered_holds_nothing_of_the_secret() {
+        let url = |host: &str| HeartbeatUrl {
+            url: Secret::new(format!("https://{host}:1{PATH}")),
+            origin: Origin::parse_http(&format!("https://{host}:1")).unwrap(),
+        };
+        // Nobody listens, and nobody has the name.
+        for host in ["127.0.0.1", "nobody.invalid"] {
+            let reason = super::call(url(host)).await.unwrap_err();
+            let is_silent = !reason.contains("a-secret-path");
+            assert!(is_silent && !reason.is_empty(), "{reason}");
+        }
     }
 
     #[tokio::test]

@@ -85,7 +85,7 @@ fn message(delivery: &Delivery) -> Value {
 mod tests {
     use router_plugin_sdk::{
         Settings,
-        alert_sink::{AlertSink as _, Delivery, Occasion, egress::FakeEgress},
+        alert_sink::{AlertSink as _, Delivery, Link, LinkTarget, Occasion, egress::FakeEgress},
     };
 
     use super::Discord;
@@ -95,6 +95,10 @@ mod tests {
         let channel = FakeEgress::with_secrets(&["webhook_url"]);
         channel.answers(200, r#"{"id":"42"}"#);
         let mut delivery = Delivery::default();
+        delivery.links.push(Link {
+            target: LinkTarget::Acknowledge,
+            url: "https://router.example/ack/x".to_owned(),
+        });
         let receipt = Discord::deliver(&delivery, &Settings::default()).unwrap();
         assert_eq!(receipt.as_deref(), Some("42"));
 
@@ -104,6 +108,8 @@ mod tests {
         Discord::deliver(&delivery, &Settings::default()).unwrap();
         let requests = channel.requests();
         assert_eq!(requests[0].url, "SECRET-webhook_url?wait=true");
+        let body = String::from_utf8_lossy(&requests[0].body);
+        assert!(body.contains(r#""url":"https://router.example/ack/x""#));
         assert_eq!(requests[1].method, "PATCH");
         assert_eq!(requests[1].url, "SECRET-webhook_url/messages/42");
     }
