@@ -32,7 +32,6 @@ pub(crate) fn audit_row(row: &AuditRow) -> Value {
         "seq": row.seq,
         "id": row.id,
         "at": rfc3339_unix_ms(row.at_ms),
-        "atMs": row.at_ms,
         "actor": row.actor,
         "role": row.role,
         "action": row.action,

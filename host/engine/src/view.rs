@@ -6,6 +6,28 @@ use serde::{Serialize, ser::SerializeMap as _};
 
 use crate::{FailureKind, Grants, Limits, kinds::Record};
 
+/// A time, in milliseconds since 1970, as the API shows it.
+pub(crate) fn time(unix_ms: u64) -> String {
+    router_values::rfc3339_unix_ms(i64::try_from(unix_ms).unwrap_or(i64::MAX))
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes fields by reference"
+)]
+fn as_time<S: serde::Serializer>(unix_ms: &u64, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&time(*unix_ms))
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    clippy::ref_option,
+    reason = "serde passes fields by reference"
+)]
+fn as_time_if_any<S: serde::Serializer>(unix_ms: &Option<u64>, to: S) -> Result<S::Ok, S::Error> {
+    unix_ms.map(time).serialize(to)
+}
+
 /// One plugin, as in `GET /api/plugins`.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -25,7 +47,8 @@ pub struct PluginView {
     pub generation: u64,
     /// What the generation is made of: digest of file, manifest, configuration, limits and, of a sink, what it may reach.
     pub digest: Option<String>,
-    /// When it was taken into service, in milliseconds since 1970.
+    /// When it was taken into service, in milliseconds since 1970; shown as a time.
+    #[serde(rename = "loadedAt", serialize_with = "as_time_if_any")]
     pub loaded_at_ms: Option<u64>,
     /// What it calls itself.
     pub own_name: Option<String>,
@@ -95,9 +118,8 @@ pub struct Unanswered {
 
 impl Serialize for Unanswered {
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let since_ms = i64::try_from(self.since_ms).unwrap_or(i64::MAX);
         let mut map = to.serialize_map(Some(2))?;
-        map.serialize_entry("since", &router_values::rfc3339_unix_ms(since_ms))?;
+        map.serialize_entry("since", &time(self.since_ms))?;
         map.serialize_entry("questions", &self.questions)?;
         map.end()
     }
@@ -113,7 +135,8 @@ pub struct CandidateView {
     pub digest: String,
     /// Whether it is held.
     pub state: CandidateState,
-    /// Since when, in milliseconds since 1970.
+    /// Since when, in milliseconds since 1970; shown as a time.
+    #[serde(rename = "at", serialize_with = "as_time")]
     pub at_ms: u64,
     /// Why it is held.
     pub reason: Option<String>,
@@ -137,7 +160,8 @@ pub enum CandidateState {
 pub struct Refusal {
     /// Its digest; empty where it could not be read.
     pub digest: String,
-    /// When it was tried last, in milliseconds since 1970.
+    /// When it was tried last, in milliseconds since 1970; shown as a time.
+    #[serde(rename = "at", serialize_with = "as_time")]
     pub at_ms: u64,
     /// One word.
     pub code: &'static str,
@@ -153,7 +177,8 @@ pub struct Refusal {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LastFailure {
-    /// When, in milliseconds since 1970.
+    /// When, in milliseconds since 1970; shown as a time.
+    #[serde(rename = "at", serialize_with = "as_time")]
     pub at_ms: u64,
     /// Which generation.
     pub generation: u64,
@@ -211,7 +236,7 @@ impl Decision {
 impl Serialize for Decision {
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let mut map = to.serialize_map(None)?;
-        map.serialize_entry("atMs", &self.at_ms)?;
+        map.serialize_entry("at", &time(self.at_ms))?;
         map.serialize_entry("generation", &self.generation)?;
         map.serialize_entry("micros", &self.micros)?;
         for (name, value) in self.record.show() {

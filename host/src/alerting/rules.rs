@@ -2,7 +2,7 @@
 //!
 //! A rule that does not answer is left out: its alerts stay as they are. That it does not is logged once, and again when it answers.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use router_alerts::{event::RuleAnswer, facts::FleetFacts};
@@ -135,25 +135,25 @@ impl RuleQuestion {
     }
 }
 
-/// Rules that did not answer when they were asked last, each with the reason that was logged.
+/// Rules that did not answer when they were asked last. Why is logged once; what happens to their plugins meanwhile is logged by itself.
 #[derive(Default)]
-struct SilentRules(Mutex<BTreeMap<Arc<str>, String>>);
+struct SilentRules(Mutex<BTreeSet<Arc<str>>>);
 
 impl SilentRules {
     fn note(&self, rule: &Arc<str>, reason: Option<String>) {
         let mut silent = self.0.lock();
         match reason {
-            Some(reason) if silent.get(rule) != Some(&reason) => {
+            Some(reason) if !silent.contains(rule) => {
                 tracing::error!(
                     plugin = &**rule,
                     reason,
                     "alert rule does not answer: its alerts stay as they are"
                 );
-                silent.insert(Arc::clone(rule), reason);
+                silent.insert(Arc::clone(rule));
             }
             Some(_) => {}
             None => {
-                if silent.remove(rule).is_some() {
+                if silent.remove(rule) {
                     tracing::info!(plugin = &**rule, "alert rule answers again");
                 }
             }

@@ -7,7 +7,10 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
-use super::remote::{Remote, api_path, cell, member, table};
+use super::{
+    deliveries::waiting_for,
+    remote::{Remote, api_path, cell, member, table},
+};
 use crate::terminal::print;
 
 /// See the module.
@@ -192,12 +195,38 @@ fn explanation(alert: &Value) -> String {
     for entry in alert["story"].as_array().into_iter().flatten() {
         lines.push(format!("{}  {}", cell(&entry["at"]), cell(&entry["what"])));
     }
+    lines.extend(deliveries(&alert["deliveries"]));
     if let Some(next) = alert["nextEscalation"].as_str() {
         lines.push(format!(
             "{next}  the next step of its escalation, if nobody acknowledges it"
         ));
     }
     lines.join("\n")
+}
+
+/// What waits to be delivered about an alert, and what was given up, each with what its receiver answered.
+fn deliveries(all: &Value) -> impl Iterator<Item = String> {
+    let list = |name: &str| all[name].as_array().into_iter().flatten();
+    let waiting = list("waiting").map(|one| {
+        let state = waiting_for(one);
+        format!(
+            "waits, {state}; the last attempt: {}",
+            cell(&one["lastFailure"])
+        )
+    });
+    let dead = list("deadLetters").map(|one| format!("was given up: {}", cell(&one["reason"])));
+    let all: Vec<(&Value, String)> = list("waiting")
+        .zip(waiting)
+        .chain(list("deadLetters").zip(dead))
+        .collect();
+    all.into_iter().map(|(one, state)| {
+        format!(
+            "delivery {} to {} after {} attempt(s) {state}",
+            cell(&one["id"]),
+            cell(&one["sink"]),
+            cell(&one["attempts"])
+        )
+    })
 }
 
 fn operate(remote: &Remote, id: &str, verb: &str) -> anyhow::Result<()> {
@@ -321,6 +350,11 @@ mod tests {
             "severity": "P2", "name": "CrashLoop", "summary": "demo is in crash loop", "state": "firing",
             "since": "2026-11-30T10:00:00.000Z", "remedy": "read its log", "nextEscalation": "2026-11-30T10:15:00.000Z",
             "story": [{"at": "2026-11-30T10:00:00.000Z", "what": "fires as P2, for the first time"}],
+            "deliveries": {
+                "waiting": [{"id": "d-1", "sink": "chat", "attempts": 2, "lastFailure": "it answered 503: down",
+                    "nextAttempt": "2026-11-30T10:05:00.000Z", "held": null}],
+                "deadLetters": [{"id": "d-2", "sink": "pager", "attempts": 1, "reason": "it answered 400: no"}],
+            },
         });
         let text = super::explanation(&alert);
         for part in [
@@ -328,6 +362,8 @@ mod tests {
             "what to do: read its log",
             "fires as P2",
             "10:15",
+            "delivery d-1 to chat after 2 attempt(s) waits, next attempt at 2026-11-30T10:05:00.000Z; the last attempt: it answered 503: down",
+            "delivery d-2 to pager after 1 attempt(s) was given up: it answered 400: no",
         ] {
             assert!(text.contains(part), "{text}");
         }

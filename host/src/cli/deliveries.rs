@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use reqwest::Method;
+use serde_json::Value;
 
 use super::remote::{Remote, api_path, cell, member, table};
 use crate::terminal::print;
@@ -37,6 +38,16 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What a delivery waits for, and until when.
+pub(super) fn waiting_for(delivery: &Value) -> String {
+    let held = &delivery["held"];
+    match (held["by"].as_str(), held["until"].as_str()) {
+        (Some(by), Some(until)) => format!("held until {until}: {by}"),
+        (Some(by), None) => format!("held: {by}"),
+        (None, _) => format!("next attempt at {}", cell(&delivery["nextAttempt"])),
+    }
+}
+
 fn list(remote: &Remote) -> anyhow::Result<()> {
     let answer = remote.json(Method::GET, "/api/deliveries")?;
     let head = [
@@ -45,12 +56,10 @@ fn list(remote: &Remote) -> anyhow::Result<()> {
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for (list, is_dead) in [("waiting", false), ("deadLetters", true)] {
         for one in member(&answer, list)?.as_array().into_iter().flatten() {
-            let held = &one["held"];
-            let state = match (is_dead, held["by"].as_str(), held["until"].as_str()) {
-                (true, ..) => "dead letter".to_owned(),
-                (false, Some(by), Some(until)) => format!("held until {until}: {by}"),
-                (false, Some(by), None) => format!("held: {by}"),
-                (false, None, _) => format!("next attempt at {}", cell(&one["nextAttempt"])),
+            let state = if is_dead {
+                "dead letter".to_owned()
+            } else {
+                waiting_for(one)
             };
             let reason = if is_dead {
                 &one["reason"]

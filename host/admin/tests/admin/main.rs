@@ -667,7 +667,7 @@ async fn the_audit_is_shown_page_by_page() {
     assert_eq!((numbers, next), (vec![3, 2, 1], Value::Null));
     assert_eq!(rows[0]["from"], "127.0.0.1:4711");
     assert_eq!(rows[0]["routerId"], "east-1");
-    assert_eq!(rows[0]["atMs"], 0);
+    assert_eq!(rows[0]["at"], "1970-01-01T00:00:00.000Z");
     assert!(rows[0].get("from_address").is_none());
     let (_, numbers, next) = page("?limit=2").await;
     assert_eq!((numbers, next), (vec![3, 2], json!(2)));

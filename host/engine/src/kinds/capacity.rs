@@ -72,7 +72,7 @@ impl Kind for CapacityKind {
                 json!({
                     "of": forecast.of.as_str(),
                     "template": forecast.of.template(),
-                    "atMs": forecast.at_ms,
+                    "at": crate::view::time(forecast.at_ms),
                     "summary": forecast.summary,
                 })
             });
@@ -127,7 +127,7 @@ fn show_load(load: &CapacityLoad) -> Value {
         })
     });
     json!({
-        "nowMs": load.now_ms,
+        "now": crate::view::time(load.now_ms),
         "instances": load.instances,
         "running": load.usage.running,
         "inFlight": load.usage.in_flight,

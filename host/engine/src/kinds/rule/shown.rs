@@ -24,7 +24,7 @@ fn show_fleet(fleet: &FleetFacts) -> Value {
     let router: &RouterState = &fleet.router;
     let totals = &router.totals;
     json!({
-        "nowMs": fleet.now_ms,
+        "now": crate::view::time(fleet.now_ms),
         "page": fleet.page.number,
         "pages": fleet.page.count,
         "instances": fleet.instances.len(),
