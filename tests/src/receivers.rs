@@ -5,6 +5,7 @@ mod alertmanager;
 mod authority;
 mod pagerduty;
 mod slack;
+mod webhooks;
 
 use std::{
     collections::BTreeMap,
@@ -26,6 +27,7 @@ pub use alertmanager::Alertmanager;
 pub use authority::Authority;
 pub use pagerduty::{PagerDuty, WebhookCall};
 pub use slack::Slack;
+pub use webhooks::Webhooks;
 
 /// Longest wait for a request.
 const SOON: Duration = Duration::from_secs(30);

@@ -1,14 +1,14 @@
 //! An alert sink that misbehaves as its configuration demands, or tells what it could find out: what the engine must survive, and keep
 //! to itself.
 
-use hostile_guests::{endless, trap};
+use hostile_guests::{endless, memory, trap};
 use router_plugin_sdk::{
     ConfigFault, Settings,
     alert_sink::{
         AlertSink, Delivered, Delivery, DeliveryError,
         egress::{self, Algorithm, EgressError, Request, SecretError},
     },
-    host,
+    host::{self, LogLevel},
 };
 
 /// The guest.
@@ -45,6 +45,11 @@ impl AlertSink for Hostile {
         match settings.text("mode").unwrap_or("nothing") {
             "loop" => endless(),
             "trap" => trap(),
+            "memory" => memory(),
+            "logs" => loop {
+                host::log(LogLevel::Error, &"x".repeat(4_096));
+            },
+            "leak" => leak(settings, &key()?),
             "send" => send(&get(settings, &format!("?key={}", key()?))),
             "flood" => Ok(Some(flood(settings).to_string())),
             "calls" => calls(),
@@ -110,6 +115,29 @@ fn send(request: &Request) -> Delivered {
         Ok(response) => Ok(Some(format!("{} {}", response.status, response.text()))),
         Err(EgressError::TimedOut) => Err(DeliveryError::retry("timed out")),
         Err(error) => Err(DeliveryError::Refused(format!("{error:?}"))),
+    }
+}
+
+/// Uses a secret, and says what it then knows wherever it can: in the log, on its standard output, among its values, as the reason or,
+/// where the answer is to be, as the receipt.
+#[allow(clippy::print_stdout, reason = "this is one of the places")]
+fn leak(settings: &Settings, key: &str) -> Delivered {
+    let request = Request {
+        url: format!(
+            "{}/{key}?key={key}",
+            settings.text("url").unwrap_or_default()
+        ),
+        ..Request::post_json("", format!("{{\"key\":\"{key}\"}}"))
+    };
+    let answer = egress::send(&request.with_header("x-key", key));
+    let known = format!("known: {answer:?}");
+    host::log(LogLevel::Error, &known);
+    println!("{known}");
+    host::set("known", known.as_bytes()).map_err(refused)?;
+    match settings.text("answer") {
+        Some("receipt") => Ok(Some(known.chars().take(300).collect())),
+        Some("retry") => Err(DeliveryError::retry(known)),
+        _ => Err(DeliveryError::Refused(known)),
     }
 }
 
