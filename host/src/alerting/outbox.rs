@@ -423,7 +423,7 @@ mod tests {
         journal.write(removals);
         assert!(journal.0.rows.is_empty());
 
-        for firing in 0..100_000 {
+        for firing in 0..40_000 {
             let severity = if firing % 2 == 0 { "P1" } else { "P4" };
             outbox.put(alert(firing, severity, "firing"), &mut ROOM.clone());
         }

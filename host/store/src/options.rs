@@ -28,7 +28,7 @@ pub struct StoreOptions {
     /// `storage.versions_table`: the users' table; `None`: `godot_versions`. Without a schema it is searched on the search
     /// path, then in the schema `content`.
     pub versions_table: Option<String>,
-    /// Audit rows and crash evidence are kept for so many days (400); 0 keeps them for ever.
+    /// Audit rows, crash evidence, the history and alerts are kept for so many days (400); 0 keeps them for ever.
     pub audit_retention_days: u32,
     /// Rows of the history that are kept at most, those of all routers of a database together (1,000,000: an instance that fails every
     /// few minutes for a year writes as many). It ends with the audit's time as well.
