@@ -213,8 +213,7 @@ pub(crate) async fn one(
 }
 
 pub(crate) async fn firing_max(database: &Database) -> Result<i64, StoreError> {
-    let args = args![database.options.router_id.as_str()];
-    let rows: Vec<(i64,)> = database.rows(Call::new(ALERTS_FIRING_MAX, args)).await?;
+    let rows: Vec<(i64,)> = database.rows(Call::new(ALERTS_FIRING_MAX, [])).await?;
     Ok(rows.first().map_or(0, |(firing,)| *firing))
 }
 

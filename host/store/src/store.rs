@@ -214,7 +214,7 @@ impl Store {
         alerts::one(&self.inner.database, alert, firing).await
     }
 
-    /// The highest number of a firing that this router has in the database; 0 where it has none.
+    /// The highest number of a firing in the database, of whatever router; 0 where there is none.
     ///
     /// # Errors
     /// Disconnected, or the statement failed.

@@ -75,9 +75,8 @@ pub(crate) const ALERT_ONE: Sql = sql!(
       ORDER BY CASE WHEN router_id = $1 THEN 0 ELSE 1 END, firing DESC LIMIT 1"
 );
 
-/// The highest number of a firing that a router has given.
-pub(crate) const ALERTS_FIRING_MAX: Sql =
-    sql!("SELECT coalesce(max(firing), 0) FROM " alert " WHERE router_id = $1");
+/// The highest number of a firing that any router has given: an alert's id, and so what receivers know it by, is the same on all.
+pub(crate) const ALERTS_FIRING_MAX: Sql = sql!("SELECT coalesce(max(firing), 0) FROM " alert);
 
 /// One batch of alerts past their time.
 pub(crate) const ALERTS_PURGE: Sql = sql!(

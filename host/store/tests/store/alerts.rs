@@ -213,6 +213,9 @@ on_both!(another_router_has_rows_of_its_own, |place| {
     let theirs = another.alert("a", None).await.unwrap().unwrap();
     assert_eq!(theirs.state, "resolved");
     assert_eq!(past(&store, AlertQuery::default()).await, [theirs]);
+    // Numbers are those of all: receivers know an alert by the same key, whichever router sends it.
+    another.put_alerts(&[firing("b", 9, 2)], &[]).await;
+    assert_eq!(store.alerts_firing_max().await.unwrap(), 9);
     store.close().await;
     another.close().await;
 });
