@@ -56,15 +56,21 @@ impl AlertSink for PagerDuty {
     fn deliver(delivery: &Delivery, settings: &Settings) -> Delivered {
         match &delivery.occasion {
             Occasion::Acknowledged(_) => send(delivery, settings, "acknowledge"),
+            // PagerDuty drops the end of what it has not heard of, and nobody would ever know that it fired.
+            Occasion::Resolved if delivery.is_fired_and_resolved() => {
+                open_and_close(delivery, settings)
+            }
             Occasion::Resolved => send(delivery, settings, "resolve"),
             // A trial opens an incident, as nothing less would show that somebody is paged, and leaves none behind.
-            Occasion::Test => {
-                send(delivery, settings, "trigger")?;
-                send(delivery, settings, "resolve")
-            }
+            Occasion::Test => open_and_close(delivery, settings),
             _ => send(delivery, settings, "trigger"),
         }
     }
+}
+
+fn open_and_close(delivery: &Delivery, settings: &Settings) -> Delivered {
+    send(delivery, settings, "trigger")?;
+    send(delivery, settings, "resolve")
 }
 
 fn send(delivery: &Delivery, settings: &Settings, action: &str) -> Delivered {

@@ -70,6 +70,27 @@ fn an_event_is_as_the_golden_one() {
 }
 
 #[test]
+fn what_is_over_before_anything_was_sent_is_opened_and_closed() {
+    let over = Delivery {
+        occasion: Occasion::Resolved,
+        attributes: vec![("fired_and_resolved".to_owned(), "true".to_owned())],
+        ..whole()
+    };
+    let (delivered, sent) = deliver(&over, &Settings::default(), &[TAKEN, TAKEN]);
+    assert_eq!(delivered, Ok(None));
+    let actions: Vec<&Json> = sent.iter().map(|event| &event["event_action"]).collect();
+    assert_eq!(actions, ["trigger", "resolve"]);
+    assert_eq!(sent[0]["dedup_key"], sent[1]["dedup_key"]);
+    // It is tried again whole: what PagerDuty knows already it drops by the key.
+    let (delivered, sent) = deliver(&over, &Settings::default(), &[TAKEN, (500, "")]);
+    assert!(
+        matches!(delivered, Err(DeliveryError::Retry(_))),
+        "{delivered:?}"
+    );
+    assert_eq!(sent.len(), 2);
+}
+
+#[test]
 fn an_incident_goes_through_its_life_by_one_key() {
     let key = "instance-crash-loop/demo#1";
     for (occasion, actions) in [

@@ -90,6 +90,13 @@ impl Delivery {
         }
     }
 
+    /// It fired and is over already: the receiver has not heard of it before, and hears of both at once.
+    #[must_use]
+    pub fn is_fired_and_resolved(&self) -> bool {
+        let mut attributes = self.attributes.iter();
+        attributes.any(|(name, value)| name == "fired_and_resolved" && value == "true")
+    }
+
     /// The address to offer for something.
     #[must_use]
     pub fn link(&self, target: &LinkTarget) -> Option<&str> {

@@ -142,6 +142,9 @@ fn event(delivery: &Delivery, listed: usize) -> Json {
         "links": links(delivery),
         "attempt": delivery.attempt,
     });
+    if delivery.is_fired_and_resolved() {
+        data["fired_and_resolved"] = true.into();
+    }
     match &delivery.occasion {
         Occasion::Acknowledged(by) => data["acknowledged_by"] = by.as_str().into(),
         Occasion::SeverityChanged(before) => data["severity_before"] = before.as_str().into(),

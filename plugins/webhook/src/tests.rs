@@ -105,6 +105,22 @@ fn each_occasion_is_a_type_of_its_own() {
 }
 
 #[test]
+fn what_is_over_before_anything_was_sent_says_that_it_fired() {
+    for fired_too in [false, true] {
+        let receiver = FakeEgress::with_secrets(&["secret"]);
+        let mark = ("fired_and_resolved".to_owned(), "true".to_owned());
+        let delivery = Delivery {
+            occasion: Occasion::Resolved,
+            attributes: fired_too.then_some(mark).into_iter().collect(),
+            ..whole()
+        };
+        let (_, request) = deliver(&receiver, &delivery);
+        let sent: Json = serde_json::from_slice(&request.body).unwrap();
+        assert_eq!(sent["data"]["fired_and_resolved"] == true, fired_too);
+    }
+}
+
+#[test]
 fn while_secrets_are_changed_there_are_two_signatures() {
     let receiver = FakeEgress::with_secrets(&["secret", "secret_next"]);
     receiver.answers(200, "");
