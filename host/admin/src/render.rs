@@ -171,6 +171,10 @@ pub(crate) fn checks(view: &ReadinessView, facts: &RouterFacts) -> Value {
             "held": view.policies_held,
             "faults": view.policy_faults,
         },
+        "alerts": {
+            "status": status(view.alert_journal),
+            "journal": if view.alert_journal { "written" } else { "refused" },
+        },
         "disk": {
             "usedPercent": percent,
         },

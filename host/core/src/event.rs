@@ -69,6 +69,8 @@ pub enum FleetEvent {
     Database(bool),
     /// The fullest watched disk: share in use, from 0 to 1.
     Disk(f64),
+    /// What becomes of alerts is kept in their journal (`true`), or the disk refuses it.
+    AlertJournal(bool),
     /// What was measured of the machine, and the history of load: a minute apart at most. Capacity is not judged before the first.
     LoadMeasured(Box<LoadMeasure>),
     /// What is wrong with plugins now.

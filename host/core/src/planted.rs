@@ -141,6 +141,8 @@ pub(crate) enum Planted {
     DatabaseIgnored,
     /// Nor is a policy that is not there.
     PolicyFaultIgnored,
+    /// Readiness does not see that alerts are not kept.
+    JournalIgnored,
     /// The deadline of SIGTERM is in no wake time.
     WakeMissed,
     /// A wake time stays in the past once it has come.

@@ -290,6 +290,8 @@ pub struct ReadinessView {
     pub reasons: Vec<String>,
     /// Whether the database is reached.
     pub database: bool,
+    /// Whether what becomes of alerts is kept in their journal.
+    pub alert_journal: bool,
     /// Instances meant to run.
     pub wanted: u32,
     /// Those of them that can serve.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use parking_lot::Mutex;
 use router_alerts::delivery::ScheduleLimits;
 use router_config::Config;
-use router_delivery::{AlertJournal, CourierSettings, JournalContents};
+use router_delivery::{AlertJournal, CourierSettings, JournalContents, JournalState};
 use router_store::Store;
 use router_supervisor::DataDir;
 use router_values::SessionKey;
@@ -44,6 +44,8 @@ pub(crate) struct OpenAlerts {
     pub(crate) handle: AlertsHandle,
     pub(crate) settings: AlertConfigurator,
     pub(crate) links: Arc<AckLinks>,
+    /// How the journal is.
+    pub(crate) journal: watch::Receiver<JournalState>,
 }
 
 /// Applies configurations to the loop, the asker and the sinks.
@@ -104,6 +106,7 @@ pub(crate) async fn open(
     let floor = floor(&kept, &store).await;
     let (batches, to_bring) = mpsc::channel(1);
     let (say_brought, brought) = mpsc::channel(1);
+    let journal_state = journal.state();
     let (runbook_url, public_url) = alerts::link_bases(config);
     let links = Arc::new(AckLinks::new(session_key, public_url));
     let meters = Arc::clone(&sources.meters);
@@ -183,6 +186,7 @@ pub(crate) async fn open(
         handle,
         settings,
         links,
+        journal: journal_state,
     })
 }
 

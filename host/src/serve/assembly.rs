@@ -85,8 +85,15 @@ pub(super) struct Rooms {
     pub(super) supervisor: Arc<Supervisor>,
     pub(super) engine: Engine,
     pub(super) snapshot: Arc<RecoverySnapshot>,
-    /// Whether the registrations were read from the database.
+    /// Whether the registrations were read from the database, once [`Rooms::restore`] has tried to.
     pub(super) is_restored: bool,
+}
+
+impl Rooms {
+    /// Reads what only the database knows, where that answers in time.
+    pub(super) async fn restore(&mut self) {
+        self.is_restored = store::restore_at_start(&self.snapshot, &self.store).await;
+    }
 }
 
 /// What the driver shares with the other rooms.
@@ -120,7 +127,6 @@ impl Base {
         let (engine, plugins) = Engine::start(engine::options(config, &store, data_dir))
             .context("the plugin engine")?;
         let snapshot = Arc::new(RecoverySnapshot::open(data_dir.path())?);
-        let is_restored = store::restore_at_start(&snapshot, &store).await;
         let (events, driver_events) = mpsc::channel(EVENTS_MAX);
         let (requests, driver_requests) = mpsc::channel(REQUESTS_MAX);
         let rooms = Rooms {
@@ -133,7 +139,7 @@ impl Base {
             access,
             engine,
             snapshot,
-            is_restored,
+            is_restored: false,
         };
         let shared = SharedState {
             events,
@@ -303,8 +309,8 @@ impl Base {
         api: &OperatorApi,
         auth: &Arc<AuthLayer>,
         plugins: mpsc::Receiver<EngineEvent>,
-    ) -> Watchers {
-        let watchers = Watchers::default();
+        watchers: &Watchers,
+    ) {
         let database = DatabaseWatcher {
             store: rooms.store.clone(),
             applier: Arc::clone(&api.applier),
@@ -335,6 +341,5 @@ impl Base {
         };
         watchers.spawn(heartbeats.run());
         watchers.spawn(Arc::clone(auth).report_suppressed());
-        watchers
     }
 }

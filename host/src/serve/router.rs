@@ -27,7 +27,7 @@ use crate::{
     front::{Front, UNPROVEN_MAX},
     operator_api::OperatorApi,
     revoked_sessions::RevokedSessions,
-    wiring::{access, watchers::Watchers},
+    wiring::{access, alerts, watchers::Watchers},
 };
 
 /// The driver answers between two events: one that has not taken the request to shut down by then is stuck.
@@ -68,9 +68,15 @@ impl Router {
             front: start.front,
             data_dir: start.data_dir,
         };
-        let (rooms, shared, receivers) = base.open_rooms().await?;
+        let (mut rooms, shared, receivers) = base.open_rooms().await?;
         let session_key = access::session_key(&base.config, &base.data_dir)?;
         let alerts = base.alerts(&rooms, &shared, &session_key).await?;
+        let watchers = Watchers::default();
+        // What an earlier life had yet to send waits for no database, which may keep all that follows waiting.
+        watchers.spawn(alerts.room.run());
+        let journal = alerts::watch_journal(alerts.journal, shared.events.clone());
+        watchers.spawn(journal);
+        rooms.restore().await;
         let applier = Arc::new(base.applier(start.path, &rooms, &shared, alerts.settings));
         let (mut driver, plugins) = base.driver(&rooms, &shared, &applier, receivers);
         driver.apply_first();
@@ -85,8 +91,7 @@ impl Router {
             Arc::clone(&rooms.recorder),
             Arc::clone(&rooms.meters),
         ));
-        let watchers = base.watch(&rooms, shared, &api, &auth, plugins);
-        watchers.spawn(alerts.room.run());
+        base.watch(&rooms, shared, &api, &auth, plugins, &watchers);
         watchers.spawn(alerts.asker.run());
         watchers.spawn(alerts.heartbeat.run());
         watchers.spawn(alerts.writer.run());

@@ -10,6 +10,9 @@ use router_alerts::{
     settings::Grouping,
 };
 use router_config::{Config, SinkConfig, WebAddress};
+use router_core::event::{Event, FleetEvent};
+use router_delivery::JournalState;
+use tokio::sync::{mpsc, watch};
 
 use crate::alerting::heartbeat::HeartbeatUrl;
 
@@ -38,6 +41,26 @@ pub(crate) fn heartbeat_url(config: &Config) -> Option<HeartbeatUrl> {
     let address = WebAddress::parse(url.expose()).ok()?;
     let origin = address.origin().clone();
     Some(HeartbeatUrl { url, origin })
+}
+
+/// Reports whether what becomes of alerts is kept, until the journal or the driver has ended.
+pub(crate) async fn watch_journal(
+    mut journal: watch::Receiver<JournalState>,
+    events: mpsc::Sender<Event>,
+) {
+    let mut reported = true;
+    loop {
+        let is_kept = journal.borrow_and_update().refusing.is_none();
+        if is_kept != std::mem::replace(&mut reported, is_kept) {
+            let event = FleetEvent::AlertJournal(is_kept).into();
+            if events.send(event).await.is_err() {
+                return;
+            }
+        }
+        if journal.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// What the schedule must know of each sink.

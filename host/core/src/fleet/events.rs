@@ -49,6 +49,7 @@ impl Fleet {
                 self.settle_claims();
             }
             FleetEvent::Disk(share) => self.watch.disk_share = share,
+            FleetEvent::AlertJournal(is_kept) => self.watch.alert_journal = is_kept,
             FleetEvent::LoadMeasured(measure) => self.capacity.measured(self.now_ms, measure),
             FleetEvent::Plugins {
                 quarantined,

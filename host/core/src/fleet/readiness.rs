@@ -20,6 +20,7 @@ const NAMED_MAX: usize = 5;
 pub(super) struct Watch {
     pub(super) database: bool,
     pub(super) disk_share: f64,
+    pub(super) alert_journal: bool,
     pub(super) plugins_quarantined: u32,
     pub(super) policy_faults: Vec<String>,
     /// Since when instances are wanted and none of them can serve.
@@ -35,6 +36,7 @@ impl Default for Watch {
             // Until somebody says otherwise: nothing has been lost yet.
             database: true,
             disk_share: 0.0,
+            alert_journal: true,
             plugins_quarantined: 0,
             policy_faults: Vec::new(),
             unable_since_ms: None,
@@ -59,6 +61,7 @@ impl Fleet {
         if self.phase == FleetPhase::ShuttingDown || self.unable_ms(now_ms).is_some() {
             Readiness::Down
         } else if (!self.watch.database && !self.bugs.has(Planted::DatabaseIgnored))
+            || (!self.watch.alert_journal && !self.bugs.has(Planted::JournalIgnored))
             || self.watch.plugins_quarantined > 0
             || (self.trials.is_holding() && !self.bugs.has(Planted::HeldUnsaid))
             || (!self.watch.policy_faults.is_empty() && !self.bugs.has(Planted::PolicyFaultIgnored))
@@ -99,6 +102,9 @@ impl Fleet {
         if !self.watch.database {
             reasons.push("the database is lost".to_owned());
         }
+        if !self.watch.alert_journal {
+            reasons.push("the alert journal cannot be written".to_owned());
+        }
         if !self.index.troubled().is_empty() {
             reasons.push(format!("not healthy: {}", names(self.index.troubled())));
         }
@@ -123,6 +129,7 @@ impl Fleet {
             status: self.status(now_ms),
             reasons,
             database: self.watch.database,
+            alert_journal: self.watch.alert_journal,
             wanted: count(wanted),
             able: count(self.index.able()),
             breakers: count(self.index.enforced()),

@@ -320,8 +320,9 @@ impl World {
                 self.deliver(FleetEvent::Database(reached));
             }
             71..75 => {
-                let share = self.dice.between(0, 100) as f64 / 100.0;
-                self.deliver(FleetEvent::Disk(share));
+                let drawn = self.dice.between(0, 100);
+                self.deliver(FleetEvent::Disk(drawn as f64 / 100.0));
+                self.deliver(FleetEvent::AlertJournal(!drawn.is_multiple_of(3)));
             }
             75..79 => {
                 let drawn = self.dice.between(0, 8);

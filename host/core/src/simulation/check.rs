@@ -215,6 +215,9 @@ impl World {
                 }
             }
             FleetEvent::Disk(share) => self.watched.readiness.disk_share = *share,
+            FleetEvent::AlertJournal(is_kept) => {
+                self.watched.readiness.journal_refused = !is_kept;
+            }
             FleetEvent::LoadMeasured(_) => self.watched.capacity.is_measured = true,
             FleetEvent::Plugins {
                 quarantined,

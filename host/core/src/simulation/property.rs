@@ -296,6 +296,7 @@ planted_bugs! {
     shared_cause_stays: SharedCauseStays breaks OneCause;
     shared_cause_unsaid: SharedCauseUnsaid breaks OneCause;
     policy_fault_ignored: PolicyFaultIgnored breaks ReadinessRule;
+    journal_ignored: JournalIgnored breaks ReadinessRule;
     wake_missed: WakeMissed breaks WakeHonest;
     wake_in_the_past: WakeInThePast breaks WakeHonest;
     shutdown_forgets_starting: ShutdownForgetsStarting breaks StoppedAtEnd;

@@ -85,6 +85,7 @@ fn fleet(instances: Vec<InstanceView>) -> Arc<FleetView> {
             status: Readiness::Degraded,
             reasons: Vec::new(),
             database: true,
+            alert_journal: true,
             wanted: 0,
             able: 0,
             breakers: 0,

@@ -12,6 +12,7 @@ use crate::{
 pub(super) struct ReadinessModel {
     pub(super) database_lost: bool,
     pub(super) disk_share: f64,
+    pub(super) journal_refused: bool,
     pub(super) quarantined: u32,
     pub(super) policy_faults: Vec<String>,
     /// Since when instances are wanted and all of them have plainly failed.
@@ -166,6 +167,7 @@ impl World {
         let stuck = wanted.iter().any(|view| self.is_stuck(view));
         let readiness = &self.watched.readiness;
         let degraded = readiness.database_lost
+            || readiness.journal_refused
             || readiness.quarantined > 0
             || !readiness.policy_faults.is_empty()
             || !self.held_generations().is_empty()
