@@ -1,6 +1,6 @@
 # What a newcomer, a developer and CI call. `make run` needs only rustup, gcc and make; `make test` installs what else it needs.
 .DEFAULT_GOAL := help
-.PHONY: help run test setup toolchain build plugins guests fmt words lint deny tests bench
+.PHONY: help run test setup toolchain build plugins guests fmt words lint deny tests chaos bench
 
 CARGO_TARGET_DIR ?= target
 export CARGO_TARGET_DIR
@@ -67,6 +67,7 @@ guests: plugins # the guests of the tests into target/guests
 	$(call place,$(GUESTS)/examples/hostile_capacity.wasm,$(CARGO_TARGET_DIR)/guests/hostile-capacity.wasm)
 	$(call place,$(GUESTS)/examples/hostile_rule.wasm,$(CARGO_TARGET_DIR)/guests/hostile-rule.wasm)
 	$(call place,$(GUESTS)/examples/hostile_sink.wasm,$(CARGO_TARGET_DIR)/guests/hostile-sink.wasm)
+	$(call place,$(GUESTS)/examples/configured_rule.wasm,$(CARGO_TARGET_DIR)/guests/configured-rule.wasm)
 	$(call place,$(GUESTS)/echo_guest.wasm,$(CARGO_TARGET_DIR)/guests/echo.wasm)
 
 fmt: ## is the code formatted?
@@ -105,6 +106,11 @@ tests: guests ## units, properties, the simulation, each room against real proce
 	cargo test $(MODEL) --locked || failed=1; \
 	cargo clippy $(MODEL) --locked --all-targets -- -D warnings || failed=1; \
 	exit $$failed
+
+# Two series at once, one on each database, with a line for every 25 rounds of each.
+chaos: setup guests ## a thousand routers killed at every step of a page's way, with receivers that fail (CHAOS_ROUNDS=…, CHAOS_SEED=…)
+	cargo build --workspace --bins
+	CHAOS_ROUNDS=$${CHAOS_ROUNDS:-1000} cargo test --workspace --test scenarios -- chaos::killed --nocapture
 
 bench: setup guests ## requests per second, latency, pages, policy cost and memory beside the peers, in a release build
 	tests/bench/run.sh

@@ -83,10 +83,31 @@ impl Reply {
     }
 }
 
+/// How far an exchange has come, as the receiver sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// There is a connection, and nothing was said.
+    Connected,
+    /// The first bytes of a request came.
+    Begun,
+    /// All of it came, and no answer was given.
+    Whole,
+    /// The answer was sent.
+    Answered,
+}
+
 /// What stands behind a receiver.
 pub trait Service: Send + Sync + 'static {
     /// Answers a request.
     fn reply(&self, request: &Received) -> Reply;
+
+    /// Sees how far an exchange has come.
+    fn reached(&self, _: Stage) {}
+
+    /// Whether the next connection meets the receiver, and not somebody with another certificate in its place.
+    fn is_genuine(&self) -> bool {
+        true
+    }
 }
 
 /// A receiver on a port of its own.
@@ -103,13 +124,19 @@ impl Receiver {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let tls = authority.vouch(&["127.0.0.1"]);
+        let impostor = Authority::new().vouch(&["127.0.0.1"]);
         let (sender, received) = mpsc::unbounded_channel();
         let mut task = JoinSet::new();
         task.spawn(async move {
             let mut connections = JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                let (tls, service, sender) = (tls.clone(), Arc::clone(&service), sender.clone());
+                let tls = if service.is_genuine() {
+                    tls.clone()
+                } else {
+                    impostor.clone()
+                };
+                let (service, sender) = (Arc::clone(&service), sender.clone());
                 connections.spawn(serve(stream, tls, service, sender));
             }
         });
@@ -149,13 +176,15 @@ async fn serve(
     service: Arc<impl Service>,
     received: mpsc::UnboundedSender<Received>,
 ) {
+    service.reached(Stage::Connected);
     // Who does not trust the certificate goes away here.
     let Ok(mut stream) = tls.accept(stream).await else {
         return;
     };
-    let Some(request) = read(&mut stream).await else {
+    let Some(request) = read(&mut stream, &*service).await else {
         return;
     };
+    service.reached(Stage::Whole);
     let reply = service.reply(&request);
     let _ = received.send(request);
     match reply {
@@ -167,7 +196,9 @@ async fn serve(
             let length = body.len();
             let answer =
                 format!("HTTP/1.1 {status} x\r\n{headers}Content-Length: {length}\r\n\r\n{body}");
-            let _ = stream.write_all(answer.as_bytes()).await;
+            if stream.write_all(answer.as_bytes()).await.is_ok() {
+                service.reached(Stage::Answered);
+            }
             let _ = stream.shutdown().await;
         }
         Reply::Hang => std::future::pending().await,
@@ -177,7 +208,7 @@ async fn serve(
     }
 }
 
-async fn read(stream: &mut TlsStream<TcpStream>) -> Option<Received> {
+async fn read(stream: &mut TlsStream<TcpStream>, service: &impl Service) -> Option<Received> {
     let mut bytes = Vec::new();
     let mut at = None;
     loop {
@@ -202,8 +233,12 @@ async fn read(stream: &mut TlsStream<TcpStream>) -> Option<Received> {
                 });
             }
         }
+        let is_first = bytes.is_empty();
         if stream.read_buf(&mut bytes).await.ok()? == 0 {
             return None;
+        }
+        if is_first {
+            service.reached(Stage::Begun);
         }
     }
 }

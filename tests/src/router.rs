@@ -115,9 +115,14 @@ impl Router {
 
     /// Starts a router in the same folder, once the one before is gone.
     pub async fn start_again(&mut self) {
+        self.launch();
+        self.answers().await;
+    }
+
+    /// Starts its process, and waits for nothing: it may be killed before it answers.
+    pub fn launch(&mut self) {
         assert!(self.child.is_none(), "the router before has not ended");
-        let listen = self.path("data/listen");
-        let _ = fs::remove_file(&listen);
+        let _ = fs::remove_file(self.listen_file());
         let output = OpenOptions::new()
             .create(true)
             .append(true)
@@ -136,6 +141,16 @@ impl Router {
             command.env("LISTEN", self.address.to_string());
         }
         self.child = Some(command.spawn().unwrap());
+    }
+
+    /// Where a router says where it listens.
+    fn listen_file(&self) -> PathBuf {
+        self.path("data/listen")
+    }
+
+    /// Waits until a router that was launched answers.
+    pub async fn answers(&mut self) {
+        let listen = self.listen_file();
         self.address = until("the router's address", START_WITHIN, async || {
             self.assert_running();
             let text = fs::read_to_string(&listen).map_err(|error| error.to_string())?;

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use router_alerts::delivery::ScheduleLimits;
 use router_config::Config;
 use router_delivery::{AlertJournal, CourierSettings, JournalContents, JournalState};
-use router_store::Store;
+use router_store::{DatabaseState, Store};
 use router_supervisor::DataDir;
 use router_values::SessionKey;
 use tokio::sync::{mpsc, watch};
@@ -193,10 +193,16 @@ pub(crate) async fn open(
 /// Where the journal is empty, because this is the first start or the data directory was lost, the database says from which number on
 /// firings go: under one that was used before, receivers may drop what they are sent.
 async fn floor(kept: &JournalContents, store: &Store) -> u32 {
-    if !kept.rows.is_empty() || !store.state().borrow().is_connected() {
+    if !kept.rows.is_empty() {
         return 0;
     }
-    let read = tokio::time::timeout(FLOOR_WITHIN, store.alerts_firing_max()).await;
+    let mut state = store.state();
+    let read = async {
+        // What the store says of itself ends with the store alone.
+        let _ = state.wait_for(DatabaseState::is_connected).await;
+        store.alerts_firing_max().await
+    };
+    let read = tokio::time::timeout(FLOOR_WITHIN, read).await;
     match read {
         Ok(Ok(firing)) => u32::try_from(firing).unwrap_or(u32::MAX),
         Ok(Err(error)) => {
