@@ -7,6 +7,7 @@ use router_tests::{
     receivers::{Authority, PagerDuty, Receiver, Reply, Slack},
 };
 
+const SOON: Duration = Duration::from_secs(60);
 const HOOK: &str = "/services/T0001/B0001/abcdefghijklmnop";
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 
@@ -63,6 +64,15 @@ async fn each_sink_that_nothing_arrives_at_says_why_in_one_line() {
     let router = Router::start_with(&config, &[("HOOK", hook.as_str()), ("KEY", KEY)]).await;
     let directory = router.path("plugins").display().to_string();
 
+    router
+        .logged(
+            &[
+                "plugin of a sink not found: its deliveries wait",
+                "sink.lost",
+            ],
+            SOON,
+        )
+        .await;
     // What a receiver answers is no line of its own, and no command for a terminal; its secrets are not shown.
     slack.next_is(Reply::text(
         503,

@@ -225,6 +225,11 @@ fn sinks(config: &Config) -> BTreeMap<String, SinkDefinition> {
     sinks.collect()
 }
 
+/// Whether an entry of the engine is a sink, in whose place nothing answers.
+pub(crate) fn is_sink(entry: &str) -> bool {
+    entry.starts_with("sink.")
+}
+
 /// Logs what happened to a plugin.
 pub(crate) fn log(event: &EngineEvent) {
     match event {
@@ -267,6 +272,16 @@ pub(crate) fn log(event: &EngineEvent) {
             plugin,
             reason,
             pause,
+        } if is_sink(plugin) => tracing::error!(
+            plugin,
+            reason,
+            elapsed_ms = router_values::whole_ms(*pause),
+            "sink quarantined: its deliveries wait"
+        ),
+        EngineEvent::Quarantined {
+            plugin,
+            reason,
+            pause,
         } => tracing::error!(
             plugin,
             reason,
@@ -278,6 +293,12 @@ pub(crate) fn log(event: &EngineEvent) {
         }
         EngineEvent::Lapsed { plugin } => {
             tracing::info!(plugin, "quarantine lifted: no policy uses the plugin");
+        }
+        EngineEvent::Missing { plugin } if is_sink(plugin) => {
+            tracing::error!(plugin, "plugin of a sink not found: its deliveries wait");
+        }
+        EngineEvent::Removed { plugin } if is_sink(plugin) => {
+            tracing::warn!(plugin, "sink removed: nothing is delivered there");
         }
         EngineEvent::Missing { plugin } => tracing::warn!(
             plugin,

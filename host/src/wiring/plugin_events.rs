@@ -189,6 +189,9 @@ fn row(event: &EngineEvent) -> HistoryRow {
         EngineEvent::Quarantined { reason, .. } => ("quarantined", reason.clone()),
         EngineEvent::Released { .. } => ("released", "the plugin answers again".to_owned()),
         EngineEvent::Lapsed { .. } => ("released", "no policy uses the plugin".to_owned()),
+        EngineEvent::Missing { plugin } if engine::is_sink(plugin) => {
+            ("missing", "its deliveries wait".to_owned())
+        }
         EngineEvent::Missing { .. } => ("missing", "the built-in rule answers".to_owned()),
         EngineEvent::Removed { .. } => ("removed", "its file is gone".to_owned()),
     };
