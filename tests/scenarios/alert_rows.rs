@@ -214,6 +214,17 @@ async fn check(database: Database) {
     assert!(history["rows"].as_array().unwrap().iter().all(is_named));
     router.kill().await;
 
+    // A start brings up to date what the database has of alerts that the journal knows, whatever became of it.
+    if let Database::Postgres(cluster, name) = &database {
+        let older =
+            "UPDATE godot_mcp_router.alert SET state = 'firing', epoch = 0 WHERE firing = 2";
+        cluster.query(name, older).unwrap();
+        router.start_again().await;
+        is(&router, "connected").await;
+        past(&router, 2).await;
+        router.kill().await;
+    }
+
     // The journal is lost: the database knows what was, and no number comes twice.
     fs::remove_dir_all(router.path("data/alerts")).unwrap();
     router.start_again().await;

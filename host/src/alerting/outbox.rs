@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use router_alerts::AlertId;
 use router_delivery::{JournalContents, JournalRow};
 use router_values::{AlertRow, DeliveryRecord, RowVersion};
 use serde::{Deserialize, Serialize};
@@ -157,13 +158,13 @@ impl Outbox {
         Some(batch)
     }
 
-    /// Leaves rows out again where alerts and deliveries have taken half of what was left to them, those of P3 and P4 first. How many.
-    pub(crate) fn give_way(&mut self, room: u64) -> u64 {
+    /// Leaves rows out again where alerts and deliveries have taken half of what was left to them, those of P3 and P4 first. Which.
+    pub(crate) fn give_way(&mut self, room: u64) -> Vec<DatabaseRow> {
+        let mut left_out = Vec::new();
         if room >= JOURNAL_KEPT_FREE / 2 || self.waiting.is_empty() {
-            return 0;
+            return left_out;
         }
         let mut needed = JOURNAL_KEPT_FREE - room;
-        let mut left_out = 0;
         for is_urgent in [false, true] {
             let of_kind = |(version, waiting): (&RowVersion, &Waiting)| {
                 (waiting.row.is_urgent() == is_urgent).then_some(*version)
@@ -178,11 +179,16 @@ impl Outbox {
                     needed = needed.saturating_sub(gone.bytes);
                     self.versions.remove(&gone.key);
                     self.removals.insert(gone.key);
-                    left_out += 1;
+                    left_out.push(gone.row);
                 }
             }
         }
         left_out
+    }
+
+    /// Whether so little waits that what was left out can be made up for.
+    pub(crate) fn is_calm(&self, room: u64) -> bool {
+        self.bytes < BYTES_MAX / 4 && room > JOURNAL_KEPT_FREE + BATCH_BYTES
     }
 
     /// Whether the database has everything.
@@ -215,6 +221,14 @@ impl Outbox {
 }
 
 impl DatabaseRow {
+    /// The alert whose row it is.
+    pub(crate) fn alert(&self) -> Option<AlertId> {
+        match self {
+            Self::Alert(row) => AlertId::parse(&row.alert),
+            Self::Delivery(_) => None,
+        }
+    }
+
     fn key(&self) -> String {
         match self {
             Self::Alert(row) => format!("{OUTBOX}alert/{}-{}", row.alert, row.firing),
@@ -413,9 +427,9 @@ mod tests {
             journal.put(&mut outbox, alert(firing, severity, "firing"));
         }
         let all = outbox.bytes;
-        assert_eq!(outbox.give_way(JOURNAL_KEPT_FREE / 2), 0);
+        assert!(outbox.give_way(JOURNAL_KEPT_FREE / 2).is_empty());
         // Where it begins, it makes room for several steps.
-        assert_eq!(outbox.give_way(JOURNAL_KEPT_FREE / 2 - 1), 100);
+        assert_eq!(outbox.give_way(JOURNAL_KEPT_FREE / 2 - 1).len(), 100);
         assert_eq!((outbox.bytes, outbox.batch()), (0, None));
         let removals: Vec<JournalRow> = outbox.removals(false).collect();
         assert_eq!(removals.len(), 0, "with the next step");
@@ -429,7 +443,7 @@ mod tests {
         }
         assert!(outbox.bytes > 100 * all);
         let left_out = outbox.give_way(JOURNAL_KEPT_FREE / 2 - 1);
-        assert!(left_out > 1_000);
+        assert!(left_out.len() > 1_000);
         let urgent = outbox.waiting.values().filter(|one| one.row.is_urgent());
         assert_eq!(
             urgent.count(),

@@ -4,19 +4,19 @@
 //! notified of; the courier keeps that together with what its schedule makes of it, and sends.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
 
 use router_admin::OperationError;
 use router_alerts::{
-    AlertEngine, DeliveryId,
+    AlertEngine, AlertId, DeliveryId,
     delivery::{DeliveryReport, ScheduleEvent, SinkHealth},
     event::{AlertAction, AlertCommand, AlertCommandError, AlertDone, AlertEvent, RuleAnswer},
     facts::SinkFacts,
     record::RecordChange,
-    settings::AlertSettings,
+    settings::{ALERTS_MAX, AlertSettings},
 };
 use router_delivery::{
     AlertJournal, Courier, CourierSettings, JournalContents, JournalRow, NotDurable, StepOutcome,
@@ -67,6 +67,8 @@ pub(crate) struct AlertRoom {
     changed: Vec<DatabaseRow>,
     /// Rows were left out of the last steps for want of room: logged once.
     is_crowded: bool,
+    /// Alerts whose rows were left out, or may be older than what the journal has: they are written as they are by then, when there is room.
+    owed: BTreeSet<AlertId>,
     database: DatabaseEnd,
     /// What the journal says, and what the courier found to do at once.
     first: VecDeque<RoomInput>,
@@ -118,6 +120,12 @@ impl AlertRoom {
         let mut keeper = RecordKeeper::default();
         let mut record = keeper.restore(&contents);
         let outbox = Outbox::restore(&contents, parts.epoch);
+        // Whatever the database has of those that the journal knows, it is to be as the journal has it.
+        let known = record.changes.iter().filter_map(|change| match change {
+            RecordChange::Alert { alert, .. } => Some(alert.id),
+            _ => None,
+        });
+        let owed = known.collect();
         if parts.floor > 0 {
             record.changes.push(RecordChange::FiringFloor(parts.floor));
         }
@@ -147,6 +155,7 @@ impl AlertRoom {
             outbox,
             changed: Vec::new(),
             is_crowded: false,
+            owed,
             database: parts.database,
             first: VecDeque::from([RoomInput::Alert(read)]),
         };
@@ -335,16 +344,34 @@ impl AlertRoom {
         let mut room = self.courier.journal_room();
         let mut left_out = self.outbox.give_way(room);
         for row in self.changed.drain(..) {
-            match self.outbox.put(row, &mut room) {
+            match self.outbox.put(row.clone(), &mut room) {
                 Some(row) => rows.push(row),
-                None => left_out += 1,
+                None => left_out.push(row),
             }
         }
-        if left_out > 0 {
-            self.database.store.count_left_out(left_out);
+        let mut lost = 0;
+        for row in left_out {
+            match row.alert() {
+                Some(alert) if self.owed.len() < ALERTS_MAX => drop(self.owed.insert(alert)),
+                _ => lost += 1,
+            }
+        }
+        while self.outbox.is_calm(room)
+            && let Some(alert) = self.owed.pop_first()
+        {
+            let now_ms = self.courier.now_ms();
+            let alert = self.engine.alert(alert);
+            let row = alert.map(|alert| rows::of_present(alert, now_ms));
+            match row {
+                Some(row) => rows.extend(row.and_then(|row| self.outbox.put(row, &mut room))),
+                None => lost += 1,
+            }
+        }
+        if lost > 0 {
+            self.database.store.count_left_out(lost);
             if !std::mem::replace(&mut self.is_crowded, true) {
                 tracing::warn!(
-                    "alerts in the database have gaps: it has been away for long, and the alert journal has no room for more"
+                    "alerts in the database have gaps: it was away, or slower than they came, for longer than the alert journal has room"
                 );
             }
         }

@@ -45,6 +45,12 @@ fn of_alert(alert: &Alert, fresh: usize, at_ms: u64) -> Vec<AlertRow> {
     rows
 }
 
+/// The row of an alert as it is.
+pub(crate) fn of_present(alert: &Alert, at_ms: u64) -> Option<DatabaseRow> {
+    let row = of_alert(alert, 0, at_ms).pop();
+    row.map(DatabaseRow::Alert)
+}
+
 /// Whether the row of an alert that is open says what happened.
 fn is_said(what: &Happening) -> bool {
     matches!(
