@@ -161,7 +161,8 @@ impl Schedule {
         };
         queue.breaker.succeed();
         queue.failure = None;
-        if bugs.has(PlantedBug::RefusedDropped) {
+        let is_news = queue.get(seq).is_some_and(|entry| !entry.is_resolve());
+        if bugs.has(PlantedBug::RefusedDropped) && is_news {
             if let Some(entry) = queue.remove(seq) {
                 self.forget(&entry.delivery.id);
             }

@@ -161,7 +161,6 @@ impl Schedule {
                 into = Some(earlier);
                 continue;
             }
-            let knows_earlier = queue.knows_earlier(firing);
             for seq in queue.about(firing.alert) {
                 let is_news = |entry: &&QueueEntry| {
                     entry.is_open() && !entry.is_resolve() && entry.delivery.news.contains(&firing)
@@ -175,10 +174,8 @@ impl Schedule {
                 let is_first = entry.state.first.contains(&firing);
                 let sends = entry.delivery.severity.is_urgent()
                     || self.bugs.has(PlantedBug::OverSentAnyway);
-                if is_first && (sends || !knows_earlier) {
-                    resolve.news.retain(|news| *news != firing);
-                }
                 if is_first && sends {
+                    resolve.news.retain(|news| *news != firing);
                     into = Some(entry.delivery.id.clone());
                     self.mark_over(&sink, seq, firing, resolve);
                 } else {
@@ -317,3 +314,6 @@ impl Schedule {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

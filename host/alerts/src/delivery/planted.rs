@@ -19,6 +19,8 @@ pub(crate) enum PlantedBug {
     FreshIdAfterCrash,
     /// What was attempted still takes in later news.
     FrozenRegroups,
+    /// An attempt that ended with the router counts as one that failed.
+    LostAttemptCounts,
     /// The first wait repeats for ever.
     WaitNeverGrows,
     /// A delivery is tried again at once.
@@ -39,7 +41,7 @@ pub(crate) enum PlantedBug {
     GoneIgnored,
     /// A refused delivery is tried again.
     RefusedRetried,
-    /// A refused delivery is dropped.
+    /// A refused delivery is dropped, but for resolves.
     RefusedDropped,
     /// Dead letters are kept for ever.
     DeadUnbounded,

@@ -47,7 +47,7 @@ pub(super) struct EntryState {
     pub(super) over: Vec<AlertRef>,
     /// Attempts that were begun. From the first on what it says is frozen.
     pub(super) attempts: u32,
-    /// Of these, since it was queued or an operator queued it again.
+    /// Of these, since it was queued or an operator queued it again, and without those that ended with the router.
     pub(super) tries: u32,
     /// It is not attempted before.
     pub(super) next_ms: u64,

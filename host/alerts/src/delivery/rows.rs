@@ -180,6 +180,10 @@ impl Schedule {
                 return;
             }
             entry.state.may_have_arrived = true;
+            // That the router died says nothing of the receiver: a page must not wait for minutes after the first failure because of it.
+            if !bugs.has(PlantedBug::LostAttemptCounts) {
+                entry.state.tries = entry.state.tries.saturating_sub(1);
+            }
             entry.state.next_ms = entry.state.next_ms.min(now_ms);
             self.dirty.insert(DeliveryRowKey::State(id));
             if bugs.has(PlantedBug::FreshIdAfterCrash) {

@@ -45,8 +45,9 @@ struct Known {
     /// Since when it, or what it took in, waits.
     since_ms: u64,
     attempts: u32,
-    /// Since it was ordered or sent again.
+    /// Since it was ordered or sent again, without those that ended with the router.
     tries: u32,
+    is_under_way: bool,
     content: Option<Arc<Delivery>>,
     next_ms: Option<u64>,
     is_refused: bool,
@@ -162,6 +163,11 @@ impl Model {
     pub(super) fn crash(&mut self) {
         for sink in self.sinks.values_mut() {
             sink.in_flight.clear();
+        }
+        for known in self.known.values_mut() {
+            if std::mem::take(&mut known.is_under_way) {
+                known.tries = known.tries.saturating_sub(1);
+            }
         }
     }
 

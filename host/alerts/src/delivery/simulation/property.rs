@@ -71,7 +71,7 @@ impl DeliveryProperty {
 }
 
 /// Which property each bug breaks.
-pub(super) const BROKEN: [(PlantedBug, DeliveryProperty); 25] = [
+pub(super) const BROKEN: [(PlantedBug, DeliveryProperty); 26] = [
     (PlantedBug::ResolveOvertakes, DeliveryProperty::OrderKept),
     (PlantedBug::ResolveUnheard, DeliveryProperty::OrderKept),
     (PlantedBug::ReceiptForgotten, DeliveryProperty::ReceiptGiven),
@@ -91,6 +91,7 @@ pub(super) const BROKEN: [(PlantedBug, DeliveryProperty); 25] = [
     (PlantedBug::FrozenRegroups, DeliveryProperty::Frozen),
     (PlantedBug::WaitNeverGrows, DeliveryProperty::WaitsKept),
     (PlantedBug::NoWait, DeliveryProperty::WaitsKept),
+    (PlantedBug::LostAttemptCounts, DeliveryProperty::WaitsKept),
     (
         PlantedBug::RetryAfterIgnored,
         DeliveryProperty::RetryAfterKept,

@@ -24,6 +24,13 @@ impl Model {
             .known
             .get(&report.delivery)
             .map_or(0, |known| known.attempts);
+        if let DeliveryProgress::Failed { .. }
+        | DeliveryProgress::Delivered { .. }
+        | DeliveryProgress::DeadLetter { .. } = &report.progress
+            && let Some(known) = self.known.get_mut(&report.delivery)
+        {
+            known.is_under_way = false;
+        }
         match &report.progress {
             DeliveryProgress::Attempted { attempt } => {
                 if report.precedence == Precedence::Resolve {
@@ -36,6 +43,7 @@ impl Model {
                 };
                 known.attempts = *attempt;
                 known.tries += 1;
+                known.is_under_way = true;
             }
             DeliveryProgress::Failed { error, next_ms, .. } => {
                 self.firsts_of(report, |first| first.has_failed = true);
