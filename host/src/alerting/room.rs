@@ -4,24 +4,23 @@
 //! notified of; the courier keeps that together with what its schedule makes of it, and sends.
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{HashMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
 
 use router_admin::OperationError;
 use router_alerts::{
-    AlertEngine, AlertId, DeliveryId,
+    AlertEngine, DeliveryId,
     delivery::{DeliveryReport, ScheduleEvent, SinkHealth},
     event::{AlertAction, AlertCommand, AlertCommandError, AlertDone, AlertEvent, RuleAnswer},
     facts::SinkFacts,
     record::RecordChange,
-    settings::{ALERTS_MAX, AlertSettings},
+    settings::AlertSettings,
 };
 use router_delivery::{
     AlertJournal, Courier, CourierSettings, JournalContents, JournalRow, NotDurable, StepOutcome,
 };
-use router_store::Store;
 use router_values::HistoryRow;
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -33,7 +32,7 @@ use super::{
     handle::{AlertInbox, AlertRequest},
     heartbeat::AuditResult,
     kept::{self, RecordKeeper},
-    outbox::{DatabaseRow, Outbox, RowBatch},
+    projection::{DatabaseEnd, DatabaseProjection},
     published, rows,
     sinks::SinkCaller,
 };
@@ -62,14 +61,7 @@ pub(crate) struct AlertRoom {
     is_refused: bool,
     /// What became of deliveries, to be published when the step is on disk.
     happened: Vec<HistoryRow>,
-    outbox: Outbox,
-    /// Rows of the present step that the database is to have.
-    changed: Vec<DatabaseRow>,
-    /// Rows were left out of the last steps for want of room: logged once.
-    is_crowded: bool,
-    /// Alerts whose rows were left out, or may be older than what the journal has: they are written as they are by then, when there is room.
-    owed: BTreeSet<AlertId>,
-    database: DatabaseEnd,
+    database: DatabaseProjection,
     /// What the journal says, and what the courier found to do at once.
     first: VecDeque<RoomInput>,
 }
@@ -94,15 +86,6 @@ pub(crate) struct RoomParts {
     pub(crate) floor: u32,
 }
 
-/// The loop's end of the way into the database.
-pub(crate) struct DatabaseEnd {
-    /// One at a time.
-    pub(crate) batches: mpsc::Sender<RowBatch>,
-    pub(crate) brought: mpsc::Receiver<()>,
-    /// Counts what was left out.
-    pub(crate) store: Store,
-}
-
 /// Something that happens in a step.
 enum RoomInput {
     Alert(AlertEvent),
@@ -119,13 +102,11 @@ impl AlertRoom {
         }
         let mut keeper = RecordKeeper::default();
         let mut record = keeper.restore(&contents);
-        let outbox = Outbox::restore(&contents, parts.epoch);
-        // Whatever the database has of those that the journal knows, it is to be as the journal has it.
         let known = record.changes.iter().filter_map(|change| match change {
             RecordChange::Alert { alert, .. } => Some(alert.id),
             _ => None,
         });
-        let owed = known.collect();
+        let database = DatabaseProjection::restore(&contents, parts.epoch, known, parts.database);
         if parts.floor > 0 {
             record.changes.push(RecordChange::FiringFloor(parts.floor));
         }
@@ -152,11 +133,7 @@ impl AlertRoom {
             meters: parts.meters,
             is_refused: false,
             happened: Vec::new(),
-            outbox,
-            changed: Vec::new(),
-            is_crowded: false,
-            owed,
-            database: parts.database,
+            database,
             first: VecDeque::from([RoomInput::Alert(read)]),
         };
         let StepOutcome {
@@ -176,7 +153,7 @@ impl AlertRoom {
         let mut inputs = std::mem::take(&mut self.first);
         loop {
             self.carry_out(&mut inputs).await;
-            self.feed_database();
+            self.database.send();
             let wake_ms = self.engine.next_wake();
             let rest = Duration::from_millis(wake_ms.saturating_sub(self.courier.now_ms()));
             tokio::select! {
@@ -187,7 +164,7 @@ impl AlertRoom {
                 Some(answer) = self.answers.recv() => {
                     inputs.push_back(RoomInput::Alert(AlertEvent::Answered(answer)));
                 }
-                Some(()) = self.database.brought.recv() => self.outbox.brought(),
+                Some(()) = self.database.brought() => self.database.confirm(),
                 event = self.courier.next() => inputs.push_back(RoomInput::Delivery(event)),
                 () = sleep(rest) => inputs.push_back(RoomInput::Alert(AlertEvent::Tick)),
             }
@@ -256,7 +233,9 @@ impl AlertRoom {
                 RoomInput::Delivery(event) => self.decide(event, inputs),
             }
         }
-        self.add_database_rows(&mut moment.rows);
+        let (now_ms, room) = (self.courier.now_ms(), self.courier.journal_room());
+        self.database
+            .add_to(&mut moment.rows, &self.engine, now_ms, room);
         let not_durable = self.courier.carry_out(moment.rows).await;
         self.note_durability(not_durable.as_ref());
         for row in moment.happened.into_iter().chain(self.happened.drain(..)) {
@@ -304,7 +283,7 @@ impl AlertRoom {
                 moment.rows.extend(self.keeper.rows(&record, &self.engine));
                 moment.happened.extend(published::rows(&record));
                 figures::count_fired(self.meters.metrics.alerts(), &record);
-                self.changed.extend(rows::of_record(&record, &self.engine));
+                self.database.note(rows::of_record(&record, &self.engine));
                 self.decide(ScheduleEvent::Ordered(record.orders), inputs);
             }
             AlertAction::CommandDone { id, result } => {
@@ -339,55 +318,6 @@ impl AlertRoom {
         }
     }
 
-    /// Adds what the database is to have of the step, and what it has by now, to the rows of the step.
-    fn add_database_rows(&mut self, rows: &mut Vec<JournalRow>) {
-        let mut room = self.courier.journal_room();
-        let mut left_out = self.outbox.give_way(room);
-        for row in self.changed.drain(..) {
-            match self.outbox.put(row.clone(), &mut room) {
-                Some(row) => rows.push(row),
-                None => left_out.push(row),
-            }
-        }
-        let mut lost = 0;
-        for row in left_out {
-            match row.alert() {
-                Some(alert) if self.owed.len() < ALERTS_MAX => drop(self.owed.insert(alert)),
-                _ => lost += 1,
-            }
-        }
-        while self.outbox.is_calm(room)
-            && let Some(alert) = self.owed.pop_first()
-        {
-            let now_ms = self.courier.now_ms();
-            let alert = self.engine.alert(alert);
-            let row = alert.map(|alert| rows::of_present(alert, now_ms));
-            match row {
-                Some(row) => rows.extend(row.and_then(|row| self.outbox.put(row, &mut room))),
-                None => lost += 1,
-            }
-        }
-        if lost > 0 {
-            self.database.store.count_left_out(lost);
-            if !std::mem::replace(&mut self.is_crowded, true) {
-                tracing::warn!(
-                    "alerts in the database have gaps: it was away, or slower than they came, for longer than the alert journal has room"
-                );
-            }
-        }
-        rows.extend(self.outbox.removals(!rows.is_empty()));
-    }
-
-    /// Sends rows on their way into the database, where none are.
-    fn feed_database(&mut self) {
-        if let Some(batch) = self.outbox.batch() {
-            // There is room: one is sent at a time. An end that is gone takes nothing any more, and the journal has the rows.
-            let _ = self.database.batches.try_send(batch);
-        } else {
-            self.is_crowded &= !self.outbox.is_empty();
-        }
-    }
-
     fn decide(&mut self, event: ScheduleEvent, inputs: &mut VecDeque<RoomInput>) {
         let (reports, sinks) = self.courier.decide(event);
         self.hear(reports, sinks, inputs);
@@ -403,8 +333,8 @@ impl AlertRoom {
         let meters = self.meters.metrics.alerts();
         for report in reports {
             figures::count_end(meters, &report, &self.engine, self.courier.now_ms());
-            self.changed
-                .extend(rows::of_report(&report, self.courier.now_ms()));
+            self.database
+                .note(rows::of_report(&report, self.courier.now_ms()));
             self.happened.extend(published::of_report(&report));
             // An error means that nobody listens.
             let _ = self.inbox.reports.send(report.clone());
