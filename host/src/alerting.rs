@@ -9,6 +9,7 @@ pub(crate) mod heartbeat;
 mod kept;
 pub(crate) mod open;
 mod outbox;
+mod projection;
 pub(crate) mod published;
 pub(crate) mod room;
 mod rows;

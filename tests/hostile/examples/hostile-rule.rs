@@ -30,6 +30,7 @@ impl AlertRule for Hostile {
     fn evaluate(fleet: &Fleet, settings: &Settings) -> Vec<Condition> {
         let numbered = |count: usize| (0..count).map(|n| condition(&n.to_string())).collect();
         let huge = || "é".repeat(10_000);
+        let count = settings.number("count").unwrap_or(1.0) as usize;
         match settings.text("mode").unwrap_or("nothing") {
             "loop" => endless(),
             "trap" => trap(),
@@ -40,6 +41,11 @@ impl AlertRule for Hostile {
             },
             "most" => numbered(1_000),
             "many" => numbered(1_001),
+            "some" => numbered(count),
+            // New ones each time, so that each answer pages anew.
+            "new" => (0..count)
+                .map(|n| condition(&format!("{}-{n}", fleet.now_ms)))
+                .collect(),
             "flood" => numbered(100_000),
             "twice" => vec![condition("same"), condition("other"), condition("same")],
             "empty-key" => vec![condition("")],
