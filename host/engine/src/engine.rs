@@ -202,6 +202,10 @@ impl Engine {
     #[must_use]
     pub fn why_silent(&self, name: &str) -> String {
         let Some(view) = self.find(name, self.shared.in_use().as_ref()) else {
+            // Its file has just gone, and the scan that notes it is not over.
+            if self.shared.named().contains_key(name) {
+                return format!("{name} is missing: {}", self.shared.missing_reason(name));
+            }
             return format!("no plugin {name} is loaded");
         };
         match (view.state, view.reason) {
